@@ -1,0 +1,62 @@
+"""pytest-isolate: each service that tests need, in a container of its own, as a pytest fixture.
+
+The public names are the ones in `__all__`. They are imported when first used: pytest loads this package in every run,
+also in those that need no service, and must not pay for it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_isolate.engine.api import ExecResult as ExecResult
+    from pytest_isolate.errors import IsolateError as IsolateError
+    from pytest_isolate.plugin.declare import service as service
+    from pytest_isolate.plugin.declare import stack as stack
+    from pytest_isolate.presets.mariadb import mariadb as mariadb
+    from pytest_isolate.presets.postgres import postgres as postgres
+    from pytest_isolate.presets.probes import command as command
+    from pytest_isolate.presets.probes import http as http
+    from pytest_isolate.presets.probes import log as log
+    from pytest_isolate.presets.probes import tcp as tcp
+    from pytest_isolate.running.handle import Service as Service
+    from pytest_isolate.running.handle import Stack as Stack
+
+_HOMES = {
+    "ExecResult": "engine.api",
+    "IsolateError": "errors",
+    "Service": "running.handle",
+    "Stack": "running.handle",
+    "command": "presets.probes",
+    "http": "presets.probes",
+    "log": "presets.probes",
+    "mariadb": "presets.mariadb",
+    "postgres": "presets.postgres",
+    "service": "plugin.declare",
+    "stack": "plugin.declare",
+    "tcp": "presets.probes",
+}
+
+__all__ = [
+    "ExecResult",
+    "IsolateError",
+    "Service",
+    "Stack",
+    "command",
+    "http",
+    "log",
+    "mariadb",
+    "postgres",
+    "service",
+    "stack",
+    "tcp",
+]
+
+
+def __getattr__(name: str) -> object:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(import_module(f"{__name__}.{home}"), name)

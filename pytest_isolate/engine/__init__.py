@@ -1,0 +1,1 @@
+"""TALK to the container engine: one narrow protocol, and what speaks it."""

@@ -1,0 +1,156 @@
+"""Every exception that users meet.
+
+    IsolateError
+    ├── DeclarationError      what is declared cannot be right (exit code 4, nothing started)
+    ├── PlanError             what is declared cannot be carried out together (exit code 4)
+    ├── EngineError           the container engine refused or did not answer
+    │   ├── EngineUnreachable   no engine answers
+    │   ├── ImageNotFound       not there, and not to be pulled
+    │   ├── BuildFailed         a step of a Dockerfile failed
+    │   ├── ObjectNotFound      a container, network or volume is gone
+    │   ├── PortTaken           somebody else has the port
+    │   ├── SubnetTaken         somebody else has the subnet
+    │   └── AddressSpaceFull    no subnet or loopback address is left
+    ├── StartError            a service did not come up
+    ├── NotReadyError         a service came up, but did not get ready in time
+    ├── ExecError             a command in a container failed (only with check=True)
+    └── CleanupError          something of ours could not be removed
+
+Each class takes facts and writes the text itself: what happened, what was tried, what was found, what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+Lines = str | Sequence[str]
+
+
+def build_message(what: str, *, tried: Lines = (), found: Lines = (), do: Lines = ()) -> str:
+    """The layout that all our errors share; parts without content are left out."""
+    parts = [what]
+    for title, content in (("tried", tried), ("found", found), ("do", do)):
+        lines = content.splitlines() if isinstance(content, str) else [x for c in content for x in c.splitlines()]
+        for number, line in enumerate(lines):
+            parts.append(f"  {title if number == 0 else '':<6} {line}".rstrip())
+    return "\n".join(parts)
+
+
+def suggest(word: object, valid: Sequence[str]) -> str:
+    """`, did you mean 'x'?` for the closest valid word, or nothing."""
+    close = get_close_matches(str(word), valid, n=1, cutoff=0.6)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+class IsolateError(Exception):
+    """Base of all errors of this package; `str()` of it is the whole text for users."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing wrong in a declaration: where, which key, which value, what would be right."""
+
+    place: str
+    subject: str
+    reason: str
+    valid: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return build_message(
+            f"{self.place}: {self.subject}: {self.reason}", do=[f"valid: {self.valid}"] if self.valid else self.hint
+        )
+
+
+class DeclarationError(IsolateError):
+    """One or more declarations are wrong; all of them are named at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = "a wrong declaration" if len(self.problems) == 1 else f"{len(self.problems)} wrong declarations"
+        super().__init__("\n".join([f"pytest-isolate found {count}; nothing was started", *map(str, self.problems)]))
+
+
+class PlanError(IsolateError):
+    """The declarations are right one by one but cannot be carried out together."""
+
+    def __init__(self, what: str, *, found: Lines = (), do: Lines = ()) -> None:
+        super().__init__(build_message(what, found=found, do=do))
+
+
+class EngineError(IsolateError):
+    """The container engine refused a request or went away."""
+
+    def __init__(self, what: str, *, tried: Lines = (), found: Lines = (), do: Lines = ()) -> None:
+        self.what = what
+        self.tried = tried
+        self.found = found
+        self.do = do
+        super().__init__(build_message(what, tried=tried, found=found, do=do))
+
+
+class EngineUnreachable(EngineError):
+    """No container engine answers at any address that was tried."""
+
+
+class ImageNotFound(EngineError):
+    """The image is not on the engine, and no registry gave it."""
+
+
+class BuildFailed(EngineError):
+    """A step of a Dockerfile failed."""
+
+
+class ObjectNotFound(EngineError):
+    """The container, network or volume does not exist (any more)."""
+
+
+class PortTaken(EngineError):
+    """The engine could not publish a port because somebody else has it."""
+
+
+class SubnetTaken(EngineError):
+    """The engine could not make a network because its subnet overlaps with another."""
+
+
+class AddressSpaceFull(EngineError):
+    """No free subnet, or no free loopback address, is left."""
+
+
+class StartError(IsolateError):
+    """A service did not come up."""
+
+    def __init__(self, service: str, what: str, *, tried: Lines = (), found: Lines = (), do: Lines = ()) -> None:
+        self.service = service
+        super().__init__(build_message(f"service {service} {what}", tried=tried, found=found, do=do))
+
+
+class NotReadyError(StartError):
+    """A service came up, but its probes were not answered in time."""
+
+
+class ExecError(IsolateError):
+    """A command in a container ended with another code than 0."""
+
+    def __init__(self, service: str, argv: Sequence[str], exit_code: int, output: str) -> None:
+        self.exit_code = exit_code
+        self.output = output
+        super().__init__(
+            build_message(
+                f"a command in service {service!r} ended with code {exit_code}",
+                tried=" ".join(argv),
+                found=output or "no output",
+            )
+        )
+
+
+class CleanupError(IsolateError):
+    """Something of this run could not be removed; says what is left and how to remove it by hand."""
+
+    def __init__(self, failures: Sequence[str], *, do: Lines) -> None:
+        self.failures = tuple(failures)
+        super().__init__(
+            build_message(f"{len(self.failures)} container objects could not be removed", found=self.failures, do=do)
+        )

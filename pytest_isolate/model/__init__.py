@@ -1,0 +1,1 @@
+"""WHAT is declared: frozen values, standard library only."""

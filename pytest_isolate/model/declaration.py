@@ -1,0 +1,75 @@
+"""A service or stack as a user wrote it, before it is checked: layers of key and value, each with its place."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_isolate.model.service import Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """What one call, table or preset says. Later layers win over earlier ones."""
+
+    values: Mapping[str, object]
+    location: Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A ready-made service: what `postgres(...)` and its like return."""
+
+    name: str
+    layers: tuple[Layer, ...]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def build_preset(name: str, values: Mapping[str, object], changes: Mapping[str, object], caller: Location) -> Preset:
+    """A preset's values under its user's changes."""
+    own = Layer(values=values, location=Location(file=f"preset {name}"))
+    return Preset(name=name, layers=(own, Layer(values=changes, location=caller)) if changes else (own,))
+
+
+def caller_location(depth: int) -> Location:
+    """The file and line of the code `depth` calls above the one that asks."""
+    frame = sys._getframe(depth + 1)
+    return Location(file=frame.f_code.co_filename, line=frame.f_lineno)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawService:
+    """A service as written; `bad_base` says what is wrong with its base and what would be right, if it has none."""
+
+    layers: tuple[Layer, ...]
+    bad_base: tuple[str, str] | None = None
+
+    @property
+    def location(self) -> Location:
+        """Where it is declared: the last place that says something about it."""
+        return self.layers[-1].location
+
+    def changed(self, values: Mapping[str, object], location: Location) -> RawService:
+        """The same service with differences."""
+        return RawService(layers=(*self.layers, Layer(values=values, location=location)), bad_base=self.bad_base)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawStack:
+    """A stack as written: members by name (of whatever type they are), and its own options."""
+
+    members: Mapping[str, object]
+    options: Mapping[str, object]
+    location: Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """A raw declaration, the name it goes by, and the namespace (pytest's base id) that sees it."""
+
+    name: str
+    namespace: str
+    raw: RawService | RawStack

@@ -1,0 +1,114 @@
+"""Who owns what: run and owner ids, labels, resource names, fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+
+from pytest_isolate.model.service import Location, ServiceId, ServiceSpec
+
+LABEL = "pytest-isolate"
+LABEL_RUN = f"{LABEL}.run"
+LABEL_OWNER = f"{LABEL}.owner"
+LABEL_STACK = f"{LABEL}.stack"
+LABEL_SERVICE = f"{LABEL}.service"
+LABEL_FINGERPRINT = f"{LABEL}.fingerprint"
+LABEL_WORKER = f"{LABEL}.worker"
+
+# What does not change what runs in the container: where it is written down, how long we wait for it, how its image is
+# made (the image's own id stands for that), and how long it lives.
+_NOT_IN_FINGERPRINT = frozenset({"location", "timeout_s", "build", "scope", "share"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The process that a run belongs to, told apart from every other one that ever ran: a process id alone is reused."""
+
+    host: str
+    boot: str
+    pid_namespace: str
+    pid: int
+    start_time: str
+
+    def encode(self) -> str:
+        """A text for a label; `parse_owner` reads it back."""
+        return json.dumps({f.name: getattr(self, f.name) for f in fields(self)}, sort_keys=True)
+
+
+def parse_owner(text: str) -> Owner | None:
+    """The owner in a label's text; None where it is not one of ours (then nothing is known about it)."""
+    try:
+        return Owner(**json.loads(text))
+    except (ValueError, TypeError):
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One pytest invocation with all its workers; `worker` is empty outside xdist."""
+
+    run_id: str
+    owner: Owner
+    secret: bytes
+    worker: str = ""
+
+    def labels(self, service: ServiceId | None = None, fingerprint: str = "") -> dict[str, str]:
+        """The labels that every object of this run carries."""
+        labels = {LABEL_RUN: self.run_id, LABEL_OWNER: self.owner.encode()}
+        if self.worker:
+            labels[LABEL_WORKER] = self.worker
+        if service:
+            labels |= {LABEL_STACK: str(service.stack), LABEL_SERVICE: service.name}
+        if fingerprint:
+            labels[LABEL_FINGERPRINT] = fingerprint
+        return labels
+
+    def own_labels(self) -> dict[str, str]:
+        """The labels that select the objects which this process made (a worker's only, not its siblings')."""
+        return {LABEL_RUN: self.run_id} | ({LABEL_WORKER: self.worker} if self.worker else {})
+
+    def resource_name(self, *parts: str) -> str:
+        """A name that no other run uses, readable in `docker ps`."""
+        words = [p for p in (self.worker, *parts) if p]
+        return "-".join(["isolate", self.run_id, *(re.sub(r"[^A-Za-z0-9_.-]+", "-", w).strip("-.") for w in words)])
+
+    def password(self, *parts: str) -> str:
+        """A random password, the same for the same parts within this run, and never stored."""
+        digest = hmac.new(self.secret, "\0".join(parts).encode(), hashlib.sha256)
+        return digest.hexdigest()[:32]
+
+
+def fingerprint(
+    spec: ServiceSpec, *, stack: str, image_id: str = "", dependencies: Mapping[str, str] | None = None
+) -> str:
+    """A hash that is equal exactly when two declarations lead to the same container.
+
+    Covers the declaration, its stack, the image's id and the fingerprints of what it depends on, by alias; leaves out
+    what is known only at the start (ports, generated passwords).
+    """
+    facts = {
+        "spec": {f.name: _plain(getattr(spec, f.name)) for f in fields(spec) if f.name not in _NOT_IN_FINGERPRINT},
+        "build": _plain(spec.build) if spec.build and not image_id else None,
+        "stack": stack,
+        "image": image_id,
+        "dependencies": dict(dependencies or {}),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _plain(value: object) -> object:
+    """A form that json writes the same way each time; types are told apart."""
+    if is_dataclass(value) and not isinstance(value, (type, Location)):
+        return {"type": type(value).__name__, **{f.name: _plain(getattr(value, f.name)) for f in fields(value)}}
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Enum):
+        return {"enum": str(value)}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    return value

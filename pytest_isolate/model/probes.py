@@ -1,0 +1,80 @@
+"""Readiness questions as values: what is asked, and what can be answered. Asking is done in running.probing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tcp:
+    """Connect, send `send`, and match what comes back with the regular expression `expect`.
+
+    Without `expect`, a server that answers nothing counts as ready, one that hangs up does not: an engine's proxy
+    accepts connections before the service listens, and then closes them.
+    """
+
+    port: int | None = None
+    send: bytes = b""
+    expect: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http:
+    """GET `path`; ready when the status is `status`, or below 400 where none is given."""
+
+    path: str = "/"
+    port: int | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """The regular expression `pattern` has been found `times` times in the log since the last start."""
+
+    pattern: str
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """`argv`, run inside the container, ends with code 0."""
+
+    argv: tuple[str, ...]
+
+
+Probe = Tcp | Http | Log | Command
+
+
+def describe_probe(probe: Probe) -> str:
+    """A short text for messages, such as `http /healthz`."""
+    match probe:
+        case Tcp(port=port):
+            return f"tcp port {port}" if port else "tcp"
+        case Http(path=path, port=port):
+            return f"http {path}" + (f" on port {port}" if port else "")
+        case Log(pattern=pattern):
+            return f"log line matching {pattern!r}"
+        case Command(argv=argv):
+            return f"command {' '.join(argv)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The service answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """The service does not answer yet; `reason` is what was seen."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """The service will never answer; `reason` is what was seen."""
+
+    reason: str
+
+
+Answer = Ready | NotYet | Dead

@@ -1,0 +1,130 @@
+"""A service and a stack as declared, checked and complete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pytest_isolate.model.probes import Probe
+from pytest_isolate.model.scope import Scope
+
+Pairs = tuple[tuple[str, str], ...]
+"""A read-only mapping that can be hashed: sorted (key, value) pairs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """The file and line (0: unknown) that declare something."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """An image that is made from a Dockerfile. Paths are absolute."""
+
+    context: str
+    dockerfile: str
+    args: Pairs = ()
+    target: str | None = None
+    network: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file put into the container before it starts: a text with placeholders, or a file or folder of the host."""
+
+    target: str
+    text: str | None = None
+    source: str | None = None
+    mode: int = 0o644
+
+
+class Secret(Enum):
+    """Stands for a value that is made anew for each run."""
+
+    RANDOM = "random"
+
+
+class Unlimited(Enum):
+    """Stands for the explicit absence of a limit."""
+
+    UNLIMITED = "unlimited"
+
+
+UNLIMITED = Unlimited.UNLIMITED
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec:
+    """One service, complete and checked. `ports[0]`, where there is one, is the port of `url` and of the handle."""
+
+    name: str
+    image: str | None = None
+    build: Build | None = None
+    ports: tuple[int, ...] = ()
+    env: Pairs = ()
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    files: tuple[File, ...] = ()
+    volumes: Pairs = ()
+    ready: tuple[Probe, ...] = ()
+    timeout_s: float = 60.0
+    memory_bytes: int | Unlimited = 2048 * MIB
+    shm_bytes: int | None = None
+    cpus: float | None = None
+    pids: int | Unlimited = 1024
+    cap_add: tuple[str, ...] = ()
+    new_privileges: bool = False
+    needs: tuple[str, ...] = ()
+    url: str | None = None
+    user: str | None = None
+    password: str | Secret | None = None
+    database: str | None = None
+    scope: Scope = Scope.SESSION
+    share: str = "run"
+    location: Location
+
+    @property
+    def source(self) -> str:
+        """What its image comes from, for people."""
+        return self.image or (f"build of {self.build.context}" if self.build else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackSpec:
+    """Services on one private network. The default stack of a place has no name."""
+
+    name: str
+    services: tuple[ServiceSpec, ...]
+    native_ports: bool = False
+    scope: Scope = Scope.SESSION
+    share: str = "run"
+    location: Location
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StackId:
+    """A stack, and the place in the test tree (pytest's base id of the fixture) that declares it."""
+
+    namespace: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name or "default"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServiceId:
+    """A service within its stack."""
+
+    stack: StackId
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.stack.name}.{self.name}" if self.stack.name else self.name

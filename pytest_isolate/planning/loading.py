@@ -1,0 +1,221 @@
+"""Raw declarations into checked services and stacks; every wrong one is named, all at once."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from pytest_isolate.errors import DeclarationError, Problem, suggest
+from pytest_isolate.model.declaration import Declared, Layer, RawService, RawStack
+from pytest_isolate.model.probes import Command, Log
+from pytest_isolate.model.service import Location, ServiceId, ServiceSpec, StackId, StackSpec
+from pytest_isolate.planning.fields import (
+    LOCATED_PARSERS,
+    MERGED_KEYS,
+    SERVICE_KEYS,
+    SERVICE_PARSERS,
+    STACK_KEYS,
+    STACK_PARSERS,
+    Wrong,
+)
+from pytest_isolate.planning.placeholders import SELF
+from pytest_isolate.planning.references import resolve_references
+
+_SPEC_FIELDS = {"timeout": "timeout_s", "memory": "memory_bytes", "shm_size": "shm_bytes"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """Everything that is declared, checked; each service's dependencies resolved, by alias (the plain name)."""
+
+    services: Mapping[ServiceId, ServiceSpec]
+    stacks: Mapping[StackId, StackSpec]
+    dependencies: Mapping[ServiceId, tuple[ServiceId, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and the place that sets it."""
+
+    value: object
+    location: Location
+
+
+def load(
+    declared: Iterable[Declared], *, reserved: frozenset[str] = frozenset(), exists: Callable[[str], bool]
+) -> Catalogue:
+    """Check everything; raise one DeclarationError that holds every problem found."""
+    problems: list[Problem] = []
+    items = sorted(declared, key=lambda d: (d.namespace, d.name))
+    services: dict[ServiceId, ServiceSpec] = {}
+    stacks: dict[StackId, StackSpec] = {}
+    for _, same in groupby(items, key=lambda d: (d.namespace, d.name)):
+        first, *others = same
+        problems += [_duplicate(first, other) for other in others]
+        problems += _check_name(first, reserved)
+        if isinstance(first.raw, RawService):
+            spec = load_service(first.name, first.raw, problems, exists)
+            services[ServiceId(StackId(first.namespace), first.name)] = spec
+        else:
+            stack = load_stack(first.name, first.raw, problems, exists)
+            stack_id = StackId(first.namespace, first.name)
+            stacks[stack_id] = stack
+            services |= {ServiceId(stack_id, member.name): member for member in stack.services}
+    dependencies = resolve_references(services, problems)
+    if problems:
+        raise DeclarationError(sorted(dict.fromkeys(problems), key=lambda p: (p.place, p.subject)))
+    return Catalogue(services=services, stacks=stacks, dependencies=dependencies)
+
+
+def load_service(name: str, raw: RawService, problems: list[Problem], exists: Callable[[str], bool]) -> ServiceSpec:
+    """The checked service; what is wrong goes to `problems` and is left at its default."""
+    if raw.bad_base is not None:
+        problems.append(_problem(raw.location, name, "", Wrong(*raw.bad_base)))
+        return ServiceSpec(name=name, location=raw.location)
+    values: dict[str, object] = {}
+    settings = merge_layers(raw.layers)
+    for key, setting in settings.items():
+        try:
+            values[_SPEC_FIELDS.get(key, key)] = _parse(key, setting)
+        except Wrong as wrong:
+            problems.append(_problem(setting.location, name, key, wrong))
+    wrong_keys = {_SPEC_FIELDS.get(key, key) for key in settings} - values.keys()
+    port = values.pop("port", None)
+    if port is not None:
+        rest = values.get("ports", ())
+        assert isinstance(rest, tuple)
+        values["ports"] = (port, *(p for p in rest if p != port))
+    spec = ServiceSpec(name=name, location=raw.location, **values)  # type: ignore[arg-type]  # parsed just above
+    if not wrong_keys & {"image", "build"}:
+        problems += _check_image(spec, settings, exists)
+    if not wrong_keys & {"port", "ports", "ready", "url", "files"}:
+        problems += _check_whole(spec, settings, exists)
+    return spec
+
+
+def load_stack(name: str, raw: RawStack, problems: list[Problem], exists: Callable[[str], bool]) -> StackSpec:
+    """The checked stack with its services, which live as long and are shared as widely as it says."""
+    options: dict[str, object] = {}
+    for key, value in raw.options.items():
+        try:
+            options["native_ports" if key == "ports" else key] = _parse_stack_option(key, value)
+        except Wrong as wrong:
+            problems.append(_problem(raw.location, name, key, wrong))
+    members = []
+    for member, raw_member in raw.members.items():
+        if not isinstance(raw_member, RawService):
+            refusal = Wrong(f"{raw_member!r} is not a service{suggest(member, STACK_KEYS)}", "service(...)")
+            problems.append(_problem(raw.location, name, member, refusal))
+            continue
+        problems += [
+            _problem(raw.location, name, f"{member}.{key}", Wrong("belongs to the whole stack", f"{key}= of stack()"))
+            for key in ("scope", "share")
+            if key in merge_layers(raw_member.layers)
+        ]
+        members.append(load_service(member, raw_member, problems, exists))
+    if not members:
+        problems.append(_problem(raw.location, name, "", Wrong("a stack without services", "name=service(...)")))
+    stack = StackSpec(name=name, services=tuple(members), location=raw.location, **options)  # type: ignore[arg-type]
+    placed = tuple(replace(m, scope=stack.scope, share=stack.share) for m in members)
+    return replace(stack, services=placed)
+
+
+def merge_layers(layers: Iterable[Layer]) -> dict[str, Setting]:
+    """Each key's last value and its place; tables are merged entry by entry, None takes out what was set before."""
+    merged: dict[str, Setting] = {}
+    for layer in layers:
+        if "image" in layer.values or "build" in layer.values:
+            merged.pop("image", None)
+            merged.pop("build", None)
+        if "port" in layer.values or "ports" in layer.values:
+            merged.pop("port", None)
+            merged.pop("ports", None)
+        for key, value in layer.values.items():
+            before = merged.get(key)
+            if value is None:
+                merged.pop(key, None)
+                continue
+            if key in MERGED_KEYS and before and isinstance(value, Mapping) and isinstance(before.value, Mapping):
+                value = {**before.value, **value}
+            if key in MERGED_KEYS and isinstance(value, Mapping):
+                value = {k: v for k, v in value.items() if v is not None}
+            merged[key] = Setting(value, layer.location)
+    return merged
+
+
+def _parse(key: str, setting: Setting) -> object:
+    if key in LOCATED_PARSERS:
+        return LOCATED_PARSERS[key](setting.value, setting.location)
+    if key not in SERVICE_PARSERS:
+        raise Wrong(f"unknown key {key!r}{suggest(key, SERVICE_KEYS)}", ", ".join(sorted(SERVICE_KEYS)))
+    return SERVICE_PARSERS[key](setting.value)
+
+
+def _parse_stack_option(key: str, value: object) -> object:
+    if key == "ports":
+        if value in ("native", "held"):
+            return value == "native"
+        raise Wrong(f"{value!r} is not a way to publish ports", "native, held")
+    return STACK_PARSERS[key](value)
+
+
+def _problem(location: Location, name: str, key: str, wrong: Wrong) -> Problem:
+    path = ".".join(part for part in (name, key, wrong.key) if part)
+    return Problem(place=str(location), subject=path, reason=wrong.reason, valid=wrong.valid)
+
+
+def _duplicate(first: Declared, other: Declared) -> Problem:
+    reason = f"two services with one name; the other is declared at {first.raw.location}"
+    return Problem(place=str(other.raw.location), subject=other.name, reason=reason, hint="rename one of them")
+
+
+def _check_name(declared: Declared, reserved: frozenset[str]) -> Iterable[Problem]:
+    place = str(declared.raw.location)
+    names = [declared.name, *(declared.raw.members if isinstance(declared.raw, RawStack) else ())]
+    for name in names:
+        if name == SELF or (name in reserved and name == declared.name):
+            reason = (
+                f"the fixture name {name!r} is reserved by pytest" if name != SELF else "the name 'self' is reserved"
+            )
+            yield Problem(place=place, subject=declared.name, reason=reason, hint="choose another name")
+        elif not name.isidentifier() or keyword.iskeyword(name):
+            reason = f"{name!r} cannot be the name of a fixture"
+            yield Problem(place=place, subject=declared.name, reason=reason, valid="a Python name, such as orders_db")
+
+
+def _check_image(
+    spec: ServiceSpec, settings: Mapping[str, Setting], exists: Callable[[str], bool]
+) -> Iterable[Problem]:
+    if not spec.image and not spec.build:
+        wrong = Wrong("no image and no build", "image='name:tag' or build='folder with a Dockerfile'")
+        yield _problem(spec.location, spec.name, "", wrong)
+    elif spec.build and not exists(spec.build.dockerfile):
+        wrong = Wrong(f"there is no Dockerfile at {spec.build.dockerfile}", "a folder with a Dockerfile in it")
+        yield _problem(settings["build"].location, spec.name, "build", wrong)
+
+
+def _check_whole(
+    spec: ServiceSpec, settings: Mapping[str, Setting], exists: Callable[[str], bool]
+) -> Iterable[Problem]:
+    for probe in spec.ready:
+        if isinstance(probe, (Log, Command)):
+            continue
+        where = settings["ready"].location
+        if not spec.ports:
+            wrong = Wrong("this probe needs a port, and the service declares none", "port=...")
+            yield _problem(where, spec.name, "ready", wrong)
+        elif probe.port and probe.port not in spec.ports:
+            wrong = Wrong(f"port {probe.port} is not declared", ", ".join(map(str, spec.ports)))
+            yield _problem(where, spec.name, "ready", wrong)
+    for file in spec.files:
+        if file.source and not exists(file.source):
+            wrong = Wrong(f"there is no file or folder {file.source}", "a path that exists")
+            yield _problem(settings["files"].location, spec.name, f"files.{file.target}", wrong)
+    if spec.url:
+        try:
+            spec.url.format(host="h", port=1, user="u", password="p", database="d")
+        except (KeyError, ValueError, IndexError, AttributeError):
+            wrong = Wrong(f"{spec.url!r} is not a URL template", "{host}, {port}, {user}, {password}, {database}")
+            yield _problem(settings["url"].location, spec.name, "url", wrong)

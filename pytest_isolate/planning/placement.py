@@ -1,0 +1,120 @@
+"""Scope x worker -> which instance, on which network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pytest_isolate.model.identity import fingerprint
+from pytest_isolate.model.scope import Scope
+from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId
+from pytest_isolate.planning.loading import Catalogue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """A test's position: its own node id and those of its class, its module and everything above it."""
+
+    test: str
+    test_class: str
+    module: str
+    above: tuple[str, ...] = ()
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Who has an instance for themselves: the run or one worker (node empty), a package, module, class or test."""
+
+    scope: Scope
+    node: str = ""
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InstanceKey:
+    """One running copy: equal keys mean that it is shared."""
+
+    service: ServiceId
+    place: Place
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class NetworkKey:
+    """The private network of a stack at a place."""
+
+    stack: StackId
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """An instance to start: what, where, and the instances that it needs by alias."""
+
+    key: InstanceKey
+    spec: ServiceSpec
+    native_ports: bool
+    dependencies: tuple[tuple[str, InstanceKey], ...]
+
+    @property
+    def network(self) -> NetworkKey:
+        """The network that it lives on; what it needs from elsewhere is attached to that one too."""
+        return NetworkKey(self.key.service.stack, self.key.place)
+
+
+def place_of(spec: ServiceSpec, service_id: ServiceId, where: Where) -> Place:
+    """The place whose end is the end of the instance."""
+    namespace = service_id.stack.namespace
+    match spec.scope:
+        case Scope.SESSION:
+            node = ""
+        case Scope.PACKAGE:
+            # pytest's package scope is the package of the conftest.py that declares the fixture.
+            node = namespace if namespace in where.above else ""
+        case Scope.MODULE:
+            node = where.module
+        case Scope.CLASS:
+            node = where.test_class
+        case Scope.FUNCTION:
+            node = where.test
+    return Place(spec.scope if node else Scope.SESSION, node, where.worker)
+
+
+def places_of(where: Where, namespaces: Iterable[str]) -> frozenset[Place]:
+    """Every place that is still in use while the test at `where` runs."""
+    nodes = [(Scope.SESSION, ""), (Scope.FUNCTION, where.test), (Scope.CLASS, where.test_class)]
+    nodes += [(Scope.MODULE, where.module), *((Scope.PACKAGE, n) for n in namespaces if n in where.above)]
+    return frozenset(Place(scope, node, where.worker) for scope, node in nodes)
+
+
+def place_instances(wanted: Iterable[ServiceId], catalogue: Catalogue, where: Where) -> tuple[Instance, ...]:
+    """The instances that a test at `where` uses when it asks for these services, each behind what it needs."""
+    instances: dict[ServiceId, Instance] = {}
+
+    def visit(service_id: ServiceId) -> Instance:
+        if service_id not in instances:
+            needed = [visit(other) for other in catalogue.dependencies[service_id]]
+            instances[service_id] = _build_instance(service_id, needed, catalogue, where)
+        return instances[service_id]
+
+    for service_id in wanted:
+        visit(service_id)
+    return tuple(instances.values())
+
+
+def _build_instance(service_id: ServiceId, needed: Iterable[Instance], catalogue: Catalogue, where: Where) -> Instance:
+    spec = catalogue.services[service_id]
+    stack = catalogue.stacks.get(service_id.stack)
+    dependencies: Mapping[str, InstanceKey] = {i.spec.name: i.key for i in needed}
+    digest = fingerprint(
+        spec,
+        stack=f"{service_id.stack.namespace}\0{service_id.stack.name}\0{stack.native_ports if stack else False}",
+        dependencies={alias: key.fingerprint for alias, key in dependencies.items()},
+    )
+    return Instance(
+        key=InstanceKey(service_id, place_of(spec, service_id, where), digest),
+        spec=spec,
+        native_ports=bool(stack and stack.native_ports),
+        dependencies=tuple(sorted(dependencies.items())),
+    )

@@ -1,0 +1,1 @@
+"""Everything pytest knows. The entry point is plugin.hooks; nothing is imported here."""

@@ -1,0 +1,100 @@
+"""What tests ask for: from pytest's fixtures to declarations and demands, and back to values.
+
+The only module that reads pytest's fixture tables, which have no public interface; see docs/decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_isolate.model.declaration import Declared
+    from pytest_isolate.planning.placement import Where
+    from pytest_isolate.plugin.session import IsolateSession
+
+DECLARATION = "isolate_declaration"
+NEEDS_ISOLATE = "needs services in containers: run pytest --isolate"
+SESSION_KEY = pytest.StashKey["IsolateSession"]()
+
+
+def hand_out(request: pytest.FixtureRequest) -> object:
+    """The value of a service's or stack's fixture: waits until it is ready, and fails or skips the test otherwise."""
+    __tracebackhide__ = True
+    if not isinstance(request, pytest.FixtureRequest):
+        pytest.fail("service() and stack() are declared in a module or conftest.py, not in a class", pytrace=False)
+    session = request.config.stash.get(SESSION_KEY, None)
+    if session is None:
+        pytest.skip(NEEDS_ISOLATE)
+    fixturedef: Any = request._fixturedef  # type: ignore[attr-defined]  # the base id has no public accessor
+    return session.hand_out(fixturedef.argname, fixturedef.baseid)
+
+
+def asks_for_service(item: pytest.Item) -> bool:
+    """Whether a test uses a service, directly or through other fixtures."""
+    return next(_asked(item), None) is not None
+
+
+def asked_fixtures(item: pytest.Item) -> list[tuple[str, str]]:
+    """Name and base id of each service or stack that a test uses, in the order in which pytest sets them up."""
+    return [(definition.argname, definition.baseid) for definition in _asked(item)]
+
+
+def _asked(item: pytest.Item) -> Iterator[Any]:
+    info = getattr(item, "_fixtureinfo", None)
+    if info is None:
+        return
+    for name in info.names_closure:
+        # The nearest one counts; one that overrides another is followed only while it asks for what it overrides.
+        for definition in reversed(info.name2fixturedefs.get(name, ())):
+            if hasattr(definition.func, DECLARATION):
+                yield definition
+                break
+            if name not in definition.argnames:
+                break
+
+
+def all_declared(session: pytest.Session) -> list[Declared]:
+    """Everything that is declared in what pytest has collected."""
+    from pytest_isolate.model.declaration import Declared
+
+    return [
+        Declared(name=definition.argname, namespace=definition.baseid, raw=getattr(definition.func, DECLARATION))
+        for definition in _all_definitions(session)
+        if hasattr(definition.func, DECLARATION)
+    ]
+
+
+def builtin_fixture_names(session: pytest.Session) -> frozenset[str]:
+    """The names of pytest's own fixtures, which a service must not take."""
+    own = {d.argname for d in _all_definitions(session) if d.func.__module__.startswith("_pytest.")}
+    return frozenset(own | {"request"})
+
+
+def _all_definitions(session: pytest.Session) -> Iterable[Any]:
+    manager: Any = session._fixturemanager
+    tables = [
+        getattr(manager, name, {}) for name in ("_arg2fixturedefs", "_arg2node2fixturedefs", "_arg2nodeid2fixturedefs")
+    ]
+    for table in tables:
+        for definitions in table.values():
+            # Up to pytest 9.0 a list; from 9.1 on a table by node.
+            groups = definitions.values() if hasattr(definitions, "values") else (definitions,)
+            for group in groups:
+                yield from group
+
+
+def position(item: pytest.Item, worker: str) -> Where:
+    """A test's place in the tree."""
+    from pytest_isolate.planning.placement import Where
+
+    test_class, module = item.getparent(pytest.Class), item.getparent(pytest.Module)
+    return Where(
+        test=item.nodeid,
+        test_class=test_class.nodeid if test_class else item.nodeid,
+        module=module.nodeid if module else item.nodeid,
+        above=tuple(node.nodeid for node in item.listchain()[:-1]),
+        worker=worker,
+    )

@@ -1,0 +1,125 @@
+"""Declarations in TOML, as the same fixtures that service() and stack() make."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from pytest_isolate.errors import DeclarationError, Problem, suggest
+from pytest_isolate.model.declaration import Layer, RawService, RawStack
+from pytest_isolate.model.service import Location
+from pytest_isolate.planning.fields import STACK_KEYS
+from pytest_isolate.plugin.configuration import Source
+from pytest_isolate.plugin.declare import make_fixture
+from pytest_isolate.presets import PRESETS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_KEYS = ("services", "stacks")
+
+
+def build_plugin(source: Source) -> ModuleType:
+    """A plugin that holds the fixtures; pytest.UsageError when the file cannot be understood."""
+    module = ModuleType("isolate_toml")
+    try:
+        vars(module).update(_Reader(source).read())
+    except DeclarationError as error:
+        raise pytest.UsageError(str(error)) from None
+    return module
+
+
+class _Reader:
+    """One file: from its text to fixtures by name."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def read(self) -> dict[str, Any]:
+        """The fixtures by name; DeclarationError when the file is wrong as a whole."""
+        return self._build(self._parse())
+
+    def _parse(self) -> Mapping[str, Any]:
+        try:
+            table: Any = tomllib.loads(self._source.text)
+        except tomllib.TOMLDecodeError as error:
+            raise self._wrong("", f"cannot be read as TOML: {error}") from None
+        for key in self._source.tables:
+            table = table.get(key, {})
+        for key in table:
+            if key not in _KEYS:
+                raise self._wrong(key, f"unknown key {key!r}{suggest(key, _KEYS)}", ", ".join(_KEYS))
+        return {key: self._table(key, table.get(key, {})) for key in _KEYS}
+
+    def _build(self, table: Mapping[str, Any]) -> dict[str, Any]:
+        services: dict[str, RawService] = {}
+        for name in table["services"]:
+            self._service(name, table["services"], services, ())
+        stacks = {name: self._stack(name, content, services) for name, content in table["stacks"].items()}
+        for name in stacks.keys() & services.keys():
+            raise self._wrong(f"stacks.{name}", f"{name!r} is the name of a service too")
+        declared: dict[str, RawService | RawStack] = {**services, **stacks}
+        return {name: make_fixture(raw) for name, raw in declared.items()}
+
+    def _service(
+        self, name: str, tables: Mapping[str, Any], done: dict[str, RawService], asking: tuple[str, ...]
+    ) -> RawService:
+        if name in done:
+            return done[name]
+        values = dict(self._table(f"services.{name}", tables[name]))
+        base = values.pop("use", None)
+        location = self._location(f"services.{name}")
+        own = Layer(values=values, location=location)
+        if base is None:
+            done[name] = RawService(layers=(own,))
+        elif base in PRESETS:
+            done[name] = RawService(layers=(*PRESETS[base]().layers, own))
+        elif base in tables and base not in (*asking, name):
+            based_on = self._service(base, tables, done, (*asking, name))
+            done[name] = based_on.changed(values, location)
+        else:
+            names = [*PRESETS, *(n for n in tables if n != name)]
+            reason = f"unknown preset or service {base!r} in use{suggest(base, names)}"
+            done[name] = RawService(layers=(own,), bad_base=(reason, ", ".join(names)))
+        return done[name]
+
+    def _stack(self, name: str, content: object, services: Mapping[str, RawService]) -> RawStack:
+        """Every service of the file, with the differences that the stack's table names."""
+        key = f"stacks.{name}"
+        location = self._location(key)
+        table = self._table(key, content)
+        for member in table:
+            if member not in services and member not in STACK_KEYS:
+                names = [*services, *STACK_KEYS]
+                raise self._wrong(key, f"unknown service {member!r}{suggest(member, names)}", ", ".join(names))
+        members = {
+            member: raw.changed(self._table(f"{key}.{member}", table.get(member, {})), location)
+            for member, raw in services.items()
+        }
+        options = {option: table[option] for option in STACK_KEYS if option in table}
+        return RawStack(members=members, options=options, location=location)
+
+    def _table(self, key: str, value: object) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping):
+            raise self._wrong(key, f"{value!r} is not a table")
+        return value
+
+    def _wrong(self, key: str, reason: str, valid: str = "") -> DeclarationError:
+        location = self._location(key)
+        return DeclarationError([Problem(place=str(location), subject=key or "file", reason=reason, valid=valid)])
+
+    def _location(self, key: str) -> Location:
+        """The line of the table's header, as far as it has one."""
+        full = ".".join((*self._source.tables, key))
+        header = re.compile(rf"^\s*\[\s*{re.escape(full)}\s*(?:\.[^\]]*)?\]")
+        for number, line in enumerate(self._source.text.splitlines(), start=1):
+            if header.match(line):
+                return Location(file=str(self._source.path), line=number)
+        return Location(file=str(self._source.path))

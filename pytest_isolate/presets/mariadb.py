@@ -1,0 +1,34 @@
+"""MariaDB, as in the public image `mariadb` and in images that follow its environment variables."""
+
+from __future__ import annotations
+
+from pytest_isolate.model.declaration import Preset, build_preset, caller_location
+from pytest_isolate.model.probes import Tcp
+from pytest_isolate.model.service import Secret
+
+# The server speaks first: three bytes of length, one of sequence, then protocol version 10. The temporary server of
+# the image's initialisation runs without networking. Format: MariaDB's knowledge base, "Connection", initial handshake.
+READY = Tcp(expect=r"(?s)\A.{4}\x0a")
+
+
+def mariadb(version: str = "11.4", /, **changes: object) -> Preset:
+    """A MariaDB server: `mariadb("11.4")`, or with any key of `service()` changed.
+
+    The value has `user`, `password` (random where none is given), `database` and a `mysql://` url.
+    """
+    values = {
+        "image": f"mariadb:{version}",
+        "port": 3306,
+        "user": "app",
+        "password": Secret.RANDOM,
+        "database": "app",
+        "url": "mysql://{user}:{password}@{host}:{port}/{database}",
+        "env": {
+            "MARIADB_USER": "{self.user}",
+            "MARIADB_PASSWORD": "{self.password}",
+            "MARIADB_DATABASE": "{self.database}",
+            "MARIADB_RANDOM_ROOT_PASSWORD": "1",
+        },
+        "ready": READY,
+    }
+    return build_preset("mariadb", values, changes, caller_location(1))

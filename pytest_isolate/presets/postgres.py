@@ -1,0 +1,36 @@
+"""PostgreSQL, as in the public image `postgres` and in images that follow its environment variables."""
+
+from __future__ import annotations
+
+from pytest_isolate.model.declaration import Preset, build_preset, caller_location
+from pytest_isolate.model.probes import Tcp
+from pytest_isolate.model.service import Secret
+
+# A start-up packet (protocol 3.0, user and database "postgres"). A server that is up asks for a password ('R') or
+# refuses for another reason than 57P03, "the database system is starting up" ('E'). The temporary server of the
+# image's initialisation listens on its unix socket only, so it can never answer here. Format: PostgreSQL's manual,
+# "Message Formats", StartupMessage.
+_STARTUP = b"\x00\x03\x00\x00user\0postgres\0database\0postgres\0\0"
+READY = Tcp(send=(len(_STARTUP) + 4).to_bytes(4, "big") + _STARTUP, expect=r"(?s)\AR|\AE(?!.*C57P03)")
+
+
+def postgres(version: str = "16", /, **changes: object) -> Preset:
+    """A PostgreSQL server: `postgres("16")`, or with any key of `service()` changed.
+
+    The value has `user`, `password` (random where none is given), `database` and a `postgresql://` url.
+    """
+    values = {
+        "image": f"postgres:{version}",
+        "port": 5432,
+        "user": "postgres",
+        "password": Secret.RANDOM,
+        "database": "postgres",
+        "url": "postgresql://{user}:{password}@{host}:{port}/{database}",
+        "env": {
+            "POSTGRES_USER": "{self.user}",
+            "POSTGRES_PASSWORD": "{self.password}",
+            "POSTGRES_DB": "{self.database}",
+        },
+        "ready": READY,
+    }
+    return build_preset("postgres", values, changes, caller_location(1))

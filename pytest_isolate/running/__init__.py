@@ -1,0 +1,1 @@
+"""DO the plan through engine.api."""

@@ -1,0 +1,32 @@
+"""Files for a container as the tar archive that engines take."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from pytest_isolate.model.service import File
+
+
+def build_archive(files: Iterable[File]) -> bytes:
+    """An archive to be unpacked at the container's root; everything in it belongs to root."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for file in files:
+            name = file.target.lstrip("/")
+            if file.source and Path(file.source).is_dir():
+                archive.add(file.source, arcname=name, filter=_owned_by_root)
+            else:
+                content = Path(file.source).read_bytes() if file.source else (file.text or "").encode()
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(content), file.mode
+                archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = "root"
+    return entry

@@ -1,0 +1,87 @@
+"""Networks: one for each stack at each place, with a small subnet of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_isolate.engine.api import Engine
+from pytest_isolate.errors import AddressSpaceFull, SubnetTaken
+from pytest_isolate.model.identity import Run
+from pytest_isolate.planning.placement import NetworkKey
+from pytest_isolate.running.once import Once
+from pytest_isolate.running.subnets import free_subnets, prefix_for
+
+# Overlaps with the host's own routes are found out only by trying; a pool where this many fail in a row is no use.
+_TRIES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Attachment:
+    network: NetworkKey
+    container_id: str
+
+
+class Networks:
+    """The networks of this process."""
+
+    def __init__(self, engine: Engine, run: Run, pool: str, rng: random.Random) -> None:
+        self._engine = engine
+        self._run = run
+        self._pool = pool
+        self._rng = rng
+        self._networks: Once[NetworkKey, str] = Once()
+        self._attachments: Once[_Attachment, None] = Once()
+        self._choosing = threading.Lock()
+        self._made = 0
+
+    def ensure(self, key: NetworkKey, containers: int) -> str:
+        """The id of the network, made with room for so many containers if it is not there."""
+        return self._networks.get(key, lambda: self._create(key, containers))
+
+    def attach(self, key: NetworkKey, network_id: str, container_id: str, alias: str) -> None:
+        """Make a container of another network known on this one, once."""
+        attachment = _Attachment(key, container_id)
+        self._attachments.get(attachment, lambda: self._engine.attach(network_id, container_id, [alias]))
+
+    def remove(self, key: NetworkKey) -> None:
+        """Take off what is attached from elsewhere, and remove the network."""
+        network_id = self._networks.pop(key)
+        for attachment in self._attachments.keys():
+            if attachment.network == key:
+                self._attachments.pop(attachment)
+                if network_id:
+                    self._engine.detach(network_id, attachment.container_id)
+        if network_id:
+            self._engine.remove_network(network_id)
+
+    def _create(self, key: NetworkKey, containers: int) -> str:
+        prefix = prefix_for(containers)
+        refusals: Sequence[str] = ()
+        # One at a time: two threads would be given the same free subnet.
+        with self._choosing:
+            self._made += 1
+            name = self._run.resource_name(str(key.stack), place_code(key), str(self._made))
+            labels = self._run.labels()
+            candidates = free_subnets(self._pool, self._engine.used_subnets(), prefix, self._rng)
+            for _, subnet in zip(range(_TRIES), candidates, strict=False):
+                try:
+                    return self._engine.create_network(name, subnet, labels)
+                except SubnetTaken as error:
+                    refusals = (*refusals, f"{subnet}: {' '.join(error.found)}")
+        raise AddressSpaceFull(
+            f"no free subnet for the network of stack {key.stack}",
+            tried=f"a /{prefix} in {self._pool}",
+            found=refusals[-3:] or "every one is in use, or the pool is smaller than that",
+            do="name a larger or another pool: --isolate-subnets=10.200.0.0/16; "
+            "networks of runs that were killed: docker network ls --filter label=pytest-isolate.run",
+        )
+
+
+def place_code(key: NetworkKey) -> str:
+    """A short word for a place, for names; empty for the run itself."""
+    node = key.place.node
+    return hashlib.sha256(node.encode()).hexdigest()[:6] if node else ""

@@ -1,0 +1,117 @@
+"""Host ports: picked by the kernel, and held while the instance lives.
+
+A held socket is bound with SO_REUSEADDR and never listens: the kernel gives its port to nobody else, while the engine,
+which binds with SO_REUSEADDR too, can still listen on it, also after a restart of the container.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import psutil
+
+from pytest_isolate.errors import AddressSpaceFull, StartError
+
+LOOPBACK = "127.0.0.1"
+# Claims a loopback address for one stack: bound without SO_REUSEADDR, so a second claim fails, whoever makes it.
+_CLAIM_PORT = 61_173
+_CLAIM_TRIES = 200
+
+
+@dataclass(slots=True)
+class HeldPorts:
+    """Ports on one address: inner port to host port, and the sockets that hold them."""
+
+    host: str
+    by_inner: dict[int, int]
+    sockets: list[socket.socket] = field(default_factory=list)
+
+    def release(self) -> None:
+        """Let go of the ports. Safe to repeat."""
+        while self.sockets:
+            self.sockets.pop().close()
+
+
+def hold_free_ports(inner_ports: Iterable[int], host: str = LOOPBACK) -> HeldPorts:
+    """A free port of `host` for each inner port."""
+    held = HeldPorts(host=host, by_inner={})
+    for inner in inner_ports:
+        sock = _bound(host, 0)
+        held.sockets.append(sock)
+        held.by_inner[inner] = sock.getsockname()[1]
+    return held
+
+
+def hold_native_ports(inner_ports: Iterable[int], host: str, service: str) -> HeldPorts:
+    """The same port numbers outside as inside; StartError says who has one that is in use."""
+    held = HeldPorts(host=host, by_inner={})
+    for inner in inner_ports:
+        try:
+            held.sockets.append(_bound(host, inner))
+        except OSError as error:
+            held.release()
+            raise StartError(
+                service,
+                f"cannot have its native port {inner}",
+                tried=f"bind {host}:{inner}",
+                found=f"{error.strerror}; {describe_holder(inner)}",
+                do="stop that process (a listener on 0.0.0.0 blocks the port on every loopback address), "
+                "or use ports='held' for the stack",
+            ) from error
+        held.by_inner[inner] = inner
+    return held
+
+
+def claim_loopback_address(rng: random.Random) -> tuple[str, socket.socket]:
+    """A loopback address that no other stack of any run on this host has; it is ours while the socket is open."""
+    for _ in range(_CLAIM_TRIES):
+        # 127.0.x.y is left alone: systemd-resolved, Debian's own host name and many hand-made set-ups live there.
+        host = f"127.{rng.randint(1, 254)}.{rng.randint(0, 255)}.{rng.randint(1, 254)}"
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            claim.bind((host, _CLAIM_PORT))
+        except OSError:
+            claim.close()
+            continue
+        return host, claim
+    raise AddressSpaceFull(
+        "no loopback address for a stack with native ports was found",
+        tried=f"{_CLAIM_TRIES} addresses in 127.0.0.0/8, claimed with UDP port {_CLAIM_PORT}",
+        found="each is in use, or this system has only 127.0.0.1 (loopback addresses need Linux)",
+        do="use ports='held' for the stack",
+    )
+
+
+def describe_holder(port: int) -> str:
+    """Which process listens on a port of this host, as far as the rights of this one allow to see."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.Error:
+        return "who has it cannot be seen without more rights"
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
+            return f"{_name_process(connection.pid)} listens on {connection.laddr.ip}:{port}"
+    return "no listener can be seen; a container without a user-land proxy may have it"
+
+
+def _name_process(pid: int | None) -> str:
+    if pid is None:
+        return "a process of another user"
+    try:
+        return f"process {pid} ({psutil.Process(pid).name()})"
+    except psutil.Error:
+        return f"process {pid}"
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

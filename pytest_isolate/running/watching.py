@@ -1,0 +1,125 @@
+"""From started to ready: which probes are asked, and what is said when the container dies or the time is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pytest_isolate.engine.api import ContainerState, Engine
+from pytest_isolate.errors import EngineUnreachable, NotReadyError, StartError
+from pytest_isolate.model.identity import Run
+from pytest_isolate.model.probes import Answer, Command, Dead, Log, NotYet, Probe, Tcp, describe_probe
+from pytest_isolate.running import probing
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.deaths import Deaths
+from pytest_isolate.running.images import image_tag
+from pytest_isolate.running.launching import Running, label
+from pytest_isolate.running.readiness import Outcome, wait_until_ready
+from pytest_isolate.running.safety import redact
+
+_LOG_LINES = 20
+# A service that gives nothing to ask is taken for started when it is still alive after this long.
+_SETTLE_S = 0.2
+
+
+class Watcher:
+    """Waits until containers are ready."""
+
+    def __init__(self, engine: Engine, run: Run, clock: Clock, deaths: Deaths) -> None:
+        self._engine = engine
+        self._run = run
+        self._clock = clock
+        self._deaths = deaths
+
+    def wait_until_ready(self, running: Running, started_at: float, check_open: Callable[[], None]) -> None:
+        """Return when it is ready; StartError when it dies, NotReadyError when it takes longer than declared."""
+        died = self._deaths.expect(running.container_id)
+        # It may have died before anybody listened for its id.
+        if not self._engine.inspect_container(running.container_id).is_running:
+            died.set()
+        probes = choose_probes(running)
+        if not probes:
+            self._clock.wait(died, _SETTLE_S)
+            if died.is_set():
+                raise self._death_error(running)
+            return
+        target = probing.Target(
+            container_id=running.container_id,
+            endpoints=dict(running.view.endpoints),
+            main_port=running.spec.ports[0] if running.spec.ports else None,
+            started_at=started_at,
+        )
+
+        def ask(probe: Probe) -> Answer:
+            check_open()
+            return probing.ask(probe, target, self._engine)
+
+        outcome = wait_until_ready(
+            probes,
+            ask=ask,
+            is_dear=probing.is_dear,
+            died=died,
+            read_death=lambda: Dead(_describe(self._read_death(running))),
+            clock=self._clock,
+            timeout_s=running.spec.timeout_s,
+        )
+        if isinstance(outcome.answer, Dead):
+            raise self._death_error(running)
+        if isinstance(outcome.answer, NotYet):
+            raise self._not_ready_error(running, outcome.answer, outcome)
+
+    def _read_death(self, running: Running) -> ContainerState:
+        state = self._engine.inspect_container(running.container_id)
+        if state.is_running:
+            raise EngineUnreachable(
+                "the engine's event stream ended while services were starting", do="see whether the engine restarted"
+            )
+        return state
+
+    def _death_error(self, running: Running) -> StartError:
+        spec, state = running.spec, self._read_death(running)
+        do = f"run it by hand: docker run --rm -it {image_tag(spec)}"
+        if state.is_out_of_memory:
+            do = "give it more memory: memory=..."
+        return StartError(
+            label(running.instance, self._run),
+            "ended before it was ready",
+            tried="start its container",
+            found=[f"{_describe(state)}; last log lines:", *self._last_lines(running)],
+            do=f"{do}; declared at {spec.location}",
+        )
+
+    def _not_ready_error(self, running: Running, answer: NotYet, outcome: Outcome) -> NotReadyError:
+        spec = running.spec
+        assert outcome.probe is not None
+        where = _address(outcome.probe, running)
+        return NotReadyError(
+            label(running.instance, self._run),
+            f"was not ready after {outcome.waited_s:.1f} s",
+            tried=f"{describe_probe(outcome.probe)}{where}, {outcome.asked} times; last answer: {answer.reason}",
+            found=["its container runs; last log lines:", *self._last_lines(running)],
+            do=f"see whether ready= asks the right thing, or give it longer: timeout=...; declared at {spec.location}",
+        )
+
+    def _last_lines(self, running: Running) -> list[str]:
+        text = self._engine.read_logs(running.container_id, tail=_LOG_LINES).strip()
+        return ["  " + line for line in redact(text, running.secrets).splitlines()] or ["  (it wrote nothing)"]
+
+
+def choose_probes(running: Running) -> tuple[Probe, ...]:
+    """The declared probes; else the image's own health check, asked more often; else a connection to each port."""
+    if running.spec.ready:
+        return running.spec.ready
+    if running.image.health_command:
+        return (Command(argv=running.image.health_command),)
+    return tuple(Tcp(port=port) for port in running.spec.ports)
+
+
+def _describe(state: ContainerState) -> str:
+    reason = ", out of memory" if state.is_out_of_memory else ""
+    return f"container exited with code {state.exit_code}{reason}"
+
+
+def _address(probe: Probe, running: Running) -> str:
+    if isinstance(probe, (Log, Command)):
+        return ""
+    return f" at {running.view.endpoints[probe.port or running.spec.ports[0]].address}"

@@ -1,0 +1,1 @@
+"""AGREE between processes of this host."""

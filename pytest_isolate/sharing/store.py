@@ -1,0 +1,21 @@
+"""Locks on disk, shared by all runs of this user. The only module that imports filelock."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock
+from platformdirs import user_cache_path
+
+
+def open_locks(folder: Path | None = None) -> Callable[[str], BaseFileLock]:
+    """A function that gives the lock of a name, to be held with `with`. The files stay: removing one would let in two."""
+    home = folder or user_cache_path("pytest-isolate") / "locks"
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def lock(name: str) -> BaseFileLock:
+        return FileLock(home / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock")
+
+    return lock
