@@ -28,10 +28,10 @@ from difflib import get_close_matches
 Lines = str | Sequence[str]
 
 
-def build_message(what: str, *, tried: Lines = (), found: Lines = (), do: Lines = ()) -> str:
+def build_message(what: str, *, tried: Lines = (), found: Lines = (), valid: Lines = (), do: Lines = ()) -> str:
     """The layout that all our errors share; parts without content are left out."""
     parts = [what]
-    for title, content in (("tried", tried), ("found", found), ("do", do)):
+    for title, content in (("tried", tried), ("found", found), ("valid", valid), ("do", do)):
         lines = content.splitlines() if isinstance(content, str) else [x for c in content for x in c.splitlines()]
         for number, line in enumerate(lines):
             parts.append(f"  {title if number == 0 else '':<6} {line}".rstrip())
@@ -59,9 +59,7 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        return build_message(
-            f"{self.place}: {self.subject}: {self.reason}", do=[f"valid: {self.valid}"] if self.valid else self.hint
-        )
+        return build_message(f"{self.place}: {self.subject}: {self.reason}", valid=self.valid, do=self.hint)
 
 
 class DeclarationError(IsolateError):

@@ -65,7 +65,7 @@ def load(
             services |= {ServiceId(stack_id, member.name): member for member in stack.services}
     dependencies = resolve_references(services, problems)
     if problems:
-        raise DeclarationError(sorted(dict.fromkeys(problems), key=lambda p: (p.place, p.subject)))
+        raise DeclarationError(sorted(dict.fromkeys(problems), key=_reading_order))
     return Catalogue(services=services, stacks=stacks, dependencies=dependencies)
 
 

@@ -7,7 +7,7 @@ import pytest
 from pytest_isolate.plugin.fixtures import NEEDS_ISOLATE, SESSION_KEY, asks_for_service
 from pytest_isolate.plugin.options import add_options, parse_settings
 
-_SUMMARY = "isolate: {count} that need services {verb} skipped; to run {them}: pytest --isolate"
+_SUMMARY = "isolate: skipped {count}; to run {them}: pytest --isolate"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,8 +56,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     reports = terminalreporter.stats.get("skipped", ())
     count = sum(isinstance(r.longrepr, tuple) and NEEDS_ISOLATE in r.longrepr[-1] for r in reports)
     if count:
-        words = ("1 test", "was", "it") if count == 1 else (f"{count} tests", "were", "them")
-        terminalreporter.write_line(_SUMMARY.format(count=words[0], verb=words[1], them=words[2]), yellow=True)
+        what = ("1 test that needs services", "it") if count == 1 else (f"{count} tests that need services", "them")
+        terminalreporter.write_line(_SUMMARY.format(count=what[0], them=what[1]), yellow=True)
 
 
 def _refuse_other_distribution() -> None:

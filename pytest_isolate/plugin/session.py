@@ -153,6 +153,7 @@ class IsolateSession:
 
     def _refuse(self, session: pytest.Session, text: str) -> None:
         """End the run with exit code 4. A worker cannot do that, so it runs nothing and tells the controller why."""
+        text = text.replace(f"{self._config.rootpath}{os.sep}", "")
         if not self._run.worker:
             raise pytest.UsageError(text)
         session.items.clear()
