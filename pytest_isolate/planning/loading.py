@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -23,6 +23,7 @@ from pytest_isolate.planning.fields import (
 from pytest_isolate.planning.placeholders import SELF
 from pytest_isolate.planning.references import resolve_references
 
+_PROJECT_FILES = ("conftest.py", ".toml")
 _SPEC_FIELDS = {"timeout": "timeout_s", "memory": "memory_bytes", "shm_size": "shm_bytes"}
 
 
@@ -51,16 +52,18 @@ def load(
     items = sorted(declared, key=lambda d: (d.namespace, d.name))
     services: dict[ServiceId, ServiceSpec] = {}
     stacks: dict[StackId, StackSpec] = {}
-    for _, same in groupby(items, key=lambda d: (d.namespace, d.name)):
-        first, *others = same
-        problems += [_duplicate(first, other) for other in others]
-        problems += _check_name(first, reserved)
-        if isinstance(first.raw, RawService):
-            spec = load_service(first.name, first.raw, problems, exists)
-            services[ServiceId(StackId(first.namespace), first.name)] = spec
+    for _, group in groupby(items, key=lambda d: (d.namespace, d.name)):
+        same = list(group)
+        # As with any fixture, the one that pytest registered last wins over those of installed plugins.
+        item = same[-1]
+        problems += _check_duplicates(same)
+        problems += _check_name(item, reserved)
+        if isinstance(item.raw, RawService):
+            spec = load_service(item.name, item.raw, problems, exists)
+            services[ServiceId(StackId(item.namespace), item.name)] = spec
         else:
-            stack = load_stack(first.name, first.raw, problems, exists)
-            stack_id = StackId(first.namespace, first.name)
+            stack = load_stack(item.name, item.raw, problems, exists)
+            stack_id = StackId(item.namespace, item.name)
             stacks[stack_id] = stack
             services |= {ServiceId(stack_id, member.name): member for member in stack.services}
     dependencies = resolve_references(services, problems)
@@ -166,9 +169,12 @@ def _problem(location: Location, name: str, key: str, wrong: Wrong) -> Problem:
     return Problem(place=str(location), subject=path, reason=wrong.reason, valid=wrong.valid)
 
 
-def _duplicate(first: Declared, other: Declared) -> Problem:
-    reason = f"two services with one name; the other is declared at {first.raw.location}"
-    return Problem(place=str(other.raw.location), subject=other.name, reason=reason, hint="rename one of them")
+def _check_duplicates(same: Sequence[Declared]) -> Iterable[Problem]:
+    """The project's own files must not declare a name twice for the same tests."""
+    first, *others = [d for d in same if d.raw.location.file.endswith(_PROJECT_FILES)] or same[:1]
+    for other in others:
+        reason = f"two services with one name; the other is declared at {first.raw.location}"
+        yield Problem(place=str(other.raw.location), subject=other.name, reason=reason, hint="rename one of them")
 
 
 def _check_name(declared: Declared, reserved: frozenset[str]) -> Iterable[Problem]:

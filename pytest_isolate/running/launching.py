@@ -79,11 +79,16 @@ class Launcher:
         self._remove_quietly(running.container_id)
         running.ports.release()
 
-    def remove_volumes(self, key: NetworkKey) -> None:
-        """Remove the named volumes of a stack at a place."""
-        for owner, name in self._volumes.keys():
-            if owner == key and (volume := self._volumes.pop((owner, name))):
-                self._engine.remove_volume(volume)
+    def forget_volumes(self, key: NetworkKey) -> Callable[[], None]:
+        """Let the next one who asks make new volumes for a stack; what is returned removes these."""
+        made = [self._volumes.pop((owner, name)) for owner, name in self._volumes.keys() if owner == key]
+
+        def remove() -> None:
+            for volume in made:
+                if volume:
+                    self._engine.remove_volume(volume)
+
+        return remove
 
     def _launch_on(
         self, ports: HeldPorts, instance: Instance, image: ImageFacts, needed: Mapping[str, Running], network: str
@@ -155,7 +160,8 @@ class Launcher:
         """The engine's name of a stack's volume."""
 
         def create() -> str:
-            full = self._run.resource_name(key.stack.name or "default", place_code(key), "volume", name)
+            number = str(next(self._numbers))
+            full = self._run.resource_name(key.stack.name or "default", place_code(key), "volume", name, number)
             self._engine.create_volume(full, self._run.labels())
             return full
 

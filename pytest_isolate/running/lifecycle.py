@@ -184,13 +184,17 @@ class Lifecycle:
         for running in finished:
             self._launcher.undo(running)
         for key in {running.instance.network for running in finished}:
-            try:
-                self._networks.remove(key)
-                self._launcher.remove_volumes(key)
-            except EngineError:
-                continue  # the clean-up at the end finds it by its labels, tries again and reports
-            finally:
+            with self._lock:
+                # pytest may have come back to the place meanwhile: then its network is in use again.
+                if any(NetworkKey(k.service.stack, k.place) == key for k in self._futures):
+                    continue
+                removals = (self._networks.forget(key), self._launcher.forget_volumes(key))
                 self._addresses.release(key)
+            for remove in removals:
+                try:
+                    remove()
+                except EngineError:
+                    continue  # the clean-up at the end finds it by its labels, tries again and reports
 
     def _check_open(self) -> None:
         if self._closing.is_set():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_isolate.engine.api import Engine
@@ -47,16 +47,21 @@ class Networks:
         attachment = _Attachment(key, container_id)
         self._attachments.get(attachment, lambda: self._engine.attach(network_id, container_id, [alias]))
 
-    def remove(self, key: NetworkKey) -> None:
-        """Take off what is attached from elsewhere, and remove the network."""
+    def forget(self, key: NetworkKey) -> Callable[[], None]:
+        """Let the next one who asks make a new network; what is returned removes this one."""
         network_id = self._networks.pop(key)
-        for attachment in self._attachments.keys():
-            if attachment.network == key:
-                self._attachments.pop(attachment)
-                if network_id:
-                    self._engine.detach(network_id, attachment.container_id)
-        if network_id:
+        attached = [a for a in self._attachments.keys() if a.network == key]
+        for attachment in attached:
+            self._attachments.pop(attachment)
+
+        def remove() -> None:
+            if network_id is None:
+                return
+            for attachment in attached:
+                self._engine.detach(network_id, attachment.container_id)
             self._engine.remove_network(network_id)
+
+        return remove
 
     def _create(self, key: NetworkKey, containers: int) -> str:
         prefix = prefix_for(containers)
