@@ -101,7 +101,9 @@ class EventStream(Protocol):
     """Deaths of containers with certain labels, as they happen; iteration ends when it is closed."""
 
     def __iter__(self) -> Iterator[Event]: ...
-    def close(self) -> None: ...
+
+    def close(self) -> None:
+        """End the iteration, in whichever thread it runs."""
 
 
 Progress = Callable[[str], None]
@@ -113,35 +115,83 @@ class Engine(Protocol):
     Methods that remove something succeed when it is gone already. All may be called from several threads.
     """
 
-    def facts(self) -> EngineFacts: ...
-    def close(self) -> None: ...
+    def facts(self) -> EngineFacts:
+        """Which engine this is."""
 
-    def find_image(self, image: str) -> ImageFacts | None: ...
-    def pull_image(self, image: str, progress: Progress) -> ImageFacts: ...
-    def build_image(self, request: BuildRequest, progress: Progress) -> ImageFacts: ...
+    def close(self) -> None:
+        """Close the connections to the engine."""
 
-    def used_subnets(self) -> Sequence[str]: ...
-    def create_network(self, name: str, subnet: str, labels: Mapping[str, str]) -> str: ...
-    def attach(self, network_id: str, container_id: str, aliases: Sequence[str]) -> None: ...
-    def detach(self, network_id: str, container_id: str) -> None: ...
-    def remove_network(self, network_id: str) -> None: ...
+    def find_image(self, image: str) -> ImageFacts | None:
+        """The image, if the engine has it."""
 
-    def create_volume(self, name: str, labels: Mapping[str, str]) -> None: ...
-    def remove_volume(self, name: str) -> None: ...
+    def pull_image(self, image: str, progress: Progress) -> ImageFacts:
+        """The image, pulled; ImageNotFound says what the registry answered."""
 
-    def create_container(self, request: ContainerRequest) -> str: ...
-    def copy_into(self, container_id: str, archive: bytes) -> None: ...
-    def start_container(self, container_id: str) -> None: ...
-    def stop_container(self, container_id: str, timeout_s: int) -> None: ...
-    def kill_container(self, container_id: str) -> None: ...
-    def pause_container(self, container_id: str) -> None: ...
-    def unpause_container(self, container_id: str) -> None: ...
-    def remove_container(self, container_id: str) -> None: ...
-    def inspect_container(self, container_id: str) -> ContainerState: ...
-    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str: ...
-    def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult: ...
+    def build_image(self, request: BuildRequest, progress: Progress) -> ImageFacts:
+        """The image, built and tagged; BuildFailed names the step and shows its last lines."""
 
-    def list_containers(self, labels: Mapping[str, str]) -> Sequence[str]: ...
-    def list_networks(self, labels: Mapping[str, str]) -> Sequence[str]: ...
-    def list_volumes(self, labels: Mapping[str, str]) -> Sequence[str]: ...
-    def watch(self, labels: Mapping[str, str]) -> EventStream: ...
+    def used_subnets(self) -> Sequence[str]:
+        """The subnets of every network on the engine, ours or not."""
+
+    def create_network(self, name: str, subnet: str, labels: Mapping[str, str]) -> str:
+        """A bridge of its own with this subnet; SubnetTaken when another network overlaps."""
+
+    def attach(self, network_id: str, container_id: str, aliases: Sequence[str]) -> None:
+        """Make a container reachable on one more network, under these names."""
+
+    def detach(self, network_id: str, container_id: str) -> None:
+        """Take a container off a network; one that is off it, or gone, is fine."""
+
+    def remove_network(self, network_id: str) -> None:
+        """Remove a network; one that is gone is fine."""
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """A named volume; one of this name that is there already is used."""
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume; one that is gone is fine."""
+
+    def create_container(self, request: ContainerRequest) -> str:
+        """The id of a container that is not started yet."""
+
+    def copy_into(self, container_id: str, archive: bytes) -> None:
+        """Unpack a tar archive at the root of a container."""
+
+    def start_container(self, container_id: str) -> None:
+        """Start a container; PortTaken when a port that it publishes is in use."""
+
+    def stop_container(self, container_id: str, timeout_s: int) -> None:
+        """Ask a container to stop, and kill it after the time-out."""
+
+    def kill_container(self, container_id: str) -> None:
+        """End a container at once; one that does not run is fine."""
+
+    def pause_container(self, container_id: str) -> None:
+        """Freeze all processes of a container."""
+
+    def unpause_container(self, container_id: str) -> None:
+        """Let a paused container go on."""
+
+    def remove_container(self, container_id: str) -> None:
+        """Kill and remove a container with its anonymous volumes; one that is gone, or going, is fine."""
+
+    def inspect_container(self, container_id: str) -> ContainerState:
+        """How a container is right now."""
+
+    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
+        """What a container wrote to stdout and stderr, from `since` (seconds of the epoch) on."""
+
+    def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
+        """Run a command in a container and wait for its end."""
+
+    def list_containers(self, labels: Mapping[str, str]) -> Sequence[str]:
+        """The ids of all containers that carry these labels, running or not."""
+
+    def list_networks(self, labels: Mapping[str, str]) -> Sequence[str]:
+        """The ids of all networks that carry these labels."""
+
+    def list_volumes(self, labels: Mapping[str, str]) -> Sequence[str]:
+        """The names of all volumes that carry these labels."""
+
+    def watch(self, labels: Mapping[str, str]) -> EventStream:
+        """Deaths of containers with these labels, as they happen."""

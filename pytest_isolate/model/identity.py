@@ -27,7 +27,7 @@ _NOT_IN_FINGERPRINT = frozenset({"location", "timeout_s", "build", "scope", "sha
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """The process that a run belongs to, told apart from every other one that ever ran: a process id alone is reused."""
+    """The process that a run belongs to, told apart from all that ever ran: a process id alone is reused."""
 
     host: str
     boot: str

@@ -72,6 +72,11 @@ def load(
     return Catalogue(services=services, stacks=stacks, dependencies=dependencies)
 
 
+def _reading_order(problem: Problem) -> tuple[str, int, str]:
+    file, _, line = problem.place.rpartition(":")
+    return (file, int(line), problem.subject) if line.isdigit() else (problem.place, 0, problem.subject)
+
+
 def load_service(name: str, raw: RawService, problems: list[Problem], exists: Callable[[str], bool]) -> ServiceSpec:
     """The checked service; what is wrong goes to `problems` and is left at its default."""
     if raw.bad_base is not None:
@@ -221,7 +226,7 @@ def _check_whole(
             yield _problem(settings["files"].location, spec.name, f"files.{file.target}", wrong)
     if spec.url:
         try:
-            spec.url.format(host="h", port=1, user="u", password="p", database="d")
+            spec.url.format(host="h", port=1, user="u", password="p", database="d")  # noqa: S106  # sample words
         except (KeyError, ValueError, IndexError, AttributeError):
             wrong = Wrong(f"{spec.url!r} is not a URL template", "{host}, {port}, {user}, {password}, {database}")
             yield _problem(settings["url"].location, spec.name, "url", wrong)

@@ -1,4 +1,4 @@
-"""Which file holds the declarations in TOML, if any does. Read in every run, so it costs a file's read and no parser."""
+"""Which file holds declarations in TOML, if any. Asked in every run, so it costs reading a file and no parser."""
 
 from __future__ import annotations
 

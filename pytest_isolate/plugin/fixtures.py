@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DECLARATION = "isolate_declaration"
 NEEDS_ISOLATE = "needs services in containers: run pytest --isolate"
-SESSION_KEY = pytest.StashKey["IsolateSession"]()
+SESSION_KEY: pytest.StashKey[IsolateSession] = pytest.StashKey()
 
 
 def hand_out(request: pytest.FixtureRequest) -> object:

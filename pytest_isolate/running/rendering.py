@@ -38,7 +38,7 @@ class View:
         quoted = {key: quote(value or "", safe="") for key, value in words.items()}
         return template.format(host=endpoint.host, port=endpoint.port, **quoted)
 
-    def attribute(self, name: str) -> str:
+    def attribute(self, name: str) -> str:  # noqa: PLR0911  # one line for each attribute
         """The value of `{service.name}`; the declaration was checked to have it."""
         match name.split("."):
             case ["host"]:

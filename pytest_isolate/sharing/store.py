@@ -11,7 +11,7 @@ from platformdirs import user_cache_path
 
 
 def open_locks(folder: Path | None = None) -> Callable[[str], BaseFileLock]:
-    """A function that gives the lock of a name, to be held with `with`. The files stay: removing one would let in two."""
+    """A function that gives the lock of a name, to be held with `with`. Lock files stay: removing one lets two in."""
     home = folder or user_cache_path("pytest-isolate") / "locks"
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
 
