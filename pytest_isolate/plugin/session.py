@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_isolate.errors import IsolateError
+from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, StackId
@@ -128,6 +128,13 @@ class IsolateSession:
         rng = random.Random(secrets.randbits(64))
         bind_ip = check_bind_ip(self._settings.bind)
         engine = self._engine = self._connect()
+        facts = engine.facts()
+        if not facts.is_local:
+            raise EngineError(
+                f"the engine at {facts.address} is on another host",
+                found="services are published on ports that are reserved on this host",
+                do="use an engine on this host: unset DOCKER_HOST, or docker context use default",
+            )
         addresses = Addresses(rng, bind_ip=bind_ip)
         deaths = self._deaths = Deaths(engine, self._run)
         deaths.start()
