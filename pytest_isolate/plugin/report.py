@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,13 +30,14 @@ class Report:
         """For --isolate-plan."""
         return ["isolate: plan", *(f"  {line}" for line in describe_plan(plan))]
 
-    def start_lines(self, plan: Plan, run: Run, facts: EngineFacts | None) -> list[str]:
+    def start_lines(self, plan: Plan, run: Run, facts: EngineFacts, missing_images: Sequence[str]) -> list[str]:
         """What is about to start."""
-        if not plan.steps or facts is None:
-            return []
         names = list(dict.fromkeys(str(step.instance.key.service) for step in plan.steps))
         count = "1 service" if len(names) == 1 else f"{len(names)} services"
-        return [f"isolate: {count} on {facts.name} {facts.version} (run {run.run_id}): {', '.join(names)}"]
+        lines = [f"isolate: {count} on {facts.name} {facts.version} (run {run.run_id}): {', '.join(names)}"]
+        if missing_images:
+            lines.append(f"isolate: pulling or building first, this once: {', '.join(missing_images)}")
+        return lines
 
     def write_summary(self, terminal: pytest.TerminalReporter) -> None:
         """One line for what ran; errors in full."""

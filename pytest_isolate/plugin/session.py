@@ -29,7 +29,7 @@ from pytest_isolate.running.cleanup import remove_all_before
 from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.deaths import Deaths
 from pytest_isolate.running.handle import Stack
-from pytest_isolate.running.images import Images
+from pytest_isolate.running.images import Images, missing_images
 from pytest_isolate.running.launching import Launcher
 from pytest_isolate.running.lifecycle import Lifecycle
 from pytest_isolate.running.networks import Networks
@@ -97,7 +97,10 @@ class IsolateSession:
             return []
         if self._settings.plan_only:
             return self._report.plan_lines(self._plan)
-        return self._report.start_lines(self._plan, self._run, self._engine.facts() if self._engine else None)
+        if self._engine is None:
+            return []
+        missing = missing_images(self._engine, (step.instance.spec for step in self._plan.steps))
+        return self._report.start_lines(self._plan, self._run, self._engine.facts(), missing)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:

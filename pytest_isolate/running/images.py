@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts
@@ -47,6 +47,11 @@ class Images:
             return self._engine.find_image(tag) or self._engine.pull_image(
                 tag, lambda text: self._progress(f"pulling {tag}: {text}")
             )
+
+
+def missing_images(engine: Engine, specs: Iterable[ServiceSpec]) -> list[str]:
+    """The images that have to be pulled or built before these services can start."""
+    return [tag for tag in dict.fromkeys(image_tag(spec) for spec in specs) if engine.find_image(tag) is None]
 
 
 def image_tag(spec: ServiceSpec) -> str:
