@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,7 +40,7 @@ def test_a_circle_is_found_exactly_when_a_node_needs_itself_in_the_end(graph: Gr
 def test_what_is_found_is_a_circle_in_which_each_needs_the_next(graph: Graph) -> None:
     cycle = find_cycle(graph)
 
-    assert all(needed in graph[node] for node, needed in zip(cycle, cycle[1:], strict=False))
+    assert all(needed in graph[node] for node, needed in pairwise(cycle))
     assert not cycle or (cycle[0] == cycle[-1] and len(set(cycle)) == len(cycle) - 1)
 
 

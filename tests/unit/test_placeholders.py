@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from pytest_isolate.planning.placeholders import Reference, parse_references, render
 
 identifiers = st.from_regex(r"[A-Za-z_]\w{0,5}", fullmatch=True)
-references = st.builds(
-    Reference, identifiers, st.lists(identifiers, min_size=1, max_size=2).map(lambda parts: ".".join(parts))
-)
+references = st.builds(Reference, identifiers, st.lists(identifiers, min_size=1, max_size=2).map(".".join))
 # Text around placeholders; braces of its own would make others.
 plain = st.text(st.characters(exclude_characters="{}"), max_size=10)
 # Everything that could be taken for a placeholder, in any disorder.
@@ -104,7 +102,7 @@ def test_a_reference_is_found(text: str, expected: list[Reference]) -> None:
         pytest.param("{a.b", id="not closed"),
         pytest.param("{ a.b }", id="spaces inside"),
         pytest.param("{a..b} {.a} {a b.c} {1a.b} {a-b.c}", id="not quite names"),
-        pytest.param("{𝕒\u200b.b} \u202e{}\ufffd\x00", id="strange unicode"),
+        pytest.param("{a\u200b.b} \u202e{}\ufffd\x00", id="strange unicode"),
     ],
 )
 def test_text_of_other_languages_survives(text: str) -> None:
