@@ -57,7 +57,7 @@ def parse_port(value: object) -> int:
 
 def parse_ports(value: object) -> tuple[int, ...]:
     """Port numbers without repetition; the first is the main one."""
-    if isinstance(value, str) or not isinstance(value, Sequence):
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise Wrong(f"{value!r} is not a list of ports", "a list such as [25, 143]; ports='native' belongs to a stack")
     return tuple(dict.fromkeys(parse_port(v) for v in value))
 
@@ -129,14 +129,18 @@ def parse_argv(value: object) -> tuple[str, ...]:
     """The words of a command."""
     if isinstance(value, str):
         raise Wrong(f"{value!r} is one text", "a list of words; for a shell: ['sh', '-c', '...']")
-    if not isinstance(value, Sequence) or not all(isinstance(v, (str, int, float)) for v in value):
+    if isinstance(value, bytes) or not isinstance(value, Sequence) or not all(map(_is_word, value)):
         raise Wrong(f"{value!r} is not a command", "a list of words")
     return tuple(str(v) for v in value)
 
 
+def _is_word(value: object) -> bool:
+    return isinstance(value, (str, int, float))
+
+
 def parse_names(value: object) -> tuple[str, ...]:
     """A list of names."""
-    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
         raise Wrong(f"{value!r} is not a list of names", "a list of texts")
     return tuple(value)
 
@@ -231,7 +235,7 @@ def parse_probes(value: object) -> tuple[Probe, ...]:
         return (_check_probe(value),)
     if isinstance(value, Mapping):
         return (_check_probe(_parse_probe_table(value)),)
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return tuple(probe for item in value for probe in parse_probes(item))
     raise Wrong(f"{value!r} is not a probe", _PROBES)
 
@@ -269,10 +273,12 @@ def _check_probe(probe: Probe) -> Probe:
                 raise Wrong(f"{send!r} is not a byte string", "bytes", "tcp.send")
             if expect is not None:
                 _check_pattern(expect, "tcp.expect")
+                _check_byte_pattern(expect, "tcp.expect")
         case Http(path=path, port=port, status=status):
             _check_optional_port(port, "http")
-            if not isinstance(path, str) or not path.startswith("/"):
-                raise Wrong(f"{path!r} is not a path of a URL", "a text that begins with '/'", "http.path")
+            if not isinstance(path, str) or not re.fullmatch("/[!-~]*", path):
+                valid = "a text that begins with '/', other characters than ASCII's and spaces written as %20 and so on"
+                raise Wrong(f"{path!r} is not a path of a URL", valid, "http.path")
             if status is not None and not (isinstance(status, int) and 100 <= status <= 599):
                 raise Wrong(f"{status!r} is not an HTTP status", "a whole number from 100 to 599", "http.status")
         case Log(pattern=pattern, times=times):
@@ -282,6 +288,7 @@ def _check_probe(probe: Probe) -> Probe:
         case Command(argv=argv):
             if not argv:
                 raise Wrong("the command is empty", "a list of words", "command")
+            return Command(argv=parse_argv(argv))
     return probe
 
 
@@ -300,6 +307,15 @@ def _check_pattern(pattern: object, key: str) -> None:
         re.compile(pattern)
     except re.error as error:
         raise Wrong(f"{pattern!r} is not a regular expression: {error}", "Python's syntax of them", key) from None
+
+
+def _check_byte_pattern(pattern: str, key: str) -> None:
+    """What a server says is matched as bytes, before anything is known about its encoding."""
+    try:
+        re.compile(pattern.encode("latin-1"))
+    except (UnicodeEncodeError, re.error):
+        valid = r"one for bytes: ASCII, and other characters as the bytes that are sent, such as '\xc3\xa9'"
+        raise Wrong(f"{pattern!r} cannot be matched against bytes", valid, key) from None
 
 
 def parse_password(value: object) -> str | Secret:
