@@ -38,7 +38,7 @@ class FakeClock:
 
 
 def spec(name: str = "svc", **values: object) -> ServiceSpec:
-    return ServiceSpec(name=name, **{"location": HERE, "image": "image:1", **values})  # type: ignore[arg-type]
+    return ServiceSpec(name=name, **{"location": HERE, "image": "image:1", **values})
 
 
 def sid(name: str, stack: str = "", namespace: str = "") -> ServiceId:
@@ -74,7 +74,7 @@ def load_all(
 def problems_of(*declared: Iterable[Declared], **options: object) -> tuple[Problem, ...]:
     """What is wrong with these declarations; empty when nothing is."""
     try:
-        load_all(*declared, **options)  # type: ignore[arg-type]
+        load_all(*declared, **options)
     except DeclarationError as error:
         return error.problems
     return ()
@@ -88,7 +88,7 @@ def only_problem(*declared: Iterable[Declared], **options: object) -> Problem:
 
 def load_one(name: str = "svc", /, **values: object) -> ServiceSpec:
     """The checked service that these values declare."""
-    return load_all(declare(**{name: raw(**values)})).services[sid(name)]  # type: ignore[arg-type]
+    return load_all(declare(**{name: raw(**values)})).services[sid(name)]
 
 
 def make_run(*, run_id: str = "abcd1234", secret: bytes = b"secret", worker: str = "") -> Run:

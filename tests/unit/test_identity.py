@@ -164,7 +164,7 @@ def test_the_order_of_dependencies_does_not_count() -> None:
 @given(st.dictionaries(st.from_regex(r"[A-Z]{1,4}", fullmatch=True), words, min_size=2), st.randoms())
 def test_the_order_in_which_a_table_is_written_does_not_count(env: dict[str, str], rng: object) -> None:
     items = list(env.items())
-    rng.shuffle(items)  # type: ignore[attr-defined]
+    rng.shuffle(items)
     specs = [load_all(declare(svc=raw(env=table))).services[sid("svc")] for table in (env, dict(items))]
 
     assert digest(specs[0]) == digest(specs[1])
