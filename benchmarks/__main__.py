@@ -1,0 +1,30 @@
+"""`python -m benchmarks [--rounds N] [name ...]`: run the named benchmarks (all by default) and write RESULTS.md."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from benchmarks import overhead, quickstart
+from benchmarks.results import write_section
+
+BENCHMARKS: dict[str, Callable[[int], str]] = {"overhead": overhead.run, "quickstart": quickstart.run}
+ROUNDS = {"overhead": 40, "quickstart": 9}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure pytest-isolate.")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"which: {', '.join(BENCHMARKS)} (default: all)")
+    parser.add_argument("--rounds", type=int, help="how often each contender runs")
+    options = parser.parse_args()
+    for name in options.names:
+        if name not in BENCHMARKS:
+            parser.error(f"unknown benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
+    for name in options.names or BENCHMARKS:
+        section = BENCHMARKS[name](options.rounds or ROUNDS[name])
+        write_section(name, section)
+        print(f"\n## {name}\n\n{section}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
