@@ -18,5 +18,6 @@ glutton = service(
     cpus=1 / 2,
     memory="64m",
     pids=32,
-    ready=[log("no more memory"), log("no more processes")],
+    ready=[log("no more memory"), log("no more processes"), log("busy for ever")],
+    scope="module",  # it goes as soon as its tests have run: they need its hunger, others do not
 )

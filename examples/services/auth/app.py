@@ -54,7 +54,7 @@ class AuthService:
             raise HTTPException(401, "the token's account does not exist")
         return JSONResponse({"name": name, "realm": self.tokens.realm})
 
-    async def healthz(self, request: Request) -> JSONResponse:
+    async def healthz(self, _request: Request) -> JSONResponse:
         await run_in_threadpool(self.accounts.count)
         return JSONResponse({"status": "ok"})
 
@@ -77,18 +77,18 @@ def is_storable_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and re.fullmatch(r"[^\0\ud800-\udfff]+", value) is not None
 
 
-def refuse(request: Request, error: Exception) -> JSONResponse:
+def refuse(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, status_code=error.status_code)
 
 
-def report_lost_database(request: Request, error: Exception) -> JSONResponse:
+def report_lost_database(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": f"the database does not answer: {error}"}, status_code=503)
 
 
 def build_app(service: AuthService) -> Starlette:
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await run_in_threadpool(service.accounts.create_table)
         yield
 
