@@ -1,0 +1,187 @@
+"""Projects that run on the real engine, and the proof that they leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.programs import IMAGE
+
+from pytest_isolate.engine.api import Engine
+from pytest_isolate.model.identity import LABEL_OWNER, LABEL_RUN
+from pytest_isolate.running.owner import read_owner
+
+TESTS = Path(__file__).parent.parent
+CONTRACT_RUN = f"contract-{secrets.token_hex(4)}"
+PREAMBLE = "from fakes.programs import IMAGE, forever, program\nfrom pytest_isolate import *\n"
+
+
+class Left:
+    """What is on the engine that runs of this session own: those of the processes that they were started as."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.pids: set[int] = set()
+
+    def objects(self, pids: set[int] | None = None) -> list[str]:
+        """Containers, volumes and networks, by kind and name."""
+        pids = self.pids if pids is None else pids
+        return [name for name, labels in self._all_labelled() if self._is_ours(labels, pids)]
+
+    def containers(self, pids: set[int]) -> list[str]:
+        return [name for name in self.objects(pids) if name.startswith("container ")]
+
+    def _all_labelled(self) -> Iterator[tuple[str, Mapping[str, str]]]:
+        only = {"label": [LABEL_RUN]}
+        for container in self._client.containers(all=True, filters=only):
+            yield f"container {container['Names'][0]}", container["Labels"]
+        for volume in self._client.volumes(filters=only)["Volumes"] or ():
+            yield f"volume {volume['Name']}", volume["Labels"]
+        for network in self._client.networks(filters=only):
+            yield f"network {network['Name']}", network["Labels"]
+
+    def _is_ours(self, labels: Mapping[str, str], pids: set[int]) -> bool:
+        if labels[LABEL_RUN] == CONTRACT_RUN:
+            return True
+        me, owner = read_owner(), json.loads(labels.get(LABEL_OWNER, "{}"))
+        here = (me.host, me.boot, me.pid_namespace)
+        return owner.get("pid") in pids and (owner["host"], owner["boot"], owner["pid_namespace"]) == here
+
+
+@pytest.fixture(scope="session")
+def left(docker_client: Any) -> Iterator[Left]:
+    """Knows what is left; at the end of all tests nothing may be."""
+    left = Left(docker_client)
+    yield left
+    assert left.objects() == []
+
+
+class Running:
+    """A run of pytest in another process."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path, left: Left) -> None:
+        self.process = process
+        self._log = log
+        self._left = left
+        self._started = time.monotonic()
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def wait_for(self, what: Callable[[], Any], timeout_s: float = 30) -> Any:
+        """The first true answer to a question; the output is shown when there is none in time."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            answer = what()
+            if answer:
+                return answer
+            time.sleep(0.02)
+        pytest.fail(f"did not happen within {timeout_s} s; output so far:\n{self.output}")
+
+    def wait_for_output(self, text: str) -> None:
+        self.wait_for(lambda: text in self.output)
+
+    def wait_for_containers(self, count: int) -> None:
+        self.wait_for(lambda: len(self.containers()) >= count)
+
+    def containers(self) -> list[str]:
+        return self._left.containers({self.process.pid})
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    def result(self, timeout_s: float = 90) -> pytest.RunResult:
+        """How it ended. Everything of it must be gone by then."""
+        try:
+            code = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            pytest.fail(f"did not end within {timeout_s} s:\n{self.output}")
+        print(self.output)
+        return pytest.RunResult(code, self.output.splitlines(), [], time.monotonic() - self._started)
+
+
+class Project:
+    """A folder with a conftest.py and tests, to be run with pytest on the real engine."""
+
+    def __init__(self, pytester: pytest.Pytester, left: Left) -> None:
+        self.pytester = pytester
+        self.left = left
+        self.path = pytester.path
+        self.runs: list[Running] = []
+        self.env: dict[str, str] = {}
+
+    def conftest(self, text: str) -> None:
+        self.pytester.makeconftest(PREAMBLE + _dedent(text))
+
+    def tests(self, text: str, name: str = "test_it") -> None:
+        self.pytester.makepyfile(**{name: PREAMBLE + _dedent(text)})
+
+    def start(self, *args: str) -> Running:
+        log = self.path / f"output-{len(self.runs)}.txt"
+        env = {**os.environ, "PYTHONPATH": str(TESTS), **self.env}
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", "--isolate", "-p", "no:cacheprovider", *args],
+                cwd=self.path,
+                env=env,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        self.left.pids.add(process.pid)
+        self.runs.append(Running(process, log, self.left))
+        return self.runs[-1]
+
+    def run(self, *args: str) -> pytest.RunResult:
+        return self.start(*args).result()
+
+    def objects(self) -> list[str]:
+        """What its runs have on the engine at this moment."""
+        return self.left.objects({run.process.pid for run in self.runs})
+
+    def close(self) -> None:
+        for run in self.runs:
+            if run.process.poll() is None:
+                run.process.kill()
+                run.process.wait()
+
+
+def _dedent(text: str) -> str:
+    import textwrap
+
+    return textwrap.dedent(text)
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, left: Left) -> Iterator[Project]:
+    """An empty project. However its runs end, nothing of them may be left."""
+    project = Project(pytester, left)
+    yield project
+    project.close()
+    assert project.objects() == []
+
+
+@pytest.fixture(scope="session")
+def base_image(real_engine: Engine) -> str:
+    """The image that programs run in; a machine without it (scripts/base-images makes it) cannot run these tests."""
+    if real_engine.find_image(IMAGE) is None:
+        pytest.fail(f"{IMAGE} is not on the engine: run scripts/base-images", pytrace=False)
+    return IMAGE
+
+
+@pytest.fixture(scope="session")
+def contract_run() -> str:
+    """The run id on everything that the contract suite makes."""
+    return CONTRACT_RUN

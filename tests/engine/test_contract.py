@@ -1,0 +1,761 @@
+"""What every engine does, asked of the fake one and of a real one, so that the fake one stays honest."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import itertools
+import secrets
+import socket
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.engine import PULLABLE, FakeEngine
+from fakes.programs import IMAGE, program
+
+from pytest_isolate.engine.api import BuildRequest, ContainerRequest, ContainerState, Engine, Event, PortBinding
+from pytest_isolate.errors import (
+    BuildFailed,
+    EngineError,
+    EngineUnreachable,
+    ImageNotFound,
+    ObjectNotFound,
+    PortTaken,
+    SubnetTaken,
+)
+from pytest_isolate.model.identity import LABEL_RUN
+
+GONE = "0" * 64
+
+
+class Bench:
+    """An engine under test, and everything that a test makes on it, under labels of its own."""
+
+    def __init__(self, engine: Engine, run: str) -> None:
+        self.engine = engine
+        self.tag = f"isolate-contract-{secrets.token_hex(4)}"
+        self.labels = {LABEL_RUN: run, "contract": self.tag}
+        self.images: list[str] = []
+        self._numbers = itertools.count(1)
+
+    def name(self) -> str:
+        return f"{self.tag}-{next(self._numbers)}"
+
+    def request(self, *steps: str, **changes: Any) -> ContainerRequest:
+        given = {"name": self.name(), "image": IMAGE, "labels": self.labels, "command": program(*steps), **changes}
+        return ContainerRequest(**given)
+
+    def create(self, *steps: str, **changes: Any) -> str:
+        return self.engine.create_container(self.request(*steps, **changes))
+
+    def start(self, *steps: str, **changes: Any) -> str:
+        container_id = self.create(*steps, **changes)
+        self.engine.start_container(container_id)
+        return container_id
+
+    def network(self) -> str:
+        """A network with a subnet that nobody has."""
+        while True:
+            subnet = f"10.{190 + secrets.randbelow(8)}.{secrets.randbelow(256)}.{16 * secrets.randbelow(16)}/28"
+            with suppress(SubnetTaken):
+                return self.engine.create_network(self.name(), subnet, self.labels)
+
+    def build(self, folder: Path, dockerfile: str) -> Any:
+        (folder / "Dockerfile").write_text(dockerfile)
+        tag = f"{self.tag}:{len(self.images)}"
+        self.images.append(tag)
+        request = BuildRequest(tag=tag, context=str(folder), dockerfile=str(folder / "Dockerfile"))
+        return self.engine.build_image(request, lambda _: None)
+
+    def wait_for_end(self, container_id: str) -> ContainerState:
+        return wait_for(lambda: (s := self.engine.inspect_container(container_id)).exit_code is not None and s)
+
+    def wait_for_log(self, container_id: str, text: str) -> str:
+        return wait_for(lambda: text in (log := self.engine.read_logs(container_id)) and log)
+
+    def clear(self) -> None:
+        for container_id in self.engine.list_containers(self.labels):
+            self.engine.remove_container(container_id)
+        for volume in self.engine.list_volumes(self.labels):
+            self.engine.remove_volume(volume)
+        for network in self.engine.list_networks(self.labels):
+            self.engine.remove_network(network)
+
+
+def wait_for(question: Callable[[], Any], timeout_s: float = 10) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        answer = question()
+        if answer:
+            return answer
+        time.sleep(0.01)
+    raise AssertionError("did not happen in time")
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.engine)])
+def bench(request: pytest.FixtureRequest, contract_run: str) -> Iterator[Bench]:
+    if request.param == "fake":
+        bench = Bench(FakeEngine(), contract_run)
+        yield bench
+        bench.clear()
+        assert not bench.engine.containers
+        bench.engine.close()
+        return
+    request.getfixturevalue("left")
+    request.getfixturevalue("base_image")
+    bench = Bench(request.getfixturevalue("real_engine"), contract_run)
+    yield bench
+    bench.clear()
+    client = request.getfixturevalue("docker_client")
+    for tag in bench.images:
+        with suppress(Exception):
+            client.remove_image(tag, force=True)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def get(port: int, path: str = "/") -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+def get_soon(port: int, path: str = "/") -> str:
+    """What a server answers, once it answers."""
+
+    def attempt() -> str | None:
+        with suppress(OSError, http.client.HTTPException):
+            return get(port, path)
+        return None
+
+    return wait_for(attempt)
+
+
+def archive(name: str, text: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(text)
+        tar.addfile(entry, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+# -- the engine itself, images ------------------------------------------------------------------------------------
+
+
+def test_engine_says_what_it_is(bench: Bench) -> None:
+    facts = bench.engine.facts()
+    assert facts.name
+    assert facts.version
+    assert "://" in facts.address
+
+
+def test_image_that_is_there_is_found_with_its_id(bench: Bench) -> None:
+    found = bench.engine.find_image(IMAGE)
+    assert found is not None
+    assert found.image_id.startswith("sha256:")
+    assert found.health_command == ()
+
+
+def test_image_that_is_not_there_is_none(bench: Bench) -> None:
+    assert bench.engine.find_image("localhost:1/nothing:here") is None
+
+
+def test_pull_that_no_registry_answers_says_so(bench: Bench) -> None:
+    with pytest.raises(ImageNotFound) as caught:
+        bench.engine.pull_image("localhost:1/nothing:here", lambda _: None)
+    assert "docker pull localhost:1/nothing:here" in str(caught.value)
+
+
+def test_pulled_image_is_there() -> None:
+    engine, said = FakeEngine(), []
+    assert engine.find_image(PULLABLE) is None
+    assert engine.pull_image(PULLABLE, said.append) == engine.find_image(PULLABLE)
+    assert said
+    engine.close()
+
+
+def test_built_image_has_its_command_and_an_id(bench: Bench, tmp_path: Path) -> None:
+    facts = bench.build(tmp_path, f'FROM {IMAGE}\nCMD ["echo", "built"]\n')
+    assert facts == bench.engine.find_image(bench.images[-1])
+    container = bench.create(image=bench.images[-1], command=None)
+    bench.engine.start_container(container)
+    assert bench.wait_for_end(container).exit_code == 0
+    assert bench.engine.read_logs(container) == "built\n"
+
+
+def test_same_dockerfile_gives_the_same_image_and_another_one_another(bench: Bench, tmp_path: Path) -> None:
+    first = bench.build(tmp_path, f'FROM {IMAGE}\nCMD ["echo", "{bench.tag}"]\n')
+    again = bench.build(tmp_path, f'FROM {IMAGE}\nCMD ["echo", "{bench.tag}"]\n')
+    other = bench.build(tmp_path, f'FROM {IMAGE}\nCMD ["echo", "other"]\n')
+    assert first.image_id == again.image_id != other.image_id
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('HEALTHCHECK CMD ["true"]', ("true",)),
+        ("HEALTHCHECK CMD test -e /ready", ("/bin/sh", "-c", "test -e /ready")),
+        ("HEALTHCHECK NONE", ()),
+    ],
+)
+def test_health_check_of_an_image_is_read(bench: Bench, tmp_path: Path, line: str, expected: tuple[str, ...]) -> None:
+    assert bench.build(tmp_path, f"FROM {IMAGE}\n{line}\n").health_command == expected
+
+
+def test_failing_build_names_the_step(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(BuildFailed) as caught:
+        bench.build(tmp_path, f"FROM {IMAGE}\nRUN false\n")
+    assert "Step 2/2 : RUN false" in str(caught.value)
+    assert "returned a non-zero code: 1" in str(caught.value)
+
+
+def test_build_from_an_unknown_image_fails_at_its_first_step(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(BuildFailed) as caught:
+        bench.build(tmp_path, "FROM localhost:1/nothing:here\nCMD true\n")
+    assert "Step 1/2 : FROM localhost:1/nothing:here" in str(caught.value)
+
+
+# -- containers: from created to removed --------------------------------------------------------------------------
+
+
+def test_created_container_does_not_run_and_has_no_exit_code(bench: Bench) -> None:
+    state = bench.engine.inspect_container(bench.create("exit 0"))
+    assert state == ContainerState(is_running=False, exit_code=None)
+
+
+def test_started_container_runs(bench: Bench) -> None:
+    state = bench.engine.inspect_container(bench.start("sleep 60"))
+    assert state == ContainerState(is_running=True, exit_code=None)
+
+
+def test_starting_what_runs_already_is_fine(bench: Bench) -> None:
+    container = bench.start("sleep 60")
+    bench.engine.start_container(container)
+    assert bench.engine.inspect_container(container).is_running
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_exit_code_of_what_ended_is_known(bench: Bench, code: int) -> None:
+    container = bench.start(f"exit {code}")
+    assert bench.wait_for_end(container) == ContainerState(is_running=False, exit_code=code)
+
+
+def test_container_that_ended_starts_again(bench: Bench) -> None:
+    container = bench.start("say once")
+    bench.wait_for_end(container)
+    bench.engine.start_container(container)
+    wait_for(lambda: bench.engine.read_logs(container) == "once\nonce\n")
+
+
+def test_container_out_of_memory_says_so(bench: Bench) -> None:
+    container = bench.start("eat", memory_bytes=20 * 1024**2)
+    state = bench.wait_for_end(container)
+    assert state.is_out_of_memory
+    assert state.exit_code == 137
+
+
+def test_command_that_is_not_in_the_image_does_not_start(bench: Bench) -> None:
+    container = bench.create(command=["no-such-program"])
+    with pytest.raises(EngineError) as caught:
+        bench.engine.start_container(container)
+    assert "no-such-program" in str(caught.value)
+    assert not bench.engine.inspect_container(container).is_running
+
+
+def test_image_that_is_not_there_makes_no_container(bench: Bench) -> None:
+    with pytest.raises(ObjectNotFound):
+        bench.create(image="localhost:1/nothing:here")
+
+
+def test_name_that_is_taken_is_refused(bench: Bench) -> None:
+    request = bench.request("exit 0")
+    bench.engine.create_container(request)
+    with pytest.raises(EngineError, match="already in use"):
+        bench.engine.create_container(request)
+
+
+def test_stopped_container_ends_by_itself_when_asked(bench: Bench) -> None:
+    container = bench.start("say up", "sleep 60")
+    bench.wait_for_log(container, "up")
+    bench.engine.stop_container(container, 10)
+    assert bench.engine.inspect_container(container) == ContainerState(is_running=False, exit_code=0)
+
+
+def test_stubborn_container_is_killed_after_the_time_out(bench: Bench) -> None:
+    container = bench.start("stubborn", "say up", "sleep 60", "sleep 60")
+    bench.wait_for_log(container, "up")
+    began = time.monotonic()
+    bench.engine.stop_container(container, 1)
+    assert 0.9 < time.monotonic() - began < 5
+    assert bench.engine.inspect_container(container).exit_code == 137
+
+
+def test_killed_container_has_the_code_of_a_kill(bench: Bench) -> None:
+    container = bench.start("sleep 60")
+    bench.engine.kill_container(container)
+    assert bench.wait_for_end(container) == ContainerState(is_running=False, exit_code=137)
+
+
+@pytest.mark.parametrize("state", ["created", "ended"])
+def test_stopping_and_killing_what_does_not_run_is_fine(bench: Bench, state: str) -> None:
+    container = bench.create("exit 0")
+    if state == "ended":
+        bench.engine.start_container(container)
+        bench.wait_for_end(container)
+    bench.engine.stop_container(container, 1)
+    bench.engine.kill_container(container)
+    assert not bench.engine.inspect_container(container).is_running
+
+
+def test_paused_container_runs_but_does_nothing(bench: Bench) -> None:
+    port = free_port()
+    container = bench.start("serve 8000 here", ports=(binding(port),))
+    assert get_soon(port) == "here"
+    bench.engine.pause_container(container)
+    state = bench.engine.inspect_container(container)
+    assert state.is_running
+    assert state.is_paused
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+        sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        sock.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            sock.recv(1)
+        bench.engine.unpause_container(container)
+        sock.settimeout(5)
+        assert sock.recv(1) == b"H"
+    assert not bench.engine.inspect_container(container).is_paused
+
+
+def test_pause_and_unpause_out_of_turn_are_refused(bench: Bench) -> None:
+    container = bench.create("sleep 60")
+    for call in (bench.engine.pause_container, bench.engine.unpause_container):
+        with pytest.raises(EngineError):
+            call(container)
+    bench.engine.start_container(container)
+    bench.engine.pause_container(container)
+    with pytest.raises(EngineError):
+        bench.engine.pause_container(container)
+    with pytest.raises(EngineError):
+        bench.engine.run_command(container, ["true"])
+
+
+@pytest.mark.parametrize("state", ["created", "running", "paused", "ended"])
+def test_container_can_be_removed_in_every_state(bench: Bench, state: str) -> None:
+    container = bench.create("exit 0" if state == "ended" else "sleep 60")
+    if state != "created":
+        bench.engine.start_container(container)
+    if state == "paused":
+        bench.engine.pause_container(container)
+    if state == "ended":
+        bench.wait_for_end(container)
+    bench.engine.remove_container(container)
+    assert bench.engine.list_containers(bench.labels) == []
+    bench.engine.remove_container(container)
+
+
+@pytest.mark.parametrize("method", ["start", "kill", "pause", "unpause", "inspect"])
+def test_container_that_is_gone_is_not_found(bench: Bench, method: str) -> None:
+    with pytest.raises(ObjectNotFound):
+        getattr(bench.engine, f"{method}_container")(GONE)
+
+
+def test_everything_else_about_a_container_that_is_gone_is_not_found_either(bench: Bench) -> None:
+    engine = bench.engine
+    network = bench.network()
+    for call in (
+        lambda: engine.stop_container(GONE, 1),
+        lambda: engine.read_logs(GONE),
+        lambda: engine.run_command(GONE, ["true"]),
+        lambda: engine.copy_into(GONE, archive("a", "b")),
+        lambda: engine.attach(network, GONE, ["name"]),
+    ):
+        with pytest.raises(ObjectNotFound):
+            call()
+
+
+# -- what is inside -----------------------------------------------------------------------------------------------
+
+
+def test_environment_reaches_the_container(bench: Bench) -> None:
+    container = bench.start("getenv NONCE", env={"NONCE": bench.tag})
+    bench.wait_for_end(container)
+    assert bench.engine.read_logs(container) == f"{bench.tag}\n"
+
+
+def test_log_holds_stdout_and_stderr(bench: Bench) -> None:
+    container = bench.start("say out", "err wrong")
+    bench.wait_for_end(container)
+    assert sorted(bench.engine.read_logs(container).splitlines()) == ["out", "wrong"]
+
+
+def test_log_can_be_read_from_its_end(bench: Bench) -> None:
+    container = bench.start("say a", "say b", "say c")
+    bench.wait_for_end(container)
+    assert bench.engine.read_logs(container, tail=2) == "b\nc\n"
+
+
+def test_log_can_be_read_from_a_moment_on(bench: Bench) -> None:
+    container = bench.start("say early", "sleep 0.5", "say late", "sleep 60")
+    bench.wait_for_log(container, "early")
+    moment = time.time()
+    bench.wait_for_log(container, "late")
+    assert bench.engine.read_logs(container, since=moment) == "late\n"
+
+
+def test_log_from_the_start_of_the_container_is_complete(bench: Bench) -> None:
+    container = bench.create("say at once")
+    moment = time.time()
+    bench.engine.start_container(container)
+    bench.wait_for_end(container)
+    assert bench.engine.read_logs(container, since=moment) == "at once\n"
+
+
+def test_command_inside_gives_its_code_and_both_outputs(bench: Bench) -> None:
+    container = bench.start("sleep 60")
+    result = bench.engine.run_command(container, program("say out", "err wrong", "exit 7"))
+    assert (result.exit_code, result.stdout, result.stderr) == (7, "out\n", "wrong\n")
+
+
+def test_command_inside_that_does_not_exist_ends_with_code_126(bench: Bench) -> None:
+    container = bench.start("sleep 60")
+    result = bench.engine.run_command(container, ["no-such-program"])
+    assert result.exit_code == 126
+    assert "no-such-program" in result.stdout
+
+
+@pytest.mark.parametrize("state", ["created", "ended"])
+def test_command_in_a_container_that_does_not_run_is_refused(bench: Bench, state: str) -> None:
+    container = bench.create("exit 0")
+    if state == "ended":
+        bench.engine.start_container(container)
+        bench.wait_for_end(container)
+    with pytest.raises(EngineError, match="not running"):
+        bench.engine.run_command(container, ["true"])
+
+
+def test_copied_file_is_there_when_the_container_starts(bench: Bench) -> None:
+    container = bench.create("read /etc/app.conf")
+    bench.engine.copy_into(container, archive("etc/app.conf", "key = value\n"))
+    bench.engine.start_container(container)
+    bench.wait_for_end(container)
+    assert bench.engine.read_logs(container) == "key = value\n"
+
+
+def test_archive_that_is_none_is_refused(bench: Bench) -> None:
+    container = bench.create("exit 0")
+    with pytest.raises(EngineError):
+        bench.engine.copy_into(container, b"not an archive")
+
+
+def test_entrypoint_comes_before_the_command(bench: Bench) -> None:
+    argv = program("say entry")
+    container = bench.create(entrypoint=argv, command=["say command"])
+    bench.engine.start_container(container)
+    bench.wait_for_end(container)
+    assert bench.engine.read_logs(container) == "entry\ncommand\n"
+
+
+# -- ports --------------------------------------------------------------------------------------------------------
+
+
+def binding(port: int, inner: int = 8000) -> PortBinding:
+    return PortBinding(inner=inner, host_ip="127.0.0.1", host_port=port)
+
+
+def test_published_port_reaches_the_server(bench: Bench) -> None:
+    port = free_port()
+    bench.start("serve 8000 hello", ports=(binding(port),))
+    assert get_soon(port) == "hello"
+
+
+def test_several_ports_reach_their_servers(bench: Bench) -> None:
+    first, second = free_port(), free_port()
+    bench.start("serve 8000 one", "serve 8001 two", ports=(binding(first), binding(second, 8001)))
+    assert (get_soon(first), get_soon(second)) == ("one", "two")
+
+
+def test_port_that_is_left_to_the_engine_is_told(bench: Bench) -> None:
+    container = bench.start("serve 8000 hello", ports=(binding(0),))
+    ports = wait_for(lambda: bench.engine.inspect_container(container).ports)
+    assert get_soon(ports[8000]) == "hello"
+
+
+def test_port_without_a_server_behind_it_hangs_up(bench: Bench) -> None:
+    port = free_port()
+    bench.start("sleep 60", ports=(binding(port),))
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock, suppress(ConnectionResetError):
+        assert sock.recv(1) == b""
+
+
+def test_greeting_is_sent_and_a_mute_server_stays_silent(bench: Bench) -> None:
+    greets, mute = free_port(), free_port()
+    container = bench.start("greet 25 220 ready", "mute 26", "say up", ports=(binding(greets, 25), binding(mute, 26)))
+    bench.wait_for_log(container, "up")
+
+    def greeting() -> bytes:
+        with socket.create_connection(("127.0.0.1", greets), timeout=5) as sock:
+            return sock.recv(100)
+
+    assert wait_for(greeting) == b"220 ready\n"
+    with socket.create_connection(("127.0.0.1", mute), timeout=5) as sock:
+        sock.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            sock.recv(1)
+
+
+def test_port_of_somebody_who_listens_is_taken(bench: Bench) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        container = bench.create("serve 8000", ports=(binding(other.getsockname()[1]),))
+        with pytest.raises(PortTaken):
+            bench.engine.start_container(container)
+    assert not bench.engine.inspect_container(container).is_running
+
+
+def test_port_of_another_container_is_taken(bench: Bench) -> None:
+    port = free_port()
+    bench.start("serve 8000 one", ports=(binding(port),))
+    container = bench.create("serve 8000 two", ports=(binding(port),))
+    with pytest.raises(PortTaken):
+        bench.engine.start_container(container)
+
+
+def test_held_port_can_be_published_and_survives_a_restart(bench: Bench) -> None:
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        container = bench.start("serve 8000 hello", ports=(binding(port),))
+        assert get_soon(port) == "hello"
+        bench.engine.kill_container(container)
+        bench.wait_for_end(container)
+        with pytest.raises(OSError):  # noqa: PT011  # refused, or reset by a proxy that is about to end
+            get(port)
+        bench.engine.start_container(container)
+        assert get_soon(port) == "hello"
+
+
+def test_ports_are_free_when_the_container_is_removed(bench: Bench) -> None:
+    port = free_port()
+    bench.engine.remove_container(bench.start("serve 8000", ports=(binding(port),)))
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", port))
+        sock.listen()
+
+
+# -- networks -----------------------------------------------------------------------------------------------------
+
+
+def test_network_is_listed_with_its_subnet_until_it_is_removed(bench: Bench) -> None:
+    before = set(bench.engine.used_subnets())
+    network = bench.network()
+    assert bench.engine.list_networks(bench.labels) == [network]
+    assert len(set(bench.engine.used_subnets()) - before) >= 1
+    bench.engine.remove_network(network)
+    assert bench.engine.list_networks(bench.labels) == []
+    bench.engine.remove_network(network)
+
+
+def test_subnet_that_overlaps_is_taken(bench: Bench) -> None:
+    before = set(bench.engine.used_subnets())
+    bench.network()
+    (subnet, *_) = set(bench.engine.used_subnets()) - before
+    with pytest.raises(SubnetTaken):
+        bench.engine.create_network(bench.name(), subnet.replace("/28", "/29"), bench.labels)
+
+
+def test_neighbours_find_each_other_by_alias(bench: Bench) -> None:
+    network = bench.network()
+    server = bench.start("serve 8000 hello", "say up", network=network, aliases=("web",))
+    bench.wait_for_log(server, "up")
+    client = bench.start("sleep 60", network=network, aliases=("client",))
+    result = wait_for(lambda: (r := bench.engine.run_command(client, program("fetch web 8000"))).exit_code == 0 and r)
+    assert result.stdout == "hello\n"
+
+
+def test_two_networks_hold_the_same_alias_and_do_not_meet(bench: Bench) -> None:
+    clients = []
+    for text in ("first", "second"):
+        network = bench.network()
+        bench.start(f"serve 8000 {text}", network=network, aliases=("web",))
+        clients.append(bench.start("sleep 60", network=network, aliases=("client",)))
+    stranger = bench.start("sleep 60", network=bench.network())
+
+    def fetch(client: str) -> Any:
+        return wait_for(lambda: (r := bench.engine.run_command(client, program("fetch web 8000"))).stdout and r)
+
+    assert [fetch(client).stdout for client in clients] == ["first\n", "second\n"]
+    assert bench.engine.run_command(stranger, program("fetch web 8000")).exit_code == 1
+
+
+def test_attached_container_is_found_on_its_second_network_until_it_is_detached(bench: Bench) -> None:
+    home, second = bench.network(), bench.network()
+    server = bench.start("serve 8000 hello", "say up", network=home, aliases=("web",))
+    bench.wait_for_log(server, "up")
+    client = bench.start("sleep 60", network=second, aliases=("client",))
+    bench.engine.attach(second, server, ["shop"])
+    assert wait_for(lambda: bench.engine.run_command(client, program("fetch shop 8000")).stdout) == "hello\n"
+    bench.engine.detach(second, server)
+    assert bench.engine.run_command(client, program("fetch shop 8000")).exit_code == 1
+
+
+def test_attaching_twice_is_refused(bench: Bench) -> None:
+    network = bench.network()
+    container = bench.start("sleep 60", network=network)
+    with pytest.raises(EngineError, match="already exists"):
+        bench.engine.attach(network, container, ["name"])
+
+
+def test_detaching_what_is_off_the_network_or_gone_is_fine(bench: Bench) -> None:
+    network = bench.network()
+    container = bench.start("sleep 60")
+    bench.engine.detach(network, container)
+    bench.engine.detach(network, GONE)
+    bench.engine.detach(GONE, container)
+
+
+def test_network_that_is_gone_is_not_found(bench: Bench) -> None:
+    container = bench.start("sleep 60")
+    with pytest.raises(ObjectNotFound):
+        bench.engine.attach(GONE, container, ["name"])
+    lonely = bench.create("exit 0", network="isolate-no-such-network")
+    with pytest.raises(ObjectNotFound):
+        bench.engine.start_container(lonely)
+
+
+def test_network_of_a_running_container_cannot_be_removed(bench: Bench) -> None:
+    network = bench.network()
+    container = bench.start("sleep 60", network=network)
+    with pytest.raises(EngineError, match="active endpoints"):
+        bench.engine.remove_network(network)
+    bench.engine.remove_container(container)
+    bench.engine.remove_network(network)
+
+
+# -- volumes ------------------------------------------------------------------------------------------------------
+
+
+def test_volume_outlives_containers_and_is_shared_by_name(bench: Bench) -> None:
+    volume = bench.name()
+    bench.engine.create_volume(volume, bench.labels)
+    writer = bench.start("write /data/file kept", volumes={volume: "/data"})
+    bench.wait_for_end(writer)
+    bench.engine.remove_container(writer)
+    reader = bench.start("read /srv/file", volumes={volume: "/srv"})
+    bench.wait_for_end(reader)
+    assert bench.engine.read_logs(reader) == "kept\n"
+
+
+def test_volume_that_is_there_is_used_as_it_is(bench: Bench) -> None:
+    volume = bench.name()
+    bench.engine.create_volume(volume, bench.labels)
+    bench.engine.create_volume(volume, {})
+    assert bench.engine.list_volumes(bench.labels) == [volume]
+
+
+def test_removed_volume_is_gone_and_removing_it_again_is_fine(bench: Bench) -> None:
+    volume = bench.name()
+    bench.engine.create_volume(volume, bench.labels)
+    for _ in range(2):
+        bench.engine.remove_volume(volume)
+        assert bench.engine.list_volumes(bench.labels) == []
+
+
+def test_volume_of_a_container_cannot_be_removed(bench: Bench) -> None:
+    volume = bench.name()
+    bench.engine.create_volume(volume, bench.labels)
+    bench.create("exit 0", volumes={volume: "/data"})
+    with pytest.raises(EngineError, match="in use"):
+        bench.engine.remove_volume(volume)
+
+
+# -- labels, events -----------------------------------------------------------------------------------------------
+
+
+def test_lists_hold_only_what_carries_every_label(bench: Bench) -> None:
+    both = bench.create("exit 0", labels={**bench.labels, "colour": "red"})
+    one = bench.create("exit 0")
+    assert bench.engine.list_containers({**bench.labels, "colour": "red"}) == [both]
+    assert sorted(bench.engine.list_containers(bench.labels)) == sorted([both, one])
+    assert bench.engine.list_containers({**bench.labels, "colour": "re"}) == []
+
+
+def test_death_is_told_with_its_exit_code(bench: Bench) -> None:
+    stream = bench.engine.watch(bench.labels)
+    container = bench.start("exit 5")
+    assert next(iter(stream)) == Event(container_id=container, exit_code=5)
+    stream.close()
+
+
+def test_deaths_of_others_are_not_told(bench: Bench) -> None:
+    stream = bench.engine.watch({**bench.labels, "colour": "red"})
+    bench.wait_for_end(bench.start("exit 1"))
+    mine = bench.start("exit 2", labels={**bench.labels, "colour": "red"})
+    assert next(iter(stream)) == Event(container_id=mine, exit_code=2)
+    stream.close()
+
+
+def test_closed_event_stream_ends_in_the_thread_that_reads_it(bench: Bench) -> None:
+    stream = bench.engine.watch(bench.labels)
+    heard: list[Event] = []
+    ended = threading.Event()
+
+    def listen() -> None:
+        with suppress(EngineUnreachable):
+            heard.extend(stream)
+        ended.set()
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    stream.close()
+    assert ended.wait(5)
+    thread.join()
+    assert heard == []
+
+
+def test_engine_is_used_from_several_threads_at_once(bench: Bench) -> None:
+    codes: list[int | None] = []
+
+    def work(code: int) -> None:
+        container = bench.start(f"exit {code}")
+        codes.append(bench.wait_for_end(container).exit_code)
+        bench.engine.remove_container(container)
+
+    threads = [threading.Thread(target=work, args=(code,)) for code in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(codes) == list(range(6))
+
+
+# -- an engine that is away (the real one is taken away in test_engine_gone) ----------------------------------------
+
+
+def test_fake_engine_that_is_away_says_so_until_it_is_back() -> None:
+    engine = FakeEngine()
+    stream = engine.watch({})
+    engine.go_away()
+    with pytest.raises(EngineUnreachable):
+        engine.facts()
+    with pytest.raises(EngineUnreachable):
+        next(iter(stream))
+    engine.come_back()
+    assert engine.facts().name == "Fake"
+    engine.close()

@@ -1,0 +1,370 @@
+"""A container engine in memory. The contract suite in tests/engine keeps it honest."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from pathlib import Path
+
+from fakes.container import FakeContainer, Files
+from fakes.images import FakeImage, build, image_id
+from fakes.journal import Journal
+from fakes.programs import IMAGE
+from pytest_isolate.engine.api import (
+    BuildRequest,
+    ContainerRequest,
+    ContainerState,
+    EngineFacts,
+    Event,
+    ExecResult,
+    ImageFacts,
+    Progress,
+)
+from pytest_isolate.errors import EngineError, EngineUnreachable, ImageNotFound, ObjectNotFound, SubnetTaken
+
+JOURNAL_VARIABLE = "FAKE_ENGINE_JOURNAL"
+PULLABLE = "registry.invalid/pullable:1"
+
+
+OnCall = Callable[["FakeEngine", str], None]
+
+
+@dataclass(eq=False)
+class FakeNetwork:
+    """A network: its members are containers with the names that they go by there."""
+
+    name: str
+    subnet: str
+    labels: Mapping[str, str]
+    members: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class FakeVolume:
+    """A volume: its content, and whether it was made for one container only."""
+
+    labels: Mapping[str, str]
+    files: Files = field(default_factory=dict)
+
+
+class FakeEvents:
+    """Deaths, as they happen."""
+
+    def __init__(self, labels: Mapping[str, str], forget: Callable[[FakeEvents], None]) -> None:
+        self.labels = labels
+        self.queue: queue.Queue[Event | Exception | None] = queue.Queue()
+        self._forget = forget
+
+    def __iter__(self) -> Iterator[Event]:
+        while True:
+            event = self.queue.get()
+            if event is None:
+                return
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+    def close(self) -> None:
+        self._forget(self)
+        self.queue.put(None)
+
+
+class FakeEngine:
+    """The Engine protocol without a daemon.
+
+    `go_away()` makes every call fail as if the daemon had ended, `come_back()` ends that. `on_call` is called with each
+    call's name before it is carried out, so that a test can act in the middle of a run.
+    """
+
+    def __init__(self, journal: Journal | None = None, on_call: OnCall | None = None) -> None:
+        self._journal = journal
+        self._on_call = on_call
+        self._lock = threading.RLock()
+        self._is_away = False
+        self._numbers = itertools.count(1)
+        base = FakeImage(image_id=image_id(IMAGE))
+        self.images = {IMAGE: base}
+        self.pullable = {PULLABLE: FakeImage(image_id=image_id(PULLABLE))}
+        self.networks: dict[str, FakeNetwork] = {}
+        self.volumes: dict[str, FakeVolume] = {}
+        self.containers: dict[str, FakeContainer] = {}
+        self._streams: list[FakeEvents] = []
+
+    # -- what tests do to it --------------------------------------------------------------------------------------
+
+    def go_away(self) -> None:
+        with self._lock:
+            self._is_away = True
+            for stream in self._streams:
+                stream.queue.put(_unreachable())
+
+    def come_back(self) -> None:
+        self._is_away = False
+
+    @contextmanager
+    def _asked(self, name: str, *args: object) -> Iterator[None]:
+        if self._journal:
+            self._journal.write(call=name, args=args)
+        if self._on_call:
+            self._on_call(self, name)
+        if self._is_away:
+            raise _unreachable()
+        with self._lock:
+            yield
+
+    # -- the protocol ---------------------------------------------------------------------------------------------
+
+    def facts(self) -> EngineFacts:
+        with self._asked("facts"):
+            return EngineFacts(name="Fake", version="1.0", address="fake://", is_local=True)
+
+    def close(self) -> None:
+        """Note down what is left, and end all that would go on without us."""
+        if self._journal:
+            left = {"containers": list(self.containers), "volumes": list(self.volumes), "networks": list(self.networks)}
+            self._journal.write(left=left)
+        for stream in list(self._streams):
+            stream.close()
+        for container in list(self.containers.values()):
+            container.kill()
+
+    def find_image(self, image: str) -> ImageFacts | None:
+        with self._asked("find_image", image):
+            found = self.images.get(image)
+            return ImageFacts(image_id=found.image_id, health_command=found.health_command) if found else None
+
+    def pull_image(self, image: str, progress: Progress) -> ImageFacts:
+        with self._asked("pull_image", image):
+            if image not in self.pullable:
+                raise ImageNotFound(
+                    f"image {image} is not on the engine and could not be pulled",
+                    tried=[f"docker pull {image}"],
+                    found=["manifest unknown"],
+                    do="check the name, log in to its registry, or build it: build='folder with a Dockerfile'",
+                )
+            progress(f"Pulling from {image}")
+            self.images[image] = self.pullable[image]
+            return ImageFacts(image_id=self.images[image].image_id)
+
+    def build_image(self, request: BuildRequest, progress: Progress) -> ImageFacts:
+        with self._asked("build_image", request):
+            made = self.images[request.tag] = build(request, self.images, progress)
+            return ImageFacts(image_id=made.image_id, health_command=made.health_command)
+
+    def used_subnets(self) -> Sequence[str]:
+        with self._asked("used_subnets"):
+            return [network.subnet for network in self.networks.values()]
+
+    def create_network(self, name: str, subnet: str, labels: Mapping[str, str]) -> str:
+        with self._asked("create_network", name, subnet, labels):
+            wanted = ip_network(subnet)
+            if any(wanted.overlaps(ip_network(n.subnet)) for n in self.networks.values()):
+                raise SubnetTaken(
+                    f"network {name} ({subnet}) could not be made", found=["Pool overlaps with other one"]
+                )
+            network_id = self._new_id()
+            self.networks[network_id] = FakeNetwork(name, subnet, dict(labels))
+            return network_id
+
+    def attach(self, network_id: str, container_id: str, aliases: Sequence[str]) -> None:
+        with self._asked("attach", network_id, container_id, aliases):
+            self._container(container_id)
+            members = self._network(network_id).members
+            if container_id in members:
+                raise EngineError("a container could not be attached to a network", found=["endpoint already exists"])
+            members[container_id] = tuple(aliases)
+
+    def detach(self, network_id: str, container_id: str) -> None:
+        with self._asked("detach", network_id, container_id):
+            if network_id in self.networks:
+                self.networks[network_id].members.pop(container_id, None)
+
+    def remove_network(self, network_id: str) -> None:
+        with self._asked("remove_network", network_id):
+            network = self.networks.get(network_id)
+            if network and any(self.containers[c].is_running for c in network.members):
+                raise EngineError(f"network {network_id} could not be removed", found=["it has active endpoints"])
+            self.networks.pop(network_id, None)
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        with self._asked("create_volume", name, labels):
+            self.volumes.setdefault(name, FakeVolume(dict(labels)))
+
+    def remove_volume(self, name: str) -> None:
+        with self._asked("remove_volume", name):
+            if any(name in c.request.volumes for c in self.containers.values()):
+                raise EngineError(f"volume {name} could not be removed", found=["volume is in use"])
+            self.volumes.pop(name, None)
+
+    def create_container(self, request: ContainerRequest) -> str:
+        with self._asked("create_container", request):
+            image = self.images.get(request.image)
+            if image is None:
+                raise ObjectNotFound(f"container {request.name} could not be made", found=["No such image"])
+            if any(c.request.name == request.name for c in self.containers.values()):
+                raise EngineError(f"container {request.name} could not be made", found=["the name is already in use"])
+            anonymous = tuple(self._new_id() for _ in image.volumes)
+            for name in (*request.volumes, *anonymous):
+                self.volumes.setdefault(name, FakeVolume({}))
+            container_id = self._new_id()
+            self.containers[container_id] = FakeContainer(
+                container_id=container_id,
+                request=request,
+                volumes={name: self.volumes[name].files for name in request.volumes},
+                default_command=image.command,
+                find_neighbour=self._find_neighbour,
+                on_death=self._tell_death,
+                anonymous_volumes=anonymous,
+            )
+            if request.network in self.networks:
+                self.networks[request.network].members[container_id] = tuple(request.aliases)
+            return container_id
+
+    def copy_into(self, container_id: str, archive: bytes) -> None:
+        with self._asked("copy_into", container_id, archive):
+            self._container(container_id).unpack(archive)
+
+    def start_container(self, container_id: str) -> None:
+        with self._asked("start_container", container_id):
+            container = self._container(container_id)
+            if container.request.network:
+                self._network(container.request.network)
+            if not container.is_running:
+                container.start()
+
+    def stop_container(self, container_id: str, timeout_s: int) -> None:
+        with self._asked("stop_container", container_id, timeout_s):
+            container = self._container(container_id)
+        if container.is_running:
+            container.request_stop(timeout_s)
+
+    def kill_container(self, container_id: str) -> None:
+        with self._asked("kill_container", container_id):
+            container = self._container(container_id)
+        if container.is_running:
+            container.kill()
+
+    def pause_container(self, container_id: str) -> None:
+        with self._asked("pause_container", container_id):
+            container = self._container(container_id)
+            if not container.is_running or container.is_paused:
+                raise EngineError("a container could not be paused", found=["it is not running, or already paused"])
+            container.pause()
+
+    def unpause_container(self, container_id: str) -> None:
+        with self._asked("unpause_container", container_id):
+            container = self._container(container_id)
+            if not container.is_paused:
+                raise EngineError("a container could not be unpaused", found=["it is not paused"])
+            container.unpause()
+
+    def remove_container(self, container_id: str) -> None:
+        with self._asked("remove_container", container_id):
+            container = self.containers.get(container_id)
+        if container is None:
+            return
+        if container.is_running:
+            container.kill()
+        with self._lock:
+            self.containers.pop(container_id, None)
+            for network in self.networks.values():
+                network.members.pop(container_id, None)
+            for name in container.anonymous_volumes:
+                self.volumes.pop(name, None)
+
+    def inspect_container(self, container_id: str) -> ContainerState:
+        with self._asked("inspect_container", container_id):
+            container = self._container(container_id)
+            return ContainerState(
+                is_running=container.is_running,
+                is_paused=container.is_paused,
+                exit_code=None if container.is_running else container.exit_code,
+                is_out_of_memory=container.is_out_of_memory,
+                ports=dict(container.published),
+            )
+
+    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
+        with self._asked("read_logs", container_id, tail, since):
+            return self._container(container_id).read_log(tail, since)
+
+    def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
+        with self._asked("run_command", container_id, argv):
+            container = self._container(container_id)
+            if not container.is_running or container.is_paused:
+                raise EngineError(
+                    f"the command {argv[0]!r} could not be run in a container", found=["it is not running"]
+                )
+        return container.run(argv)
+
+    def list_containers(self, labels: Mapping[str, str]) -> Sequence[str]:
+        with self._asked("list_containers", labels):
+            return _matching(labels, ((i, c.request.labels) for i, c in self.containers.items()))
+
+    def list_networks(self, labels: Mapping[str, str]) -> Sequence[str]:
+        with self._asked("list_networks", labels):
+            return _matching(labels, ((i, n.labels) for i, n in self.networks.items()))
+
+    def list_volumes(self, labels: Mapping[str, str]) -> Sequence[str]:
+        with self._asked("list_volumes", labels):
+            return _matching(labels, ((name, v.labels) for name, v in self.volumes.items()))
+
+    def watch(self, labels: Mapping[str, str]) -> FakeEvents:
+        with self._asked("watch", labels):
+            stream = FakeEvents(dict(labels), self._forget_stream)
+            self._streams.append(stream)
+            return stream
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _new_id(self) -> str:
+        return f"{next(self._numbers):04}{uuid.uuid4().hex}{uuid.uuid4().hex}"[:64]
+
+    def _container(self, container_id: str) -> FakeContainer:
+        try:
+            return self.containers[container_id]
+        except KeyError:
+            raise ObjectNotFound("no such container", found=[f"No such container: {container_id}"]) from None
+
+    def _network(self, network_id: str) -> FakeNetwork:
+        try:
+            return self.networks[network_id]
+        except KeyError:
+            raise ObjectNotFound("no such network", found=[f"network {network_id} not found"]) from None
+
+    def _find_neighbour(self, container: FakeContainer, name: str) -> FakeContainer | None:
+        for network in list(self.networks.values()):
+            if container.container_id in network.members:
+                for member, aliases in network.members.items():
+                    if name in aliases:
+                        return self.containers[member]
+        return None
+
+    def _tell_death(self, container: FakeContainer) -> None:
+        event = Event(container_id=container.container_id, exit_code=container.exit_code or 0)
+        for stream in list(self._streams):
+            if stream.labels.items() <= container.request.labels.items():
+                stream.queue.put(event)
+
+    def _forget_stream(self, stream: FakeEvents) -> None:
+        if stream in self._streams:
+            self._streams.remove(stream)
+
+
+def open_fake(on_call: OnCall | None = None) -> FakeEngine:
+    """The fake engine of a run under test, whose journal the environment names."""
+    return FakeEngine(Journal(Path(os.environ[JOURNAL_VARIABLE])), on_call)
+
+
+def _matching(labels: Mapping[str, str], objects: Iterable[tuple[str, Mapping[str, str]]]) -> list[str]:
+    return [name for name, own in objects if labels.items() <= own.items()]
+
+
+def _unreachable() -> EngineUnreachable:
+    return EngineUnreachable("the engine does not answer", tried=["fake://"], found=["it went away"])

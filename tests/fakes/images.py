@@ -1,0 +1,71 @@
+"""Images of the fake engine, and the little of a Dockerfile that it understands."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pytest_isolate.engine.api import BuildRequest
+from pytest_isolate.errors import BuildFailed
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeImage:
+    """What an image is made of, as far as it changes what a container does."""
+
+    image_id: str
+    command: tuple[str, ...] = ("bash",)
+    volumes: tuple[str, ...] = ()
+    health_command: tuple[str, ...] = ()
+
+
+def image_id(text: str) -> str:
+    """An id that is equal for equal content."""
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def build(request: BuildRequest, images: Mapping[str, FakeImage], progress: Callable[[str], None]) -> FakeImage:
+    """FROM, RUN true, RUN false, CMD and HEALTHCHECK in either form, VOLUME; every other line does nothing."""
+    text = Path(request.dockerfile).read_text()
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    image = FakeImage(image_id="")
+    for number, line in enumerate(lines, start=1):
+        step = f"Step {number}/{len(lines)} : {line}"
+        progress(step)
+        verb, _, rest = line.partition(" ")
+        if verb == "FROM" and rest.split()[0] not in images:
+            raise _failed(request, step, f"pull access denied for {rest}")
+        if verb == "FROM":
+            image = images[rest.split()[0]]
+        elif verb == "RUN" and rest.split()[0] == "false":
+            raise _failed(request, step, "The command '/bin/sh -c false' returned a non-zero code: 1")
+        else:
+            image = _changed(image, verb, rest)
+    return replace(image, image_id=image_id(f"{text} {sorted(request.args.items())}"))
+
+
+def _changed(image: FakeImage, verb: str, rest: str) -> FakeImage:
+    match verb:
+        case "CMD":
+            return replace(image, command=_argv(rest))
+        case "VOLUME":
+            return replace(image, volumes=(*image.volumes, rest.strip()))
+        case "HEALTHCHECK":
+            return replace(image, health_command=() if rest == "NONE" else _argv(rest.removeprefix("CMD ")))
+    return image
+
+
+def _argv(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text)) if text.startswith("[") else ("/bin/sh", "-c", text)
+
+
+def _failed(request: BuildRequest, step: str, answer: str) -> BuildFailed:
+    return BuildFailed(
+        f"the image of {request.dockerfile} could not be built",
+        tried=[step],
+        found=[answer],
+        do=f"try it by hand: docker build {request.context}",
+    )
