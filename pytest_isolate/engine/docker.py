@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,8 @@ from urllib.parse import urlsplit
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, NotFound
+import urllib3
+from docker.errors import APIError, DockerException, NotFound, StreamParseError
 
 from pytest_isolate.engine.api import (
     BuildRequest,
@@ -40,7 +42,13 @@ _CONNECT_TIMEOUT_S = 10
 _REQUEST_TIMEOUT_S = 60
 _LOCAL = ("unix://", "npipe://", "http+unix://")
 _LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
-_TRANSPORT_ERRORS = (requests.exceptions.RequestException, OSError)
+# Streams are read below requests: what breaks them comes from urllib3, or as a piece of JSON without its end.
+_TRANSPORT_ERRORS = (
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    StreamParseError,
+    OSError,
+)
 
 
 def connect(env: Mapping[str, str] = os.environ) -> DockerEngine:
@@ -48,9 +56,9 @@ def connect(env: Mapping[str, str] = os.environ) -> DockerEngine:
     candidates = find_candidates(env, lambda: read_docker_context(env, Path.home()))
     answers = []
     for candidate in candidates:
-        path = candidate.address.removeprefix("unix://")
-        if candidate.address.startswith("unix://") and not Path(path).exists():
-            answers.append(f"{candidate.address} ({candidate.named_by}): no such socket")
+        refusal = _unix_refusal(candidate.address)
+        if refusal:
+            answers.append(f"{candidate.address} ({candidate.named_by}): {refusal}")
             continue
         try:
             return DockerEngine(_open(candidate, env), candidate.address)
@@ -61,6 +69,21 @@ def connect(env: Mapping[str, str] = os.environ) -> DockerEngine:
         tried=answers,
         do="start one (on Debian: apt-get install docker.io; dockerd &), or name it in DOCKER_HOST",
     )
+
+
+def _unix_refusal(address: str) -> str:
+    """Why nothing answers at a unix socket. docker's own client leaves a socket open for each one that refuses."""
+    if not address.startswith("unix://"):
+        return ""
+    path = address.removeprefix("unix://")
+    if not Path(path).exists():
+        return "no such socket"
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""
 
 
 def _open(candidate: Candidate, env: Mapping[str, str]) -> docker.APIClient:
@@ -330,7 +353,7 @@ class DockerEngine:
             pass
         except EngineError as error:
             # Somebody else (the engine's own --rm, a second clean-up) is removing it at this moment.
-            if "already in progress" not in str(error):
+            if not any(text in str(error) for text in ("already in progress", "is not connected to")):
                 raise
 
 
