@@ -72,28 +72,36 @@ def _check_reference(
 ) -> Problem | None:
     visible = _visible(service_id, services)
     own = reference.service == SELF
-    subject = f"{service_id}.{key}"
-    if not own and reference.service not in visible:
-        names = sorted(set(visible) - {spec.name})
-        return Problem(
-            place=str(spec.location),
-            subject=subject,
-            reason=f"unknown service {reference.service!r} in {reference}{suggest(reference.service, names)}"
-            if key != "needs"
-            else f"unknown service {reference.service!r}{suggest(reference.service, names)}",
-            valid=", ".join([*names, SELF]) + "; for the literal text double the braces",
-        )
+    if key == "needs" or (not own and reference.service not in visible):
+        return _check_visible(service_id, spec, key, reference, visible)
     target = spec if own else services[visible[reference.service]]
-    if not own and target is spec and key != "needs":
+    if not own and target is spec:
         return None  # a reference to itself by name: reported as a circle
     valid = valid_attributes(target, own=own)
-    if reference.attribute in valid or key == "needs":
+    if reference.attribute in valid:
         return None
     return Problem(
         place=str(spec.location),
-        subject=subject,
+        subject=f"{service_id}.{key}",
         reason=f"unknown placeholder {reference}{suggest(reference.attribute, valid)}",
         valid=", ".join(valid) + "; for the literal text double the braces",
+    )
+
+
+def _check_visible(
+    service_id: ServiceId, spec: ServiceSpec, key: str, reference: Reference, visible: Mapping[str, ServiceId]
+) -> Problem | None:
+    if reference.service in visible:
+        return None
+    names = sorted(set(visible) - {spec.name})
+    where, valid = "", ", ".join(names) or "none: no other service is declared where this one is"
+    if key != "needs":
+        where, valid = f" in {reference}", ", ".join([*names, SELF]) + "; for the literal text double the braces"
+    return Problem(
+        place=str(spec.location),
+        subject=f"{service_id}.{key}",
+        reason=f"unknown service {reference.service!r}{where}{suggest(reference.service, names)}",
+        valid=valid,
     )
 
 
@@ -101,16 +109,13 @@ def valid_attributes(spec: ServiceSpec, *, own: bool) -> list[str]:
     """The attributes of a service that a placeholder can name; the test side's only for the service itself."""
     names = ["host"]
     if spec.ports:
-        names += ["port", "address"]
-    if spec.url or spec.ports:
-        names.append("url")
+        names += ["port", "address", "url"]
     names += [key for key in ("user", "password", "database") if getattr(spec, key) is not None]
     if not own:
         names += [f"env.{name}" for name, _ in spec.env]
-    else:
-        names.append("external_host")
-        if spec.ports:
-            names += ["external_port", "external_address", *(f"external_port.{port}" for port in spec.ports)]
+    elif spec.ports:
+        names += ["external_host", "external_port", "external_address"]
+        names += [f"external_port.{port}" for port in spec.ports]
     return names
 
 
