@@ -229,6 +229,21 @@ def absolute(path: str | PurePath, location: Location) -> str:
     return str(PurePath(location.file).parent / path)
 
 
+def anchor_files(value: object, location: Location) -> object:
+    """The same files, paths made absolute: what another file declares may be merged into them."""
+    if not isinstance(value, Mapping):
+        return value
+    return {target: _anchor(content, location) for target, content in value.items()}
+
+
+def _anchor(content: object, location: Location) -> object:
+    if isinstance(content, PurePath):
+        return PurePath(absolute(content, location))
+    if isinstance(content, Mapping) and isinstance(content.get("path"), (str, PurePath)):
+        return {**content, "path": absolute(content["path"], location)}
+    return content
+
+
 def parse_probes(value: object) -> tuple[Probe, ...]:
     """One probe or a list of them; each is a probe or a table with one of the keys http, tcp, log, command."""
     if isinstance(value, (Tcp, Http, Log, Command)):

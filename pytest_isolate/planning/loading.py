@@ -19,6 +19,7 @@ from pytest_isolate.planning.fields import (
     STACK_KEYS,
     STACK_PARSERS,
     Wrong,
+    anchor_files,
 )
 from pytest_isolate.planning.placeholders import SELF
 from pytest_isolate.planning.references import resolve_references
@@ -141,6 +142,8 @@ def merge_layers(layers: Iterable[Layer]) -> dict[str, Setting]:
             merged.pop("port", None)
             merged.pop("ports", None)
         for key, value in layer.values.items():
+            if key == "files":
+                value = anchor_files(value, layer.location)
             before = merged.get(key)
             if value is None:
                 merged.pop(key, None)
@@ -165,7 +168,7 @@ def _parse_stack_option(key: str, value: object) -> object:
     if key == "ports":
         if value in ("native", "held"):
             return value == "native"
-        raise Wrong(f"{value!r} is not a way to publish ports", "native, held")
+        raise Wrong(f"{value!r} is not a way to publish ports{suggest(value, ('native', 'held'))}", "native, held")
     return STACK_PARSERS[key](value)
 
 
@@ -227,6 +230,6 @@ def _check_whole(
     if spec.url:
         try:
             spec.url.format(host="h", port=1, user="u", password="p", database="d")  # noqa: S106  # sample words
-        except (KeyError, ValueError, IndexError, AttributeError):
+        except (KeyError, ValueError, IndexError, AttributeError, TypeError):
             wrong = Wrong(f"{spec.url!r} is not a URL template", "{host}, {port}, {user}, {password}, {database}")
             yield _problem(settings["url"].location, spec.name, "url", wrong)
