@@ -1,0 +1,71 @@
+"""The package as a whole: its public names, and what every module must have."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pytest_isolate
+
+ROOT = Path(pytest_isolate.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+
+
+def test_the_public_names_are_these() -> None:
+    assert pytest_isolate.__all__ == [
+        "ExecResult",
+        "IsolateError",
+        "Service",
+        "Stack",
+        "command",
+        "http",
+        "log",
+        "mariadb",
+        "postgres",
+        "service",
+        "stack",
+        "tcp",
+    ]
+
+
+@pytest.mark.parametrize("name", pytest_isolate.__all__)
+def test_a_public_name_can_be_imported_and_says_what_it_is(name: str) -> None:
+    assert getattr(pytest_isolate, name).__doc__
+
+
+@pytest.mark.parametrize("name", pytest_isolate.__all__)
+def test_a_public_name_is_known_to_type_checkers_too(name: str) -> None:
+    assert f"import {name} as {name}\n" in (ROOT / "__init__.py").read_text()
+
+
+@pytest.mark.xfail(strict=True, reason="the package has no __dir__ yet")
+def test_public_names_are_listed_for_completion() -> None:
+    assert set(pytest_isolate.__all__) <= set(dir(pytest_isolate))
+
+
+def test_a_name_that_is_none_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'pytest_isolate' has no attribute 'postgress'"):
+        getattr(pytest_isolate, "postgress")  # noqa: B009  # the attribute is what is tested
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = "import sys, pytest_isolate; print(sorted({m.partition('.')[0] for m in sys.modules}))"
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert not {"docker", "requests", "testcontainers", "rich", "psutil", "filelock", "pytest"} & set(
+        ast.literal_eval(loaded)
+    )
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (ROOT / "py.typed").exists()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_says_what_it_owns(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
