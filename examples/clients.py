@@ -112,4 +112,4 @@ def read_event(groupware: Service, user: User, *, uid: str) -> httpx.Response:
 
 
 def _calendar(groupware: Service, user: User) -> httpx.Client:
-    return httpx.Client(base_url=f"{groupware.url}/{user.name}/work/", auth=tuple(user), timeout=TIMEOUT_S)
+    return httpx.Client(base_url=f"{groupware.url}/{user.name}/diary/", auth=tuple(user), timeout=TIMEOUT_S)
