@@ -84,7 +84,7 @@ class EngineError(IsolateError):
     def __init__(self, what: str, *, tried: Lines = (), found: Lines = (), do: Lines = ()) -> None:
         self.what = what
         self.tried = tried
-        self.found = found
+        self.found = (found,) if isinstance(found, str) else tuple(found)
         self.do = do
         super().__init__(build_message(what, tried=tried, found=found, do=do))
 
