@@ -19,6 +19,8 @@ LOOPBACK = "127.0.0.1"
 # Claims a loopback address for one stack: bound without SO_REUSEADDR, so a second claim fails, whoever makes it.
 _CLAIM_PORT = 61_173
 _CLAIM_TRIES = 200
+# A listener on one of these has its port on every address.
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ def hold_native_ports(inner_ports: Iterable[int], host: str, service: str) -> He
                 service,
                 f"cannot have its native port {inner}",
                 tried=f"bind {host}:{inner}",
-                found=f"{error.strerror}; {describe_holder(inner)}",
+                found=f"{error.strerror}; {describe_holder(host, inner)}",
                 do="stop that process (a listener on 0.0.0.0 blocks the port on every loopback address), "
                 "or use ports='held' for the stack",
             ) from error
@@ -85,14 +87,15 @@ def claim_loopback_address(rng: random.Random) -> tuple[str, socket.socket]:
     )
 
 
-def describe_holder(port: int) -> str:
-    """Which process listens on a port of this host, as far as the rights of this one allow to see."""
+def describe_holder(host: str, port: int) -> str:
+    """Which process listens on a port of an address, as far as the rights of this one allow to see."""
     try:
         connections = psutil.net_connections("tcp")
     except psutil.Error:
         return "who has it cannot be seen without more rights"
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
+        at_fault = connection.laddr and connection.laddr.port == port and connection.laddr.ip in (host, *_EVERYWHERE)
+        if connection.status == psutil.CONN_LISTEN and at_fault:
             return f"{_name_process(connection.pid)} listens on {connection.laddr.ip}:{port}"
     return "no listener can be seen; a container without a user-land proxy may have it"
 
