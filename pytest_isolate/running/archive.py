@@ -17,7 +17,8 @@ def build_archive(files: Iterable[File]) -> bytes:
         for file in files:
             name = file.target.lstrip("/")
             if file.source and Path(file.source).is_dir():
-                archive.add(file.source, arcname=name, filter=_owned_by_root)
+                # Resolved, because tarfile would add a link to a folder as a link.
+                archive.add(Path(file.source).resolve(), arcname=name, filter=_owned_by_root)
             else:
                 content = Path(file.source).read_bytes() if file.source else (file.text or "").encode()
                 entry = tarfile.TarInfo(name)
