@@ -53,8 +53,8 @@ class View:
                 return self.password or ""
             case ["user" | "database"]:
                 return getattr(self.spec, name) or ""
-            case ["env", variable]:
-                return self.env[variable]
+            case ["env", *variable]:
+                return self.env[".".join(variable)]
             case ["external_host"]:
                 return self.outside.host
             case ["external_port"]:
