@@ -7,11 +7,11 @@ from pytest_isolate.model.probes import Tcp
 from pytest_isolate.model.service import Secret
 
 # A start-up packet (protocol 3.0, user and database "postgres"). A server that is up asks for a password ('R') or
-# refuses for another reason than 57P03, "the database system is starting up" ('E'). The temporary server of the
+# refuses ('E') with a code ('C') other than 57P03, "the database system is starting up". The temporary server of the
 # image's initialisation listens on its unix socket only, so it can never answer here. Format: PostgreSQL's manual,
 # "Message Formats", StartupMessage.
 _STARTUP = b"\x00\x03\x00\x00user\0postgres\0database\0postgres\0\0"
-READY = Tcp(send=(len(_STARTUP) + 4).to_bytes(4, "big") + _STARTUP, expect=r"(?s)\AR|\AE(?!.*C57P03)")
+READY = Tcp(send=(len(_STARTUP) + 4).to_bytes(4, "big") + _STARTUP, expect=r"(?s)\AR|\AE.*\x00C(?!57P03)[0-9A-Z]{5}")
 
 
 def postgres(version: str = "16", /, **changes: object) -> Preset:
