@@ -94,8 +94,9 @@ def describe_holder(host: str, port: int) -> str:
     except psutil.Error:
         return "who has it cannot be seen without more rights"
     for connection in connections:
-        at_fault = connection.laddr and connection.laddr.port == port and connection.laddr.ip in (host, *_EVERYWHERE)
-        if connection.status == psutil.CONN_LISTEN and at_fault:
+        if connection.status != psutil.CONN_LISTEN or not connection.laddr:
+            continue
+        if connection.laddr.port == port and connection.laddr.ip in (host, *_EVERYWHERE):
             return f"{_name_process(connection.pid)} listens on {connection.laddr.ip}:{port}"
     return "no listener can be seen; a container without a user-land proxy may have it"
 
