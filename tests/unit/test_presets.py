@@ -1,0 +1,100 @@
+"""Ready-made services: their values, and changes to them."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from pytest_isolate.model.declaration import Preset, RawService
+from pytest_isolate.model.probes import Command, Http, Log, Tcp, describe_probe
+from pytest_isolate.model.service import Secret, ServiceSpec
+from pytest_isolate.presets import PRESETS, mariadb, postgres, probes
+
+from .builders import declare, load_all, only_problem, sid
+
+
+def load_preset(preset: Preset) -> ServiceSpec:
+    return load_all(declare(db=RawService(layers=preset.layers))).services[sid("db")]
+
+
+def test_postgres_has_what_a_client_needs() -> None:
+    service = load_preset(postgres())
+
+    assert service.image == "postgres:16"
+    assert service.ports == (5432,)
+    assert (service.user, service.password, service.database) == ("postgres", Secret.RANDOM, "postgres")
+    assert service.url == "postgresql://{user}:{password}@{host}:{port}/{database}"
+    assert dict(service.env) == {
+        "POSTGRES_USER": "{self.user}",
+        "POSTGRES_PASSWORD": "{self.password}",
+        "POSTGRES_DB": "{self.database}",
+    }
+
+
+def test_mariadb_has_what_a_client_needs() -> None:
+    service = load_preset(mariadb())
+
+    assert service.image == "mariadb:11.4"
+    assert service.ports == (3306,)
+    assert (service.user, service.password, service.database) == ("app", Secret.RANDOM, "app")
+    assert service.url == "mysql://{user}:{password}@{host}:{port}/{database}"
+    assert dict(service.env) == {
+        "MARIADB_USER": "{self.user}",
+        "MARIADB_PASSWORD": "{self.password}",
+        "MARIADB_DATABASE": "{self.database}",
+        "MARIADB_RANDOM_ROOT_PASSWORD": "1",
+    }
+
+
+@pytest.mark.parametrize(("preset", "image"), [(postgres("15"), "postgres:15"), (mariadb("10.11"), "mariadb:10.11")])
+def test_the_version_is_the_images_tag(preset: Preset, image: str) -> None:
+    assert load_preset(preset).image == image
+
+
+@pytest.mark.parametrize("make", PRESETS.values(), ids=PRESETS)
+def test_every_key_can_be_changed(make: type) -> None:
+    service = load_preset(make(image="own:1", port=9999, user="u", password="p", env={"X": "y"}, memory="64m"))
+
+    assert (service.image, service.ports, service.user, service.password) == ("own:1", (9999,), "u", "p")
+    assert dict(service.env)["X"] == "y"
+    assert len(service.env) > 1
+
+
+@pytest.mark.parametrize("make", PRESETS.values(), ids=PRESETS)
+def test_a_change_is_placed_where_it_is_written(make: type) -> None:
+    line = inspect.currentframe().f_lineno + 1
+    preset = make(memory="lots")
+
+    problem = only_problem(declare(db=RawService(layers=preset.layers)))
+
+    assert problem.place == f"{__file__}:{line}"
+
+
+@pytest.mark.parametrize(("name", "make"), PRESETS.items())
+def test_a_preset_knows_its_name(name: str, make: type) -> None:
+    assert str(make()) == name
+    assert str(make().layers[0].location) == f"preset {name}"
+
+
+@pytest.mark.parametrize("make", PRESETS.values(), ids=PRESETS)
+def test_a_wrong_key_of_a_preset_is_refused(make: type) -> None:
+    problem = only_problem(declare(db=RawService(layers=make(imag="x").layers)))
+
+    assert problem.reason == "unknown key 'imag', did you mean 'image'?"
+
+
+@pytest.mark.parametrize(
+    ("made", "probe", "text"),
+    [
+        (probes.tcp(), Tcp(), "tcp"),
+        (probes.tcp(25, send=b"x", expect="y"), Tcp(port=25, send=b"x", expect="y"), "tcp port 25"),
+        (probes.http(), Http(path="/"), "http /"),
+        (probes.http("/a", port=81, status=401), Http(path="/a", port=81, status=401), "http /a on port 81"),
+        (probes.log("ready", times=2), Log(pattern="ready", times=2), "log line matching 'ready'"),
+        (probes.command("pg_isready", "-q"), Command(argv=("pg_isready", "-q")), "command pg_isready -q"),
+    ],
+)
+def test_a_probe_is_a_value_with_a_short_description(made: object, probe: object, text: str) -> None:
+    assert made == probe
+    assert describe_probe(made) == text
