@@ -82,7 +82,8 @@ class IsolateSession:
                 all_declared(session), reserved=builtin_fixture_names(session), exists=os.path.exists
             )
             self._plan = build_plan((self._demand(item) for item in session.items), self._catalogue)
-            if self._only_looks(session):
+            is_broken = session.testsfailed and not self._config.option.continue_on_collection_errors
+            if self._only_looks() or is_broken:
                 return
             if self._plan.steps:
                 self._open_engine()
@@ -107,11 +108,11 @@ class IsolateSession:
         """With --isolate-plan, run nothing."""
         return True if self._settings.plan_only and not xdist.is_controller(self._config) else None
 
-    def _only_looks(self, session: pytest.Session) -> bool:
-        """Whether no test will run, so that nothing may be started."""
+    def _only_looks(self) -> bool:
+        """Whether the options say that no test will run, so that nothing may be started."""
         option = self._config.option
-        failed = session.testsfailed and not option.continue_on_collection_errors
-        return bool(self._settings.plan_only or option.collectonly or getattr(option, "setupplan", False) or failed)
+        names = ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test")
+        return self._settings.plan_only or any(getattr(option, name, False) for name in names)
 
     def _demand(self, item: pytest.Item) -> Demand:
         services: dict[ServiceId, None] = {}
@@ -175,7 +176,8 @@ class IsolateSession:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Begin to start all that a test needs at once, so that its fixtures wait for the slowest only."""
         self._item = item
-        self._start_for(item, self._demand(item).services)
+        if not self._only_looks():
+            self._start_for(item, self._demand(item).services)
         return (yield)
 
     @pytest.hookimpl(wrapper=True)
