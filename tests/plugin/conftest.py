@@ -1,0 +1,89 @@
+"""Projects that run with the fake engine, and what it has seen."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from pathlib import Path
+
+import pytest
+from fakes.engine import JOURNAL_VARIABLE
+from fakes.journal import Journal
+
+# Imported here although nobody uses it: each run in this process would import it anew otherwise.
+import pytest_isolate.plugin.session
+import pytest_isolate.plugin.toml  # noqa: F401
+
+# What else is installed costs a second for each run, and has nothing to do with ours.
+_WITHOUT_OTHERS = [
+    word
+    for name in ("anyio", "hypothesispytest", "platformdirs", "xdist", "xdist.looponfail")
+    for word in ("-p", f"no:{name}")
+]
+TESTS = Path(__file__).parent.parent
+PREAMBLE = """
+import pytest
+from fakes.engine import PULLABLE, FakeEngine, open_fake
+from fakes.programs import IMAGE, forever, program
+from pytest_isolate import *
+"""
+ENGINE = """
+def pytest_isolate_engine(config):
+    return open_fake()
+"""
+
+
+class Project:
+    """A folder with a conftest.py and tests. Runs happen in this process unless a test says otherwise."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester = pytester
+        self.path = pytester.path
+        self.journal = Journal(self.path / "journal.jsonl")
+        self.conftest()
+
+    def conftest(self, *texts: str, engine: str = ENGINE, name: str = "conftest.py") -> None:
+        self.write(name, PREAMBLE, engine, *texts)
+
+    def tests(self, *texts: str, name: str = "test_it.py") -> None:
+        self.write(name, PREAMBLE, *texts)
+
+    def write(self, name: str, *texts: str) -> None:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(map(textwrap.dedent, texts)))
+
+    def run(self, *args: str, isolate: bool = True) -> pytest.RunResult:
+        return self.pytester.runpytest_inprocess(*_WITHOUT_OTHERS, *self._arguments(args, isolate))
+
+    def run_subprocess(self, *args: str, isolate: bool = True) -> pytest.RunResult:
+        return self.pytester.runpytest_subprocess(*self._arguments(args, isolate), timeout=60)
+
+    def run_xdist(self, *args: str) -> pytest.RunResult:
+        pytest.importorskip("xdist")
+        return self.pytester.runpytest_subprocess(
+            "-n2", *_WITHOUT_OTHERS[:-4], *self._arguments(args, True), timeout=60
+        )
+
+    def _arguments(self, args: tuple[str, ...], isolate: bool) -> list[str]:
+        # Warnings are errors in the runs under test as in ours: a socket or thread that is left behind shows.
+        return [*(["--isolate"] if isolate else []), "-p", "no:cacheprovider", "-W", "error", *args]
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """An empty project."""
+    monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
+    # Where xdist is installed it must not be asked for by whoever runs these tests.
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    project = Project(pytester)
+    monkeypatch.setenv(JOURNAL_VARIABLE, str(project.journal.path))
+    return project
+
+
+def errors_of(result: pytest.RunResult) -> list[str]:
+    """The lines of what pytest says when it refuses to run."""
+    return [*result.errlines, *(line for line in result.outlines if line.startswith("ERROR: "))]
+
+
+WEB = 'web = service(IMAGE, command=program("serve 8000 hello"), port=8000, ready=http("/"))\n'
