@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from pathlib import PurePath
 
 from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts
 from pytest_isolate.model.service import Build, ServiceSpec
@@ -60,4 +62,6 @@ def image_tag(spec: ServiceSpec) -> str:
         return spec.image
     assert spec.build is not None
     digest = hashlib.sha256(repr(spec.build).encode()).hexdigest()[:12]
-    return f"pytest-isolate/{spec.name.lower()}:{digest}"
+    # Named by its folder, so that services which are built alike share one image.
+    folder = re.sub(r"[^a-z0-9]+", "-", PurePath(spec.build.context).name.lower()).strip("-") or "build"
+    return f"pytest-isolate/{folder}:{digest}"
