@@ -187,6 +187,11 @@ def _check_duplicates(same: Sequence[Declared]) -> Iterable[Problem]:
 
 def _check_name(declared: Declared, reserved: frozenset[str]) -> Iterable[Problem]:
     place = str(declared.raw.location)
+    if "::" in declared.namespace:
+        reason = f"declared in the class {declared.namespace.rpartition('::')[2]}"
+        yield Problem(
+            place=place, subject=declared.name, reason=reason, hint="declare it in the module or a conftest.py"
+        )
     names = [declared.name, *(declared.raw.members if isinstance(declared.raw, RawStack) else ())]
     for name in names:
         if name == SELF or (name in reserved and name == declared.name):

@@ -74,16 +74,19 @@ def builtin_fixture_names(session: pytest.Session) -> frozenset[str]:
 
 
 def _all_definitions(session: pytest.Session) -> Iterable[Any]:
+    """Every fixture; among those of one name for the same tests, the one that counts comes last."""
     manager: Any = session._fixturemanager
     tables = [
         getattr(manager, name, {}) for name in ("_arg2fixturedefs", "_arg2node2fixturedefs", "_arg2nodeid2fixturedefs")
     ]
     for table in tables:
         for definitions in table.values():
-            # Up to pytest 9.0 a list; from 9.1 on a table by node.
-            groups = definitions.values() if hasattr(definitions, "values") else (definitions,)
-            for group in groups:
-                yield from group
+            # Up to pytest 9.0 a list; from 9.1 on a table by node, with lists in the opposite order.
+            if hasattr(definitions, "values"):
+                for group in definitions.values():
+                    yield from reversed(group)
+            else:
+                yield from definitions
 
 
 def position(item: pytest.Item, worker: str) -> Where:
