@@ -16,18 +16,20 @@ class Candidate:
     named_by: str
 
 
-def find_candidates(env: Mapping[str, str], read_context: Callable[[], tuple[str, str] | None]) -> list[Candidate]:
-    """DOCKER_HOST alone where it is set; else the current docker context, then the usual sockets."""
+def find_candidates(
+    env: Mapping[str, str], read_context: Callable[[], tuple[str, str] | None], user_id: int
+) -> list[Candidate]:
+    """DOCKER_HOST or DOCKER_CONTEXT alone where it is set; else the current docker context, then the usual sockets."""
     if env.get("DOCKER_HOST"):
         return [Candidate(env["DOCKER_HOST"], "DOCKER_HOST")]
     candidates = []
     context = read_context()
     if context:
         candidates.append(Candidate(context[1], f"docker context {context[0]!r}"))
-    runtime = env.get("XDG_RUNTIME_DIR")
-    sockets = ["/var/run/docker.sock"]
-    if runtime:
-        sockets += [f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"]
+        if env.get("DOCKER_CONTEXT"):
+            return candidates
+    runtime = env.get("XDG_RUNTIME_DIR") or f"/run/user/{user_id}"
+    sockets = ["/var/run/docker.sock", f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"]
     sockets.append("/run/podman/podman.sock")
     candidates += [Candidate(f"unix://{path}", "usual socket") for path in sockets]
     return list({c.address: c for c in reversed(candidates)}.values())[::-1]

@@ -53,7 +53,7 @@ _TRANSPORT_ERRORS = (
 
 def connect(env: Mapping[str, str] = os.environ) -> DockerEngine:
     """The first engine that answers; EngineUnreachable lists every address with its answer."""
-    candidates = find_candidates(env, lambda: read_docker_context(env, Path.home()))
+    candidates = find_candidates(env, lambda: read_docker_context(env, Path.home()), os.getuid())
     answers = []
     for candidate in candidates:
         refusal = _unix_refusal(candidate.address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import secrets
 import signal
 import threading
@@ -100,8 +101,11 @@ class IsolateSession:
             return self._report.plan_lines(self._plan)
         if self._engine is None:
             return []
-        missing = missing_images(self._engine, (step.instance.spec for step in self._plan.steps))
-        return self._report.start_lines(self._plan, self._run, self._engine.facts(), missing)
+        try:
+            missing = missing_images(self._engine, (step.instance.spec for step in self._plan.steps))
+            return self._report.start_lines(self._plan, self._run, self._engine.facts(), missing)
+        except EngineError:
+            return []  # each service tells it in full
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -164,7 +168,8 @@ class IsolateSession:
 
     def _refuse(self, session: pytest.Session, text: str) -> None:
         """End the run with exit code 4. A worker cannot do that, so it runs nothing and tells the controller why."""
-        text = text.replace(f"{self._config.rootpath}{os.sep}", "")
+        # Not in an address such as unix:///path.
+        text = re.sub(rf"(?<!//){re.escape(str(self._config.rootpath))}{re.escape(os.sep)}", "", text)
         if not self._run.worker:
             raise pytest.UsageError(text)
         session.items.clear()

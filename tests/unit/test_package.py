@@ -42,7 +42,6 @@ def test_a_public_name_is_known_to_type_checkers_too(name: str) -> None:
     assert f"import {name} as {name}\n" in (ROOT / "__init__.py").read_text()
 
 
-@pytest.mark.xfail(strict=True, reason="the package has no __dir__ yet")
 def test_public_names_are_listed_for_completion() -> None:
     assert set(pytest_isolate.__all__) <= set(dir(pytest_isolate))
 
