@@ -133,7 +133,8 @@ class FakeEngine:
         for stream in list(self._streams):
             stream.close()
         for container in list(self.containers.values()):
-            container.kill()
+            if container.is_running:
+                container.kill()
 
     def find_image(self, image: str) -> ImageFacts | None:
         with self._asked("find_image", image):

@@ -71,7 +71,7 @@ def test_line_is_written_once_under_xdist(project: Project) -> None:
     pytest.importorskip("xdist")
     project.conftest(WEB)
     project.tests("def test_web(web): pass\ndef test_none(): pass")
-    result = project.run_subprocess("-n2", isolate=False)
+    result = project.run_xdist(isolate=False)
     result.assert_outcomes(passed=1, skipped=1)
     assert result.outlines.count(LINE) == 1
 
