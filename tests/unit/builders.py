@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
@@ -32,7 +33,8 @@ class FakeClock:
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
         if not event.is_set():
             self.pauses.append(timeout_s)
-            self.seconds += timeout_s
+            # Time goes on, also where what is added is less than the number can show.
+            self.seconds = max(self.seconds + timeout_s, math.nextafter(self.seconds, math.inf))
             self.after(self.seconds)
         return event.is_set()
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pytest_isolate.model.declaration import RawService
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Http, Tcp
-from pytest_isolate.model.service import File
+from pytest_isolate.model.service import File, Pairs
 from pytest_isolate.planning.references import valid_attributes
 from pytest_isolate.presets.postgres import postgres
 from pytest_isolate.running.rendering import View, render_spec
@@ -21,10 +21,8 @@ from .builders import declare, load_all, raw, sid, spec
 OUTSIDE = {80: Endpoint("127.0.0.1", 40080), 443: Endpoint("127.0.0.1", 40443)}
 
 
-def view(
-    name: str = "svc", *, password: str | None = None, env: dict[str, str] | None = None, **values: object
-) -> View:
-    return View(spec=spec(name, **values), password=password, endpoints=OUTSIDE, env=env or {})
+def view(name: str = "svc", *, password: str | None = None, env: Pairs = (), **values: object) -> View:
+    return View(spec=spec(name, **values), password=password, endpoints=OUTSIDE, env=dict(env))
 
 
 def rendered_env(own: View, text: str, **others: View) -> str:

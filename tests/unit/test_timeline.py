@@ -1,0 +1,87 @@
+"""What happened, when; and the time itself."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from pytest_isolate.running.clock import SystemClock
+from pytest_isolate.running.timeline import Span, Timeline
+
+from .builders import FakeClock
+
+
+def test_a_span_is_recorded_with_its_begin_and_end(clock: FakeClock) -> None:
+    timeline = Timeline(clock)
+
+    with timeline.measure("image", "db"):
+        clock.seconds += 2.5
+
+    assert timeline.spans == (Span(what="image", subject="db", began=1000.0, ended=1002.5),)
+    assert timeline.spans[0].seconds == 2.5
+
+
+def test_what_fails_is_recorded_too(clock: FakeClock) -> None:
+    timeline = Timeline(clock)
+
+    def fail() -> None:
+        with timeline.measure("ready", "db"):
+            clock.seconds += 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+
+    assert timeline.spans[0].seconds == 1
+
+
+def test_spans_come_in_the_order_in_which_they_ended(clock: FakeClock) -> None:
+    timeline = Timeline(clock)
+
+    with timeline.measure("ready", "outer"), timeline.measure("ready", "inner"):
+        pass
+
+    assert [span.subject for span in timeline.spans] == ["inner", "outer"]
+
+
+def test_spans_of_all_threads_are_kept(clock: FakeClock) -> None:
+    timeline = Timeline(clock)
+
+    def measure(number: int) -> None:
+        with timeline.measure("ready", str(number)):
+            pass
+
+    threads = [threading.Thread(target=measure, args=(n,)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(int(span.subject) for span in timeline.spans) == list(range(20))
+
+
+def test_what_was_read_does_not_change_any_more(clock: FakeClock) -> None:
+    timeline = Timeline(clock)
+    before = timeline.spans
+
+    with timeline.measure("ready", "db"):
+        pass
+
+    assert before == ()
+
+
+def test_the_machines_clock_does_not_go_back() -> None:
+    clock = SystemClock()
+
+    assert clock.now() <= clock.now()
+    assert clock.time() > 1_700_000_000
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+def test_waiting_says_whether_the_event_came(is_set: bool) -> None:
+    event = threading.Event()
+    if is_set:
+        event.set()
+
+    assert SystemClock().wait(event, 0.001) is is_set
