@@ -6,18 +6,26 @@ The only module that reads pytest's fixture tables, which have no public interfa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 if TYPE_CHECKING:
     from pytest_isolate.model.declaration import Declared
     from pytest_isolate.planning.placement import Where
-    from pytest_isolate.plugin.session import IsolateSession
 
 DECLARATION = "isolate_declaration"
 NEEDS_ISOLATE = "needs services in containers: run pytest --isolate"
-SESSION_KEY: pytest.StashKey[IsolateSession] = pytest.StashKey()
+
+
+class HandsOut(Protocol):
+    """What a run with --isolate is to a fixture."""
+
+    def hand_out(self, name: str, namespace: str) -> object:
+        """The value of the fixture of this name that is declared there, once it is ready."""
+
+
+SESSION_KEY: pytest.StashKey[HandsOut] = pytest.StashKey()
 
 
 def hand_out(request: pytest.FixtureRequest) -> object:
