@@ -23,6 +23,7 @@ from pytest_isolate.planning.fields import (
 )
 from pytest_isolate.planning.placeholders import SELF
 from pytest_isolate.planning.references import resolve_references
+from pytest_isolate.planning.values import Wrong
 
 _PROJECT_FILES = ("conftest.py", ".toml")
 _SPEC_FIELDS = {"timeout": "timeout_s", "memory": "memory_bytes", "shm_size": "shm_bytes"}

@@ -27,7 +27,10 @@ _PORT_TRIES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """An instance with a started container. `started_at` is in seconds of the epoch."""
+    """An instance with a started container. `started_at` is in seconds of the epoch.
+
+    `secrets` is what must not be printed: passwords that no user wrote down, its own and those of what it needs.
+    """
 
     instance: Instance
     image: ImageFacts
@@ -36,16 +39,12 @@ class Running:
     view: View
     ports: HeldPorts
     started_at: float
+    secrets: tuple[str, ...] = ()
 
     @property
     def spec(self) -> ServiceSpec:
         """The service as declared."""
         return self.instance.spec
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must not be printed: passwords that the user did not write down himself."""
-        return (self.view.password or "",) if self.spec.password is Secret.RANDOM else ()
 
 
 class Launcher:
@@ -119,6 +118,7 @@ class Launcher:
             view=replace(view, env=rendered.env),
             ports=ports,
             started_at=started_at,
+            secrets=(*_own_secrets(view), *(s for running in needed.values() for s in running.secrets)),
         )
 
     def _build_view(self, instance: Instance, ports: HeldPorts) -> View:
@@ -172,6 +172,10 @@ class Launcher:
             self._engine.remove_container(container_id)
         except IsolateError:
             pass  # the clean-up at the end finds it by its labels, tries again and reports
+
+
+def _own_secrets(view: View) -> tuple[str, ...]:
+    return (view.password or "",) if view.spec.password is Secret.RANDOM else ()
 
 
 def label(instance: Instance, run: Run) -> str:

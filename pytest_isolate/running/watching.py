@@ -92,10 +92,11 @@ class Watcher:
         spec = running.spec
         assert outcome.probe is not None
         where = _address(outcome.probe, running)
+        reason = redact(answer.reason, running.secrets)
         return NotReadyError(
             label(running.instance, self._run),
             f"was not ready after {outcome.waited_s:.1f} s",
-            tried=f"{describe_probe(outcome.probe)}{where}, {outcome.asked} times; last answer: {answer.reason}",
+            tried=f"{describe_probe(outcome.probe)}{where}, {outcome.asked} times; last answer: {reason}",
             found=["its container runs; last log lines:", *self._last_lines(running)],
             do=f"see whether ready= asks the right thing, or give it longer: timeout=...; declared at {spec.location}",
         )

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import UNLIMITED, Build, File, Location, Secret
-from pytest_isolate.planning import fields
-from pytest_isolate.planning.fields import LOCATED_PARSERS, SERVICE_KEYS, SERVICE_PARSERS, Wrong
+from pytest_isolate.planning import values
+from pytest_isolate.planning.fields import LOCATED_PARSERS, SERVICE_KEYS, SERVICE_PARSERS
+from pytest_isolate.planning.values import Wrong
 
 HERE = Location(file="/project/tests/conftest.py", line=3)
 SIZES = "a number of bytes, or a text such as '256m' or '1.5g'"
@@ -163,7 +164,7 @@ SCOPE_WORDS = "function, class, module, package, session"
             "cap_add",
             ["NET_ADMN"],
             "'NET_ADMN' is not a capability, did you mean 'NET_ADMIN'?",
-            ", ".join(fields.CAPABILITIES),
+            ", ".join(values.CAPABILITIES),
         ),
         ("new_privileges", "yes", "'yes' is neither true nor false", "true, false"),
         ("new_privileges", 1, "1 is neither true nor false", "true, false"),
@@ -361,15 +362,15 @@ def test_any_value_is_either_taken_or_refused(key: str, value: object) -> None:
 def test_a_size_is_its_number_times_its_unit(number: int, unit: str) -> None:
     factor = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30}[unit]
 
-    assert fields.parse_size(f"{number}{unit}") == number * factor
+    assert values.parse_size(f"{number}{unit}") == number * factor
 
 
 @given(st.lists(st.integers(1, 65535)))
 def test_ports_keep_their_order_and_come_once(ports: list[int]) -> None:
-    assert fields.parse_ports(ports) == tuple(sorted(set(ports), key=ports.index))
+    assert values.parse_ports(ports) == tuple(sorted(set(ports), key=ports.index))
 
 
-@pytest.mark.parametrize("parser", [fields.parse_text, fields.parse_mapping, fields.parse_port])
+@pytest.mark.parametrize("parser", [values.parse_text, values.parse_mapping, values.parse_port])
 def test_what_is_refused_is_a_value_error(parser: Callable[[object], object]) -> None:
     with pytest.raises(ValueError, match="is not"):
         parser(None)

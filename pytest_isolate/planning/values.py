@@ -1,0 +1,220 @@
+"""Plain values of a declaration: any value in, the checked one out, or `Wrong` with what would be right."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+from pytest_isolate.errors import suggest
+from pytest_isolate.model.scope import SCOPES, SHARES, Scope
+from pytest_isolate.model.service import UNLIMITED, Secret, Unlimited
+
+
+class Wrong(ValueError):
+    """A value that cannot be used; `key` is the part below the parsed key, where it is a part."""
+
+    def __init__(self, reason: str, valid: str = "", key: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.valid = valid
+        self.key = key
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmg]?)(?:i?b)?", re.IGNORECASE)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_SECONDS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "h": 3600.0}
+_SIZES = "a number of bytes, or a text such as '256m' or '1.5g'"
+# The engines refuse to start a container below this (Docker 20.10: 6 MiB).
+_SMALLEST_MEMORY = 6 * 1024**2
+
+
+def parse_text(value: object) -> str:
+    """A text that is not empty."""
+    if isinstance(value, PurePath):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise Wrong(f"{value!r} is not a text", "a text that is not empty")
+    return value
+
+
+def parse_flag(value: object) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise Wrong(f"{value!r} is neither true nor false", "true, false")
+    return value
+
+
+def parse_port(value: object) -> int:
+    """A port number of TCP."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
+        raise Wrong(f"{value!r} is not a port", "a whole number from 1 to 65535")
+    return value
+
+
+def parse_ports(value: object) -> tuple[int, ...]:
+    """Port numbers without repetition; the first is the main one."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise Wrong(f"{value!r} is not a list of ports", "a list such as [25, 143]; ports='native' belongs to a stack")
+    return tuple(dict.fromkeys(parse_port(v) for v in value))
+
+
+def parse_size(value: object) -> int:
+    """A number of bytes."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    size = int(float(match[1]) * _UNITS[match[2].lower()]) if match else 0
+    if size <= 0:
+        raise Wrong(f"{value!r} is not a size", _SIZES)
+    return size
+
+
+def parse_memory(value: object) -> int | Unlimited:
+    """A number of bytes that an engine can honour, or no limit."""
+    if value == UNLIMITED.value:
+        return UNLIMITED
+    size = parse_size(value)
+    if size < _SMALLEST_MEMORY:
+        raise Wrong(f"{value!r} is less than a container can start with (6 MiB)", f"{_SIZES}; or 'unlimited'")
+    return size
+
+
+def parse_pids(value: object) -> int | Unlimited:
+    """A number of processes, or no limit."""
+    if value == UNLIMITED.value:
+        return UNLIMITED
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise Wrong(f"{value!r} is not a number of processes", "a whole number from 1, or 'unlimited'")
+    return value
+
+
+def parse_cpus(value: object) -> float:
+    """A share of processors, such as 0.5."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0.01:
+        raise Wrong(f"{value!r} is not a share of processors", "a number from 0.01, such as 0.5 or 2")
+    return float(value)
+
+
+def parse_duration(value: object) -> float:
+    """Seconds."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0:
+        return float(value)
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    seconds = float(match[1]) * _SECONDS[match[2].lower()] if match else 0.0
+    if seconds <= 0:
+        raise Wrong(f"{value!r} is not a duration", "a number of seconds, or a text such as '500ms', '30s' or '2m'")
+    return seconds
+
+
+def parse_scope(value: object) -> Scope:
+    """One of pytest's scopes."""
+    if not isinstance(value, str) or value not in SCOPES:
+        words = sorted(SCOPES, key=SCOPES.__getitem__)
+        raise Wrong(f"{value!r} is not a scope{suggest(value, words)}", ", ".join(words))
+    return SCOPES[value]
+
+
+def parse_share(value: object) -> str:
+    """With whom an instance is shared."""
+    if value not in SHARES:
+        raise Wrong(f"{value!r} is not a way to share{suggest(value, SHARES)}", ", ".join(SHARES))
+    return str(value)
+
+
+def parse_argv(value: object) -> tuple[str, ...]:
+    """The words of a command."""
+    if isinstance(value, str):
+        raise Wrong(f"{value!r} is one text", "a list of words; for a shell: ['sh', '-c', '...']")
+    if isinstance(value, bytes) or not isinstance(value, Sequence) or not all(map(_is_word, value)):
+        raise Wrong(f"{value!r} is not a command", "a list of words")
+    return tuple(str(v) for v in value)
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, (str, int, float))
+
+
+def parse_names(value: object) -> tuple[str, ...]:
+    """A list of names."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
+        raise Wrong(f"{value!r} is not a list of names", "a list of texts")
+    return tuple(value)
+
+
+def parse_capabilities(value: object) -> tuple[str, ...]:
+    """Linux capabilities, without the prefix CAP_."""
+    names = tuple(name.upper().removeprefix("CAP_") for name in parse_names(value))
+    for name in names:
+        if name not in CAPABILITIES:
+            raise Wrong(f"{name!r} is not a capability{suggest(name, CAPABILITIES)}", ", ".join(CAPABILITIES))
+    return names
+
+
+def parse_password(value: object) -> str | Secret:
+    """A password; where none is set a random one is made for each run."""
+    return value if isinstance(value, Secret) else parse_text(value)
+
+
+def parse_mapping(value: object) -> Mapping[str, object]:
+    """A table with texts as keys."""
+    if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
+        raise Wrong(f"{value!r} is not a table", "a mapping with texts as keys")
+    return value
+
+
+def known_keys(value: object, keys: Sequence[str], inside: str = "") -> Mapping[str, object]:
+    """The table itself, if it has no other keys than these."""
+    table = parse_mapping(value)
+    for key in table:
+        if key not in keys:
+            raise Wrong(f"unknown key {key!r}{suggest(key, keys)}", ", ".join(keys), inside)
+    return table
+
+
+CAPABILITIES = (
+    "ALL",
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "AUDIT_WRITE",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "PERFMON",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_CHROOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "WAKE_ALARM",
+)
