@@ -18,7 +18,6 @@ from pytest_isolate.planning.fields import (
     SERVICE_PARSERS,
     STACK_KEYS,
     STACK_PARSERS,
-    Wrong,
     anchor_files,
 )
 from pytest_isolate.planning.placeholders import SELF
