@@ -206,7 +206,8 @@ class IsolateSession:
             assert self._lifecycle is not None
             services = {m.name: self._lifecycle.hand_out(instances[m].key) for m in members}
         except IsolateError as error:
-            pytest.fail(str(error), pytrace=False)
+            # Its causes are told in its text; as a chain they would all be printed again.
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
         return Stack(name, services) if StackId(namespace, name) in self._catalogue.stacks else services[name]
 
     def _start_for(self, item: pytest.Item, services: Any) -> tuple[Instance, ...]:
