@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from pytest_isolate.running.owner import read_owner
 
 TESTS = Path(__file__).parent.parent
 CONTRACT_RUN = f"contract-{secrets.token_hex(4)}"
-PREAMBLE = "from fakes.programs import IMAGE, forever, program\nfrom pytest_isolate import *\n"
+PREAMBLE = "import pytest\nfrom fakes.programs import IMAGE, forever, program\nfrom pytest_isolate import *\n"
 
 
 class Left:
@@ -122,11 +123,16 @@ class Project:
         self.runs: list[Running] = []
         self.env: dict[str, str] = {}
 
-    def conftest(self, text: str) -> None:
-        self.pytester.makeconftest(PREAMBLE + _dedent(text))
+    def conftest(self, *texts: str) -> None:
+        self.write("conftest.py", PREAMBLE, *texts)
 
-    def tests(self, text: str, name: str = "test_it") -> None:
-        self.pytester.makepyfile(**{name: PREAMBLE + _dedent(text)})
+    def tests(self, *texts: str, name: str = "test_it.py") -> None:
+        self.write(name, PREAMBLE, *texts)
+
+    def write(self, name: str, *texts: str) -> None:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(map(textwrap.dedent, texts)))
 
     def start(self, *args: str) -> Running:
         log = self.path / f"output-{len(self.runs)}.txt"
@@ -156,12 +162,6 @@ class Project:
             if run.process.poll() is None:
                 run.process.kill()
                 run.process.wait()
-
-
-def _dedent(text: str) -> str:
-    import textwrap
-
-    return textwrap.dedent(text)
 
 
 @pytest.fixture

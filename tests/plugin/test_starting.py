@@ -20,8 +20,8 @@ def fails(project: Project, declared: str, *expected: str) -> str:
     text = result.stdout.str()
     for line in expected:
         assert re.search(line, text), f"{line!r} is not in\n{text}"
-    assert "Traceback" not in text
-    assert "pytest_isolate/" not in text
+    for word in ("Traceback", "pytest_isolate/", "exception was the direct cause", "another exception occurred"):
+        assert word not in text
     project.journal.assert_nothing_is_left()
     return text
 
@@ -410,6 +410,23 @@ def test_random_password_never_appears_in_errors(project: Project, end: str) -> 
     text = fails(project, SECRET.format(command=command).replace("db =", "web ="), r"\*\*\*", "url is in the log")
     (request,) = project.journal.requests
     assert request["env"]["POSTGRES_PASSWORD"] not in text
+
+
+def test_random_password_of_a_neighbour_never_appears_in_errors_either(project: Project) -> None:
+    project.conftest(
+        SECRET.format(command='program("say go", "sleep 60")'),
+        """
+        web = service(IMAGE, command=program("getenv URL", "exit 1"), env={"URL": "{db.url}"}, ready=log("never"))
+        far = service(IMAGE, command=program("getenv URL", "exit 1"), env={"URL": "{near.env.URL}"}, ready=log("never"))
+        near = service(IMAGE, command=forever(), env={"URL": "{db.url}"})
+        """,
+    )
+    project.tests("def test_web(web): pass\ndef test_far(far): pass")
+    result = project.run()
+    result.assert_outcomes(errors=2)
+    assert result.stdout.str().count("postgresql://postgres:***@db:5432/postgres") >= 2
+    (password,) = {r["env"]["POSTGRES_PASSWORD"] for r in project.journal.requests if "POSTGRES_PASSWORD" in r["env"]}
+    assert password not in result.stdout.str()
 
 
 def test_stacks_have_passwords_of_their_own(project: Project) -> None:
