@@ -1,0 +1,140 @@
+"""Where a container engine may be listening."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_isolate.engine.discovery import Candidate, find_candidates, read_docker_context
+
+USUAL = [
+    "unix:///var/run/docker.sock",
+    "unix:///run/user/1000/docker.sock",
+    "unix:///run/user/1000/podman/podman.sock",
+    "unix:///run/podman/podman.sock",
+]
+
+
+def find(env: dict[str, str], context: tuple[str, str] | None = None) -> list[Candidate]:
+    return find_candidates(env, lambda: context, 1000)
+
+
+def addresses(env: dict[str, str], context: tuple[str, str] | None = None) -> list[str]:
+    return [candidate.address for candidate in find(env, context)]
+
+
+def test_docker_host_is_the_only_one_where_it_is_set() -> None:
+    env = {"DOCKER_HOST": "tcp://x:1", "DOCKER_CONTEXT": "remote"}
+
+    assert find(env, ("remote", "tcp://y:2")) == [Candidate("tcp://x:1", "DOCKER_HOST")]
+
+
+def test_an_empty_docker_host_is_none() -> None:
+    assert addresses({"DOCKER_HOST": ""}) == USUAL
+
+
+def test_a_context_that_is_asked_for_is_the_only_one() -> None:
+    assert find({"DOCKER_CONTEXT": "remote"}, ("remote", "tcp://y:2")) == [
+        Candidate("tcp://y:2", "docker context 'remote'")
+    ]
+
+
+def test_the_current_context_comes_before_the_usual_sockets() -> None:
+    assert addresses({}, ("desktop", "unix:///desktop.sock")) == ["unix:///desktop.sock", *USUAL]
+
+
+@pytest.mark.xfail(strict=True, reason="the last of equal addresses keeps its place, not the first")
+def test_the_current_context_comes_first_also_when_it_names_a_usual_socket() -> None:
+    assert find({}, ("rootless", USUAL[1]))[0] == Candidate(USUAL[1], "docker context 'rootless'")
+
+
+def test_no_address_is_tried_twice() -> None:
+    assert sorted(addresses({}, ("rootless", USUAL[1]))) == sorted(USUAL)
+
+
+def test_the_users_own_sockets_are_where_the_system_says() -> None:
+    assert addresses({"XDG_RUNTIME_DIR": "/tmp/me"}) == [
+        "unix:///var/run/docker.sock",
+        "unix:///tmp/me/docker.sock",
+        "unix:///tmp/me/podman/podman.sock",
+        "unix:///run/podman/podman.sock",
+    ]
+
+
+def test_where_the_system_says_nothing_it_is_the_users_usual_folder() -> None:
+    assert addresses({}) == USUAL
+
+
+# -- docker contexts --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    write_context(tmp_path, "hash1", {"Name": "remote", "Endpoints": {"docker": {"Host": "tcp://y:2"}}})
+    write_context(tmp_path, "hash2", {"Name": "desktop", "Endpoints": {"docker": {"Host": "unix:///d.sock"}}})
+    choose(tmp_path, {"currentContext": "desktop"})
+    return tmp_path
+
+
+def write_context(home: Path, folder: str, meta: object) -> None:
+    path = home / ".docker" / "contexts" / "meta" / folder / "meta.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(meta if isinstance(meta, str) else json.dumps(meta))
+
+
+def choose(home: Path, config: object) -> None:
+    (home / ".docker" / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+
+
+def test_the_current_context_is_read(home: Path) -> None:
+    assert read_docker_context({}, home) == ("desktop", "unix:///d.sock")
+
+
+def test_the_environment_names_another_context(home: Path) -> None:
+    assert read_docker_context({"DOCKER_CONTEXT": "remote"}, home) == ("remote", "tcp://y:2")
+
+
+def test_the_environment_names_another_folder(home: Path) -> None:
+    assert read_docker_context({"DOCKER_CONFIG": str(home / ".docker")}, Path("/nowhere")) == (
+        "desktop",
+        "unix:///d.sock",
+    )
+
+
+@pytest.mark.parametrize("config", [{}, {"currentContext": ""}, {"currentContext": "default"}, {"auths": {}}])
+def test_the_default_context_is_none(home: Path, config: object) -> None:
+    choose(home, config)
+
+    assert read_docker_context({}, home) is None
+
+
+def test_without_files_there_is_no_context(tmp_path: Path) -> None:
+    assert read_docker_context({}, tmp_path) is None
+
+
+ONLY_TABLES = pytest.mark.xfail(strict=True, raises=AttributeError, reason="whatever is JSON is taken for a table")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "",
+        "{",
+        '{"currentContext": "gone"}',
+        *(pytest.param(text, marks=ONLY_TABLES) for text in ("[]", '"text"', "null")),
+    ],
+)
+def test_a_broken_configuration_is_no_context(home: Path, config: str) -> None:
+    choose(home, config)
+
+    assert read_docker_context({}, home) is None
+
+
+@pytest.mark.parametrize("meta", ["", "{", '{"Name": "broken"}', '{"Name": "broken", "Endpoints": {}}'])
+def test_a_broken_context_is_none(tmp_path: Path, meta: str) -> None:
+    write_context(tmp_path, "hash1", meta)
+    choose(tmp_path, {"currentContext": "broken"})
+
+    assert read_docker_context({}, tmp_path) is None

@@ -1,0 +1,132 @@
+"""Images: found, pulled or built, once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from pytest_isolate.engine.api import BuildRequest, ImageFacts
+from pytest_isolate.model.service import Build
+from pytest_isolate.running.images import Images, image_tag, missing_images
+
+from .builders import spec
+from .stub_engine import StubEngine
+
+BUILD = Build(context="/srv/auth", dockerfile="/srv/auth/Dockerfile")
+
+
+class Locks:
+    """Writes down who holds which lock among the engine's calls; may let another process act first."""
+
+    def __init__(self, engine: StubEngine) -> None:
+        self.engine = engine
+        self.meanwhile: dict[str, ImageFacts] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        self.engine.calls.append(f"lock {name}")
+        self.engine.images |= self.meanwhile
+        yield
+        self.engine.calls.append("unlock")
+
+
+@pytest.fixture
+def engine() -> StubEngine:
+    return StubEngine()
+
+
+@pytest.fixture
+def locks(engine: StubEngine) -> Locks:
+    return Locks(engine)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def images(engine: StubEngine, locks: Locks, said: list[str]) -> Images:
+    return Images(engine, locks, said.append)
+
+
+def test_an_image_that_is_there_is_taken_without_a_lock(images: Images, engine: StubEngine) -> None:
+    engine.images["image:1"] = ImageFacts(image_id="sha256:1")
+
+    assert images.ensure(spec(image="image:1")) == ImageFacts(image_id="sha256:1")
+    assert engine.calls == ["find image:1"]
+
+
+def test_an_image_that_is_not_there_is_pulled_under_a_lock(images: Images, engine: StubEngine, said: list[str]) -> None:
+    assert images.ensure(spec(image="image:1")).image_id == "pulled image:1"
+    assert engine.calls == ["find image:1", "lock pull image:1", "find image:1", "pull image:1", "unlock"]
+    assert said == ["pulling image:1: layer 1"]
+
+
+def test_what_another_process_has_pulled_meanwhile_is_taken(images: Images, engine: StubEngine, locks: Locks) -> None:
+    locks.meanwhile = {"image:1": ImageFacts(image_id="sha256:1")}
+
+    assert images.ensure(spec(image="image:1")).image_id == "sha256:1"
+    assert "pull image:1" not in engine.calls
+
+
+def test_an_image_is_built_under_a_lock(images: Images, engine: StubEngine, said: list[str]) -> None:
+    build = Build(context="/c", dockerfile="/c/D", args=(("A", "1"),), target="t", network="host")
+    tag = "auth:1"
+
+    facts = images.ensure(spec(image=tag, build=build))
+
+    request = BuildRequest(tag=tag, context="/c", dockerfile="/c/D", args={"A": "1"}, target="t", network="host")
+    assert facts.image_id == "built auth:1"
+    assert engine.calls == ["lock build auth:1", f"build {request}", "unlock"]
+    assert said == ["building auth:1: step 1"]
+
+
+def test_an_image_is_made_once_for_all_who_need_it_at_the_same_time(images: Images, engine: StubEngine) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(images.ensure, [spec(image=None, build=BUILD)] * 8))
+
+    assert len([call for call in engine.calls if call.startswith("build")]) == 1
+
+
+def test_services_that_are_built_alike_share_one_image_whatever_their_names(images: Images, engine: StubEngine) -> None:
+    services = [spec(name, image=None, build=BUILD) for name in ("auth", "_auth", "größe")]
+
+    assert len({images.ensure(service).image_id for service in services}) == 1
+    assert len({image_tag(service) for service in services}) == 1
+
+
+def test_another_build_has_another_tag() -> None:
+    other = Build(context="/srv/auth", dockerfile="/srv/auth/Dockerfile", args=(("A", "1"),))
+
+    assert image_tag(spec(image=None, build=BUILD)) != image_tag(spec(image=None, build=other))
+
+
+@pytest.mark.parametrize(
+    ("context", "start"),
+    [
+        ("/srv/auth", "pytest-isolate/auth:"),
+        ("/srv/My Service_", "pytest-isolate/my-service:"),
+        ("/srv/größe", "pytest-isolate/gr-e:"),
+        ("/srv/日本", "pytest-isolate/build:"),
+        ("/", "pytest-isolate/build:"),
+    ],
+)
+def test_a_tag_is_valid_whatever_the_folder_is_called(context: str, start: str) -> None:
+    tag = image_tag(spec(image=None, build=Build(context=context, dockerfile="D")))
+
+    assert tag.startswith(start)
+    part = "[a-z0-9]+(-+[a-z0-9]+)*"
+    assert re.fullmatch(f"{part}/{part}:[0-9a-f]{{12}}", tag)
+
+
+def test_missing_images_are_told_once_and_in_order(engine: StubEngine) -> None:
+    engine.images["b:1"] = ImageFacts(image_id="sha256:1")
+
+    missing = missing_images(engine, [spec(image=image) for image in ("c:1", "b:1", "a:1", "c:1")])
+
+    assert missing == ["c:1", "a:1"]

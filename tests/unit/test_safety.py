@@ -1,0 +1,38 @@
+"""What a container may do, and what is not printed."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_isolate.running.owner import read_owner
+from pytest_isolate.running.safety import DEFAULT_CAPABILITIES, capabilities, redact
+
+from .builders import spec
+
+
+def test_a_container_has_few_capabilities() -> None:
+    assert capabilities(spec()) == DEFAULT_CAPABILITIES
+    assert not {"SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_PTRACE", "MKNOD"} & set(DEFAULT_CAPABILITIES)
+
+
+def test_what_a_declaration_adds_comes_on_top_and_once() -> None:
+    assert capabilities(spec(cap_add=("NET_RAW", "CHOWN"))) == (*DEFAULT_CAPABILITIES, "NET_RAW")
+
+
+def test_all_of_them_are_all_of_them() -> None:
+    assert capabilities(spec(cap_add=("NET_RAW", "ALL"))) == ("ALL",)
+
+
+@pytest.mark.parametrize(
+    ("secrets", "shown"),
+    [(("s3",), "a *** b *** t0"), (("s3", "t0"), "a *** b *** ***"), (("",), "a s3 b s3 t0"), ((), "a s3 b s3 t0")],
+)
+def test_passwords_are_taken_out_of_what_is_printed(secrets: tuple[str, ...], shown: str) -> None:
+    assert redact("a s3 b s3 t0", secrets) == shown
+
+
+def test_a_process_is_the_same_owner_each_time_it_is_asked() -> None:
+    owner = read_owner()
+
+    assert owner == read_owner()
+    assert all((owner.host, owner.boot, owner.pid, owner.start_time))
