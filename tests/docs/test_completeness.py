@@ -1,0 +1,119 @@
+"""The pages describe all there is, and nothing that is not."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+
+import pytest
+
+from docs.pages import CHECKED, DOCS, ROOT, first_cells, headings, section
+from pytest_isolate import errors
+from pytest_isolate.engine.api import ExecResult
+from pytest_isolate.model.service import MIB, Location, ServiceSpec
+from pytest_isolate.planning.fields import SERVICE_KEYS, STACK_KEYS
+from pytest_isolate.plugin import hookspecs
+from pytest_isolate.plugin.options import DEFAULT_BIND, DEFAULT_SUBNETS
+from pytest_isolate.presets import PRESETS
+from pytest_isolate.running.handle import Inside, Service
+
+DECLARING, HANDLE, OPTIONS, ERRORS = (DOCS / f"{name}.md" for name in ("declaring", "handle", "options", "errors"))
+
+
+@pytest.fixture
+def help_text(pytester: pytest.Pytester) -> str:
+    return pytester.runpytest_inprocess("--help").stdout.str()
+
+
+def options_in(text: str) -> set[str]:
+    return set(re.findall(r"--isolate(?:-[a-z-]*[a-z])?\b", text))
+
+
+def names(cells: list[str]) -> set[str]:
+    """`port_of(inner)` is `port_of`."""
+    return {cell.split("(")[0] for cell in cells}
+
+
+def test_every_option_is_described(help_text: str) -> None:
+    described = {cell.split("=")[0] for cell in first_cells(section(OPTIONS, "Command line"))}
+    assert described == options_in(help_text)
+
+
+@pytest.mark.parametrize("page", [*CHECKED, ERRORS], ids=lambda page: page.name)
+def test_every_option_that_is_named_exists(help_text: str, page: object) -> None:
+    assert options_in(page.read_text()) <= options_in(help_text)
+
+
+def test_every_key_of_the_configuration_is_described(help_text: str) -> None:
+    existing = set(re.findall(r"^  (isolate\w*) \(", help_text, re.MULTILINE))
+    assert set(first_cells(section(OPTIONS, "Configuration file"))) == existing
+
+
+def test_defaults_of_options_are_right() -> None:
+    table = section(OPTIONS, "Command line")
+    assert f"`{DEFAULT_SUBNETS}` |" in table
+    assert f"`{DEFAULT_BIND}` |" in table
+
+
+def test_every_hook_is_described() -> None:
+    existing = {name for name in vars(hookspecs) if name.startswith("pytest_")}
+    assert names(first_cells(section(OPTIONS, "Hooks"))) == existing
+
+
+def test_every_key_of_a_service_is_described() -> None:
+    described = first_cells(section(DECLARING, "Keys of a service"))
+    assert sorted(described) == sorted(SERVICE_KEYS)
+
+
+def test_every_option_of_a_stack_is_described() -> None:
+    assert sorted(first_cells(section(DECLARING, "stack()"))) == sorted(STACK_KEYS)
+
+
+def test_defaults_of_keys_are_right() -> None:
+    text = section(DECLARING, "Keys of a service")
+    defaults = dict(re.findall(r"^\| `(\w+)` \| .* \| ([^|]+) \|$", text, re.MULTILINE))
+    spec = ServiceSpec(name="x", location=Location(file=""))
+    assert spec.memory_bytes == 2048 * MIB
+    assert defaults["memory"] == '`"2g"`'
+    assert defaults["timeout"] == f"`{spec.timeout_s:.0f}`"
+    assert defaults["pids"] == f"`{spec.pids}`"
+    assert defaults["scope"] == f'`"{spec.scope.word}"`'
+    assert defaults["share"] == f'`"{spec.share}"`'
+
+
+def test_every_preset_is_described() -> None:
+    assert names(first_cells(section(DECLARING, "Presets"))) >= set(PRESETS)
+    for name, preset in PRESETS.items():
+        values = preset().layers[0].values
+        row = next(line for line in section(DECLARING, "Presets").splitlines() if line.startswith(f"| `{name}("))
+        assert f"| `{values['image']}` | {values['port']} | `{values['user']}`, `{values['database']}` |" in row
+
+
+def test_every_probe_is_described() -> None:
+    assert names(first_cells(section(DECLARING, "Probes"))) == {"command", "http", "log", "tcp"}
+
+
+def test_every_member_of_a_service_is_described() -> None:
+    instance = Service(None, engine=None, image="", container_id="", start_again=None)
+    existing = {name for name in [*vars(Service), *vars(instance)] if not name.startswith("_")}
+    assert names(first_cells(section(HANDLE, "Service"))) == existing
+
+
+def test_every_member_of_inside_and_of_a_result_is_described() -> None:
+    assert set(first_cells(section(HANDLE, "Inside"))) == {n for n in vars(Inside) if not n.startswith("_")}
+    assert set(first_cells(section(HANDLE, "ExecResult"))) == {field.name for field in fields(ExecResult)}
+
+
+def test_every_error_is_described() -> None:
+    existing = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.IsolateError)
+    }
+    assert {heading for heading in headings(ERRORS) if re.fullmatch(r"[A-Z]\w+[a-z][A-Z]\w+", heading)} == existing
+
+
+def test_every_module_that_is_named_exists() -> None:
+    text = (DOCS / "how-it-works.md").read_text()
+    for path in re.findall(r"`([a-z_]+/[a-z_]+\.py)`", text):
+        assert (ROOT / "pytest_isolate" / path).is_file(), path
