@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-import platformdirs
 
 ROOT = Path(__file__).parent.parent
 _PROJECTS = Path(__file__).parent / "projects"
@@ -50,7 +49,8 @@ def version_of(commands: Path, package: str) -> str:
 def _cache() -> Path:
     """One folder for each clone, so that two can measure at once."""
     clone = hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
-    return platformdirs.user_cache_path("pytest-isolate-benchmarks") / clone
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "pytest-isolate-benchmarks" / clone
 
 
 def _pip_install(folder: Path, *arguments: str) -> None:
