@@ -379,6 +379,17 @@ def test_a_member_of_a_stack_must_have_a_usable_name(member: str) -> None:
     assert repr(member) in problem.reason
 
 
+def test_a_service_in_a_class_is_refused() -> None:
+    problem = only_problem(declare("tests/test_a.py::TestX", db=raw()))
+
+    assert problem == Problem(
+        place=str(HERE),
+        subject="db",
+        reason="declared in the class TestX",
+        hint="declare it in the module or a conftest.py",
+    )
+
+
 # -- stacks -----------------------------------------------------------------------------------------------------------
 
 
@@ -486,7 +497,7 @@ def test_the_nearest_service_of_a_name_is_referred_to() -> None:
     assert dependencies[sid("auth", namespace="tests/sub/test_a.py")] == (sid("db", namespace="tests/sub"),)
 
 
-@pytest.mark.parametrize("elsewhere", ["tests/other", "tests/su", "tests/sub/test_a.py::TestX"])
+@pytest.mark.parametrize("elsewhere", ["tests/other", "tests/su", "tests/sub/test_a.py"])
 def test_what_pytest_would_not_show_is_not_referred_to(elsewhere: str) -> None:
     problem = only_problem(declare(elsewhere, db=raw()), declare("tests/sub", auth=raw(needs=["db"])))
 

@@ -92,10 +92,10 @@ def test_a_subnet_is_no_larger_than_it_must_be(containers: int) -> None:
 def test_hundreds_of_stacks_fit() -> None:
     used = ["172.17.0.0/16", "10.189.3.0/24"]
     rng = random.Random(1)
-    for _ in range(500):
+    for _ in range(300):
         used += islice(free_subnets(DEFAULT_POOL, used, prefix_for(8), rng), 1)
 
     made = [IPv4Network(text) for text in used[2:]]
-    assert len(set(made)) == 500
+    assert len(set(made)) == 300
     assert all(net.subnet_of(IPv4Network(DEFAULT_POOL)) for net in made)
     assert not any(net.overlaps(IPv4Network("10.189.3.0/24")) for net in made)
