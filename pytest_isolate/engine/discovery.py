@@ -32,7 +32,10 @@ def find_candidates(
     sockets = ["/var/run/docker.sock", f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"]
     sockets.append("/run/podman/podman.sock")
     candidates += [Candidate(f"unix://{path}", "usual socket") for path in sockets]
-    return list({c.address: c for c in reversed(candidates)}.values())[::-1]
+    by_address: dict[str, Candidate] = {}
+    for candidate in candidates:
+        by_address.setdefault(candidate.address, candidate)
+    return list(by_address.values())
 
 
 def read_docker_context(env: Mapping[str, str], home: Path) -> tuple[str, str] | None:
@@ -50,6 +53,6 @@ def read_docker_context(env: Mapping[str, str], home: Path) -> tuple[str, str] |
             meta = json.loads(path.read_text())
             if meta.get("Name") == name:
                 return name, meta["Endpoints"]["docker"]["Host"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return None
