@@ -102,6 +102,10 @@ class Running:
         """Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
 
+    def interrupt_group(self) -> None:
+        """Ctrl-C as a terminal sends it: to the run and all its workers."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
     def result(self, timeout_s: float = 90) -> pytest.RunResult:
         """How it ended. Everything of it must be gone by then."""
         try:
@@ -145,6 +149,7 @@ class Project:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 text=True,
+                start_new_session=True,
             )
         self.left.pids.add(process.pid)
         self.runs.append(Running(process, log, self.left))
