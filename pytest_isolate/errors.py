@@ -149,6 +149,5 @@ class CleanupError(IsolateError):
 
     def __init__(self, failures: Sequence[str], *, do: Lines) -> None:
         self.failures = tuple(failures)
-        super().__init__(
-            build_message(f"{len(self.failures)} container objects could not be removed", found=self.failures, do=do)
-        )
+        count = "a container object" if len(self.failures) == 1 else f"{len(self.failures)} container objects"
+        super().__init__(build_message(f"{count} could not be removed", found=self.failures, do=do))

@@ -39,7 +39,7 @@ def find_candidates(
 
 
 def read_docker_context(env: Mapping[str, str], home: Path) -> tuple[str, str] | None:
-    """Name and address of the docker context in force; None for the default one, or where there is none.
+    """Name and address of the docker context in force, None for the default one; no address where it is not there.
 
     Format: Docker's command line reference, "docker context"; the metadata lies in a folder named by the hash of the
     context's name, so all are read.
@@ -47,12 +47,18 @@ def read_docker_context(env: Mapping[str, str], home: Path) -> tuple[str, str] |
     folder = Path(env.get("DOCKER_CONFIG") or home / ".docker")
     try:
         name = env.get("DOCKER_CONTEXT") or json.loads((folder / "config.json").read_text()).get("currentContext")
-        if not name or name == "default":
-            return None
-        for path in (folder / "contexts" / "meta").glob("*/meta.json"):
-            meta = json.loads(path.read_text())
-            if meta.get("Name") == name:
-                return name, meta["Endpoints"]["docker"]["Host"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, AttributeError):
         return None
-    return None
+    if not name or name == "default":
+        return None
+    addresses = (_read_address(path, name) for path in (folder / "contexts" / "meta").glob("*/meta.json"))
+    return name, next(filter(None, addresses), "")
+
+
+def _read_address(path: Path, name: str) -> str:
+    """The address in a context's metadata; empty where it is another context's, or broken."""
+    try:
+        meta = json.loads(path.read_text())
+        return str(meta["Endpoints"]["docker"]["Host"]) if meta["Name"] == name else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

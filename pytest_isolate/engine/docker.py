@@ -58,7 +58,7 @@ def connect(env: Mapping[str, str] = os.environ) -> DockerEngine:
     for candidate in candidates:
         refusal = _unix_refusal(candidate.address)
         if refusal:
-            answers.append(f"{candidate.address} ({candidate.named_by}): {refusal}")
+            answers.append(f"{candidate.address or 'no address'} ({candidate.named_by}): {refusal}")
             continue
         try:
             return DockerEngine(_open(candidate, env), candidate.address)
@@ -73,6 +73,8 @@ def connect(env: Mapping[str, str] = os.environ) -> DockerEngine:
 
 def _unix_refusal(address: str) -> str:
     """Why nothing answers at a unix socket. docker's own client leaves a socket open for each one that refuses."""
+    if not address:
+        return "there is no such context"
     if not address.startswith("unix://"):
         return ""
     path = address.removeprefix("unix://")

@@ -43,9 +43,11 @@ class Owner:
 def parse_owner(text: str) -> Owner | None:
     """The owner in a label's text; None where it is not one of ours (then nothing is known about it)."""
     try:
-        return Owner(**json.loads(text))
+        owner = Owner(**json.loads(text))
     except (ValueError, TypeError):
         return None
+    texts = (owner.host, owner.boot, owner.pid_namespace, owner.start_time)
+    return owner if type(owner.pid) is int and all(isinstance(t, str) for t in texts) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

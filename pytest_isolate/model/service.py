@@ -36,12 +36,15 @@ class Build:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file put into the container before it starts: a text with placeholders, or a file or folder of the host."""
+    """A file put into the container before it starts: a text with placeholders, or a file or folder of the host.
+
+    Without a mode, a text is readable by all, and what is copied keeps its own.
+    """
 
     target: str
     text: str | None = None
     source: str | None = None
-    mode: int = 0o644
+    mode: int | None = None
 
 
 class Secret(Enum):

@@ -63,10 +63,10 @@ def _parse_file(target: str, content: object, location: Location) -> File:
     table = known_keys(content, ("text", "path", "mode"), target)
     if ("text" in table) == ("path" in table):
         raise Wrong("needs either text or path", "{text = '...'} or {path = '...'}", target)
-    mode = table.get("mode", 0o644)
+    mode = table.get("mode")
     if isinstance(mode, str) and re.fullmatch("0?[0-7]{3,4}", mode):
         mode = int(mode, 8)
-    if not isinstance(mode, int) or not 0 <= mode <= 0o7777:
+    if mode is not None and (isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= 0o7777):
         raise Wrong(f"{mode!r} is not a file mode", "such as '0600'", f"{target}.mode")
     if "path" in table:
         return File(target=target, source=absolute(parse_text(table["path"]), location), mode=mode)
@@ -90,7 +90,14 @@ def parse_build(value: object, location: Location) -> Build:
     context = absolute(parse_text(table["context"]), location)
     dockerfile = str(PurePath(context) / parse_text(table.get("dockerfile", "Dockerfile")))
     optional = {key: parse_text(table[key]) for key in ("target", "network") if table.get(key) is not None}
-    return Build(context=context, dockerfile=dockerfile, args=parse_env(table.get("args", {})), **optional)
+    return Build(context=context, dockerfile=dockerfile, args=_parse_args(table), **optional)
+
+
+def _parse_args(table: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    try:
+        return parse_env(table.get("args", {}))
+    except Wrong as wrong:
+        raise Wrong(wrong.reason, wrong.valid, ".".join(filter(None, ("args", wrong.key)))) from None
 
 
 def absolute(path: str | PurePath, location: Location) -> str:

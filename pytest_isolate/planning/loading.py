@@ -127,20 +127,30 @@ def load_stack(name: str, raw: RawStack, problems: list[Problem], exists: Callab
     if not members:
         problems.append(_problem(raw.location, name, "", Wrong("a stack without services", "name=service(...)")))
     stack = StackSpec(name=name, services=tuple(members), location=raw.location, **options)  # type: ignore[arg-type]
+    problems += _check_native_ports(stack)
     placed = tuple(replace(m, scope=stack.scope, share=stack.share) for m in members)
     return replace(stack, services=placed)
+
+
+def _check_native_ports(stack: StackSpec) -> Iterable[Problem]:
+    """On one address two services cannot have the same port."""
+    taken: dict[int, str] = {}
+    for member in stack.services if stack.native_ports else ():
+        for port in member.ports:
+            other = taken.setdefault(port, member.name)
+            if other != member.name:
+                wrong = Wrong(f"port {port} is {other!r}'s too, and ports='native' gives both one address", "held")
+                yield _problem(stack.location, stack.name, f"{member.name}.ports", wrong)
 
 
 def merge_layers(layers: Iterable[Layer]) -> dict[str, Setting]:
     """Each key's last value and its place; tables are merged entry by entry, None takes out what was set before."""
     merged: dict[str, Setting] = {}
     for layer in layers:
-        if "image" in layer.values or "build" in layer.values:
-            merged.pop("image", None)
-            merged.pop("build", None)
-        if "port" in layer.values or "ports" in layer.values:
-            merged.pop("port", None)
-            merged.pop("ports", None)
+        for together in (("image", "build"), ("port", "ports")):
+            if any(layer.values.get(key) is not None for key in together):
+                for key in together:
+                    merged.pop(key, None)
         for key, value in layer.values.items():
             if key == "files":
                 value = anchor_files(value, layer.location)

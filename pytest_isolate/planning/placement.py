@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pytest_isolate.model.identity import fingerprint
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId
+from pytest_isolate.planning.graph import build_start_order
 from pytest_isolate.planning.loading import Catalogue
 
 
@@ -91,15 +92,9 @@ def places_of(where: Where, namespaces: Iterable[str]) -> frozenset[Place]:
 def place_instances(wanted: Iterable[ServiceId], catalogue: Catalogue, where: Where) -> tuple[Instance, ...]:
     """The instances that a test at `where` uses when it asks for these services, each behind what it needs."""
     instances: dict[ServiceId, Instance] = {}
-
-    def visit(service_id: ServiceId) -> Instance:
-        if service_id not in instances:
-            needed = [visit(other) for other in catalogue.dependencies[service_id]]
-            instances[service_id] = _build_instance(service_id, needed, catalogue, where)
-        return instances[service_id]
-
-    for service_id in wanted:
-        visit(service_id)
+    for service_id in build_start_order(wanted, catalogue.dependencies):
+        needed = [instances[other] for other in catalogue.dependencies[service_id]]
+        instances[service_id] = _build_instance(service_id, needed, catalogue, where)
     return tuple(instances.values())
 
 

@@ -52,7 +52,7 @@ class _Reader:
         except tomllib.TOMLDecodeError as error:
             raise self._wrong("", f"cannot be read as TOML: {error}") from None
         for key in self._source.tables:
-            table = table.get(key, {})
+            table = self._table(key, table.get(key, {}))
         for key in table:
             if key not in _KEYS:
                 raise self._wrong(key, f"unknown key {key!r}{suggest(key, _KEYS)}", ", ".join(_KEYS))
@@ -79,9 +79,9 @@ class _Reader:
         own = Layer(values=values, location=location)
         if base is None:
             done[name] = RawService(layers=(own,))
-        elif base in PRESETS:
+        elif isinstance(base, str) and base in PRESETS:
             done[name] = RawService(layers=(*PRESETS[base]().layers, own))
-        elif base in tables and base not in (*asking, name):
+        elif isinstance(base, str) and base in tables and base not in (*asking, name):
             based_on = self._service(base, tables, done, (*asking, name))
             done[name] = based_on.changed(values, location)
         else:
@@ -99,8 +99,9 @@ class _Reader:
             if member not in services and member not in STACK_KEYS:
                 names = [*services, *STACK_KEYS]
                 raise self._wrong(key, f"unknown service {member!r}{suggest(member, names)}", ", ".join(names))
+        whole_stack = {"scope": None, "share": None}
         members = {
-            member: raw.changed(self._table(f"{key}.{member}", table.get(member, {})), location)
+            member: raw.changed({**whole_stack, **self._table(f"{key}.{member}", table.get(member, {}))}, location)
             for member, raw in services.items()
         }
         options = {option: table[option] for option in STACK_KEYS if option in table}

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from pytest_isolate.model.service import File
+
+_TEXT_MODE = 0o644
 
 
 def build_archive(files: Iterable[File]) -> bytes:
@@ -18,16 +21,19 @@ def build_archive(files: Iterable[File]) -> bytes:
             name = file.target.lstrip("/")
             if file.source and Path(file.source).is_dir():
                 # Resolved, because tarfile would add a link to a folder as a link.
-                archive.add(Path(file.source).resolve(), arcname=name, filter=_owned_by_root)
+                archive.add(Path(file.source).resolve(), arcname=name, filter=partial(_owned_by_root, mode=file.mode))
             else:
                 content = Path(file.source).read_bytes() if file.source else (file.text or "").encode()
+                own_mode = Path(file.source).stat().st_mode & 0o7777 if file.source else _TEXT_MODE
                 entry = tarfile.TarInfo(name)
-                entry.size, entry.mode = len(content), file.mode
+                entry.size, entry.mode = len(content), own_mode if file.mode is None else file.mode
                 archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
 
 
-def _owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+def _owned_by_root(entry: tarfile.TarInfo, *, mode: int | None) -> tarfile.TarInfo:
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"
+    if mode is not None and entry.isfile():
+        entry.mode = mode
     return entry

@@ -55,6 +55,14 @@ def hold_native_ports(inner_ports: Iterable[int], host: str, service: str) -> He
             held.sockets.append(_bound(host, inner))
         except OSError as error:
             held.release()
+            if isinstance(error, PermissionError):
+                raise StartError(
+                    service,
+                    f"may not have its native port {inner}",
+                    tried=f"bind {host}:{inner}",
+                    found=f"{error.strerror}: ports below 1024 are root's",
+                    do="sysctl net.ipv4.ip_unprivileged_port_start=0, or use ports='held' for the stack",
+                ) from error
             raise StartError(
                 service,
                 f"cannot have its native port {inner}",

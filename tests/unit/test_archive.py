@@ -98,3 +98,22 @@ def test_any_text_arrives_unchanged(texts: list[str]) -> None:
 
 def test_no_files_are_an_empty_archive() -> None:
     assert unpack() == {}
+
+
+def test_a_copied_script_can_still_be_run(tmp_path: Path) -> None:
+    script = tmp_path / "run.sh"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+
+    entry, _ = unpack(File(target="/run.sh", source=str(script)))["run.sh"]
+
+    assert entry.mode == 0o755
+
+
+def test_a_mode_holds_for_every_file_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+
+    entries = unpack(File(target="/conf", source=str(tmp_path), mode=0o600))
+
+    assert entries["conf"][0].isdir()
+    assert entries["conf/a"][0].mode == 0o600

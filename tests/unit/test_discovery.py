@@ -113,15 +113,7 @@ def test_without_files_there_is_no_context(tmp_path: Path) -> None:
     assert read_docker_context({}, tmp_path) is None
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        "",
-        "{",
-        '{"currentContext": "gone"}',
-        *(text for text in ("[]", '"text"', "null")),
-    ],
-)
+@pytest.mark.parametrize("config", ["", "{", "[]", '"text"', "null"])
 def test_a_broken_configuration_is_no_context(home: Path, config: str) -> None:
     choose(home, config)
 
@@ -129,8 +121,22 @@ def test_a_broken_configuration_is_no_context(home: Path, config: str) -> None:
 
 
 @pytest.mark.parametrize("meta", ["", "{", '{"Name": "broken"}', '{"Name": "broken", "Endpoints": {}}'])
-def test_a_broken_context_is_none(tmp_path: Path, meta: str) -> None:
+def test_a_broken_context_has_no_address(tmp_path: Path, meta: str) -> None:
     write_context(tmp_path, "hash1", meta)
     choose(tmp_path, {"currentContext": "broken"})
 
-    assert read_docker_context({}, tmp_path) is None
+    assert read_docker_context({}, tmp_path) == ("broken", "")
+
+
+def test_a_broken_context_does_not_hide_the_right_one(tmp_path: Path) -> None:
+    write_context(tmp_path, "hash0", "{")
+    write_context(tmp_path, "hash1", '{"Name": "right", "Endpoints": {"docker": {"Host": "unix:///right"}}}')
+    choose(tmp_path, {"currentContext": "right"})
+
+    assert read_docker_context({}, tmp_path) == ("right", "unix:///right")
+
+
+def test_a_context_that_is_not_there_is_no_reason_to_try_another_engine() -> None:
+    gone = find({"DOCKER_CONTEXT": "gone"}, ("gone", ""))
+
+    assert gone == [Candidate("", "docker context 'gone'")]

@@ -655,3 +655,22 @@ def test_nothing_declared_is_nothing_wrong() -> None:
 def test_problems_come_as_one_error() -> None:
     with pytest.raises(DeclarationError, match="2 wrong declarations"):
         load_all(declare(a=raw(memory="x"), b=raw(memory="y")))
+
+
+def test_two_services_with_one_port_cannot_be_native_on_one_address() -> None:
+    stack = raw_stack(one=raw(port=8000), two=raw(ports=[25, 8000]), options={"ports": "native"})
+
+    assert only_problem(declare(hr=stack)) == Problem(
+        place=str(HERE),
+        subject="hr.two.ports",
+        reason="port 8000 is 'one''s too, and ports='native' gives both one address",
+        valid="held",
+    )
+
+
+def test_a_change_to_no_image_leaves_the_build() -> None:
+    merged = merge_layers(
+        [Layer(values={"build": "here"}, location=HERE), Layer(values={"image": None}, location=HERE)]
+    )
+
+    assert merged["build"].value == "here"
