@@ -64,7 +64,7 @@ def spread(values: Sequence[float]) -> Spread:
 def _run(contender: Contender) -> Sample:
     used_before = _cpu_of_children()
     began = time.perf_counter()
-    env = _clean_env() | contender.env
+    env = clean_env() | contender.env
     done = subprocess.run(contender.argv, check=False, cwd=contender.folder, env=env, capture_output=True, text=True)
     wall_s = time.perf_counter() - began
     if done.returncode:
@@ -77,6 +77,6 @@ def _cpu_of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _clean_env() -> dict[str, str]:
+def clean_env() -> dict[str, str]:
     """The environment without what would change how Python or pytest starts."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "COV_"))}

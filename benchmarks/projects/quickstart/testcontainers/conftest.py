@@ -1,10 +1,10 @@
 import os
 
 import pytest
+from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import HttpWaitStrategy
-from testcontainers.postgres import PostgresContainer
 
 
 @pytest.fixture(scope="session")
