@@ -26,6 +26,11 @@ CONTRACT_RUN = f"contract-{secrets.token_hex(4)}"
 PREAMBLE = "import pytest\nfrom fakes.programs import IMAGE, forever, program\nfrom pytest_isolate import *\n"
 
 
+# Warnings are errors in the runs under test as in ours: a socket that is left open shows. What else is installed has
+# nothing to do with ours, and would cost a second for each run.
+_PYTEST = ["-m", "pytest", "-p", "no:cacheprovider", "-p", "no:anyio", "-p", "no:hypothesispytest"]
+
+
 class Left:
     """What is on the engine that runs of this session own: those of the processes that they were started as."""
 
@@ -126,6 +131,7 @@ class Project:
         self.path = pytester.path
         self.runs: list[Running] = []
         self.env: dict[str, str] = {}
+        self.warnings = "error"
 
     def conftest(self, *texts: str) -> None:
         self.write("conftest.py", PREAMBLE, *texts)
@@ -143,7 +149,7 @@ class Project:
         env = {**os.environ, "PYTHONPATH": str(TESTS), **self.env}
         with log.open("w") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", "--isolate", "-p", "no:cacheprovider", *args],
+                [sys.executable, *_PYTEST, "-W", self.warnings, "--isolate", *args],
                 cwd=self.path,
                 env=env,
                 stdout=file,

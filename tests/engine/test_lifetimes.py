@@ -130,7 +130,7 @@ def test_named_and_anonymous_volumes_are_removed(project: Project, docker_client
         """
         def test_it(db):
             db.exec(*program("write /var/lib/anonymous/a 1", "write /data/b 2"), check=True)
-            open("id", "w").write(db.container_id)
+            __import__("pathlib").Path("id").write_text(db.container_id)
             import time
             while not __import__("os").path.exists("seen"): time.sleep(0.02)
         """

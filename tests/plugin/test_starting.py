@@ -377,6 +377,83 @@ def test_no_engine_is_needed_where_no_selected_test_needs_a_service(
     project.run("-k", "other").assert_outcomes(passed=1, deselected=1)
 
 
+def test_engine_on_another_host_is_refused(project: Project) -> None:
+    """Trap 23: its ports would not be this host's."""
+    project.conftest(
+        """
+        import dataclasses
+
+        class Far(FakeEngine):
+            def facts(self):
+                return dataclasses.replace(super().facts(), address="tcp://192.0.2.1:2375", is_local=False)
+
+        def pytest_isolate_engine(config):
+            return Far()
+
+        web = service(IMAGE, command=forever())
+        """,
+        engine="",
+    )
+    project.tests("def test_it(web): pass")
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "the engine at tcp://192.0.2.1:2375 is on another host" in result.stderr.str()
+
+
+def test_only_a_few_services_start_at_once(project: Project) -> None:
+    """Trap 24: more at once are slower, not faster."""
+    project.conftest(
+        """
+        import threading
+        import time
+
+        lock = threading.Lock()
+        current, most = 0, 0
+
+        def on_call(engine, name):
+            global current, most
+            if name not in ("create_container", "start_container"):
+                return
+            with lock:
+                current += name == "create_container"
+                most = max(most, current)
+            time.sleep(0.05)
+            with lock:
+                current -= name == "start_container"
+
+        def pytest_isolate_engine(config):
+            return open_fake(on_call)
+
+        for n in range(12):
+            globals()[f"web{n}"] = service(IMAGE, command=forever())
+        """,
+        engine="",
+    )
+    names = ", ".join(f"web{n}" for n in range(12))
+    project.tests(
+        f"""
+        import conftest
+
+        def test_it({names}):
+            assert 2 <= conftest.most <= 4
+        """
+    )
+    project.run().assert_outcomes(passed=1)
+
+
+def test_lock_files_stay_and_are_used_by_the_next_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trap 33: whoever waits for a lock file that is removed would share the lock with whoever makes it anew."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project.path / "cache"))
+    project.write("image/Dockerfile", 'FROM debian:bookworm-slim\nCMD ["echo", "x"]')
+    project.conftest("web = service(build='image', command=forever())")
+    project.tests("def test_it(web): pass")
+    seen = []
+    for _ in range(2):
+        project.run().assert_outcomes(passed=1)
+        seen.append({path.name: path.stat().st_ino for path in project.path.glob("cache/pytest-isolate/locks/*")})
+    assert seen[0] == seen[1] != {}
+
+
 # -- secrets --------------------------------------------------------------------------------------------------------
 
 SECRET = """
