@@ -22,8 +22,8 @@ def real_engine() -> Iterator[Engine]:
         engine: DockerEngine = connect(os.environ)
     except EngineUnreachable as error:
         if os.environ.get("ISOLATE_REQUIRE_ENGINE") == "1":
-            pytest.fail(f"ISOLATE_REQUIRE_ENGINE=1, but {error}", pytrace=False)
-        pytest.skip(f"needs a container engine: {error}")
+            raise pytest.fail.Exception(f"ISOLATE_REQUIRE_ENGINE=1, but {error}", pytrace=False) from None
+        pytest.skip(f"needs a container engine: {'; '.join(error.tried)}")
     yield engine
     engine.close()
 

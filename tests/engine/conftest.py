@@ -46,10 +46,20 @@ class Left:
     def containers(self, pids: set[int]) -> list[str]:
         return [name for name in self.objects(pids) if name.startswith("container ")]
 
+    def remove(self, names: list[str]) -> None:
+        """Remove what a failing test has left, so that the next one is judged by itself."""
+        for kind, name in (text.split() for text in names):
+            if kind == "container":
+                self._client.remove_container(name, force=True, v=True)
+            elif kind == "volume":
+                self._client.remove_volume(name, force=True)
+            else:
+                self._client.remove_network(name)
+
     def _all_labelled(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         only = {"label": [LABEL_RUN]}
         for container in self._client.containers(all=True, filters=only):
-            yield f"container {container['Names'][0]}", container["Labels"]
+            yield f"container {container['Names'][0].removeprefix('/')}", container["Labels"]
         for volume in self._client.volumes(filters=only)["Volumes"] or ():
             yield f"volume {volume['Name']}", volume["Labels"]
         for network in self._client.networks(filters=only):
@@ -181,7 +191,9 @@ def project(pytester: pytest.Pytester, left: Left) -> Iterator[Project]:
     project = Project(pytester, left)
     yield project
     project.close()
-    assert project.objects() == []
+    found = project.objects()
+    left.remove(found)
+    assert found == []
 
 
 @pytest.fixture(scope="session")
