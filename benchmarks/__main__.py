@@ -17,6 +17,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="name", help=f"which: {', '.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--rounds", type=int, help="how often each contender runs")
     options = parser.parse_args()
+    if options.rounds is not None and options.rounds < 2:
+        parser.error("--rounds must be 2 at least: quartiles are shown")
     for name in options.names:
         if name not in BENCHMARKS:
             parser.error(f"unknown benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
