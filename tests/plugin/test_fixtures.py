@@ -381,6 +381,42 @@ def test_what_belongs_to_an_ended_place_is_removed_before_the_run_ends(project: 
     project.journal.assert_nothing_is_left()
 
 
+def test_place_that_is_entered_again_gets_its_services_again(project: Project) -> None:
+    project.conftest(
+        """
+        web = service(IMAGE, command=forever(), volumes={"data": "/data"}, scope="module")
+
+        def pytest_collection_modifyitems(items):
+            items.sort(key=lambda item: item.name)
+        """
+    )
+    project.tests("def test_1(web): pass\ndef test_3(web): pass", name="test_a.py")
+    project.tests("def test_2(web): pass", name="test_b.py")
+    project.run().assert_outcomes(passed=3)
+    assert len(project.journal.requests) == 3
+    project.journal.assert_nothing_is_left()
+
+
+def test_unittest_classes_and_doctests_have_services_too(project: Project) -> None:
+    project.conftest(
+        "web = service(IMAGE, command=forever())\nown = service(IMAGE, command=forever(), scope='function')"
+    )
+    project.tests(
+        """
+        import unittest
+
+        @pytest.mark.usefixtures("web", "own")
+        class TestIt(unittest.TestCase):
+            def test_a(self): pass
+            def test_b(self): pass
+        """
+    )
+    project.write("test_page.txt", ">>> getfixture('web').name\n'web'\n")
+    project.run("--doctest-glob=*.txt").assert_outcomes(passed=3)
+    assert sorted(project.journal.services) == ["own", "own", "web"]
+    project.journal.assert_nothing_is_left()
+
+
 def test_each_test_of_function_scope_has_its_own_container(project: Project) -> None:
     project.conftest(
         """
