@@ -90,6 +90,16 @@ class ExecResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """A container, network or volume with labels of ours."""
+
+    kind: str
+    object_id: str
+    name: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """A container of ours died."""
 
@@ -109,7 +119,29 @@ class EventStream(Protocol):
 Progress = Callable[[str], None]
 
 
-class Engine(Protocol):
+class Removing(Protocol):
+    """What cleaning up needs of an engine. Removing what is gone already succeeds."""
+
+    def list_containers(self, labels: Mapping[str, str]) -> Sequence[str]:
+        """The ids of all containers that carry these labels, running or not."""
+
+    def list_networks(self, labels: Mapping[str, str]) -> Sequence[str]:
+        """The ids of all networks that carry these labels."""
+
+    def list_volumes(self, labels: Mapping[str, str]) -> Sequence[str]:
+        """The names of all volumes that carry these labels."""
+
+    def remove_container(self, container_id: str) -> None:
+        """Kill and remove a container with its anonymous volumes; one that is gone, or going, is fine."""
+
+    def remove_network(self, network_id: str) -> None:
+        """Remove a network; one that is gone is fine."""
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume; one that is gone is fine."""
+
+
+class Engine(Removing, Protocol):
     """A container engine. Every method raises an EngineError, never a library's own exception.
 
     Methods that remove something succeed when it is gone already. All may be called from several threads.
@@ -142,14 +174,8 @@ class Engine(Protocol):
     def detach(self, network_id: str, container_id: str) -> None:
         """Take a container off a network; one that is off it, or gone, is fine."""
 
-    def remove_network(self, network_id: str) -> None:
-        """Remove a network; one that is gone is fine."""
-
     def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """A named volume; one of this name that is there already is used."""
-
-    def remove_volume(self, name: str) -> None:
-        """Remove a volume; one that is gone is fine."""
 
     def create_container(self, request: ContainerRequest) -> str:
         """The id of a container that is not started yet."""
@@ -172,9 +198,6 @@ class Engine(Protocol):
     def unpause_container(self, container_id: str) -> None:
         """Let a paused container go on."""
 
-    def remove_container(self, container_id: str) -> None:
-        """Kill and remove a container with its anonymous volumes; one that is gone, or going, is fine."""
-
     def inspect_container(self, container_id: str) -> ContainerState:
         """How a container is right now."""
 
@@ -184,14 +207,8 @@ class Engine(Protocol):
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         """Run a command in a container and wait for its end."""
 
-    def list_containers(self, labels: Mapping[str, str]) -> Sequence[str]:
-        """The ids of all containers that carry these labels, running or not."""
-
-    def list_networks(self, labels: Mapping[str, str]) -> Sequence[str]:
-        """The ids of all networks that carry these labels."""
-
-    def list_volumes(self, labels: Mapping[str, str]) -> Sequence[str]:
-        """The names of all volumes that carry these labels."""
+    def find_labelled(self, label: str) -> Sequence[Labelled]:
+        """Every container, network and volume that carries a label of this name, whatever its value."""
 
     def watch(self, labels: Mapping[str, str]) -> EventStream:
         """Deaths of containers with these labels, as they happen."""

@@ -23,17 +23,25 @@ from pytest_isolate.engine.api import (
     Event,
     ExecResult,
     ImageFacts,
+    Labelled,
     Progress,
 )
 from pytest_isolate.engine.discovery import Candidate, find_candidates, read_docker_context
+from pytest_isolate.engine.wire import (
+    build_failed,
+    container_body,
+    default_tag,
+    health_command,
+    image_not_found,
+    label_filter,
+    plain_text,
+    refusal_error,
+)
 from pytest_isolate.errors import (
-    BuildFailed,
     EngineError,
     EngineUnreachable,
     ImageNotFound,
     ObjectNotFound,
-    PortTaken,
-    SubnetTaken,
 )
 
 # An engine that is there answers a ping within milliseconds; one behind ssh needs a moment.
@@ -56,7 +64,7 @@ def connect(env: Mapping[str, str] = os.environ) -> DockerEngine:
     candidates = find_candidates(env, lambda: read_docker_context(env, Path.home()), os.getuid())
     answers = []
     for candidate in candidates:
-        refusal = _unix_refusal(candidate.address)
+        refusal = _unixrefusal_error(candidate.address)
         if refusal:
             answers.append(f"{candidate.address or 'no address'} ({candidate.named_by}): {refusal}")
             continue
@@ -71,7 +79,7 @@ def connect(env: Mapping[str, str] = os.environ) -> DockerEngine:
     )
 
 
-def _unix_refusal(address: str) -> str:
+def _unixrefusal_error(address: str) -> str:
     """Why nothing answers at a unix socket. docker's own client leaves a socket open for each one that refuses."""
     if not address:
         return "there is no such context"
@@ -141,23 +149,23 @@ class DockerEngine:
                 found = self._client.inspect_image(image)
         except ObjectNotFound:
             return None
-        return ImageFacts(image_id=found["Id"], health_command=_health_command(found.get("Config") or {}))
+        return ImageFacts(image_id=found["Id"], health_command=health_command(found.get("Config") or {}))
 
     def pull_image(self, image: str, progress: Progress) -> ImageFacts:
         """The image, pulled; ImageNotFound says what the registry answered."""
         try:
             with self._translated(f"image {image} could not be pulled"):
-                for line in self._client.pull(image, **_default_tag(image), stream=True, decode=True):
+                for line in self._client.pull(image, **default_tag(image), stream=True, decode=True):
                     if "error" in line:
-                        raise _image_not_found(image, line["error"])
+                        raise image_not_found(image, line["error"])
                     progress(str(line.get("status", "")))
         except (EngineUnreachable, ImageNotFound):
             raise
         except EngineError as error:
-            raise _image_not_found(image, "\n".join(error.found)) from error
+            raise image_not_found(image, "\n".join(error.found)) from error
         facts = self.find_image(image)
         if facts is None:
-            raise _image_not_found(image, "the pull ended, but the image is not there")
+            raise image_not_found(image, "the pull ended, but the image is not there")
         return facts
 
     def build_image(self, request: BuildRequest, progress: Progress) -> ImageFacts:
@@ -179,16 +187,16 @@ class DockerEngine:
                 decode=True,
             ):
                 if "error" in line:
-                    raise _build_failed(request, step, [*output, line["error"].strip()])
-                text = str(line.get("stream", "")).rstrip()
+                    raise build_failed(request, step, [*output, line["error"].strip()])
+                text = plain_text(str(line.get("stream", ""))).rstrip()
                 if text.startswith("Step "):
                     step, output = text, []
                     progress(text)
-                elif text and not text.startswith(" --->"):
+                elif text and not text.startswith((" --->", "Removing intermediate container")):
                     output.append(text)
         facts = self.find_image(request.tag)
         if facts is None:
-            raise _build_failed(request, step, ["the build ended, but the image is not there"])
+            raise build_failed(request, step, ["the build ended, but the image is not there"])
         return facts
 
     def used_subnets(self) -> Sequence[str]:
@@ -233,7 +241,7 @@ class DockerEngine:
     def create_container(self, request: ContainerRequest) -> str:
         """The id of a container that is not started yet."""
         with self._translated(f"container {request.name} could not be made"):
-            made = self._client.create_container_from_config(_container_config(request), request.name)
+            made = self._client.create_container_from_config(container_body(request), request.name)
         return str(made["Id"])
 
     def copy_into(self, container_id: str, archive: bytes) -> None:
@@ -311,21 +319,33 @@ class DockerEngine:
     def list_containers(self, labels: Mapping[str, str]) -> Sequence[str]:
         """The ids of all containers that carry these labels, running or not."""
         with self._translated("the containers could not be listed"):
-            return [str(c["Id"]) for c in self._client.containers(all=True, filters=_label_filter(labels))]
+            return [str(c["Id"]) for c in self._client.containers(all=True, filters=label_filter(labels))]
 
     def list_networks(self, labels: Mapping[str, str]) -> Sequence[str]:
         """The ids of all networks that carry these labels."""
         with self._translated("the networks could not be listed"):
-            return [str(n["Id"]) for n in self._client.networks(filters=_label_filter(labels))]
+            return [str(n["Id"]) for n in self._client.networks(filters=label_filter(labels))]
 
     def list_volumes(self, labels: Mapping[str, str]) -> Sequence[str]:
         """The names of all volumes that carry these labels."""
         with self._translated("the volumes could not be listed"):
-            return [str(v["Name"]) for v in self._client.volumes(filters=_label_filter(labels))["Volumes"] or ()]
+            return [str(v["Name"]) for v in self._client.volumes(filters=label_filter(labels))["Volumes"] or ()]
+
+    def find_labelled(self, label: str) -> Sequence[Labelled]:
+        """Every container, network and volume that carries a label of this name, whatever its value."""
+        filters = {"label": [label]}
+        with self._translated("the labelled objects could not be listed"):
+            containers = self._client.containers(all=True, filters=filters)
+            networks = self._client.networks(filters=filters)
+            volumes = self._client.volumes(filters=filters)["Volumes"] or ()
+        found = [("container", c["Id"], c["Names"][0].lstrip("/"), c["Labels"]) for c in containers]
+        found += [("network", n["Id"], n["Name"], n["Labels"]) for n in networks]
+        found += [("volume", v["Name"], v["Name"], v["Labels"]) for v in volumes]
+        return [Labelled(kind=k, object_id=i, name=n, labels=labels or {}) for k, i, n, labels in found]
 
     def watch(self, labels: Mapping[str, str]) -> DockerEvents:
         """Deaths of containers with these labels, as they happen."""
-        filters = {"type": "container", "event": "die", **_label_filter(labels)}
+        filters = {"type": "container", "event": "die", **label_filter(labels)}
         with self._translated("the engine's events could not be read"):
             return DockerEvents(self._client.events(filters=filters, decode=True))
 
@@ -336,7 +356,7 @@ class DockerEngine:
         except NotFound as error:
             raise ObjectNotFound(what, found=[_explanation(error)]) from error
         except APIError as error:
-            raise _refusal(what, _explanation(error)) from error
+            raise refusal_error(what, _explanation(error)) from error
         except DockerException as error:
             raise EngineError(what, found=[str(error)]) from error
         except _TRANSPORT_ERRORS as error:
@@ -378,89 +398,6 @@ class DockerEvents:
         self._stream.close()
 
 
-def _container_config(request: ContainerRequest) -> dict[str, Any]:
-    """The body of `POST /containers/create` (Docker Engine API, 1.41)."""
-    unlimited_swap_off = {"MemorySwap": request.memory_bytes} if request.memory_bytes else {}
-    host = {
-        "PortBindings": {
-            f"{p.inner}/tcp": [{"HostIp": p.host_ip, "HostPort": str(p.host_port or "")}] for p in request.ports
-        },
-        "Binds": [f"{name}:{target}" for name, target in request.volumes.items()],
-        "Memory": request.memory_bytes or 0,
-        **unlimited_swap_off,
-        "NanoCpus": round((request.cpus or 0) * 1e9),
-        "PidsLimit": request.pids,
-        "ShmSize": request.shm_bytes,
-        "CapDrop": list(request.cap_drop),
-        "CapAdd": list(request.cap_add),
-        "SecurityOpt": ["no-new-privileges"] if request.no_new_privileges else [],
-        "NetworkMode": request.network or "default",
-    }
-    config: dict[str, Any] = {
-        "Image": request.image,
-        "Labels": dict(request.labels),
-        "Env": [f"{name}={value}" for name, value in request.env.items()],
-        "ExposedPorts": {f"{p.inner}/tcp": {} for p in request.ports},
-        "HostConfig": {key: value for key, value in host.items() if value is not None},
-    }
-    if request.command is not None:
-        config["Cmd"] = list(request.command)
-    if request.entrypoint is not None:
-        config["Entrypoint"] = list(request.entrypoint)
-    if request.network:
-        config["NetworkingConfig"] = {"EndpointsConfig": {request.network: {"Aliases": list(request.aliases)}}}
-    return config
-
-
-def _health_command(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The command of an image's HEALTHCHECK. Its shell form means the image's SHELL, `/bin/sh -c` by default."""
-    test = (config.get("Healthcheck") or {}).get("Test") or ()
-    match list(test):
-        case ["CMD", *argv]:
-            return tuple(argv)
-        case ["CMD-SHELL", text]:
-            return (*(config.get("Shell") or ("/bin/sh", "-c")), text)
-        case _:
-            return ()
-
-
-def _default_tag(image: str) -> dict[str, str]:
-    """Without a tag the API pulls every tag of a repository."""
-    last = image.rsplit("/", 1)[-1]
-    return {} if ":" in last or "@" in last else {"tag": "latest"}
-
-
-def _label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
-    return {"label": [f"{key}={value}" for key, value in labels.items()]}
-
-
 def _explanation(error: APIError) -> str:
     text = error.explanation or str(error)
     return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-
-
-def _refusal(what: str, explanation: str) -> EngineError:
-    text = explanation.lower()
-    if ("already in use" in text and "address" in text) or "port is already allocated" in text:
-        return PortTaken(what, found=[explanation])
-    if "overlaps with other one" in text or "subnet is already used" in text or "is already used on the host" in text:
-        return SubnetTaken(what, found=[explanation])
-    return EngineError(what, found=[explanation])
-
-
-def _image_not_found(image: str, answer: str) -> ImageNotFound:
-    return ImageNotFound(
-        f"image {image} is not on the engine and could not be pulled",
-        tried=[f"docker pull {image}"],
-        found=[answer],
-        do="check the name, log in to its registry, or build it: build='folder with a Dockerfile'",
-    )
-
-
-def _build_failed(request: BuildRequest, step: str, output: Sequence[str]) -> BuildFailed:
-    return BuildFailed(
-        f"the image of {request.dockerfile} could not be built",
-        tried=[step or "reading the Dockerfile"],
-        found=list(output[-15:]),
-        do=f"try it by hand: docker build {request.context}",
-    )

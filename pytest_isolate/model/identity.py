@@ -7,10 +7,10 @@ import hmac
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 
-from pytest_isolate.model.service import Location, ServiceId, ServiceSpec
+from pytest_isolate.model.service import Location, Pairs, ServiceId, ServiceSpec
 
 LABEL = "pytest-isolate"
 LABEL_RUN = f"{LABEL}.run"
@@ -19,6 +19,8 @@ LABEL_STACK = f"{LABEL}.stack"
 LABEL_SERVICE = f"{LABEL}.service"
 LABEL_FINGERPRINT = f"{LABEL}.fingerprint"
 LABEL_WORKER = f"{LABEL}.worker"
+LABEL_INSTANCE = f"{LABEL}.instance"
+LABEL_REUSE = f"{LABEL}.reuse"
 
 # What does not change what runs in the container: where it is written down, how long we wait for it, how its image is
 # made (the image's own id stands for that), and how long it lives.
@@ -58,17 +60,21 @@ class Run:
     owner: Owner
     secret: bytes
     worker: str = ""
+    extra_labels: Pairs = ()
 
-    def labels(self, service: ServiceId | None = None, fingerprint: str = "") -> dict[str, str]:
-        """The labels that every object of this run carries."""
-        labels = {LABEL_RUN: self.run_id, LABEL_OWNER: self.owner.encode()}
-        if self.worker:
-            labels[LABEL_WORKER] = self.worker
-        if service:
-            labels |= {LABEL_STACK: str(service.stack), LABEL_SERVICE: service.name}
-        if fingerprint:
-            labels[LABEL_FINGERPRINT] = fingerprint
-        return labels
+    def labels(self) -> dict[str, str]:
+        """The labels that every object of this run (or, in a worker, of this worker) carries."""
+        labels = {LABEL_RUN: self.run_id, LABEL_OWNER: self.owner.encode(), **dict(self.extra_labels)}
+        return labels | ({LABEL_WORKER: self.worker} if self.worker else {})
+
+    def container_labels(self, service: ServiceId, fingerprint: str, instance: str) -> dict[str, str]:
+        """The labels of a container; `instance` finds it again when whoever made it has died half-way."""
+        return self.labels() | {
+            LABEL_STACK: str(service.stack),
+            LABEL_SERVICE: service.name,
+            LABEL_FINGERPRINT: fingerprint,
+            LABEL_INSTANCE: instance,
+        }
 
     def own_labels(self) -> dict[str, str]:
         """The labels that select the objects which this process made (a worker's only, not its siblings')."""
@@ -86,15 +92,23 @@ class Run:
 
 
 def fingerprint(
-    spec: ServiceSpec, *, stack: str, image_id: str = "", dependencies: Mapping[str, str] | None = None
+    spec: ServiceSpec,
+    *,
+    stack: str,
+    image_id: str = "",
+    dependencies: Mapping[str, str] | None = None,
+    contents: Mapping[str, str] | None = None,
 ) -> str:
     """A hash that is equal exactly when two declarations lead to the same container.
 
-    Covers the declaration, its stack, the image's id and the fingerprints of what it depends on, by alias; leaves out
-    what is known only at the start (ports, generated passwords).
+    Covers the declaration, its stack, the image's id, the fingerprints of what it depends on, by alias, and the digests
+    of the files that are copied in, by their path inside (which then stand for their path on the host); leaves out what
+    is known only at the start (ports, generated passwords).
     """
+    files = (replace(f, source=contents[f.target]) if contents and f.source else f for f in spec.files)
+    known = replace(spec, files=tuple(files))
     facts = {
-        "spec": {f.name: _plain(getattr(spec, f.name)) for f in fields(spec) if f.name not in _NOT_IN_FINGERPRINT},
+        "spec": {f.name: _plain(getattr(known, f.name)) for f in fields(known) if f.name not in _NOT_IN_FINGERPRINT},
         "build": _plain(spec.build) if spec.build and not image_id else None,
         "stack": stack,
         "image": image_id,

@@ -61,6 +61,7 @@ class Unlimited(Enum):
 
 UNLIMITED = Unlimited.UNLIMITED
 MIB = 1024 * 1024
+_ASSUMED_BYTES = 256 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ class ServiceSpec:
     volumes: Pairs = ()
     ready: tuple[Probe, ...] = ()
     timeout_s: float = 60.0
-    memory_bytes: int | Unlimited = 2048 * MIB
+    memory_bytes: int | Unlimited | None = None
     shm_bytes: int | None = None
     cpus: float | None = None
     pids: int | Unlimited = 1024
@@ -92,6 +93,11 @@ class ServiceSpec:
     scope: Scope = Scope.SESSION
     share: str = "run"
     location: Location
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Its part of the run's budget: its own limit where it declares one, else what a small service takes."""
+        return self.memory_bytes if isinstance(self.memory_bytes, int) else _ASSUMED_BYTES
 
     @property
     def source(self) -> str:

@@ -124,7 +124,7 @@ def load_stack(name: str, raw: RawStack, problems: list[Problem], exists: Callab
             if key in merge_layers(raw_member.layers)
         ]
         members.append(load_service(member, raw_member, problems, exists))
-    if not members:
+    if not raw.members:
         problems.append(_problem(raw.location, name, "", Wrong("a stack without services", "name=service(...)")))
     stack = StackSpec(name=name, services=tuple(members), location=raw.location, **options)  # type: ignore[arg-type]
     problems += _check_native_ports(stack)
@@ -139,7 +139,7 @@ def _check_native_ports(stack: StackSpec) -> Iterable[Problem]:
         for port in member.ports:
             other = taken.setdefault(port, member.name)
             if other != member.name:
-                wrong = Wrong(f"port {port} is {other!r}'s too, and ports='native' gives both one address", "held")
+                wrong = Wrong(f"port {port} is taken by {other!r}, and ports='native' gives both one address", "held")
                 yield _problem(stack.location, stack.name, f"{member.name}.ports", wrong)
 
 
@@ -208,7 +208,8 @@ def _check_name(declared: Declared, reserved: frozenset[str]) -> Iterable[Proble
             reason = (
                 f"the fixture name {name!r} is reserved by pytest" if name != SELF else "the name 'self' is reserved"
             )
-            yield Problem(place=place, subject=declared.name, reason=reason, hint="choose another name")
+            hint = f"choose another name, such as {name}_service"
+            yield Problem(place=place, subject=declared.name, reason=reason, hint=hint)
         elif not name.isidentifier() or keyword.iskeyword(name):
             reason = f"{name!r} cannot be the name of a fixture"
             yield Problem(place=place, subject=declared.name, reason=reason, valid="a Python name, such as orders_db")

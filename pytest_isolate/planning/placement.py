@@ -57,6 +57,8 @@ class Instance:
     spec: ServiceSpec
     native_ports: bool
     dependencies: tuple[tuple[str, InstanceKey], ...]
+    room: int
+    """How many containers its network may have to hold."""
 
     @property
     def network(self) -> NetworkKey:
@@ -79,7 +81,8 @@ def place_of(spec: ServiceSpec, service_id: ServiceId, where: Where) -> Place:
             node = where.test_class
         case Scope.FUNCTION:
             node = where.test
-    return Place(spec.scope if node else Scope.SESSION, node, where.worker)
+    is_shared = not node and spec.share == "run"
+    return Place(spec.scope if node else Scope.SESSION, node, "" if is_shared else where.worker)
 
 
 def places_of(where: Where, namespaces: Iterable[str]) -> frozenset[Place]:
@@ -112,4 +115,11 @@ def _build_instance(service_id: ServiceId, needed: Iterable[Instance], catalogue
         spec=spec,
         native_ports=bool(stack and stack.native_ports),
         dependencies=tuple(sorted(dependencies.items())),
+        room=_room(service_id.stack, catalogue),
     )
+
+
+def _room(stack: StackId, catalogue: Catalogue) -> int:
+    """The services of a stack, and what they need from elsewhere."""
+    members = {service for service in catalogue.services if service.stack == stack}
+    return len(members.union(*(catalogue.dependencies[m] for m in members)))

@@ -50,6 +50,24 @@ def build_plan(demands: Iterable[Demand], catalogue: Catalogue) -> Plan:
     return Plan(tuple(steps))
 
 
+def peak_demand(plan: Plan, workers: int) -> tuple[int, int]:
+    """The most memory (bytes) and containers that are certain to be needed at once, by all workers together."""
+    shared = [s for s in plan.steps if not s.instance.key.place.node]
+    narrow: dict[str, list[Instance]] = {}
+    for step in plan.steps:
+        if step.instance.key.place.node:
+            narrow.setdefault(step.first_test, []).append(step.instance)
+    run = [s.instance for s in shared if not s.instance.key.place.worker]
+    # A worker that is given no test of a service's does not start it.
+    private = [s.instance for s in shared if s.instance.key.place.worker for _ in range(min(workers, s.tests))]
+    largest = max(narrow.values(), key=_memory, default=[])
+    return _memory([*run, *private, *largest]), len(run) + len(private) + max(map(len, narrow.values()), default=0)
+
+
+def _memory(instances: Iterable[Instance]) -> int:
+    return sum(instance.spec.reserved_bytes for instance in instances)
+
+
 def describe_plan(plan: Plan) -> Sequence[str]:
     """The plan as lines for people."""
     if not plan.steps:

@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_isolate.plugin.toml import build_plugin
 
         config.pluginmanager.register(build_plugin(source), "isolate-toml")
-    if settings.is_on:
+    if settings:
         from pytest_isolate.plugin.session import IsolateSession
 
         session = config.stash[SESSION_KEY] = IsolateSession(config, settings)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pytest
 
+Value = TypeVar("Value")
+
 DEFAULT_SUBNETS = "10.189.0.0/16"
 DEFAULT_BIND = "127.0.0.1"
+DEFAULT_IDLE = "1h"
 
 
 @dataclass(frozen=True)
 class Settings:
     """How this run isolates."""
 
-    is_on: bool
     plan_only: bool
     subnets: str
     bind: str
+    reuse: bool
+    reuse_idle_s: float
+    project: str
+    max_memory_bytes: int | None
+    max_containers: int | None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -39,38 +48,104 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="ADDRESS",
         help=f"address of this host on which services are published (default: {DEFAULT_BIND}, this host only)",
     )
+    group.addoption(
+        "--isolate-reuse",
+        action="store_true",
+        help="keep what lives for the whole run, and use it again in the next run if nothing of it has changed",
+    )
+    group.addoption(
+        "--isolate-reuse-idle",
+        metavar="TIME",
+        help=f"how long kept services may be unused before a later run removes them (default: {DEFAULT_IDLE})",
+    )
+    group.addoption(
+        "--isolate-project",
+        metavar="NAME",
+        help="share kept services with every checkout that gives this name (default: the root folder, so no other)",
+    )
+    group.addoption(
+        "--isolate-max-memory",
+        metavar="SIZE",
+        help="memory that all services of the run may take together (default: 80%% of this machine's)",
+    )
+    group.addoption(
+        "--isolate-max-containers",
+        metavar="NUMBER",
+        help="containers that may run at once (default: 200)",
+    )
     parser.addini("isolate", "start services as if --isolate was given", type="bool", default=False)
     parser.addini("isolate_subnets", "default of --isolate-subnets", default=DEFAULT_SUBNETS)
     parser.addini("isolate_bind", "default of --isolate-bind", default=DEFAULT_BIND)
+    parser.addini("isolate_reuse", "keep services as if --isolate-reuse was given", type="bool", default=False)
+    parser.addini("isolate_reuse_idle", "default of --isolate-reuse-idle", default=DEFAULT_IDLE)
+    parser.addini("isolate_project", "default of --isolate-project", default="")
+    parser.addini("isolate_max_memory", "default of --isolate-max-memory", default="")
+    parser.addini("isolate_max_containers", "default of --isolate-max-containers", default="")
 
 
-def parse_settings(config: pytest.Config) -> Settings:
-    """The settings in force; pytest.UsageError for a value that cannot be used."""
+def parse_settings(config: pytest.Config) -> Settings | None:
+    """The settings in force, None for a run without services; pytest.UsageError for a value that cannot be used."""
     plan_only = config.getoption("--isolate-plan")
-    settings = Settings(
-        is_on=config.getoption("--isolate") or bool(config.getini("isolate")) or plan_only,
+    if not (config.getoption("--isolate") or config.getini("isolate") or plan_only):
+        return None
+    # Costs milliseconds that a run without --isolate need not pay.
+    from pytest_isolate.planning.values import parse_duration, parse_size
+
+    memory, containers = _value(config, "max-memory"), _value(config, "max-containers")
+    return Settings(
         plan_only=plan_only,
-        subnets=config.getoption("--isolate-subnets") or config.getini("isolate_subnets"),
-        bind=config.getoption("--isolate-bind") or config.getini("isolate_bind"),
+        subnets=_parse(config, "subnets", _parse_pool),
+        bind=_parse(config, "bind", _parse_address),
+        reuse=config.getoption("--isolate-reuse") or bool(config.getini("isolate_reuse")),
+        reuse_idle_s=_parse(config, "reuse-idle", parse_duration),
+        project=_value(config, "project") or str(config.rootpath),
+        max_memory_bytes=_parse(config, "max-memory", parse_size) if memory else None,
+        max_containers=_parse(config, "max-containers", _parse_count) if containers else None,
     )
-    if settings.is_on:
-        _check_addresses(settings)
-    return settings
 
 
-def _check_addresses(settings: Settings) -> None:
-    from ipaddress import IPv4Address, IPv4Network  # costs milliseconds that a run without --isolate need not pay
+def _value(config: pytest.Config, name: str) -> str:
+    return config.getoption(f"--isolate-{name}") or str(config.getini(f"isolate_{name.replace('-', '_')}"))
 
+
+def _parse(config: pytest.Config, name: str, parse: Callable[[str], Value]) -> Value:
+    value = _value(config, name)
     try:
-        if IPv4Network(settings.subnets).prefixlen > 28:
-            raise ValueError("smaller than a /28, which one network needs")
+        return parse(value)
     except ValueError as error:
-        raise pytest.UsageError(
-            f"--isolate-subnets={settings.subnets}: {error}\n  valid  an IPv4 network such as {DEFAULT_SUBNETS}"
-        ) from None
+        valid = getattr(error, "valid", "")
+        text = f"--isolate-{name}={value}: {error}" + (f"\n  valid  {valid}" if valid else "")
+        raise pytest.UsageError(text) from None
+
+
+def _parse_pool(value: str) -> str:
+    from ipaddress import IPv4Network
+
+    from pytest_isolate.planning.values import Wrong
+
     try:
-        IPv4Address(settings.bind)
+        smallest = IPv4Network(value).prefixlen > 28
+    except ValueError as error:
+        raise Wrong(str(error), f"an IPv4 network such as {DEFAULT_SUBNETS}") from None
+    if smallest:
+        raise Wrong("smaller than a /28, which one network needs", f"an IPv4 network such as {DEFAULT_SUBNETS}")
+    return value
+
+
+def _parse_address(value: str) -> str:
+    from ipaddress import IPv4Address
+
+    from pytest_isolate.planning.values import Wrong
+
+    try:
+        return str(IPv4Address(value))
     except ValueError:
-        raise pytest.UsageError(
-            f"--isolate-bind={settings.bind}: not an IPv4 address\n  valid  such as 127.0.0.1, or 0.0.0.0 for all"
-        ) from None
+        raise Wrong("not an IPv4 address", "such as 127.0.0.1, or 0.0.0.0 for all") from None
+
+
+def _parse_count(value: str) -> int:
+    from pytest_isolate.planning.values import Wrong
+
+    if not value.isdecimal() or int(value) < 1:
+        raise Wrong(f"{value!r} is not a number of containers", "a whole number from 1")
+    return int(value)

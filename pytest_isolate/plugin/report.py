@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """What this run shows; `refusals` and `cleanup_error` are filled by whoever meets them."""
+    """What this run shows; `plan`, `refusals`, `cleanup_errors` and `warnings` are filled by whoever meets them."""
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
+        self._from_workers: list[dict[str, Any]] = []
+        self.plan: list[str] = []
         self.refusals: set[str] = set()
-        self.cleanup_error = ""
+        self.cleanup_errors: list[str] = []
+        self.warnings: list[str] = []
 
     def progress(self, text: str) -> None:
         """One step of a pull or a build."""
@@ -41,25 +44,52 @@ class Report:
 
     def write_summary(self, terminal: pytest.TerminalReporter) -> None:
         """One line for what ran; errors in full."""
+        for text in self.plan:
+            terminal.write_line(text)
         for text in sorted(self.refusals):
             terminal.write_line(f"ERROR: {text}", red=True)
         line = self._summary_line()
         if line:
             terminal.write_line(line)
-        if self.cleanup_error:
-            terminal.write_line(f"isolate: {self.cleanup_error}", red=True)
+        for text in self.cleanup_errors:
+            terminal.write_line(f"isolate: {text}", red=True)
+        for text in self.warnings:
+            terminal.write_line(f"isolate: {text}", yellow=True)
+
+    def figures(self) -> dict[str, Any]:
+        """What the summary needs of this process, in plain types."""
+        spans = self._timeline.spans
+        return {
+            "starts": [[span.subject, span.seconds] for span in spans if span.what == "start" and not span.failed],
+            "reused": sum(span.what == "reused" for span in spans),
+            "waited": sum(span.seconds for span in spans if span.what == "budget"),
+        }
+
+    def add_figures(self, figures: dict[str, Any]) -> None:
+        """Count what a worker has done."""
+        self._from_workers.append(figures)
 
     def _summary_line(self) -> str:
-        spans = self._timeline.spans
-        seconds: dict[str, float] = {}
-        for span in spans:
-            if span.what in ("image", "network", "create", "ready"):
-                seconds[span.subject] = seconds.get(span.subject, 0.0) + span.seconds
-        if not seconds:
+        everywhere = [self.figures(), *self._from_workers]
+        starts = [(seconds, name) for figures in everywhere for name, seconds in figures["starts"]]
+        reused = sum(figures["reused"] for figures in everywhere)
+        waited = sum(figures["waited"] for figures in everywhere)
+        if not starts and not reused:
             return ""
-        slowest = max(seconds, key=seconds.__getitem__)
-        clean = sum(span.seconds for span in spans if span.what == "clean-up")
-        return (
-            f"isolate: {len(seconds)} services started, the slowest was {slowest} ({seconds[slowest]:.1f} s); "
-            f"removed in {clean:.1f} s"
-        )
+        parts = [_count(len(starts), "service started", "services started")]
+        if starts:
+            seconds, name = max(starts)
+            parts.append(f"the slowest was {name} ({seconds:.1f} s)")
+        if reused:
+            parts.append(_count(reused, "reused from an earlier run", "reused from earlier runs"))
+        if waited >= _WORTH_TELLING_S:
+            parts.append(f"starts waited {waited:.1f} s for room (--isolate-max-memory, --isolate-max-containers)")
+        clean = sum(span.seconds for span in self._timeline.spans if span.what == "clean-up")
+        return f"isolate: {', '.join(parts)}; cleaned up in {clean:.1f} s"
+
+
+_WORTH_TELLING_S = 0.5
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_isolate.model.identity import Run, parse_owner
+from pytest_isolate.plugin.opening import Membership
 
 _KEY = "isolate"
 
@@ -16,28 +19,44 @@ def is_controller(config: pytest.Config) -> bool:
     return config.pluginmanager.hasplugin("dsession")
 
 
-def receive_run(config: pytest.Config) -> Run | None:
-    """In a worker, the run that the controller opened; elsewhere None."""
+def receive(config: pytest.Config) -> Membership | None:
+    """In a worker, what the controller has opened; elsewhere None."""
     given = getattr(config, "workerinput", {}).get(_KEY)
     if not given:
         return None
     owner = parse_owner(given["owner"])
     assert owner is not None
-    worker = config.workerinput["workerid"]  # type: ignore[attr-defined]  # set by xdist in workers
-    return Run(run_id=given["run_id"], owner=owner, secret=bytes.fromhex(given["secret"]), worker=worker)
+    worker_input: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]  # set by xdist in workers
+    secret = bytes.fromhex(given["secret"])
+    return Membership(
+        run=Run(run_id=given["run_id"], owner=owner, secret=secret, worker=worker_input["workerid"]),
+        folder=Path(given["folder"]),
+        workers=int(worker_input["workercount"]),
+    )
 
 
-def send_run(node: Any, run: Run) -> None:
+def send(node: Any, member: Membership) -> None:
     """In the controller, tell a worker which run it belongs to."""
-    node.workerinput[_KEY] = {"run_id": run.run_id, "owner": run.owner.encode(), "secret": run.secret.hex()}
+    run = member.run
+    node.workerinput[_KEY] = {
+        "run_id": run.run_id,
+        "owner": run.owner.encode(),
+        "secret": run.secret.hex(),
+        "folder": str(member.folder),
+    }
 
 
-def report(config: pytest.Config, **facts: str) -> None:
+def worker_of(member: Membership, node: Any) -> Run:
+    """In the controller, the run as a worker sees it."""
+    return replace(member.run, worker=node.gateway.id)
+
+
+def report(config: pytest.Config, **facts: Any) -> None:
     """In a worker, leave facts for the controller; elsewhere do nothing."""
     if hasattr(config, "workeroutput"):
         config.workeroutput.setdefault(_KEY, {}).update(facts)
 
 
-def read_report(node: Any) -> dict[str, str]:
+def read_report(node: Any) -> dict[str, Any]:
     """In the controller, what a worker reported; empty when it crashed."""
     return dict(getattr(node, "workeroutput", {}).get(_KEY, {}))

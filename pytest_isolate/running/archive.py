@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Iterable
@@ -31,9 +32,15 @@ def build_archive(files: Iterable[File]) -> bytes:
     return buffer.getvalue()
 
 
+def read_digests(files: Iterable[File]) -> dict[str, str]:
+    """A digest of what each file or folder of the host holds, by its path in the container."""
+    return {f.target: hashlib.sha256(build_archive([f])).hexdigest() for f in files if f.source}
+
+
 def _owned_by_root(entry: tarfile.TarInfo, *, mode: int | None) -> tarfile.TarInfo:
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"
+    entry.mtime = 0  # a fresh checkout has new times and the same content
     if mode is not None and entry.isfile():
         entry.mode = mode
     return entry

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from pytest_isolate.engine.api import Engine
+from pytest_isolate.engine.api import Removing
 from pytest_isolate.errors import CleanupError, EngineError
 from pytest_isolate.running.clock import Clock
 
@@ -14,7 +14,7 @@ from pytest_isolate.running.clock import Clock
 _PARALLEL = 6
 
 
-def remove_all(engine: Engine, labels: Mapping[str, str]) -> None:
+def remove_all(engine: Removing, labels: Mapping[str, str]) -> None:
     """Remove what carries all these labels. Goes on after an error; CleanupError names everything that is left."""
     with ThreadPoolExecutor(_PARALLEL) as pool:
         failures = _remove_each(pool, engine.list_containers, labels, engine.remove_container)
@@ -24,7 +24,7 @@ def remove_all(engine: Engine, labels: Mapping[str, str]) -> None:
         raise CleanupError(failures, do=_by_hand(labels))
 
 
-def remove_all_before(engine: Engine, labels: Mapping[str, str], clock: Clock, deadline_s: float) -> None:
+def remove_all_before(engine: Removing, labels: Mapping[str, str], clock: Clock, deadline_s: float) -> None:
     """remove_all, tried again while the engine does not answer (it may be restarting), for so many seconds."""
     never, started, pause = threading.Event(), clock.now(), 0.2
     while True:

@@ -1,36 +1,39 @@
-"""Which containers have died: the engine's event stream, one for the run, handed to those who wait."""
+"""Which containers have died: the engine's events, for the run and for what it keeps, handed to those who wait."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 from pytest_isolate.engine.api import Engine, EventStream
 from pytest_isolate.errors import EngineError
-from pytest_isolate.model.identity import Run
+from pytest_isolate.model.identity import LABEL_RUN
 
 
 class Deaths:
     """Listens in a thread of its own from `start()` to `stop()`."""
 
-    def __init__(self, engine: Engine, run: Run) -> None:
+    def __init__(self, engine: Engine, run_ids: Iterable[str]) -> None:
         self._engine = engine
-        self._run = run
+        self._run_ids = tuple(dict.fromkeys(run_ids))
         self._lock = threading.Lock()
         self._events: dict[str, threading.Event] = {}
-        self._stream: EventStream | None = None
+        self._streams: list[EventStream] = []
         self._is_broken = False
         self._is_stopped = False
 
     def start(self) -> None:
         """Begin to listen; whatever dies from now on is heard."""
-        self._stream = self._engine.watch(self._run.own_labels())
-        threading.Thread(target=self._listen, args=(self._stream,), name="isolate-events", daemon=True).start()
+        for run_id in self._run_ids:
+            stream = self._engine.watch({LABEL_RUN: run_id})
+            self._streams.append(stream)
+            threading.Thread(target=self._listen, args=(stream,), name="isolate-events", daemon=True).start()
 
     def stop(self) -> None:
         """End listening. Safe to repeat."""
         self._is_stopped = True
-        if self._stream:
-            self._stream.close()
+        for stream in self._streams:
+            stream.close()
 
     def expect(self, container_id: str) -> threading.Event:
         """An event that is set when the container dies from now on, or when nothing more can be heard."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import ParamSpec, TypeVar
 
 from pytest_isolate.engine.api import Engine, ExecResult
 from pytest_isolate.errors import ExecError, IsolateError, build_message
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.running.rendering import View
+
+Params = ParamSpec("Params")
+Answer = TypeVar("Answer")
 
 
 class Inside:
@@ -125,22 +129,22 @@ class Service:
 
     def logs(self) -> str:
         """Everything that it has written to stdout and stderr so far."""
-        return self._engine.read_logs(self.container_id)
+        return self._ask(self._engine.read_logs, self.container_id)
 
     def exec(self, *argv: str, check: bool = False) -> ExecResult:
         """Run a command inside its container. With `check`, ExecError if it does not end with code 0."""
-        result = self._engine.run_command(self.container_id, argv)
+        result = self._ask(self._engine.run_command, self.container_id, argv)
         if check and result.exit_code != 0:
             raise ExecError(self.name, argv, result.exit_code, result.stderr or result.stdout)
         return result
 
     def stop(self, timeout_s: int = 10) -> None:
         """Ask it to stop, and kill it when it has not after `timeout_s` seconds."""
-        self._engine.stop_container(self.container_id, timeout_s)
+        self._ask(self._engine.stop_container, self.container_id, timeout_s)
 
     def start(self) -> None:
         """Start it again after stop() or kill(), at the same address; returns when it is ready."""
-        self._start_again()
+        self._ask(self._start_again)
 
     def restart(self, timeout_s: int = 10) -> None:
         """stop() and start()."""
@@ -149,15 +153,23 @@ class Service:
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
-        self._engine.kill_container(self.container_id)
+        self._ask(self._engine.kill_container, self.container_id)
 
     def pause(self) -> None:
         """Freeze it: connections stay open, nothing answers."""
-        self._engine.pause_container(self.container_id)
+        self._ask(self._engine.pause_container, self.container_id)
 
     def unpause(self) -> None:
         """Let it go on after pause()."""
-        self._engine.unpause_container(self.container_id)
+        self._ask(self._engine.unpause_container, self.container_id)
+
+    def _ask(self, method: Callable[Params, Answer], *args: Params.args, **kwargs: Params.kwargs) -> Answer:
+        """The engine's answer; its error tells all, so the library's own below it is not shown."""
+        __tracebackhide__ = True
+        try:
+            return method(*args, **kwargs)
+        except IsolateError as error:
+            raise error from None
 
     def _outside(self) -> Endpoint:
         return _with_port(self._view).outside

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
@@ -11,15 +13,16 @@ from pytest_isolate.errors import IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import Run, fingerprint
 from pytest_isolate.model.service import Secret, ServiceSpec, Unlimited
-from pytest_isolate.planning.placement import Instance, NetworkKey
+from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey
 from pytest_isolate.running.addresses import Addresses
-from pytest_isolate.running.archive import build_archive
+from pytest_isolate.running.archive import build_archive, read_digests
+from pytest_isolate.running.grounds import Grounds
 from pytest_isolate.running.images import image_tag
 from pytest_isolate.running.networks import place_code
 from pytest_isolate.running.once import Once
 from pytest_isolate.running.ports import HeldPorts
 from pytest_isolate.running.rendering import Rendered, View, render_spec
-from pytest_isolate.running.safety import capabilities
+from pytest_isolate.running.safety import capabilities, memory_limit
 
 # Somebody else took a port between our picking it and the engine's publishing it: rare, and a new one is free.
 _PORT_TRIES = 5
@@ -50,20 +53,22 @@ class Running:
 class Launcher:
     """Makes and starts containers."""
 
-    def __init__(self, engine: Engine, run: Run, addresses: Addresses, time: Callable[[], float]) -> None:
+    def __init__(self, engine: Engine, grounds: Grounds, addresses: Addresses, time: Callable[[], float]) -> None:
         self._engine = engine
-        self._run = run
+        self._grounds = grounds
         self._addresses = addresses
         self._time = time
         self._volumes: Once[tuple[NetworkKey, str], str] = Once()
         self._numbers = count(1)
 
-    def launch(self, instance: Instance, image: ImageFacts, needed: Mapping[str, Running], network: str) -> Running:
+    def launch(
+        self, instance: Instance, image: ImageFacts, needed: Mapping[str, Running], network: str, code: str
+    ) -> Running:
         """A started container; on other ports when somebody else has taken the first ones."""
         for attempt in range(1, _PORT_TRIES + 1):
-            ports = self._addresses.hold(instance, label(instance, self._run))
+            ports = self._addresses.hold(instance, label(instance, self._grounds.private.run))
             try:
-                return self._launch_on(ports, instance, image, needed, network)
+                return self._launch_on(ports, instance, image, needed, network, code)
             except PortTaken:
                 ports.release()
                 if attempt == _PORT_TRIES or instance.native_ports:
@@ -90,17 +95,18 @@ class Launcher:
         return remove
 
     def _launch_on(
-        self, ports: HeldPorts, instance: Instance, image: ImageFacts, needed: Mapping[str, Running], network: str
+        self,
+        ports: HeldPorts,
+        instance: Instance,
+        image: ImageFacts,
+        needed: Mapping[str, Running],
+        network: str,
+        code: str,
     ) -> Running:
-        view = self._build_view(instance, ports)
-        rendered = render_spec(view, {alias: running.view for alias, running in needed.items()})
-        digest = fingerprint(
-            instance.spec,
-            stack=str(instance.key.service.stack),
-            image_id=image.image_id,
-            dependencies={alias: running.fingerprint for alias, running in needed.items()},
-        )
-        request = self._build_request(instance, rendered, network, ports, digest)
+        endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()}
+        view, rendered = self.build_view(instance, needed, endpoints)
+        digest = full_fingerprint(instance, image, needed)
+        request = self._build_request(instance, rendered, network, ports, digest, code)
         container_id = self._engine.create_container(request)
         try:
             if rendered.files:
@@ -115,28 +121,34 @@ class Launcher:
             image=image,
             container_id=container_id,
             fingerprint=digest,
-            view=replace(view, env=rendered.env),
+            view=view,
             ports=ports,
             started_at=started_at,
-            secrets=(*_own_secrets(view), *(s for running in needed.values() for s in running.secrets)),
+            secrets=collect_secrets(view, needed),
         )
 
-    def _build_view(self, instance: Instance, ports: HeldPorts) -> View:
+    def build_view(
+        self, instance: Instance, needed: Mapping[str, Running], endpoints: Mapping[int, Endpoint]
+    ) -> tuple[View, Rendered]:
+        """The service as it is seen at these endpoints, and what its container is given: the same in every process."""
         password = instance.spec.password
         if isinstance(password, Secret):
             key = instance.key
-            password = self._run.password(str(key.service), key.place.node, key.place.worker)
-        endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()}
-        return View(spec=instance.spec, password=password, endpoints=endpoints)
+            run = self._grounds.of(key.place).run
+            password = run.password(key.service.stack.namespace, str(key.service), key.place.node, key.place.worker)
+        view = View(spec=instance.spec, password=password, endpoints=endpoints)
+        rendered = render_spec(view, {alias: running.view for alias, running in needed.items()})
+        return replace(view, env=rendered.env), rendered
 
     def _build_request(
-        self, instance: Instance, rendered: Rendered, network: str, ports: HeldPorts, digest: str
+        self, instance: Instance, rendered: Rendered, network: str, ports: HeldPorts, digest: str, code: str
     ) -> ContainerRequest:
-        spec = instance.spec
+        spec, run = instance.spec, self._grounds.of(instance.key.place).run
+        number = f"{next(self._numbers)}{self._grounds.private.run.worker}"
         return ContainerRequest(
-            name=self._run.resource_name(instance.key.service.stack.name, spec.name, str(next(self._numbers))),
+            name=run.resource_name(instance.key.service.stack.name, spec.name, secrets.token_hex(2), number),
             image=image_tag(spec),
-            labels=self._run.labels(instance.key.service, digest),
+            labels=run.container_labels(instance.key.service, digest, code or instance_code(instance.key)),
             command=rendered.command,
             entrypoint=rendered.entrypoint,
             env=rendered.env,
@@ -147,7 +159,7 @@ class Launcher:
             network=network,
             aliases=(spec.name,),
             volumes={self._ensure_volume(instance.network, name): target for name, target in spec.volumes},
-            memory_bytes=None if isinstance(spec.memory_bytes, Unlimited) else spec.memory_bytes,
+            memory_bytes=memory_limit(spec),
             shm_bytes=spec.shm_bytes,
             cpus=spec.cpus,
             pids=None if isinstance(spec.pids, Unlimited) else spec.pids,
@@ -160,9 +172,12 @@ class Launcher:
         """The engine's name of a stack's volume."""
 
         def create() -> str:
-            number = str(next(self._numbers))
-            full = self._run.resource_name(key.stack.name or "default", place_code(key), "volume", name, number)
-            self._engine.create_volume(full, self._run.labels())
+            run = self._grounds.of(key.place).run
+            # Processes that share a stack have to find the same volume, a place that is entered again a new one.
+            number = str(next(self._numbers)) if key.place.node else ""
+            stack = place_code(key, f"{key.stack.namespace} {key.stack.name}")
+            full = run.resource_name(str(key.stack), stack, "volume", name, number)
+            self._engine.create_volume(full, run.labels())
             return full
 
         return self._volumes.get((key, name), create)
@@ -174,8 +189,28 @@ class Launcher:
             pass  # the clean-up at the end finds it by its labels, tries again and reports
 
 
-def _own_secrets(view: View) -> tuple[str, ...]:
-    return (view.password or "",) if view.spec.password is Secret.RANDOM else ()
+def full_fingerprint(instance: Instance, image: ImageFacts, needed: Mapping[str, Running]) -> str:
+    """The fingerprint over everything that is known before the start: equal means that reuse is safe."""
+    return fingerprint(
+        instance.spec,
+        stack=f"{instance.key.service.stack.namespace} {instance.key.service.stack.name} {instance.native_ports}",
+        image_id=image.image_id,
+        dependencies={alias: running.fingerprint for alias, running in needed.items()},
+        contents=read_digests(instance.spec.files),
+    )
+
+
+def instance_code(key: InstanceKey) -> str:
+    """A short word for an instance key, the same in every process."""
+    place, service = key.place, key.service
+    parts = (service.stack.namespace, service.stack.name, service.name, place.scope.word, place.node, place.worker)
+    return hashlib.sha256("\0".join((*parts, key.fingerprint)).encode()).hexdigest()[:16]
+
+
+def collect_secrets(view: View, needed: Mapping[str, Running]) -> tuple[str, ...]:
+    """What must not be printed of a service: its own random password, and those of what it needs."""
+    own = (view.password or "",) if view.spec.password is Secret.RANDOM else ()
+    return (*own, *(secret for running in needed.values() for secret in running.secrets))
 
 
 def label(instance: Instance, run: Run) -> str:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import AddressSpaceFull, SubnetTaken
-from pytest_isolate.model.identity import Run
 from pytest_isolate.planning.placement import NetworkKey
+from pytest_isolate.running.grounds import Ground, Grounds
 from pytest_isolate.running.once import Once
 from pytest_isolate.running.subnets import free_subnets, prefix_for
 
@@ -28,9 +28,9 @@ class _Attachment:
 class Networks:
     """The networks of this process."""
 
-    def __init__(self, engine: Engine, run: Run, pool: str, rng: random.Random) -> None:
+    def __init__(self, engine: Engine, grounds: Grounds, pool: str, rng: random.Random) -> None:
         self._engine = engine
-        self._run = run
+        self._grounds = grounds
         self._pool = pool
         self._rng = rng
         self._networks: Once[NetworkKey, str] = Once()
@@ -38,9 +38,9 @@ class Networks:
         self._choosing = threading.Lock()
         self._made = 0
 
-    def ensure(self, key: NetworkKey, containers: int) -> str:
+    def ensure(self, key: NetworkKey, containers: int, check_open: Callable[[], None]) -> str:
         """The id of the network, made with room for so many containers if it is not there."""
-        return self._networks.get(key, lambda: self._create(key, containers))
+        return self._networks.get(key, lambda: self._agree(key, containers, check_open))
 
     def attach(self, key: NetworkKey, network_id: str, container_id: str, alias: str) -> None:
         """Make a container of another network known on this one, once."""
@@ -63,14 +63,30 @@ class Networks:
 
         return remove
 
-    def _create(self, key: NetworkKey, containers: int) -> str:
+    def _agree(self, key: NetworkKey, containers: int, check_open: Callable[[], None]) -> str:
+        """Make a shared network in one process only; the others find it on the board."""
+        ground = self._grounds.of(key.place)
+        if ground.board is None:
+            return self._create(key, containers, ground)
+        name = f"network {key.stack.namespace} {key.stack.name}"
+        with ground.board.claim(name, check_open):
+            record = ground.board.read(name)
+            if record and (not ground.is_kept or record["id"] in self._engine.list_networks(ground.run.labels())):
+                return str(record["id"])
+            ground.board.begin(name)
+            network_id = self._create(key, containers, ground)
+            ground.board.publish(name, {"id": network_id})
+            return network_id
+
+    def _create(self, key: NetworkKey, containers: int, ground: Ground) -> str:
         prefix = prefix_for(containers)
         refusals: Sequence[str] = ()
         # One at a time: two threads would be given the same free subnet.
         with self._choosing:
             self._made += 1
-            name = self._run.resource_name(str(key.stack), place_code(key), str(self._made))
-            labels = self._run.labels()
+            number = f"{self._made}{self._grounds.private.run.worker}"
+            name = ground.run.resource_name(str(key.stack), place_code(key), "net", number)
+            labels = ground.run.labels()
             candidates = free_subnets(self._pool, self._engine.used_subnets(), prefix, self._rng)
             for _, subnet in zip(range(_TRIES), candidates, strict=False):
                 try:
@@ -86,7 +102,7 @@ class Networks:
         )
 
 
-def place_code(key: NetworkKey) -> str:
-    """A short word for a place, for names; empty for the run itself."""
-    node = key.place.node
-    return hashlib.sha256(node.encode()).hexdigest()[:6] if node else ""
+def place_code(key: NetworkKey, more: str = "") -> str:
+    """A short word for a place (and more, where that is given), for names; empty for the run itself."""
+    text = key.place.node + more
+    return hashlib.sha256(text.encode()).hexdigest()[:6] if text else ""

@@ -1,4 +1,4 @@
-"""This process as an owner: read from the kernel, so that a reused process id is told apart."""
+"""Processes as owners: read from the kernel, so that a reused process id is told apart."""
 
 from __future__ import annotations
 
@@ -6,21 +6,42 @@ import os
 import socket
 from pathlib import Path
 
-import psutil
-
 from pytest_isolate.model.identity import Owner
+
+# Field 22 of /proc/PID/stat, counted behind the command in parentheses, which may itself hold blanks (proc(5)).
+_START_TIME = 19
 
 
 def read_owner() -> Owner:
     """The owner that this process is."""
     pid = os.getpid()
     return Owner(
-        host=_first_line("/etc/machine-id") or socket.gethostname(),
-        boot=_first_line("/proc/sys/kernel/random/boot_id") or str(psutil.boot_time()),
+        # A machine id alone may be a clone's; the name alone may be anybody's.
+        host=f"{_first_line('/etc/machine-id')}/{socket.gethostname()}",
+        boot=_first_line("/proc/sys/kernel/random/boot_id"),
         pid_namespace=_link("/proc/self/ns/pid"),
         pid=pid,
-        start_time=f"{psutil.Process(pid).create_time():.2f}",
+        start_time=read_start_time(pid) or "",
     )
+
+
+def read_start_time(pid: int) -> str | None:
+    """When a process was started, as text that only compares for equality; None where there is no such process.
+
+    On Linux in ticks since boot, which no change of the clock moves.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return None if Path("/proc/self/stat").exists() else _ask_psutil(pid)
+    # A zombie does nothing any more, but its id is still its own.
+    return None if fields[0] in "ZX" else fields[_START_TIME]
+
+
+def _ask_psutil(pid: int) -> str | None:
+    import psutil  # not needed on Linux, and the guardian is to stay small
+
+    return f"{psutil.Process(pid).create_time():.2f}" if psutil.pid_exists(pid) else None
 
 
 def _first_line(path: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_isolate.model.service import ServiceSpec
+from pytest_isolate.model.service import MIB, ServiceSpec, Unlimited
 
 # The engine's own default set without MKNOD, NET_RAW, SETPCAP, SETFCAP and AUDIT_WRITE: what well-known images need
 # to change to their own user, own their files, chroot and listen on a low port.
@@ -17,6 +17,17 @@ DEFAULT_CAPABILITIES = (
     "SETUID",
     "SYS_CHROOT",
 )
+
+
+# A limit for each container: without one the kernel may end the test runner instead of the service that ate it all.
+DEFAULT_MEMORY_BYTES = 2048 * MIB
+
+
+def memory_limit(spec: ServiceSpec) -> int | None:
+    """The memory limit of a service's container; None for no limit."""
+    if isinstance(spec.memory_bytes, Unlimited):
+        return None
+    return spec.memory_bytes or DEFAULT_MEMORY_BYTES
 
 
 def capabilities(spec: ServiceSpec) -> tuple[str, ...]:

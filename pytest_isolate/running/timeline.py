@@ -18,6 +18,7 @@ class Span:
     subject: str
     began: float
     ended: float
+    failed: bool = False
 
     @property
     def seconds(self) -> float:
@@ -36,11 +37,12 @@ class Timeline:
     @contextmanager
     def measure(self, what: str, subject: str) -> Iterator[None]:
         """Record how long the block takes, also when it fails."""
-        began = self._clock.now()
+        began, failed = self._clock.now(), True
         try:
             yield
+            failed = False
         finally:
-            span = Span(what=what, subject=subject, began=began, ended=self._clock.now())
+            span = Span(what=what, subject=subject, began=began, ended=self._clock.now(), failed=failed)
             with self._lock:
                 self._spans.append(span)
 

@@ -18,7 +18,7 @@ from pytest_isolate.running.safety import redact
 
 _LOG_LINES = 20
 # A service that gives nothing to ask is taken for started when it is still alive after this long.
-_SETTLE_S = 0.2
+_SETTLE_S = 0.5
 
 
 class Watcher:

@@ -1,0 +1,1 @@
+"""The programs of this package: the command `pytest-isolate`, and the guardian."""

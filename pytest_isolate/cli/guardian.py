@@ -1,0 +1,101 @@
+"""The guardian's program: `python -m pytest_isolate.cli.guardian`, which ends when the guardian is armed behind it.
+
+What talks to an engine is imported in a child process for the first check, and here only when there is something to
+remove: a guardian waits for as long as a run lasts, beside everybody else's.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from pytest_isolate.running.guardian import ARMED, Guardian
+
+
+def main(socket_name: str, run_id: str, controller_pid: str, start_time: str) -> None:
+    """Arm a guardian that watches the controller, say so on standard output, and leave it to itself."""
+    watched = os.pidfd_open(int(controller_pid))
+    address = _ask_in_child(run_id, int(controller_pid), start_time)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind("\0" + socket_name)
+    listener.listen(128)
+    if os.fork() != 0:
+        os.write(1, ARMED)
+        os._exit(0)
+    _detach()
+    Guardian(watched=watched, listener=listener, remove=lambda: _remove(address, run_id)).run()
+
+
+def _detach() -> None:
+    """Keep nothing of whoever started us: no folder busy, no pipe open."""
+    os.chdir("/")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def _ask_in_child(run_id: str, controller_pid: int, start_time: str) -> str:
+    """The address of the engine, found and questioned by a process that ends again."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        try:
+            os.write(writing, _find_engine(run_id, controller_pid, start_time).encode())
+        except BaseException as error:
+            os.write(2, f"{error}\n".encode())
+            os._exit(1)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        address = pipe.read()
+    os.waitpid(child, 0)
+    if not address:
+        sys.exit(1)
+    return address
+
+
+def _find_engine(run_id: str, controller_pid: int, start_time: str) -> str:
+    """The engine that the plugin uses, proved to understand the questions that removing will ask."""
+    from pathlib import Path
+
+    from pytest_isolate.engine.discovery import find_candidates, read_docker_context
+    from pytest_isolate.engine.removal import Remover
+    from pytest_isolate.errors import EngineError
+    from pytest_isolate.model.identity import LABEL_RUN
+    from pytest_isolate.running.owner import read_start_time
+
+    if read_start_time(controller_pid) != start_time:
+        raise EngineError(f"process {controller_pid}, which was to be watched, is gone")
+    answers = []
+    for candidate in find_candidates(os.environ, lambda: read_docker_context(os.environ, Path.home()), os.getuid()):
+        try:
+            Remover(candidate.address).check({LABEL_RUN: run_id})
+        except EngineError as error:
+            answers.append(f"{candidate.address}: {' '.join(error.found)}")
+            continue
+        return candidate.address
+    raise EngineError("no container engine answers", tried=answers)
+
+
+def _remove(address: str, run_id: str) -> bool:
+    """Remove everything of the run; whether there may be more to remove."""
+    from pytest_isolate.engine.removal import Remover
+    from pytest_isolate.errors import IsolateError
+    from pytest_isolate.model.identity import LABEL_RUN
+    from pytest_isolate.running.cleanup import remove_all
+
+    remover, labels = Remover(address), {LABEL_RUN: run_id}
+    try:
+        found = [*remover.list_containers(labels), *remover.list_volumes(labels), *remover.list_networks(labels)]
+        if found:
+            remove_all(remover, labels)
+    except IsolateError:
+        return True  # asked again until nothing is left, or the time is over
+    return bool(found)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,68 @@
+"""The command `pytest-isolate`."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import click
+
+from pytest_isolate.engine.docker import connect
+from pytest_isolate.errors import IsolateError
+from pytest_isolate.model.identity import LABEL_RUN
+from pytest_isolate.running.owner import read_owner
+from pytest_isolate.running.sweep import Judged, Sweep
+from pytest_isolate.sharing.store import kept_folder
+
+EXIT_FAILED = 1
+
+
+@click.group()
+@click.version_option(package_name="pytest-isolate-containers")
+def main() -> None:
+    """Look after the containers that pytest-isolate starts."""
+
+
+@main.command()
+@click.option("--dry-run", is_flag=True, help="Remove nothing; show what would go, and why.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+def gc(dry_run: bool, as_json: bool) -> None:
+    """Remove what dead runs have left, and what was kept for too long.
+
+    Only what carries our labels, and only where its owner is provably dead; in doubt it stays. Ends with code 0, or
+    with 1 when the engine does not answer or something could not be removed.
+    """
+    try:
+        engine = connect(os.environ)
+        try:
+            sweep = Sweep(engine, read_owner(), kept_folder(), time.time)
+            judged = sweep.judge()
+            removed = {(item.kind, item.object_id) for item in ([] if dry_run else sweep.remove(judged))}
+        finally:
+            engine.close()
+    except IsolateError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(EXIT_FAILED) from error
+    fates = [(item, _fate(item, removed, dry_run)) for item in judged]
+    click.echo(json.dumps([_facts(item, fate) for item, fate in fates], indent=2) if as_json else _table(fates))
+
+
+def _fate(item: Judged, removed: set[tuple[str, str]], dry_run: bool) -> str:
+    if (item.found.kind, item.found.object_id) in removed:
+        return "removed"
+    return "would go" if dry_run and item.verdict.is_dead else "stays"
+
+
+def _facts(item: Judged, fate: str) -> dict[str, object]:
+    found = item.found
+    run, reason = found.labels.get(LABEL_RUN, ""), item.verdict.reason
+    return {"fate": fate, "kind": found.kind, "name": found.name, "run": run, "reason": reason}
+
+
+def _table(fates: list[tuple[Judged, str]]) -> str:
+    if not fates:
+        return "nothing of ours is on the engine"
+    rows = [(fate, item.found.kind, item.found.name, item.verdict.reason) for item, fate in fates]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[3]]) for row in rows)

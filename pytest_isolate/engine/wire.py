@@ -1,0 +1,103 @@
+"""The Docker Engine API as plain values: what is sent, and what its answers mean. Pure; knows no client library."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_isolate.engine.api import BuildRequest, ContainerRequest
+from pytest_isolate.errors import BuildFailed, EngineError, ImageNotFound, PortTaken, SubnetTaken
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def container_body(request: ContainerRequest) -> dict[str, Any]:
+    """The body of `POST /containers/create` (Docker Engine API, 1.41)."""
+    host = {
+        "PortBindings": {
+            f"{p.inner}/tcp": [{"HostIp": p.host_ip, "HostPort": str(p.host_port or "")}] for p in request.ports
+        },
+        "Binds": [f"{name}:{target}" for name, target in request.volumes.items()],
+        "Memory": request.memory_bytes,
+        "MemorySwap": request.memory_bytes,  # memory and swap together, so: no swap
+        "NanoCpus": round((request.cpus or 0) * 1e9),
+        "PidsLimit": request.pids,
+        "ShmSize": request.shm_bytes,
+        "CapDrop": list(request.cap_drop),
+        "CapAdd": list(request.cap_add),
+        "SecurityOpt": ["no-new-privileges"] if request.no_new_privileges else [],
+        "NetworkMode": request.network or "default",
+    }
+    config: dict[str, Any] = {
+        "Image": request.image,
+        "Labels": dict(request.labels),
+        "Env": [f"{name}={value}" for name, value in request.env.items()],
+        "ExposedPorts": {f"{p.inner}/tcp": {} for p in request.ports},
+        "HostConfig": {key: value for key, value in host.items() if value is not None},
+    }
+    if request.command is not None:
+        config["Cmd"] = list(request.command)
+    if request.entrypoint is not None:
+        config["Entrypoint"] = list(request.entrypoint)
+    if request.network:
+        config["NetworkingConfig"] = {"EndpointsConfig": {request.network: {"Aliases": list(request.aliases)}}}
+    return config
+
+
+def health_command(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The command of an image's HEALTHCHECK. Its shell form means the image's SHELL, `/bin/sh -c` by default."""
+    test = (config.get("Healthcheck") or {}).get("Test") or ()
+    match list(test):
+        case ["CMD", *argv]:
+            return tuple(argv)
+        case ["CMD-SHELL", text]:
+            return (*(config.get("Shell") or ("/bin/sh", "-c")), text)
+        case _:
+            return ()
+
+
+def default_tag(image: str) -> dict[str, str]:
+    """Without a tag the API pulls every tag of a repository."""
+    last = image.rsplit("/", 1)[-1]
+    return {} if ":" in last or "@" in last else {"tag": "latest"}
+
+
+def label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
+    """The filter of a list that holds only what carries all these labels."""
+    return {"label": [f"{key}={value}" for key, value in labels.items()]}
+
+
+def refusal_error(what: str, explanation: str) -> EngineError:
+    """Which error an engine's refusal is; engines tell their reasons in words only."""
+    text = explanation.lower()
+    if ("already in use" in text and "address" in text) or "port is already allocated" in text:
+        return PortTaken(what, found=[explanation])
+    if "overlaps with other one" in text or "subnet is already used" in text or "is already used on the host" in text:
+        return SubnetTaken(what, found=[explanation])
+    return EngineError(what, found=[explanation])
+
+
+def image_not_found(image: str, answer: str) -> ImageNotFound:
+    """An image that no registry gave, with what was answered."""
+    return ImageNotFound(
+        f"image {image} is not on the engine and could not be pulled",
+        tried=[f"docker pull {image}"],
+        found=[answer],
+        do="check the name, log in to its registry, or build it: build='folder with a Dockerfile'",
+    )
+
+
+def plain_text(text: str) -> str:
+    """What a build prints, without the colours (ECMA-48 control sequences)."""
+    return _COLOURS.sub("", text)
+
+
+def build_failed(request: BuildRequest, step: str, output: Sequence[str]) -> BuildFailed:
+    """A build that failed, with the step and the last lines that it printed."""
+    return BuildFailed(
+        f"the image of {request.dockerfile} could not be built",
+        tried=[step or "reading the Dockerfile"],
+        found=list(output[-15:]),
+        do=f"try it by hand: docker build {request.context}",
+    )

@@ -1,0 +1,104 @@
+"""What only the process does that the run belongs to: make its folder, bury crashed workers, remove all of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_isolate.errors import EngineError, IsolateError
+from pytest_isolate.model.identity import Run
+from pytest_isolate.plugin.guarding import connect_to_guardian
+from pytest_isolate.plugin.opening import Membership, connect, find_opened, open_keep, run_budget
+from pytest_isolate.plugin.options import Settings
+from pytest_isolate.running.budget import BudgetKeeper
+from pytest_isolate.running.cleanup import remove_all, remove_all_before
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.sharing.store import LeaseTable, create_run_folder, remove_run_folder
+
+if TYPE_CHECKING:
+    from pytest_isolate.engine.api import Engine
+
+# Removing what a crashed worker had takes less than a second; what it has not done by then is done with all the rest.
+_BURY_S = 30
+
+
+class Controller:
+    """The owner of a run, be it xdist's controller or the only process."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, run: Run, clock: Clock) -> None:
+        self.run = run
+        self.kept_codes: set[str] = set()
+        """The kept instances that the run has used."""
+        self._config = config
+        self._settings = settings
+        self._clock = clock
+        self._member: Membership | None = None
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._warnings: list[str] = []
+
+    def member(self) -> Membership:
+        """What the processes of the run have in common; its folder is made on the first call."""
+        if self._member is None:
+            folder = create_run_folder(self.run.run_id, self.run.owner.encode())
+            self._member = Membership(run=self.run, folder=folder)
+        return self._member
+
+    def bury_worker(self, run: Run) -> None:
+        """Remove, in the background, what a worker had for itself that has crashed."""
+        member = self.member()
+        if find_opened(member) is None:
+            return
+
+        def bury() -> None:
+            try:
+                remove_all(self._connect(), run.own_labels())
+                budget = BudgetKeeper(LeaseTable(member.folder), run_budget(self._settings), self.run, self._clock)
+                budget.release_worker(run.worker)
+            except IsolateError as error:
+                self._warnings.append(str(error))
+
+        thread = threading.Thread(target=bury, name="isolate-bury", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def remove_run(self, engine: Engine | None, kept: Iterable[str], deadline_s: float) -> None:
+        """Remove every object of the run, whichever process made it; give back what is kept."""
+        for thread in self._threads:
+            thread.join(_BURY_S)
+        if self._member is None or find_opened(self._member) is None:
+            return
+        try:
+            remove_all_before(engine or self._connect(), self.run.own_labels(), self._clock, deadline_s)
+        finally:
+            if self._settings.reuse:
+                open_keep(self._settings, self._clock).leave(self.run.owner, [*kept, *self.kept_codes])
+
+    def close(self) -> list[str]:
+        """End the guardian, remove the run's folder; what went wrong on the way. Safe to repeat."""
+        if self._member:
+            opened = find_opened(self._member)
+            if opened and opened.guardian:
+                try:
+                    link = connect_to_guardian(opened.guardian)
+                    link.say_bye()
+                    link.close()
+                except EngineError:
+                    pass  # it was killed: everything is removed all the same
+            remove_run_folder(self._member.folder)
+            self._member = None
+        if self._engine:
+            self._engine.close()
+            self._engine = None
+        warnings, self._warnings = self._warnings, []
+        return warnings
+
+    def _connect(self) -> Engine:
+        with self._lock:
+            if self._engine is None:
+                self._engine = connect(self._config)
+            return self._engine

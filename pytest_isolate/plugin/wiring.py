@@ -1,0 +1,137 @@
+"""Builds the objects that carry out a plan: the only place that makes an engine, a store or a board."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pytest_isolate.errors import PlanError
+from pytest_isolate.model.service import MIB
+from pytest_isolate.plugin.guarding import connect_to_guardian
+from pytest_isolate.plugin.opening import Membership, Opened, open_keep, run_budget
+from pytest_isolate.plugin.options import Settings
+from pytest_isolate.plugin.report import Report
+from pytest_isolate.running.addresses import Addresses, check_bind_ip
+from pytest_isolate.running.budget import BudgetKeeper
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.deaths import Deaths
+from pytest_isolate.running.grounds import Ground, Grounds
+from pytest_isolate.running.guardian import Link
+from pytest_isolate.running.images import Images
+from pytest_isolate.running.launching import Launcher
+from pytest_isolate.running.lifecycle import Lifecycle
+from pytest_isolate.running.networks import Networks
+from pytest_isolate.running.ports import HeldPorts
+from pytest_isolate.running.providing import Provider
+from pytest_isolate.running.timeline import Timeline
+from pytest_isolate.running.watching import Watcher
+from pytest_isolate.sharing.leases import Budget
+from pytest_isolate.sharing.store import Board, LeaseTable, open_locks
+
+if TYPE_CHECKING:
+    from pytest_isolate.engine.api import Engine
+
+# A sweep that has more to remove than this goes on in the next run.
+_SWEEP_S = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wired:
+    """The wired objects of a process that starts services."""
+
+    engine: Engine
+    lifecycle: Lifecycle
+    provider: Provider
+    deaths: Deaths
+    link: Link | None
+    sweeping: Future[None] | None
+
+    def close(self) -> None:
+        """Let go of everything that is open. The containers are removed already."""
+        if self.sweeping:
+            wait([self.sweeping], timeout=_SWEEP_S)
+        self.lifecycle.release_addresses()
+        self.deaths.stop()
+        if self.link:
+            self.link.close()
+        self.engine.close()
+
+
+def check_budget(budget: Budget, memory_bytes: int, containers: int) -> None:
+    """PlanError for what can never run at once."""
+    if memory_bytes > budget.memory_bytes or containers > budget.containers:
+        raise PlanError(
+            "the services that have to run at the same time can never fit into the run's budget",
+            found=f"they need {memory_bytes // MIB} MiB and {containers} containers; the budget is {budget}",
+            do="raise --isolate-max-memory or --isolate-max-containers, lower memory= of the services, select fewer "
+            "tests, or run fewer workers",
+        )
+
+
+def wire(
+    engine: Engine,
+    opened: Opened,
+    member: Membership,
+    settings: Settings,
+    clock: Clock,
+    timeline: Timeline,
+    report: Report,
+) -> Wired:
+    """Everything that starts, shares, waits for and removes instances, for this process."""
+    rng = random.Random(secrets.randbits(64))
+    addresses = Addresses(rng, bind_ip=check_bind_ip(settings.bind))
+    run = member.run
+    link = connect_to_guardian(opened.guardian) if opened.guardian else None
+    grounds = _build_grounds(member, settings, clock)
+    deaths = Deaths(engine, (ground.run.run_id for ground in grounds.both))
+    deaths.start()
+    networks = Networks(engine, grounds, settings.subnets, rng)
+    launcher = Launcher(engine, grounds, addresses, clock.time)
+    watcher = Watcher(engine, run, clock, deaths)
+
+    def keep_held(ports: HeldPorts) -> None:
+        # A worker may die while others go on to use the instance that it started.
+        if link and run.worker and ports.sockets:
+            link.hold([sock.fileno() for sock in ports.sockets])
+
+    provider = Provider(
+        engine=engine,
+        run=run,
+        grounds=grounds,
+        clock=clock,
+        timeline=timeline,
+        images=Images(engine, open_locks(), report.progress),
+        networks=networks,
+        launcher=launcher,
+        watcher=watcher,
+        budget=BudgetKeeper(LeaseTable(member.folder), run_budget(settings), run, clock),
+        keep_held=keep_held,
+    )
+    lifecycle = Lifecycle(
+        engine=engine, clock=clock, networks=networks, addresses=addresses, launcher=launcher, provider=provider
+    )
+    if link:
+        threading.Thread(target=_stop_with_controller, args=(link, provider), daemon=True).start()
+    return Wired(
+        engine=engine, lifecycle=lifecycle, provider=provider, deaths=deaths, link=link, sweeping=opened.sweeping
+    )
+
+
+def _build_grounds(member: Membership, settings: Settings, clock: Clock) -> Grounds:
+    run = member.run
+    if settings.reuse:
+        keep = open_keep(settings, clock)
+        shared = Ground(run=keep.run(run.owner), board=keep.board, is_kept=True)
+    else:
+        shared = Ground(run=replace(run, worker=""), board=Board(member.folder))
+    return Grounds(private=Ground(run=run), shared=shared)
+
+
+def _stop_with_controller(link: Link, provider: Provider) -> None:
+    """The guardian removes the run's objects when the controller is gone; nothing may be started beside it."""
+    if link.wait_for_closing():
+        provider.stop()

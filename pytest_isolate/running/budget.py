@@ -1,0 +1,88 @@
+"""The run's budget of memory and containers: starts queue for it, and say so."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from pytest_isolate.errors import StartError
+from pytest_isolate.model.identity import Run
+from pytest_isolate.model.service import MIB, ServiceSpec
+from pytest_isolate.planning.placement import Instance
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.launching import instance_code, label
+from pytest_isolate.sharing.leases import Budget, Lease, Refused, grant, release, release_holder
+from pytest_isolate.sharing.store import LeaseTable
+
+# Tests, pytest itself and the rest of the machine need room too.
+_SHARE_OF_MEMORY = 0.8
+_MAX_CONTAINERS = 200
+_DEADLINE_S = 300.0
+_PAUSE_S = 0.1
+
+
+class BudgetKeeper:
+    """Grants instances their part of the budget; all processes of a run share one table."""
+
+    def __init__(self, table: LeaseTable, budget: Budget, run: Run, clock: Clock) -> None:
+        self._table = table
+        self._budget = budget
+        self._run = run
+        self._clock = clock
+        self._never = threading.Event()
+
+    def acquire(self, instance: Instance, check_open: Callable[[], None]) -> None:
+        """Return when there is room; StartError, saying who has it, when there was none for five minutes."""
+        wanted = Lease(
+            name=lease_name(instance), memory_bytes=instance.spec.reserved_bytes, holder=instance.key.place.worker
+        )
+        started = self._clock.now()
+        while True:
+            check_open()
+            refused = self._table.update(lambda leases: grant(leases, wanted, self._budget))
+            if refused is None:
+                return
+            if self._clock.now() - started >= _DEADLINE_S:
+                raise self._error(instance, refused)
+            self._clock.wait(self._never, _PAUSE_S)
+
+    def release(self, instance: Instance) -> None:
+        """Give an instance's part back. Safe to repeat."""
+        self._table.update(lambda leases: release(leases, {lease_name(instance)}))
+
+    def release_worker(self, worker: str) -> None:
+        """Give back what a worker held that has died."""
+        self._table.update(lambda leases: release_holder(leases, worker))
+
+    def _error(self, instance: Instance, refused: Refused) -> StartError:
+        return StartError(
+            label(instance, self._run),
+            f"found no room in the run's budget for {_DEADLINE_S:.0f} s",
+            tried=f"reserve {instance.spec.reserved_bytes // MIB} MiB and one container",
+            found=refused.reason,
+            do="raise --isolate-max-memory or --isolate-max-containers, or run fewer workers",
+        )
+
+
+def lease_name(instance: Instance) -> str:
+    """An instance in the table of leases: readable, and different for each instance."""
+    return f"{instance.key.service}#{instance_code(instance.key)[:6]}"
+
+
+def machine_budget() -> Budget:
+    """The default: most of this machine's memory, or of what its control group leaves to us."""
+    total = psutil.virtual_memory().total
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            total = min(total, int(Path(path).read_text()))
+        except (OSError, ValueError):
+            continue  # no such control group, or "max"
+    return Budget(memory_bytes=int(total * _SHARE_OF_MEMORY), containers=_MAX_CONTAINERS)
+
+
+def needed_budget(specs: list[ServiceSpec]) -> tuple[int, int]:
+    """The memory and the number of containers that these services take together."""
+    return sum(spec.reserved_bytes for spec in specs), len(specs)

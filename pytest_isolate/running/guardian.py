@@ -1,0 +1,138 @@
+"""The process that cleans up after a dead run. It holds the run's ports too, so that they outlive a worker.
+
+Kept to the standard library and the few modules that removing needs: it takes a few megabytes and starts at once.
+Its protocol, over a unix socket whose name nobody else knows:
+
+    it says to each client   armed      it watches the controller, and the engine has answered its questions
+                             closing    the controller is gone: start nothing more
+    a client says            hold       with sockets attached: keep them open until the run ends
+                             bye        (controller only) everything is removed: end
+"""
+
+from __future__ import annotations
+
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+ARMED = b"armed\n"
+CLOSING = b"closing\n"
+HOLD = b"hold\n"
+BYE = b"bye\n"
+# How long workers may take to notice that the controller is gone, before the last look for leftovers.
+_GRACE_S = 30.0
+_PAUSE_S = 0.05
+# An engine goes on with a request whose sender has died; what comes of it shows within a second.
+_QUIET_S = 1.5
+_MAX_SOCKETS = 64
+
+
+@dataclass(slots=True)
+class Guardian:
+    """Watches one process; `remove` removes everything of the run and says whether there was anything."""
+
+    watched: int
+    """A pidfd of the controller: readable when it has ended."""
+    listener: socket.socket
+    remove: Callable[[], bool]
+    clients: list[socket.socket] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Serve until the controller says bye, or is gone and everything of the run with it."""
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.watched, selectors.EVENT_READ)
+            selector.register(self.listener, selectors.EVENT_READ, self._accept)
+            while True:
+                for key, _ in selector.select():
+                    if key.data is None:
+                        self._clean_up(selector)
+                        return
+                    if key.data(selector, key.fileobj):
+                        return
+
+    def _accept(self, selector: selectors.BaseSelector, _: object) -> bool:
+        client, _ = self.listener.accept()
+        client.sendall(ARMED)
+        self.clients.append(client)
+        selector.register(client, selectors.EVENT_READ, self._receive)
+        return False
+
+    def _receive(self, selector: selectors.BaseSelector, client: socket.socket) -> bool:
+        """One message; whether it was the last one of the run."""
+        try:
+            message, descriptors, _, _ = socket.recv_fds(client, 64, _MAX_SOCKETS)
+        except OSError:
+            message, descriptors = b"", []
+        self.held += descriptors
+        if not message:
+            selector.unregister(client)
+            self.clients.remove(client)
+            client.close()
+        return BYE in message
+
+    def _clean_up(self, selector: selectors.BaseSelector) -> None:
+        """Remove again and again until nothing is left and nobody is left who could start something."""
+        for client in self.clients:
+            try:
+                client.sendall(CLOSING)
+            except OSError:
+                pass  # it has died; its end of the connection is seen below
+        selector.unregister(self.watched)
+        deadline = time.monotonic() + _GRACE_S
+        quiet_since = time.monotonic()
+        while time.monotonic() < deadline:
+            if self.remove() or self.clients:
+                quiet_since = time.monotonic()
+            elif time.monotonic() - quiet_since >= _QUIET_S:
+                return
+            for key, _ in selector.select(timeout=_PAUSE_S):
+                key.data(selector, key.fileobj)
+
+
+class Link:
+    """A process's connection to the guardian of its run."""
+
+    def __init__(self, name: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.settimeout(10)
+            self._socket.connect("\0" + name)
+            if self._socket.recv(len(ARMED)) != ARMED:
+                raise OSError("the guardian is not armed")
+            self._socket.settimeout(None)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def hold(self, descriptors: list[int]) -> None:
+        """Let the guardian keep sockets open until the run ends."""
+        for first in range(0, len(descriptors), _MAX_SOCKETS):
+            socket.send_fds(self._socket, [HOLD], descriptors[first : first + _MAX_SOCKETS])
+
+    def wait_for_closing(self) -> bool:
+        """Block until the guardian says that the controller is gone (true), or goes away itself (false)."""
+        try:
+            return CLOSING in self._socket.recv(64)
+        except OSError:
+            return False
+
+    def say_bye(self) -> None:
+        """Everything is removed: the guardian may end."""
+        try:
+            self._socket.sendall(BYE)
+        except OSError:
+            pass  # it was killed; then it need not be told
+
+    def close(self) -> None:
+        """Close the connection, and end `wait_for_closing` in another thread."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # not connected any more
+        self._socket.close()

@@ -1,0 +1,110 @@
+"""Instances that are kept for the next run: who uses them, since when nobody does, and when they have to go."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_isolate.engine.api import Labelled
+from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_REUSE, Owner, Run, parse_owner
+from pytest_isolate.sharing.liveness import Verdict, judge
+from pytest_isolate.sharing.store import Board
+
+_USERS = "users"
+ReadStartTime = Callable[[int], "str | None"]
+
+
+def project_code(project: str) -> str:
+    """A short word for a project: by default its root folder, so that two clones never share."""
+    return hashlib.sha256(project.encode()).hexdigest()[:12]
+
+
+class Keep:
+    """What one project keeps. `folder` holds its board and its secret, readable by this user only."""
+
+    def __init__(self, folder: Path, time: Callable[[], float]) -> None:
+        self.board = Board(folder)
+        self._folder = folder
+        self._time = time
+
+    def run(self, owner: Owner) -> Run:
+        """The run that kept objects belong to. Their passwords come from a secret that stays in the folder."""
+        code = self._folder.name
+        return Run(run_id=f"kept-{code}", owner=owner, secret=self._secret(), extra_labels=((LABEL_REUSE, code),))
+
+    def enter(self, owner: Owner, idle_s: float) -> None:
+        """Note that a run uses what is kept, which may later be idle for so many seconds."""
+        with self._claim():
+            users = [*self._users(), owner.encode()]
+            self.board.publish(_USERS, {"users": users, "idle_s": idle_s})
+
+    def leave(self, owner: Owner, used: Sequence[str]) -> None:
+        """Note that the run has ended, and which instances it has used: their idle time begins."""
+        with self._claim():
+            users = [user for user in self._users() if user != owner.encode()]
+            self.board.publish(_USERS, {"users": users, "idle_s": self._idle_s()})
+            for code in used:
+                record = self.board.read(code)
+                if record:
+                    self.board.publish(code, {**record, "used": self._time()})
+
+    def judge(self, found: Labelled, here: Owner, read_start_time: ReadStartTime) -> Verdict:
+        """Whether a kept object has been idle for too long. In doubt it stays."""
+        for user in self._users():
+            verdict = judge(parse_owner(user), here, read_start_time)
+            if not verdict.is_dead:
+                return Verdict(False, f"kept, and in use: {verdict.reason}")
+        code = found.labels.get(LABEL_INSTANCE)
+        if code is None:
+            containers = [record for record in self.board.records() if "used" in record]
+            return Verdict(all(map(self._is_idle, containers)), "kept together with its stack's containers")
+        record = self.board.read(code)
+        if record is None:
+            return Verdict(True, "kept, but its project does not know it any more")
+        idle = self._time() - record["used"]
+        text = f"kept, and idle for {idle:.0f} s (allowed: {self._idle_s():.0f} s)"
+        return Verdict(self._is_idle(record), text)
+
+    def expire(
+        self,
+        found: Sequence[Labelled],
+        here: Owner,
+        read_start_time: ReadStartTime,
+        remove: Callable[[Sequence[Labelled]], None],
+    ) -> None:
+        """Remove what has been idle for too long; no run can begin to use it meanwhile."""
+        with self._claim():
+            containers = [o for o in found if LABEL_INSTANCE in o.labels]
+            dead = [o for o in containers if self.judge(o, here, read_start_time).is_dead]
+            for item in dead:
+                self.board.withdraw(item.labels[LABEL_INSTANCE])
+            remove(dead)
+            if len(dead) == len(containers):
+                others = [o for o in found if LABEL_INSTANCE not in o.labels]
+                self.board.clear(but=(_USERS,))
+                remove(others)
+
+    def _is_idle(self, record: Mapping[str, Any]) -> bool:
+        return bool(self._time() - record["used"] >= self._idle_s())
+
+    def _claim(self) -> Any:
+        return self.board.claim(_USERS, lambda: None)
+
+    def _users(self) -> list[str]:
+        return list((self.board.read(_USERS) or {}).get("users", ()))
+
+    def _idle_s(self) -> float:
+        return float((self.board.read(_USERS) or {}).get("idle_s", 0))
+
+    def _secret(self) -> bytes:
+        path = self._folder / "secret"
+        with self._claim():
+            if not path.exists():
+                new = path.with_suffix(".new")
+                new.touch(mode=0o600)
+                new.write_text(secrets.token_hex(32))
+                new.replace(path)
+        return bytes.fromhex(path.read_text())

@@ -1,0 +1,252 @@
+"""One instance, started here or found started: the run's processes agree, so that each is started exactly once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pytest_isolate.engine.api import Engine, ImageFacts
+from pytest_isolate.errors import EngineError, IsolateError, StartError
+from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN, Run
+from pytest_isolate.planning.placement import Instance, InstanceKey
+from pytest_isolate.running.budget import BudgetKeeper
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.grounds import Ground, Grounds
+from pytest_isolate.running.images import Images
+from pytest_isolate.running.launching import Launcher, Running, collect_secrets, full_fingerprint, instance_code, label
+from pytest_isolate.running.networks import Networks
+from pytest_isolate.running.ports import HeldPorts
+from pytest_isolate.running.timeline import Timeline
+from pytest_isolate.running.watching import Watcher
+from pytest_isolate.sharing.store import Board
+
+# Measured on Docker 20.10: four containers created and started at once gain 1.7 x over one by one; more gain nothing
+# and make each single one slower.
+PARALLEL_STARTS = 4
+
+Wait = Callable[[InstanceKey], Running]
+
+
+class Closing(IsolateError):
+    """The run ends while a service was still starting."""
+
+
+class Provider:
+    """Starts instances, or adopts those that another process has started."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        run: Run,
+        grounds: Grounds,
+        clock: Clock,
+        timeline: Timeline,
+        images: Images,
+        networks: Networks,
+        launcher: Launcher,
+        watcher: Watcher,
+        budget: BudgetKeeper,
+        keep_held: Callable[[HeldPorts], None],
+    ) -> None:
+        self._engine = engine
+        self._run = run
+        self._grounds = grounds
+        self._clock = clock
+        self._timeline = timeline
+        self._images = images
+        self._networks = networks
+        self._launcher = launcher
+        self._watcher = watcher
+        self._budget = budget
+        self._keep_held = keep_held
+        self._slots = threading.BoundedSemaphore(PARALLEL_STARTS)
+        self._closing = threading.Event()
+        self.kept_codes: set[str] = set()
+        """The kept instances that this process has used."""
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing more is started."""
+        return self._closing.is_set()
+
+    def stop(self) -> None:
+        """Start nothing more; what is under way ends between two requests with Closing."""
+        self._closing.set()
+
+    def provide(self, instance: Instance, wait: Wait) -> Running:
+        """The instance, ready; StartError otherwise, the same in every process. `wait` gives what it needs."""
+        try:
+            ground = self._grounds.of(instance.key.place)
+            if ground.board is None:
+                return self._start(instance, wait)
+            if ground.is_kept:
+                # Only the full fingerprint proves that yesterday's instance is what today's declaration asks for.
+                code = full_fingerprint(instance, self._find_image(instance), self._wait_for_needed(instance, wait))
+                self.kept_codes.add(code)
+            else:
+                code = instance_code(instance.key)
+            with ground.board.claim(code, self._check_open):
+                return self._agree(instance, ground, ground.board, code, wait)
+        except EngineError as error:
+            raise self._named(instance, error) from error
+
+    def start_again(self, running: Running) -> None:
+        """Start a container that was stopped, and return when it is ready."""
+        started_at = self._clock.time()
+        self._engine.start_container(running.container_id)
+        self._watcher.wait_until_ready(running, started_at, self._check_open)
+
+    def let_go(self, running: Running) -> None:
+        """Remove an instance whose place has ended, and give its part of the budget back."""
+        self._launcher.undo(running)
+        self._budget.release(running.instance)
+
+    def _agree(self, instance: Instance, ground: Ground, board: Board, code: str, wait: Wait) -> Running:
+        """With the instance's lock held: adopt what is published, or start and publish it."""
+        record = board.read(code)
+        adopted = self._adopt(instance, ground, record, wait) if record else None
+        if adopted:
+            return adopted
+        if board.has_begun(code):
+            self._remove_half_made(ground, code)
+        board.begin(code)
+        try:
+            running = self._start(instance, wait, code)
+        except (StartError, EngineError) as error:
+            named = error if isinstance(error, StartError) else self._named(instance, error)
+            if not ground.is_kept:
+                board.publish(code, {"service": named.service, "error": str(named)})
+            raise named from error
+        board.publish(code, _record(running))
+        return running
+
+    def _start(self, instance: Instance, wait: Wait, code: str = "") -> Running:
+        """The story of one instance: image, what it needs, room in the budget, network, container, readiness."""
+        subject = str(instance.key.service)
+        image = self._find_image(instance)
+        with self._timeline.measure("dependencies", subject):
+            needed = self._wait_for_needed(instance, wait)
+        with self._timeline.measure("budget", subject):
+            self._budget.acquire(instance, self._check_open)
+        try:
+            with self._timeline.measure("start", subject):
+                return self._launch(instance, image, needed, code)
+        except BaseException:
+            self._budget.release(instance)
+            raise
+
+    def _launch(self, instance: Instance, image: ImageFacts, needed: Mapping[str, Running], code: str) -> Running:
+        """Network, container, readiness; what fails is undone at once."""
+        subject = str(instance.key.service)
+        with self._slots:
+            self._check_open()
+            with self._timeline.measure("network", subject):
+                network = self._join_network(instance, needed)
+            with self._timeline.measure("create", subject):
+                running = self._launcher.launch(instance, image, needed, network, code)
+        try:
+            self._keep_held(running.ports)
+            with self._timeline.measure("ready", subject):
+                self._watcher.wait_until_ready(running, running.started_at, self._check_open)
+        except BaseException:
+            self._launcher.undo(running)
+            raise
+        return running
+
+    def _adopt(self, instance: Instance, ground: Ground, record: Mapping[str, Any], wait: Wait) -> Running | None:
+        """The instance that another process has published; None where it cannot be used any more."""
+        if "error" in record:
+            raise SharedStartError(record["service"], record["error"])
+        if ground.is_kept and not self._still_runs(record["container"]):
+            return None
+        needed = self._wait_for_needed(instance, wait)
+        self._budget.acquire(instance, self._check_open)
+        endpoints = {int(inner): Endpoint(host, port) for inner, (host, port) in record["endpoints"].items()}
+        view, _ = self._launcher.build_view(instance, needed, endpoints)
+        running = Running(
+            instance=instance,
+            image=ImageFacts(image_id=record["image"], health_command=tuple(record["health"])),
+            container_id=record["container"],
+            fingerprint=record["fingerprint"],
+            view=view,
+            ports=HeldPorts(host="", by_inner={}),
+            started_at=record["started_at"],
+            secrets=collect_secrets(view, needed),
+        )
+        if ground.is_kept:
+            with self._timeline.measure("reused", str(instance.key.service)):
+                self._watcher.wait_until_ready(running, running.started_at, self._check_open)
+        return running
+
+    def _still_runs(self, container_id: str) -> bool:
+        try:
+            return self._engine.inspect_container(container_id).is_running
+        except EngineError:
+            return False
+
+    def _remove_half_made(self, ground: Ground, code: str) -> None:
+        """Whoever began has died, or what he made does not run any more: nothing of it may stay beside the new one."""
+        labels = {LABEL_RUN: ground.run.run_id, LABEL_INSTANCE: code}
+        for container_id in self._engine.list_containers(labels):
+            self._engine.remove_container(container_id)
+
+    def _find_image(self, instance: Instance) -> ImageFacts:
+        with self._timeline.measure("image", str(instance.key.service)):
+            return self._images.ensure(instance.spec)
+
+    def _wait_for_needed(self, instance: Instance, wait: Wait) -> dict[str, Running]:
+        needed = {}
+        for alias, key in instance.dependencies:
+            try:
+                needed[alias] = wait(key)
+            except Closing:
+                raise
+            except IsolateError as error:
+                what = f"was not started because it needs {alias!r}"
+                raise StartError(label(instance, self._run), what, found=str(error)) from error
+        return needed
+
+    def _join_network(self, instance: Instance, needed: Mapping[str, Running]) -> str:
+        network = self._networks.ensure(instance.network, instance.room, self._check_open)
+        for alias, running in needed.items():
+            if running.instance.network != instance.network:
+                self._networks.attach(instance.network, network, running.container_id, alias)
+        return network
+
+    def _check_open(self) -> None:
+        if self._closing.is_set():
+            raise Closing("the run is ending")
+
+    def _named(self, instance: Instance, error: EngineError) -> StartError:
+        """An engine's error, told with the service's name and place."""
+        return StartError(
+            label(instance, self._run),
+            f"could not be started: {error.what}",
+            tried=error.tried,
+            found=error.found,
+            do=error.do or f"it is declared at {instance.spec.location}",
+        )
+
+
+class SharedStartError(StartError):
+    """A start that failed in another process; the text is the one that was raised there."""
+
+    def __init__(self, service: str, text: str) -> None:
+        self.service = service
+        IsolateError.__init__(self, text)
+
+
+def _record(running: Running) -> dict[str, Any]:
+    """What other processes need to know of an instance; its password is not in it, they derive it."""
+    return {
+        "container": running.container_id,
+        "image": running.image.image_id,
+        "health": list(running.image.health_command),
+        "fingerprint": running.fingerprint,
+        "endpoints": {str(inner): [e.host, e.port] for inner, e in running.view.endpoints.items()},
+        "started_at": running.started_at,
+        "used": running.started_at,
+    }

@@ -1,0 +1,86 @@
+"""What earlier runs have left behind: removed only where the owner is provably dead, or where it was kept too long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_isolate.engine.api import Engine, Labelled
+from pytest_isolate.errors import CleanupError, EngineError
+from pytest_isolate.model.identity import LABEL_OWNER, LABEL_REUSE, LABEL_RUN, Owner, parse_owner
+from pytest_isolate.running.keeping import Keep
+from pytest_isolate.running.owner import read_start_time
+from pytest_isolate.sharing.liveness import Verdict, judge
+from pytest_isolate.sharing.store import remove_run_folder, run_folders
+
+# Networks and volumes can go only when no container uses them any more.
+_ORDER = ("container", "volume", "network")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An object of ours and what is to become of it."""
+
+    found: Labelled
+    verdict: Verdict
+
+
+class Sweep:
+    """Finds, judges and removes; `kept` is the folder where projects note what they keep."""
+
+    def __init__(self, engine: Engine, here: Owner, kept: Path, time: Callable[[], float]) -> None:
+        self._engine = engine
+        self._here = here
+        self._kept = kept
+        self._time = time
+
+    def judge(self, *, own_run: str = "") -> list[Judged]:
+        """Every object that carries our labels, except those of `own_run`, each with its verdict."""
+        found = [o for o in self._engine.find_labelled(LABEL_RUN) if o.labels.get(LABEL_RUN) != own_run]
+        ordered = sorted(found, key=lambda o: (_ORDER.index(o.kind), o.name))
+        return [Judged(item, self._judge(item)) for item in ordered]
+
+    def remove(self, judged: Sequence[Judged]) -> list[Labelled]:
+        """Remove what was judged dead, containers first; goes on after errors, and raises them as a CleanupError."""
+        failures: list[str] = []
+        removed: list[Labelled] = []
+
+        def remove(found: Sequence[Labelled]) -> None:
+            self._remove_each(found, removed, failures)
+
+        remove([j.found for j in judged if j.verdict.is_dead and LABEL_REUSE not in j.found.labels])
+        for project in sorted({j.found.labels[LABEL_REUSE] for j in judged if LABEL_REUSE in j.found.labels}):
+            if (self._kept / project).is_dir():
+                kept = [j.found for j in judged if j.found.labels.get(LABEL_REUSE) == project]
+                self._keep(project).expire(kept, self._here, read_start_time, remove)
+        for folder, owner in run_folders():
+            if judge(parse_owner(owner), self._here, read_start_time).is_dead:
+                remove_run_folder(folder)
+        if failures:
+            raise CleanupError(failures, do="pytest-isolate gc tries again")
+        return removed
+
+    def _judge(self, item: Labelled) -> Verdict:
+        project = item.labels.get(LABEL_REUSE)
+        if project is None:
+            return judge(parse_owner(item.labels.get(LABEL_OWNER, "")), self._here, read_start_time)
+        if not (self._kept / project).is_dir():
+            return Verdict(False, "kept by another user, or on another machine")
+        return self._keep(project).judge(item, self._here, read_start_time)
+
+    def _keep(self, project: str) -> Keep:
+        return Keep(self._kept / project, self._time)
+
+    def _remove_each(self, found: Sequence[Labelled], removed: list[Labelled], failures: list[str]) -> None:
+        removers = {
+            "container": self._engine.remove_container,
+            "volume": self._engine.remove_volume,
+            "network": self._engine.remove_network,
+        }
+        for item in found:
+            try:
+                removers[item.kind](item.object_id)
+                removed.append(item)
+            except EngineError as error:
+                failures.append(str(error))
