@@ -16,6 +16,7 @@ from pytest_isolate.plugin import hookspecs
 from pytest_isolate.plugin.options import DEFAULT_BIND, DEFAULT_SUBNETS
 from pytest_isolate.presets import PRESETS
 from pytest_isolate.running.handle import Inside, Service
+from pytest_isolate.running.safety import memory_limit
 
 DECLARING, HANDLE, OPTIONS, ERRORS = (DOCS / f"{name}.md" for name in ("declaring", "handle", "options", "errors"))
 
@@ -73,7 +74,7 @@ def test_defaults_of_keys_are_right() -> None:
     text = section(DECLARING, "Keys of a service")
     defaults = dict(re.findall(r"^\| `(\w+)` \| .* \| ([^|]+) \|$", text, re.MULTILINE))
     spec = ServiceSpec(name="x", location=Location(file=""))
-    assert spec.memory_bytes == 2048 * MIB
+    assert memory_limit(spec) == 2048 * MIB
     assert defaults["memory"] == '`"2g"`'
     assert defaults["timeout"] == f"`{spec.timeout_s:.0f}`"
     assert defaults["pids"] == f"`{spec.pids}`"

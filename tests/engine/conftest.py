@@ -156,7 +156,8 @@ class Project:
 
     def start(self, *args: str) -> Running:
         log = self.path / f"output-{len(self.runs)}.txt"
-        env = {**os.environ, "PYTHONPATH": str(TESTS), **self.env}
+        path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
+        env = {**os.environ, "PYTHONPATH": path, **self.env}
         with log.open("w") as file:
             process = subprocess.Popen(
                 [sys.executable, *_PYTEST, "-W", self.warnings, "--isolate", *args],

@@ -10,7 +10,7 @@ import socket
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,12 @@ class Bench:
         self.engine.start_container(container_id)
         return container_id
 
-    def network(self) -> str:
+    def network(self, labels: Mapping[str, str] | None = None) -> str:
         """A network with a subnet that nobody has."""
         while True:
             subnet = f"10.{190 + secrets.randbelow(8)}.{secrets.randbelow(256)}.{16 * secrets.randbelow(16)}/28"
             with suppress(SubnetTaken):
-                return self.engine.create_network(self.name(), subnet, self.labels)
+                return self.engine.create_network(self.name(), subnet, labels or self.labels)
 
     def build(self, folder: Path, dockerfile: str) -> Any:
         (folder / "Dockerfile").write_text(dockerfile)
@@ -694,6 +694,22 @@ def test_lists_hold_only_what_carries_every_label(bench: Bench) -> None:
     assert bench.engine.list_containers({**bench.labels, "colour": "red"}) == [both]
     assert sorted(bench.engine.list_containers(bench.labels)) == sorted([both, one])
     assert bench.engine.list_containers({**bench.labels, "colour": "re"}) == []
+
+
+def test_everything_with_a_label_of_a_name_is_found_whatever_its_value(bench: Bench) -> None:
+    name = f"{bench.tag}-mark"
+    marked = {**bench.labels, name: "any"}
+    bench.engine.create_volume(f"{bench.tag}-volume", marked)
+    container = bench.create("exit 0", labels={**bench.labels, name: "other"})
+    network = bench.network(marked)
+    bench.create("exit 0")
+
+    found = {(f.kind, f.object_id): f for f in bench.engine.find_labelled(name)}
+
+    assert found.keys() == {("volume", f"{bench.tag}-volume"), ("container", container), ("network", network)}
+    assert {f.labels[name] for f in found.values()} == {"any", "other"}
+    assert all(f.name.startswith(bench.tag) for f in found.values())
+    assert bench.engine.find_labelled(name[:-1]) == []
 
 
 def test_death_is_told_with_its_exit_code(bench: Bench) -> None:

@@ -77,7 +77,8 @@ def test_failed_start_leaves_nothing_and_the_other_services_are_there(project: P
     project.conftest(
         DECLARED,
         """
-        broken = service(IMAGE, command=program("exit 3"), volumes={"more": "/data"}, needs=["web"])
+        broken = service(IMAGE, command=program("exit 3"), volumes={"more": "/data"}, needs=["web"],
+                         ready=log("never"))
         dependent = service(IMAGE, command=forever(), needs=["broken"])
         """,
     )
@@ -131,7 +132,7 @@ def get(service):
 """
 
 
-def test_two_workers_have_services_of_their_own_and_nothing_clashes(project: Project) -> None:
+def test_two_workers_use_one_set_of_services_and_nothing_clashes(project: Project) -> None:
     pytest.importorskip("xdist")
     project.conftest(DECLARED)
     project.tests(
@@ -144,9 +145,9 @@ def test_two_workers_have_services_of_their_own_and_nothing_clashes(project: Pro
             assert web.exec("test", "-e", "/data/mine").exit_code in (0, 1)
         """,
     )
-    run = project.start("-n2")
-    run.wait_for_containers(6)
-    run.result().assert_outcomes(passed=6)
+    result = project.run("-n2")
+    result.assert_outcomes(passed=6)
+    result.stdout.fnmatch_lines(["isolate: 3 services started, *"])
 
 
 @pytest.mark.parametrize("death", ["os._exit(3)", "os.kill(os.getpid(), signal.SIGKILL)"])

@@ -25,6 +25,7 @@ from pytest_isolate.engine.api import (
     Event,
     ExecResult,
     ImageFacts,
+    Labelled,
     Progress,
 )
 from pytest_isolate.errors import EngineError, EngineUnreachable, ImageNotFound, ObjectNotFound, SubnetTaken
@@ -315,6 +316,13 @@ class FakeEngine:
     def list_volumes(self, labels: Mapping[str, str]) -> Sequence[str]:
         with self._asked("list_volumes", labels):
             return _matching(labels, ((name, v.labels) for name, v in self.volumes.items()))
+
+    def find_labelled(self, label: str) -> Sequence[Labelled]:
+        with self._asked("find_labelled", label):
+            everything = [("container", i, c.request.name, c.request.labels) for i, c in self.containers.items()]
+            everything += [("network", i, n.name, n.labels) for i, n in self.networks.items()]
+            everything += [("volume", name, name, v.labels) for name, v in self.volumes.items()]
+            return [Labelled(kind=k, object_id=i, name=n, labels=own) for k, i, n, own in everything if label in own]
 
     def watch(self, labels: Mapping[str, str]) -> FakeEvents:
         with self._asked("watch", labels):

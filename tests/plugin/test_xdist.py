@@ -18,8 +18,12 @@ def test_it(web, worker_id, n):
 """
 
 
+# The fake engine lives in each process, so what workers share is tested with a real one.
+OWN = WEB + "\nweb = service(web, share='worker')\n"
+
+
 def test_each_worker_starts_what_its_tests_need_and_removes_it(project: Project) -> None:
-    project.conftest(WEB)
+    project.conftest(OWN)
     project.tests(TWO)
     project.run_xdist().assert_outcomes(passed=4)
     labels = [request["labels"] for request in project.journal.requests]
@@ -31,7 +35,7 @@ def test_each_worker_starts_what_its_tests_need_and_removes_it(project: Project)
 
 
 def test_worker_without_a_test_that_needs_a_service_starts_none(project: Project) -> None:
-    project.conftest(WEB)
+    project.conftest(OWN)
     project.tests("def test_web(web): pass\ndef test_a(): pass\ndef test_b(): pass\ndef test_c(): pass")
     project.run_xdist("--dist=loadfile").assert_outcomes(passed=4)
     assert project.journal.services == ["web"]
@@ -51,11 +55,12 @@ def test_plan_under_xdist_runs_nothing(project: Project) -> None:
     project.tests(TWO)
     result = project.run_xdist("--isolate-plan")
     assert "4 passed" not in result.stdout.str()
+    result.stdout.fnmatch_lines(["isolate: plan", "  service *", "  web *"])
     assert project.journal.is_empty
 
 
 def test_failed_start_is_told_with_the_worker(project: Project) -> None:
-    project.conftest("web = service(IMAGE, command=program('exit 3'))")
+    project.conftest("web = service(IMAGE, command=program('exit 3'), share='worker')")
     project.tests("def test_it(web): pass")
     result = project.run_xdist()
     result.assert_outcomes(errors=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import fields, replace
 
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from pytest_isolate.model.identity import (
     LABEL_FINGERPRINT,
+    LABEL_INSTANCE,
     LABEL_OWNER,
+    LABEL_REUSE,
     LABEL_RUN,
     LABEL_SERVICE,
     LABEL_STACK,
@@ -173,7 +176,7 @@ def test_the_order_in_which_a_table_is_written_does_not_count(env: dict[str, str
 def test_defaults_may_be_written_down() -> None:
     plain, explicit = (
         load_all(declare(svc=raw(**values))).services[sid("svc")]
-        for values in ({}, {"memory": "2g", "pids": 1024, "share": "run", "new_privileges": False, "env": {}})
+        for values in ({}, {"pids": 1024, "share": "run", "new_privileges": False, "env": {}})
     )
 
     assert digest(plain) == digest(explicit)
@@ -208,14 +211,32 @@ def test_every_object_carries_run_and_owner() -> None:
     assert make_run().labels() == {LABEL_RUN: "abcd1234", LABEL_OWNER: OWNER.encode()}
 
 
-def test_a_container_carries_its_stack_service_and_fingerprint() -> None:
-    labels = make_run().labels(sid("auth", "hr"), "f00")
+def test_a_container_carries_its_stack_service_fingerprint_and_instance() -> None:
+    labels = make_run().container_labels(sid("auth", "hr"), "f00", "1a2b")
 
-    assert labels.items() >= {LABEL_STACK: "hr", LABEL_SERVICE: "auth", LABEL_FINGERPRINT: "f00"}.items()
+    expected = {LABEL_STACK: "hr", LABEL_SERVICE: "auth", LABEL_FINGERPRINT: "f00", LABEL_INSTANCE: "1a2b"}
+    assert labels.items() >= expected.items()
+    assert labels.items() >= make_run().labels().items()
 
 
 def test_the_default_stack_is_named_in_labels() -> None:
-    assert make_run().labels(sid("auth"))[LABEL_STACK] == "default"
+    assert make_run().container_labels(sid("auth"), "f00", "1a2b")[LABEL_STACK] == "default"
+
+
+def test_labels_of_what_is_kept_are_on_every_object() -> None:
+    run = replace(make_run(), extra_labels=((LABEL_REUSE, "project"),))
+
+    assert run.labels()[LABEL_REUSE] == "project"
+    assert run.container_labels(sid("auth"), "f00", "1a2b")[LABEL_REUSE] == "project"
+
+
+def test_no_label_holds_the_secret_or_a_password() -> None:
+    run = make_run(secret=b"very secret")
+    labels = json.dumps(run.container_labels(sid("auth"), "f00", "1a2b"))
+
+    assert "very secret" not in labels
+    assert run.secret.hex() not in labels
+    assert run.password("auth") not in labels
 
 
 def test_a_worker_marks_what_is_its_own() -> None:

@@ -354,8 +354,13 @@ def test_a_name_may_be_declared_again_further_down() -> None:
 @pytest.mark.parametrize(
     ("name", "reason", "hint", "valid"),
     [
-        ("request", "the fixture name 'request' is reserved by pytest", "choose another name", ""),
-        ("self", "the name 'self' is reserved", "choose another name", ""),
+        (
+            "request",
+            "the fixture name 'request' is reserved by pytest",
+            "choose another name, such as request_service",
+            "",
+        ),
+        ("self", "the name 'self' is reserved", "choose another name, such as self_service", ""),
         ("orders-db", "'orders-db' cannot be the name of a fixture", "", "a Python name, such as orders_db"),
         ("1db", "'1db' cannot be the name of a fixture", "", "a Python name, such as orders_db"),
         ("class", "'class' cannot be the name of a fixture", "", "a Python name, such as orders_db"),
@@ -663,7 +668,7 @@ def test_two_services_with_one_port_cannot_be_native_on_one_address() -> None:
     assert only_problem(declare(hr=stack)) == Problem(
         place=str(HERE),
         subject="hr.two.ports",
-        reason="port 8000 is 'one''s too, and ports='native' gives both one address",
+        reason="port 8000 is taken by 'one', and ports='native' gives both one address",
         valid="held",
     )
 

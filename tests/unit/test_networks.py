@@ -11,6 +11,7 @@ from pytest_isolate.errors import AddressSpaceFull, SubnetTaken
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import StackId
 from pytest_isolate.planning.placement import NetworkKey, Place
+from pytest_isolate.running.grounds import Ground, Grounds
 from pytest_isolate.running.networks import Networks, place_code
 
 from .builders import make_run
@@ -53,32 +54,39 @@ def engine() -> StubEngine:
     return StubEngine()
 
 
+def always_open() -> None:
+    """The run goes on."""
+
+
 def make(engine: StubEngine, pool: str = "10.0.0.0/26") -> Networks:
-    return Networks(engine, make_run(), pool, random.Random(1))
+    ground = Ground(run=make_run())
+    return Networks(engine, Grounds(private=ground, shared=ground), pool, random.Random(1))
 
 
 def test_a_stack_has_one_network(engine: StubEngine) -> None:
     networks = make(engine)
 
-    assert networks.ensure(HR, 2) == networks.ensure(HR, 2) == "id of isolate-abcd1234-hr-1"
+    assert (
+        networks.ensure(HR, 2, always_open) == networks.ensure(HR, 2, always_open) == "id of isolate-abcd1234-hr-net-1"
+    )
     assert len(engine.used) == 1
 
 
 def test_another_stack_has_another_network_and_subnet(engine: StubEngine) -> None:
     networks = make(engine)
 
-    assert networks.ensure(HR, 2) != networks.ensure(SALES, 2)
+    assert networks.ensure(HR, 2, always_open) != networks.ensure(SALES, 2, always_open)
     assert len(set(engine.used)) == 2
 
 
 def test_a_subnet_that_the_engine_refuses_is_passed_over(engine: StubEngine) -> None:
     engine.refuses = 3
 
-    assert make(engine).ensure(HR, 2)
+    assert make(engine).ensure(HR, 2, always_open)
 
 
 def test_the_network_is_as_large_as_it_must_be(engine: StubEngine) -> None:
-    make(engine).ensure(HR, 20)
+    make(engine).ensure(HR, 20, always_open)
 
     assert engine.used[0].endswith("/27")
 
@@ -87,7 +95,7 @@ def test_without_a_free_subnet_the_error_says_what_to_do(engine: StubEngine) -> 
     engine.refuses = 99
 
     with pytest.raises(AddressSpaceFull) as caught:
-        make(engine, "10.0.0.0/28").ensure(HR, 2)
+        make(engine, "10.0.0.0/28").ensure(HR, 2, always_open)
 
     assert str(caught.value) == (
         "no free subnet for the network of stack hr\n"
@@ -102,12 +110,12 @@ def test_a_pool_that_is_full_is_told_so(engine: StubEngine) -> None:
     engine.used = ["10.0.0.0/8"]
 
     with pytest.raises(AddressSpaceFull, match="found  every one is in use, or the pool is smaller than that"):
-        make(engine).ensure(HR, 2)
+        make(engine).ensure(HR, 2, always_open)
 
 
 def test_what_is_needed_from_elsewhere_is_attached_once(engine: StubEngine) -> None:
     networks = make(engine)
-    network = networks.ensure(HR, 2)
+    network = networks.ensure(HR, 2, always_open)
 
     for _ in range(2):
         networks.attach(HR, network, "c1", "db")
@@ -117,7 +125,7 @@ def test_what_is_needed_from_elsewhere_is_attached_once(engine: StubEngine) -> N
 
 def test_a_network_is_removed_after_what_was_attached_from_elsewhere_is_taken_off(engine: StubEngine) -> None:
     networks = make(engine)
-    network = networks.ensure(HR, 2)
+    network = networks.ensure(HR, 2, always_open)
     networks.attach(HR, network, "c1", "db")
 
     networks.forget(HR)()
@@ -127,10 +135,10 @@ def test_a_network_is_removed_after_what_was_attached_from_elsewhere_is_taken_of
 
 def test_a_forgotten_network_does_not_stand_in_the_way_of_a_new_one(engine: StubEngine) -> None:
     networks = make(engine)
-    old = networks.ensure(HR, 2)
+    old = networks.ensure(HR, 2, always_open)
 
     remove = networks.forget(HR)
-    new = networks.ensure(HR, 2)
+    new = networks.ensure(HR, 2, always_open)
     remove()
 
     assert new != old

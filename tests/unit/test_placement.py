@@ -67,13 +67,40 @@ def test_tests_share_what_lives_at_least_as_long_as_they_are_together(
     assert shared == (ORDER.index(scope) >= ORDER.index(common) or (scope == "package" and not namespace))
 
 
-@pytest.mark.parametrize("scope", ORDER)
-def test_each_worker_has_its_own(scope: str) -> None:
-    catalogue = load_all(declare(db=raw(scope=scope)))
-    one, other = (place("p/a.py::t", catalogue, sid("db"), worker) for worker in ("gw0", "gw1"))
+def in_two_workers(scope: str, share: str, namespace: str = "") -> tuple[InstanceKey, InstanceKey]:
+    catalogue = load_all(declare(namespace, db=raw(scope=scope, share=share)))
+    db = sid("db", namespace=namespace)
+    return place("p/a.py::t", catalogue, db, "gw0"), place("p/a.py::t", catalogue, db, "gw1")
+
+
+@pytest.mark.parametrize("share", ["run", "worker"])
+@pytest.mark.parametrize("scope", ORDER[:-1])
+def test_each_worker_has_its_own_of_what_is_narrower_than_the_run(scope: str, share: str) -> None:
+    one, other = in_two_workers(scope, share, namespace="p")
 
     assert one != other
     assert one.fingerprint == other.fingerprint
+
+
+def test_workers_share_what_lives_for_the_run() -> None:
+    one, other = in_two_workers("session", "run")
+
+    assert one == other
+
+
+def test_each_worker_has_its_own_when_it_is_declared_so() -> None:
+    one, other = in_two_workers("session", "worker")
+
+    assert one != other
+    assert one.fingerprint == other.fingerprint
+
+
+@pytest.mark.parametrize("share", ["run", "worker"])
+def test_workers_do_or_do_not_share_a_stack_as_it_says(share: str) -> None:
+    catalogue = load_all(declare(hr=raw_stack(options={"share": share}, db=raw())))
+    keys = {place("p/a.py::t", catalogue, sid("db", "hr"), worker) for worker in ("gw0", "gw1")}
+
+    assert len(keys) == (1 if share == "run" else 2)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +132,7 @@ def test_a_place_is_in_use_while_its_test_runs(scope: str) -> None:
     catalogue = load_all(declare("p", db=raw(scope=scope)))
     key = place("p/a.py::C::t", catalogue, sid("db", namespace="p"), "gw1")
 
-    assert key.place in places_of(where("p/a.py::C::t", "gw1"), ["", "p"])
+    assert key.place.scope is Scope.SESSION or key.place in places_of(where("p/a.py::C::t", "gw1"), ["", "p"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,225 @@
+"""What is kept for the next run: who uses it, and when it has to go."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_isolate.engine.api import Labelled
+from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_REUSE, LABEL_RUN, Owner
+from pytest_isolate.running.keeping import Keep, project_code
+
+HERE = Owner(host="host", boot="boot", pid_namespace="pid:[1]", pid=1, start_time="1")
+USER = replace(HERE, pid=42, start_time="77")
+
+
+class Bench:
+    """A project's keep at a moment, and the processes of that moment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now = 1000.0
+        self.processes: dict[int, str] = {}
+        self.removed: list[str] = []
+
+    @property
+    def keep(self) -> Keep:
+        return Keep(self.folder, lambda: self.now)
+
+    def start(self, user: Owner = USER, idle_s: float = 60) -> None:
+        self.processes[user.pid] = user.start_time
+        self.keep.enter(user, idle_s)
+
+    def use(self, code: str) -> None:
+        self.keep.board.begin(code)
+        self.keep.board.publish(code, {"container": code, "used": self.now})
+
+    def end(self, *used: str, user: Owner = USER) -> None:
+        self.keep.leave(user, used)
+        del self.processes[user.pid]
+
+    def is_dead(self, found: Labelled) -> bool:
+        return self.keep.judge(found, HERE, self.processes.get).is_dead
+
+    def reason(self, found: Labelled) -> str:
+        return self.keep.judge(found, HERE, self.processes.get).reason
+
+    def expire(self, *found: Labelled) -> list[str]:
+        def remove(dead: Sequence[Labelled]) -> None:
+            self.removed += [item.object_id for item in dead]
+
+        self.keep.expire(found, HERE, self.processes.get, remove)
+        return self.removed
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "kept" / "project")
+
+
+def container(code: str) -> Labelled:
+    labels = {LABEL_RUN: "kept-project", LABEL_REUSE: "project", LABEL_INSTANCE: code}
+    return Labelled(kind="container", object_id=code, name=code, labels=labels)
+
+
+NETWORK = Labelled(kind="network", object_id="net", name="net", labels={LABEL_REUSE: "project"})
+VOLUME = Labelled(kind="volume", object_id="vol", name="vol", labels={LABEL_REUSE: "project"})
+
+
+def test_what_a_running_process_uses_stays(bench: Bench) -> None:
+    bench.start(idle_s=0)
+    bench.use("db")
+    bench.now += 1e6
+
+    assert not bench.is_dead(container("db"))
+    assert "in use" in bench.reason(container("db"))
+    assert bench.expire(container("db"), NETWORK) == []
+
+
+def test_idle_time_begins_when_the_run_ends(bench: Bench) -> None:
+    bench.start(idle_s=60)
+    bench.use("db")
+    bench.now += 1000
+    bench.end("db")
+
+    bench.now += 59
+    assert not bench.is_dead(container("db"))
+    bench.now += 1
+    assert bench.is_dead(container("db"))
+    assert bench.reason(container("db")) == "kept, and idle for 60 s (allowed: 60 s)"
+
+
+def test_what_the_run_did_not_use_has_been_idle_since_its_last_use(bench: Bench) -> None:
+    bench.start(idle_s=60)
+    bench.use("old")
+    bench.end("old")
+    bench.now += 50
+    bench.start(idle_s=60)
+    bench.use("new")
+    bench.now += 10
+    bench.end("new")
+
+    assert bench.is_dead(container("old"))
+    assert not bench.is_dead(container("new"))
+    assert bench.expire(container("old"), container("new"), NETWORK) == ["old"]
+
+
+def test_a_run_that_was_killed_keeps_nothing_in_use(bench: Bench) -> None:
+    bench.start(idle_s=60)
+    bench.use("db")
+    bench.processes.clear()
+
+    assert not bench.is_dead(container("db"))
+    bench.now += 60
+    assert bench.is_dead(container("db"))
+
+
+def test_one_of_two_runs_that_ends_leaves_it_in_use(bench: Bench) -> None:
+    other = replace(USER, pid=43)
+    bench.start(idle_s=0)
+    bench.start(other, idle_s=0)
+    bench.use("db")
+    bench.end("db")
+    assert not bench.is_dead(container("db"))
+
+    bench.end("db", user=other)
+    assert bench.is_dead(container("db"))
+
+
+def test_a_user_that_cannot_be_seen_from_here_still_uses_it(bench: Bench) -> None:
+    bench.start(replace(USER, pid_namespace="pid:[2]"), idle_s=0)
+    bench.use("db")
+    bench.processes.clear()
+
+    assert not bench.is_dead(container("db"))
+
+
+def test_a_container_that_nobody_knows_goes(bench: Bench) -> None:
+    """Whoever made it died before it was published: nobody will ever use it."""
+    bench.start()
+    bench.end()
+
+    assert bench.is_dead(container("half-made"))
+    assert bench.expire(container("half-made")) == ["half-made"]
+
+
+def test_networks_and_volumes_go_with_the_last_container(bench: Bench) -> None:
+    bench.start(idle_s=60)
+    bench.use("a")
+    bench.end("a")
+    bench.now += 30
+    bench.start(idle_s=60)
+    bench.use("b")
+    bench.end("b")
+
+    bench.now += 30
+    assert bench.expire(container("a"), container("b"), NETWORK, VOLUME) == ["a"]
+    bench.now += 30
+    assert bench.expire(container("b"), NETWORK, VOLUME) == ["a", "b", "net", "vol"]
+
+
+def test_the_next_run_finds_nothing_of_what_has_expired(bench: Bench) -> None:
+    bench.start(idle_s=0)
+    bench.use("db")
+    bench.end("db")
+    bench.expire(container("db"), NETWORK)
+
+    assert bench.keep.board.read("db") is None
+    assert not bench.keep.board.has_begun("db")
+
+
+# -- the project, its run and its secret ------------------------------------------------------------------------------
+
+
+def test_two_clones_are_two_projects() -> None:
+    assert project_code("/home/a/project") != project_code("/home/b/project")
+    assert project_code("shared name") == project_code("shared name")
+
+
+def test_passwords_are_the_same_in_every_run_of_the_project(bench: Bench) -> None:
+    one, other = bench.keep.run(USER), bench.keep.run(replace(USER, pid=43))
+
+    assert one.run_id == other.run_id == "kept-project"
+    assert one.password("db") == other.password("db")
+
+
+def test_projects_have_passwords_of_their_own(bench: Bench, tmp_path: Path) -> None:
+    other = Keep(tmp_path / "kept" / "other", lambda: 0.0)
+
+    assert bench.keep.run(USER).password("db") != other.run(USER).password("db")
+
+
+def test_what_is_kept_says_so_in_its_labels(bench: Bench) -> None:
+    labels = bench.keep.run(USER).labels()
+
+    assert labels[LABEL_REUSE] == "project"
+    assert labels[LABEL_RUN] == "kept-project"
+
+
+def test_the_secret_is_for_this_user_only(bench: Bench) -> None:
+    old = os.umask(0)
+    try:
+        run = bench.keep.run(USER)
+    finally:
+        os.umask(old)
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (bench.folder, bench.folder / "secret")}
+
+    assert modes == {"project": 0o700, "secret": 0o600}
+    assert run.secret.hex() in (bench.folder / "secret").read_text()
+    assert len(run.secret) >= 32
+
+
+def test_no_file_but_the_secret_holds_a_password(bench: Bench) -> None:
+    bench.start()
+    run = bench.keep.run(USER)
+    bench.use("db")
+    bench.end("db")
+    texts = [p.read_text() for p in bench.folder.iterdir() if p.name != "secret"]
+
+    assert texts
+    assert not any(run.secret.hex() in text or run.password("db") in text for text in texts)
