@@ -460,6 +460,10 @@ def test_narrow_service_uses_a_wide_one(project: Project) -> None:
     )
     project.run().assert_outcomes(passed=2)
     assert sorted(project.journal.services) == ["db", "web", "web"]
+    # The wide one is taken off a narrow one's network, which could not be removed at the end of its test otherwise.
+    names = [entry.get("call") for entry in project.journal.entries()]
+    assert names.count("attach") == names.count("detach") == 2
+    assert names[: names.index("list_containers")].count("remove_network") == 2
     project.journal.assert_nothing_is_left()
 
 

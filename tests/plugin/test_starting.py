@@ -116,8 +116,8 @@ def test_probe_that_is_answered_lets_the_test_begin(project: Project, ready: str
 
 def test_health_check_of_the_image_is_asked_where_no_probe_is_declared(project: Project) -> None:
     project.write("image/Dockerfile", 'FROM debian:bookworm-slim\nHEALTHCHECK CMD ["cat", "/ready"]')
-    project.conftest("web = service(build='image', command=program('sleep 0.2', 'write /ready yes', 'sleep 60'))")
-    project.tests("def test_it(web): assert web.exec('cat', '/ready').exit_code == 0")
+    project.conftest("web = service(build='image', command=program('sleep 0.5', 'write /ready yes', 'sleep 60'))")
+    project.tests("def test_it(web): assert web.exec(*program('read /ready')).stdout == 'yes\\n'")
     project.run().assert_outcomes(passed=1)
     assert ["cat", "/ready"] in [args[1] for args in project.journal.calls("run_command")]
 
