@@ -62,9 +62,11 @@ def open_run(
     try:
         _check_local(engine)
         opened, is_first = arming.result()
-        if is_first:
-            if settings.reuse:
-                open_keep(settings, clock).enter(member.run.owner, settings.reuse_idle_s)
+        if is_first and settings.reuse:
+            # Before this run counts as a user of what is kept: what has been idle for too long goes first.
+            _sweep(engine, member.run, clock, report)
+            open_keep(settings, clock).enter(member.run.owner, settings.reuse_idle_s)
+        elif is_first:
             opened = replace(opened, sweeping=_in_background(lambda: _sweep(engine, member.run, clock, report)))
     except BaseException:
         engine.close()

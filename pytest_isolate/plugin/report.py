@@ -62,7 +62,7 @@ class Report:
         return {
             "starts": [[span.subject, span.seconds] for span in spans if span.what == "start" and not span.failed],
             "reused": sum(span.what == "reused" for span in spans),
-            "waited": sum(span.seconds for span in spans if span.what == "budget"),
+            "waited": sum(s.seconds for s in spans if s.what == "budget" and s.seconds >= _WORTH_TELLING_S),
         }
 
     def add_figures(self, figures: dict[str, Any]) -> None:
@@ -82,7 +82,7 @@ class Report:
             parts.append(f"the slowest was {name} ({seconds:.1f} s)")
         if reused:
             parts.append(_count(reused, "reused from an earlier run", "reused from earlier runs"))
-        if waited >= _WORTH_TELLING_S:
+        if waited:
             parts.append(f"starts waited {waited:.1f} s for room (--isolate-max-memory, --isolate-max-containers)")
         clean = sum(span.seconds for span in self._timeline.spans if span.what == "clean-up")
         return f"isolate: {', '.join(parts)}; cleaned up in {clean:.1f} s"

@@ -71,7 +71,7 @@ class Networks:
         name = f"network {key.stack.namespace} {key.stack.name}"
         with ground.board.claim(name, check_open):
             record = ground.board.read(name)
-            if record and (not ground.is_kept or record["id"] in self._engine.list_networks(ground.run.labels())):
+            if record and (not ground.is_kept or record["id"] in self._engine.list_networks(ground.run.own_labels())):
                 return str(record["id"])
             ground.board.begin(name)
             network_id = self._create(key, containers, ground)

@@ -157,7 +157,9 @@ class Project:
     def start(self, *args: str) -> Running:
         log = self.path / f"output-{len(self.runs)}.txt"
         path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
+        # pytest tells the same at greater length where CI is set.
         env = {**os.environ, "PYTHONPATH": path, **self.env}
+        env.pop("CI", None)
         with log.open("w") as file:
             process = subprocess.Popen(
                 [sys.executable, *_PYTEST, "-W", self.warnings, "--isolate", *args],
@@ -178,6 +180,10 @@ class Project:
     def objects(self) -> list[str]:
         """What its runs have on the engine at this moment."""
         return self.left.objects({run.process.pid for run in self.runs})
+
+    def containers_of_kept(self) -> list[str]:
+        """Containers that its runs have kept for later ones."""
+        return [name for name in self.objects() if name.startswith("container isolate-kept-")]
 
     def close(self) -> None:
         for run in self.runs:
