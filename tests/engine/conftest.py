@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from fakes.programs import IMAGE
 
+from engine.events import Events
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.model.identity import LABEL_OWNER, LABEL_RUN
 from pytest_isolate.running.owner import read_owner
@@ -141,6 +142,7 @@ class Project:
         self.path = pytester.path
         self.runs: list[Running] = []
         self.env: dict[str, str] = {}
+        self.pids: set[int] = set()
         self.warnings = "error"
 
     def conftest(self, *texts: str) -> None:
@@ -171,6 +173,7 @@ class Project:
                 start_new_session=True,
             )
         self.left.pids.add(process.pid)
+        self.pids.add(process.pid)
         self.runs.append(Running(process, log, self.left))
         return self.runs[-1]
 
@@ -201,6 +204,14 @@ def project(pytester: pytest.Pytester, left: Left) -> Iterator[Project]:
     found = project.objects()
     left.remove(found)
     assert found == []
+
+
+@pytest.fixture
+def events(docker_client: Any, project: Project) -> Iterator[Events]:
+    """What happens to the containers of this test's runs."""
+    events = Events(docker_client, project.pids)
+    yield events
+    events.close()
 
 
 @pytest.fixture(scope="session")

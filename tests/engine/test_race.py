@@ -1,0 +1,145 @@
+"""Sixteen processes ask for the same service at the same moment: it is started exactly once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.engine import FakeEngine
+from fakes.journal import Journal
+from fakes.programs import IMAGE, program
+
+from engine.conftest import Left
+from pytest_isolate.engine.api import Engine
+from pytest_isolate.model.declaration import Declared, Layer, RawService, RawStack
+from pytest_isolate.model.identity import LABEL_RUN, Run
+from pytest_isolate.model.service import Location, ServiceId, StackId
+from pytest_isolate.planning.loading import load
+from pytest_isolate.planning.placement import Where, place_instances
+from pytest_isolate.plugin.opening import Membership, Opened
+from pytest_isolate.plugin.options import Settings
+from pytest_isolate.plugin.report import Report
+from pytest_isolate.plugin.wiring import wire
+from pytest_isolate.running.cleanup import remove_all
+from pytest_isolate.running.clock import SystemClock
+from pytest_isolate.running.owner import read_owner
+from pytest_isolate.running.timeline import Timeline
+from pytest_isolate.sharing.store import create_run_folder, remove_run_folder
+
+RACERS = 16
+# Not forked: the test process has threads of its own.
+SPAWN = multiprocessing.get_context("spawn")
+SETTINGS = Settings(
+    plan_only=False,
+    subnets="10.189.0.0/16",
+    bind="127.0.0.1",
+    reuse=False,
+    reuse_idle_s=60,
+    project="race",
+    max_memory_bytes=1 << 40,
+    max_containers=1000,
+)
+
+
+def open_engine(journal: str) -> Engine:
+    """The real engine, or, with a journal, a fake one of this process."""
+    if journal:
+        return FakeEngine(Journal(Path(journal)))
+    from pytest_isolate.engine.docker import connect
+
+    return connect()
+
+
+def race(member: Membership, rounds: int, journal: str, barrier: Any, got: Any) -> None:
+    """What one process does: as a worker would, but for pytest."""
+    values = {"image": IMAGE, "command": program("serve 8000"), "port": 8000}
+    raw = RawService(layers=(Layer(values=values, location=Location(file="race.py")),))
+    names = [f"web{number}" for number in range(rounds)]
+    # Each in a stack of its own: the fake engine's networks are known in the process only that has made them.
+    stacks = {name: RawStack(members={name: raw}, options={}, location=raw.layers[0].location) for name in names}
+    declared = [Declared(name=name, namespace="", raw=one) for name, one in stacks.items()]
+    catalogue = load(declared, reserved=frozenset(), exists=lambda _: True)
+    clock = SystemClock()
+    timeline = Timeline(clock)
+    engine = open_engine(journal)
+    wired = wire(engine, Opened(guardian=""), member, SETTINGS, clock, timeline, Report(timeline))
+    where = Where(test="t", test_class="t", module="t", worker=member.run.worker)
+    for name in names:
+        (instance,) = place_instances([ServiceId(StackId("", name), name)], catalogue, where)
+        barrier.wait(120)
+        wired.lifecycle.start([instance])
+        service = wired.lifecycle.hand_out(instance.key)
+        got.put((name, service.container_id, service.port))
+    # Nobody leaves while others may still use what he has started: a fake engine ends with its process.
+    barrier.wait(120)
+    wired.lifecycle.close(10)
+    wired.close()
+
+
+@pytest.fixture
+def run_folder() -> Iterator[tuple[Run, Path]]:
+    run = Run(run_id=f"race{secrets.token_hex(4)}", owner=read_owner(), secret=b"secret")
+    folder = create_run_folder(run.run_id, run.owner.encode())
+    yield run, folder
+    remove_run_folder(folder)
+
+
+def run_race(run: Run, folder: Path, rounds: int, journal: str = "") -> dict[str, set[tuple[str, int]]]:
+    """What all racers were given in each round."""
+    barrier, got = SPAWN.Barrier(RACERS), SPAWN.Queue()
+    members = [
+        Membership(
+            run=Run(run_id=run.run_id, owner=run.owner, secret=run.secret, worker=f"gw{n}"),
+            folder=folder,
+            workers=RACERS,
+        )
+        for n in range(RACERS)
+    ]
+    racers = [SPAWN.Process(target=race, args=(member, rounds, journal, barrier, got)) for member in members]
+    for racer in racers:
+        racer.start()
+    given: dict[str, set[tuple[str, int]]] = {}
+    for _ in range(rounds * RACERS):
+        name, container_id, port = got.get(timeout=180)
+        given.setdefault(name, set()).add((container_id, port))
+    for racer in racers:
+        racer.join(60)
+    assert [racer.exitcode for racer in racers] == [0] * RACERS
+    return given
+
+
+def test_two_hundred_races_on_the_fake_engine(run_folder: tuple[Run, Path], tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    rounds = 200
+
+    given = run_race(*run_folder, rounds, str(journal.path))
+
+    assert Counter(journal.services) == Counter(f"web{n}" for n in range(rounds))
+    assert len(given) == rounds
+    assert all(len(answers) == 1 for answers in given.values())
+    assert len(journal.calls("create_network")) == rounds
+    starters = Counter(request["name"].split("gw")[-1] for request in journal.requests)
+    print(f"{rounds} rounds, {RACERS} processes: {sum(starters.values())} starts, by {len(starters)} of them")
+
+
+@pytest.mark.engine
+def test_twenty_races_on_the_real_engine(
+    run_folder: tuple[Run, Path], left: Left, real_engine: Engine, docker_client: Any, base_image: str
+) -> None:
+    run, folder = run_folder
+    rounds = 20
+    try:
+        given = run_race(run, folder, rounds)
+        there = docker_client.containers(all=True, filters={"label": [f"{LABEL_RUN}={run.run_id}"]})
+        networks = docker_client.networks(filters={"label": [f"{LABEL_RUN}={run.run_id}"]})
+    finally:
+        remove_all(real_engine, {LABEL_RUN: run.run_id})
+
+    assert {container_id for answers in given.values() for container_id, _ in answers} == {c["Id"] for c in there}
+    assert len(there) == len(given) == rounds
+    assert len(networks) == rounds
