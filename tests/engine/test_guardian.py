@@ -1,0 +1,264 @@
+"""The guardian: armed before anything starts, small, deaf to signals, gone with the run, and there when it counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from crash.observing import find_processes
+
+from engine.conftest import Project, Running
+from engine.events import Events
+from pytest_isolate.running.owner import read_owner
+
+MAX_RESIDENT = 16 * 1024**2
+DECLARED = """
+web = service(IMAGE, command=program("serve 8000 hello"), port=8000, volumes={"data": "/data"})
+hr = stack(web=web)
+"""
+LONG = """
+import time
+from pathlib import Path
+
+def test_it(web, hr):
+    Path("up").touch()
+    while not Path("go-on").exists():
+        time.sleep(0.02)
+    assert web.exec("true").exit_code == 0
+"""
+
+
+def guardian_of(run: Running) -> int:
+    (guardian,) = run.wait_for(lambda: find_processes(run.process.pid).guardian)
+    return guardian
+
+
+def is_there(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def start_long(project: Project, *args: str) -> Running:
+    project.conftest(DECLARED)
+    project.tests(LONG)
+    run = project.start(*args)
+    run.wait_for((project.path / "up").exists, 60)
+    return run
+
+
+# -- on an engine of our own making -----------------------------------------------------------------------------------
+
+
+class Answers(BaseHTTPRequestHandler):
+    """As much of an engine as the guardian asks. `held` delays the answers to lists, `refusal` refuses them."""
+
+    protocol_version = "HTTP/1.1"
+    asked: list[str]
+    let_go: threading.Event
+    refuses: bool
+
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0].split("/", 2)[-1]
+        self.asked.append(path)
+        status, body = 200, b"[]"
+        if "version" in self.path:
+            body = json.dumps({"Version": "27.0", "ApiVersion": "1.41", "Components": []}).encode()
+        elif self.refuses:
+            status, body = 400, b'{"message": "invalid filter"}'
+        else:
+            self.let_go.wait(20)
+            body = b'{"Volumes": null}' if "volumes" in self.path else body
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def answers() -> Iterator[Any]:
+    """A server's handler class; `address` is where it listens."""
+    handler: Any = type("TheseAnswers", (Answers,), {"asked": [], "let_go": threading.Event(), "refuses": False})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    handler.address = f"tcp://127.0.0.1:{server.server_port}"
+    yield handler
+    handler.let_go.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def start_guardian_program(address: str, *, pid: int, start_time: str) -> subprocess.Popen[str]:
+    name = f"pytest-isolate-test-{os.urandom(8).hex()}"
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest_isolate.cli.guardian", name, "abcd", str(pid), start_time],
+        env={**os.environ, "DOCKER_HOST": address},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_it_is_armed_only_when_the_engine_has_answered_every_question(answers: Any) -> None:
+    with subprocess.Popen(["sleep", "60"]) as watched:
+        owner = psutil.Process(watched.pid)
+        start_time = Path(f"/proc/{owner.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        with start_guardian_program(answers.address, pid=watched.pid, start_time=start_time) as guardian:
+            said: list[str] = []
+            reader = threading.Thread(target=lambda: said.append(guardian.stdout.readline()))  # type: ignore[union-attr]
+            reader.start()
+            deadline = time.monotonic() + 10
+            while not answers.asked:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            reader.join(0.3)
+            assert said == []
+            answers.let_go.set()
+            reader.join(10)
+            assert said == ["armed\n"]
+            assert answers.asked == ["containers/json", "networks", "volumes"]
+            watched.kill()
+            assert guardian.wait(10) == 0
+
+
+@pytest.mark.parametrize("wrong", ["engine", "watched", "filter"])
+def test_it_is_not_armed_where_it_could_not_do_its_work(answers: Any, wrong: str) -> None:
+    me = read_owner()
+    answers.let_go.set()
+    answers.refuses = wrong == "filter"
+    address = "tcp://127.0.0.1:1" if wrong == "engine" else answers.address
+    start_time = "1" if wrong == "watched" else me.start_time
+    with start_guardian_program(address, pid=me.pid, start_time=start_time) as guardian:
+        out, err = guardian.communicate(timeout=20)
+    assert out == ""
+    assert guardian.returncode == 1
+    expected = {"engine": "Connection refused", "watched": "is gone", "filter": "invalid filter"}
+    assert expected[wrong] in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("distribution", ["-pno:xdist", "-n2"])
+def test_nothing_starts_when_it_cannot_arm(project: Project, answers: Any, distribution: str) -> None:
+    answers.refuses = True
+    project.env["DOCKER_HOST"] = answers.address
+    project.conftest(DECLARED)
+    project.tests("def test_it(web): pass")
+    result = project.run(distribution)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    text = result.stdout.str()
+    assert "the guardian, which removes everything if pytest is killed, did not start" in text
+    assert "nothing was started" in text
+    assert "invalid filter" in text
+    assert "INTERNALERROR" not in text
+    assert not any("create" in path for path in answers.asked)
+
+
+# -- on a real engine -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("base_image")
+@pytest.mark.parametrize("distribution", ["-pno:xdist", "-n2"])
+def test_it_is_small_and_ends_with_the_run(project: Project, distribution: str) -> None:
+    run = start_long(project, distribution)
+    guardian = guardian_of(run)
+    resident = psutil.Process(guardian).memory_info().rss
+    print(f"the guardian takes {resident / 1024**2:.1f} MiB")
+    assert resident < MAX_RESIDENT
+    (project.path / "go-on").touch()
+    run.result().assert_outcomes(passed=1)
+    run.wait_for(lambda: not is_there(guardian), 5)
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("base_image")
+def test_no_signal_but_a_kill_ends_it(project: Project) -> None:
+    run = start_long(project)
+    guardian = guardian_of(run)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(guardian, number)
+    run.process.kill()
+    run.process.wait()
+    run.wait_for(lambda: not run.containers(), 10)
+    run.wait_for(lambda: not is_there(guardian), 10)
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("base_image")
+@pytest.mark.parametrize("distribution", ["-pno:xdist", "-n2"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=["kill", "term", "hup"])
+def test_everything_goes_within_two_seconds_of_the_controller(
+    project: Project, distribution: str, number: signal.Signals
+) -> None:
+    run = start_long(project, distribution)
+    assert len(run.containers()) == 2
+    run.process.send_signal(number)
+    run.process.wait()
+    began = time.monotonic()
+    run.wait_for(lambda: not project.objects(), 10)
+    took = time.monotonic() - began
+    print(f"clean {took:.2f} s after the controller's death")
+    assert took < 2 or os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("base_image")
+def test_run_whose_guardian_is_killed_goes_on_and_cleans_up_by_itself(project: Project) -> None:
+    run = start_long(project)
+    os.kill(guardian_of(run), signal.SIGKILL)
+    (project.path / "go-on").touch()
+    began = time.monotonic()
+    run.result().assert_outcomes(passed=1)
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("base_image")
+def test_it_keeps_no_folder_busy_and_no_pipe_open(project: Project) -> None:
+    """`pytest | tee log` has to end with pytest, and a temporary folder has to be removable."""
+    run = start_long(project)
+    guardian = psutil.Process(guardian_of(run))
+    assert guardian.cwd() == "/"
+    targets = {str(Path(f"/proc/{guardian.pid}/fd/{n}").resolve()) for n in (0, 1, 2)}
+    assert targets == {os.devnull}
+    (project.path / "go-on").touch()
+    run.result().assert_outcomes(passed=1)
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("base_image")
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("distribution", ["-pno:xdist", "-n2"])
+def test_interrupt_cleans_up_within_two_seconds(
+    project: Project, events: Events, distribution: str, times: int
+) -> None:
+    run = start_long(project, distribution)
+    began = time.monotonic()
+    for _ in range(times):
+        run.interrupt_group()
+    code = run.process.wait(30)
+    took = time.monotonic() - began
+    print(f"ended {took:.2f} s after {times} interrupts, with code {code}")
+    assert code == pytest.ExitCode.INTERRUPTED
+    assert project.objects() == []
+    events.settle()
+    assert took < 2 or os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
