@@ -23,6 +23,7 @@ from pytest_isolate.planning.plan import Demand, Plan, build_plan, peak_demand
 from pytest_isolate.plugin import xdist
 from pytest_isolate.plugin.controlling import Controller
 from pytest_isolate.plugin.fixtures import all_declared, asked_fixtures, builtin_fixture_names, position
+from pytest_isolate.plugin.interrupts import join_interrupts
 from pytest_isolate.plugin.opening import open_run, run_budget
 from pytest_isolate.plugin.options import Settings
 from pytest_isolate.plugin.report import Report
@@ -63,6 +64,7 @@ class IsolateSession:
         self._plan = Plan()
         self._wired: Wired | None = None
         self._item: pytest.Item | None = None
+        self._separate_interrupts = join_interrupts()
 
     # -- declare, plan, start -------------------------------------------------------------------------------------
 
@@ -203,6 +205,7 @@ class IsolateSession:
     def pytest_unconfigure(self) -> None:
         """Remove everything also when pytest has not come to its end."""
         self._clean_up()
+        self._separate_interrupts()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """What ran, how long it took to be ready, and what could not be removed."""
