@@ -82,10 +82,11 @@ class Keep:
             for item in dead:
                 self.board.withdraw(item.labels[LABEL_INSTANCE])
             remove(dead)
-            if len(dead) == len(containers):
-                others = [o for o in found if LABEL_INSTANCE not in o.labels]
+            others = [o for o in found if LABEL_INSTANCE not in o.labels]
+            gone = [o for o in others if self.judge(o, here, read_start_time).is_dead]
+            if gone:
                 self.board.clear(but=(_USERS,))
-                remove(others)
+                remove(gone)
 
     def _is_idle(self, record: Mapping[str, Any]) -> bool:
         return bool(self._time() - record["used"] >= self._idle_s())
