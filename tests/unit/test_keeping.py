@@ -163,6 +163,24 @@ def test_networks_and_volumes_go_with_the_last_container(bench: Bench) -> None:
     assert bench.expire(container("b"), NETWORK, VOLUME) == ["a", "b", "net", "vol"]
 
 
+def test_network_of_a_run_that_has_no_container_yet_stays(bench: Bench) -> None:
+    """A sweep may look at the moment between the two."""
+    bench.start(idle_s=0)
+    bench.keep.board.begin("network default")
+
+    assert bench.expire(NETWORK, VOLUME) == []
+    assert bench.keep.board.has_begun("network default")
+
+
+def test_network_that_got_its_first_container_after_the_look_stays(bench: Bench) -> None:
+    bench.start(idle_s=60)
+    bench.use("db")
+    bench.end("db")
+
+    assert bench.expire(NETWORK, VOLUME) == []
+    assert bench.keep.board.read("db") is not None
+
+
 def test_the_next_run_finds_nothing_of_what_has_expired(bench: Bench) -> None:
     bench.start(idle_s=0)
     bench.use("db")
