@@ -33,7 +33,7 @@ def home() -> Path:
 
 def kept_folder() -> Path:
     """Where projects note what they keep."""
-    return home() / "kept"
+    return _private(home() / "kept")
 
 
 def create_run_folder(run_id: str, owner: str) -> Path:
