@@ -171,6 +171,8 @@ class Project:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
+                # Whoever runs these tests in the background lets them, and what they start, ignore Ctrl-C.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         self.left.pids.add(process.pid)
         self.pids.add(process.pid)
