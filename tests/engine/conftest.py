@@ -172,7 +172,7 @@ class Project:
                 text=True,
                 start_new_session=True,
                 # Whoever runs these tests in the background lets them, and what they start, ignore Ctrl-C.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no other thread forks
             )
         self.left.pids.add(process.pid)
         self.pids.add(process.pid)
