@@ -27,7 +27,7 @@ from pytest_isolate.plugin.interrupts import join_interrupts
 from pytest_isolate.plugin.opening import open_run, run_budget
 from pytest_isolate.plugin.options import Settings
 from pytest_isolate.plugin.report import Report
-from pytest_isolate.plugin.wiring import Wired, check_budget, wire
+from pytest_isolate.plugin.wiring import Wired, check_budget, check_reuse, wire
 from pytest_isolate.running.cleanup import remove_all_before
 from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.handle import Stack
@@ -128,6 +128,7 @@ class IsolateSession:
     def _check_budget(self) -> None:
         workers = self._member.workers if self._member else 1
         check_budget(run_budget(self._settings), *peak_demand(self._plan, workers))
+        check_reuse(self._settings, self._plan)
 
     def _open(self) -> Wired:
         """The wired objects of this process; on the first call the engine is connected and the guardian armed."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_isolate.errors import PlanError
 from pytest_isolate.model.service import MIB
+from pytest_isolate.planning.plan import Plan
 from pytest_isolate.plugin.guarding import connect_to_guardian
 from pytest_isolate.plugin.opening import Membership, Opened, open_keep, run_budget
 from pytest_isolate.plugin.options import Settings
@@ -72,6 +73,18 @@ def check_budget(budget: Budget, memory_bytes: int, containers: int) -> None:
         )
 
 
+def check_reuse(settings: Settings, plan: Plan) -> None:
+    """PlanError for what cannot be kept: a named volume would carry an older version's content into a newer one."""
+    for step in plan.steps:
+        spec, place = step.instance.spec, step.instance.key.place
+        if settings.reuse and spec.volumes and not place.node and not place.worker:
+            raise PlanError(
+                f"service '{step.instance.key.service}' cannot be kept for later runs, because it has named volumes",
+                found=f"it is declared at {spec.location}",
+                do="run without --isolate-reuse, or give it scope='module' or share='worker'",
+            )
+
+
 def wire(
     engine: Engine,
     opened: Opened,
@@ -125,7 +138,7 @@ def _build_grounds(member: Membership, settings: Settings, clock: Clock) -> Grou
     run = member.run
     if settings.reuse:
         keep = open_keep(settings, clock)
-        shared = Ground(run=keep.run(run.owner), board=keep.board, is_kept=True)
+        shared = Ground(run=keep.run(run.owner), board=keep.board, keep=keep)
     else:
         shared = Ground(run=replace(run, worker=""), board=Board(member.folder))
     return Grounds(private=Ground(run=run), shared=shared)

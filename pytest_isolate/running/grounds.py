@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pytest_isolate.model.identity import Run
 from pytest_isolate.planning.placement import Place
+from pytest_isolate.running.keeping import Keep
 from pytest_isolate.sharing.store import Board
 
 
@@ -15,7 +16,12 @@ class Ground:
 
     run: Run
     board: Board | None = None
-    is_kept: bool = False
+    keep: Keep | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its instances outlive the run."""
+        return self.keep is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

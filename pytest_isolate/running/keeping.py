@@ -51,6 +51,11 @@ class Keep:
                 if record:
                     self.board.publish(code, {**record, "used": self._time()})
 
+    def has_other_users(self, owner: Owner, read_start_time: ReadStartTime) -> bool:
+        """Whether a run that may be alive, other than this one, uses what is kept."""
+        others = (parse_owner(user) for user in self._users() if user != owner.encode())
+        return any(not judge(other, owner, read_start_time).is_dead for other in others)
+
     def judge(self, found: Labelled, here: Owner, read_start_time: ReadStartTime) -> Verdict:
         """Whether a kept object has been idle for too long. In doubt it stays."""
         for user in self._users():

@@ -15,8 +15,10 @@ from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.grounds import Ground, Grounds
 from pytest_isolate.running.images import Images
+from pytest_isolate.running.keeping import Keep
 from pytest_isolate.running.launching import Launcher, Running, collect_secrets, full_fingerprint, instance_code, label
 from pytest_isolate.running.networks import Networks
+from pytest_isolate.running.owner import read_start_time
 from pytest_isolate.running.ports import HeldPorts
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.running.watching import Watcher
@@ -112,6 +114,8 @@ class Provider:
             return adopted
         if board.has_begun(code):
             self._remove_half_made(ground, code)
+        if ground.keep:
+            self._make_way(instance, ground, ground.keep)
         board.begin(code)
         try:
             running = self._start(instance, wait, code)
@@ -120,8 +124,21 @@ class Provider:
             if not ground.is_kept:
                 board.publish(code, {"service": named.service, "error": str(named)})
             raise named from error
-        board.publish(code, _record(running))
+        board.publish(code, {**_record(running), "code": code, "service": _service_key(instance)})
         return running
+
+    def _make_way(self, instance: Instance, ground: Ground, keep: Keep) -> None:
+        """Remove older versions of a kept service: on one network both would answer to its name."""
+        older = [r for r in keep.board.records() if r.get("service") == _service_key(instance)]
+        if older and keep.has_other_users(ground.run.owner, read_start_time):
+            raise StartError(
+                label(instance, self._run),
+                "has changed since it was kept, and another run still uses its older version",
+                do="wait until that run has ended, or run without --isolate-reuse",
+            )
+        for record in older:
+            self._engine.remove_container(record["container"])
+            keep.board.withdraw(record["code"])
 
     def _start(self, instance: Instance, wait: Wait, code: str = "") -> Running:
         """The story of one instance: image, what it needs, room in the budget, network, container, readiness."""
@@ -237,6 +254,11 @@ class SharedStartError(StartError):
     def __init__(self, service: str, text: str) -> None:
         self.service = service
         IsolateError.__init__(self, text)
+
+
+def _service_key(instance: Instance) -> str:
+    service = instance.key.service
+    return f"{service.stack.namespace} {service}"
 
 
 def _record(running: Running) -> dict[str, Any]:

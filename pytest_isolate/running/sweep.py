@@ -78,9 +78,15 @@ class Sweep:
             "volume": self._engine.remove_volume,
             "network": self._engine.remove_network,
         }
-        for item in found:
-            try:
-                removers[item.kind](item.object_id)
-                removed.append(item)
-            except EngineError as error:
-                failures.append(str(error))
+        # Somebody else may be removing the same: a second look tells what is really left.
+        for _ in range(2):
+            errors = {}
+            for item in found:
+                try:
+                    removers[item.kind](item.object_id)
+                    removed.append(item)
+                except EngineError as error:
+                    errors[item.object_id] = str(error)
+            there = {o.object_id for o in self._engine.find_labelled(LABEL_RUN)} if errors else set()
+            found = [item for item in found if item.object_id in errors.keys() & there]
+        failures += [errors[item.object_id] for item in found]

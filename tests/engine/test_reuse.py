@@ -73,13 +73,23 @@ def test_the_option_may_stand_in_the_configuration(kept: Project) -> None:
     assert next(line for line in first.outlines if "container " in line) in kept.run("-s").outlines
 
 
-def test_another_setting_gives_another_instance_beside_the_first(kept: Project) -> None:
+def test_another_setting_gives_another_instance_in_place_of_the_first(kept: Project) -> None:
+    """Both on one network would answer to its name."""
     green = container(kept)
     declare(kept, colour="red")
     red = container(kept)
-    declare(kept)
 
-    assert red != green == container(kept)
+    assert red != green
+    assert len(kept.containers_of_kept()) == 1
+
+
+def test_a_service_with_a_named_volume_is_not_kept(kept: Project) -> None:
+    kept.conftest("web = service(IMAGE, command=forever(), volumes={'data': '/data'})\n")
+    result = kept.run(*KEEP)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["*service 'web' cannot be kept for later runs, because it has named volumes"])
+    declare(kept)
 
 
 def test_another_content_of_a_copied_file_gives_another_instance(kept: Project) -> None:
