@@ -133,6 +133,11 @@ class Running:
         return pytest.RunResult(code, self.output.splitlines(), [], time.monotonic() - self._started)
 
 
+def _hear_all_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Project:
     """A folder with a conftest.py and tests, to be run with pytest on the real engine."""
 
@@ -171,8 +176,8 @@ class Project:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
-                # Whoever runs these tests in the background lets them, and what they start, ignore Ctrl-C.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no other thread forks
+                # Whoever runs these tests in the background lets them, and what they start, ignore some signals.
+                preexec_fn=_hear_all_signals,  # noqa: PLW1509  # no other thread forks
             )
         self.left.pids.add(process.pid)
         self.pids.add(process.pid)

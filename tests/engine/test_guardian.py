@@ -212,7 +212,7 @@ def test_everything_goes_within_two_seconds_of_the_controller(
     run = start_long(project, distribution)
     assert len(run.containers()) == 2
     run.process.send_signal(number)
-    run.process.wait()
+    run.process.wait(30)
     began = time.monotonic()
     run.wait_for(lambda: not project.objects(), 10)
     took = time.monotonic() - began
