@@ -82,6 +82,8 @@ class Keep:
     ) -> None:
         """Remove what has been idle for too long; no run can begin to use it meanwhile."""
         with self._claim():
+            alive = [u for u in self._users() if not judge(parse_owner(u), here, read_start_time).is_dead]
+            self.board.publish(_USERS, {"users": alive, "idle_s": self._idle_s()})
             containers = [o for o in found if LABEL_INSTANCE in o.labels]
             dead = [o for o in containers if self.judge(o, here, read_start_time).is_dead]
             for item in dead:

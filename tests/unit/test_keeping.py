@@ -191,6 +191,15 @@ def test_the_next_run_finds_nothing_of_what_has_expired(bench: Bench) -> None:
     assert not bench.keep.board.has_begun("db")
 
 
+def test_runs_that_were_killed_do_not_pile_up(bench: Bench) -> None:
+    bench.start(replace(USER, pid=41))
+    bench.processes.clear()
+    bench.start()
+    bench.expire(container("db"))
+
+    assert bench.keep.board.read("users") == {"users": [USER.encode()], "idle_s": 60}
+
+
 # -- the project, its run and its secret ------------------------------------------------------------------------------
 
 
