@@ -135,7 +135,7 @@ class Removing(Protocol):
         """Kill and remove a container with its anonymous volumes; one that is gone, or going, is fine."""
 
     def remove_network(self, network_id: str) -> None:
-        """Remove a network; one that is gone is fine."""
+        """Remove a network and detach what is still on it; one that is gone is fine."""
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume; one that is gone is fine."""
@@ -169,7 +169,7 @@ class Engine(Removing, Protocol):
         """A bridge of its own with this subnet; SubnetTaken when another network overlaps."""
 
     def attach(self, network_id: str, container_id: str, aliases: Sequence[str]) -> None:
-        """Make a container reachable on one more network, under these names."""
+        """Make a container reachable on one more network, under these names; one that is on it already is fine."""
 
     def detach(self, network_id: str, container_id: str) -> None:
         """Take a container off a network; one that is off it, or gone, is fine."""

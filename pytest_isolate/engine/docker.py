@@ -33,6 +33,8 @@ from pytest_isolate.engine.wire import (
     default_tag,
     health_command,
     image_not_found,
+    is_attached,
+    is_in_use,
     label_filter,
     plain_text,
     refusal_error,
@@ -214,9 +216,13 @@ class DockerEngine:
         return str(made["Id"])
 
     def attach(self, network_id: str, container_id: str, aliases: Sequence[str]) -> None:
-        """Make a container reachable on one more network, under these names."""
+        """Make a container reachable on one more network, under these names; one that is on it already is fine."""
         with self._translated("a container could not be attached to a network"):
-            self._client.connect_container_to_network(container_id, network_id, aliases=list(aliases))
+            try:
+                self._client.connect_container_to_network(container_id, network_id, aliases=list(aliases))
+            except APIError as error:
+                if not is_attached(str(error.explanation)):
+                    raise
 
     def detach(self, network_id: str, container_id: str) -> None:
         """Take a container off a network; one that is off it, or gone, is fine."""
@@ -224,9 +230,16 @@ class DockerEngine:
             self._client.disconnect_container_from_network(container_id, network_id, force=True)
 
     def remove_network(self, network_id: str) -> None:
-        """Remove a network; one that is gone is fine."""
+        """Remove a network and detach what is still on it; one that is gone is fine."""
         with self._gone_is_fine(), self._translated(f"network {network_id} could not be removed"):
-            self._client.remove_network(network_id)
+            try:
+                self._client.remove_network(network_id)
+            except APIError as error:
+                if not is_in_use(str(error.explanation)):
+                    raise
+                for container_id in self._client.inspect_network(network_id)["Containers"]:
+                    self.detach(network_id, container_id)
+                self._client.remove_network(network_id)
 
     def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """A named volume; one of this name that is there already is used."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from pytest_isolate.engine.wire import label_filter
+from pytest_isolate.engine.wire import is_in_use, label_filter
 from pytest_isolate.errors import EngineError, EngineUnreachable
 
 # The oldest API version that has all of this and that engines from 20.10 to today accept.
@@ -52,8 +52,16 @@ class Remover:
         self._request("DELETE", f"/containers/{quote(container_id)}?force=true&v=true")
 
     def remove_network(self, network_id: str) -> None:
-        """Remove a network; one that is gone is fine."""
-        self._request("DELETE", f"/networks/{quote(network_id)}")
+        """Remove a network and detach what is still on it; one that is gone is fine."""
+        path = f"/networks/{quote(network_id)}"
+        try:
+            self._request("DELETE", path)
+        except EngineError as error:
+            if not is_in_use(str(error)):
+                raise
+            for container_id in self._get(path)["Containers"]:
+                self._request("POST", f"{path}/disconnect", {"Container": container_id, "Force": True})
+            self._request("DELETE", path)
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume; one that is gone is fine."""
@@ -62,21 +70,22 @@ class Remover:
     def _get(self, path: str) -> Any:
         return json.loads(self._request("GET", path))
 
-    def _request(self, method: str, path: str) -> bytes:
+    def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         connection = _connect(self._address)
         try:
-            connection.request(method, _API + path)
+            content = None if body is None else json.dumps(body)
+            connection.request(method, _API + path, content, {"Content-Type": "application/json"} if body else {})
             response = connection.getresponse()
-            body = response.read()
+            answer = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise EngineUnreachable(f"{method} {path} failed", tried=self._address, found=str(error)) from error
         finally:
             connection.close()
-        text = body.decode(errors="replace")
+        text = answer.decode(errors="replace")
         being_removed = response.status == _BEING_REMOVED and "already in progress" in text
-        if response.status >= 400 and not (method == "DELETE" and (response.status == _GONE or being_removed)):
+        if response.status >= 400 and not (method != "GET" and (response.status == _GONE or being_removed)):
             raise EngineError(f"{method} {path} was refused", found=f"{response.status}: {text.strip()}")
-        return body
+        return answer
 
 
 class _UnixConnection(http.client.HTTPConnection):

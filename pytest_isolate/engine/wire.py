@@ -78,6 +78,16 @@ def refusal_error(what: str, explanation: str) -> EngineError:
     return EngineError(what, found=[explanation])
 
 
+def is_in_use(explanation: str) -> bool:
+    """Whether a network could not be removed only because containers are still on it."""
+    return "has active endpoints" in explanation
+
+
+def is_attached(explanation: str) -> bool:
+    """Whether a container could not be attached to a network only because it is on it."""
+    return "already exists in network" in explanation
+
+
 def image_not_found(image: str, answer: str) -> ImageNotFound:
     """An image that no registry gave, with what was answered."""
     return ImageNotFound(

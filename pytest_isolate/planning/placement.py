@@ -59,6 +59,8 @@ class Instance:
     dependencies: tuple[tuple[str, InstanceKey], ...]
     room: int
     """How many containers its network may have to hold."""
+    rank: int
+    """How many other stacks its own builds on: what a stack needs from elsewhere comes from stacks of lower rank."""
 
     @property
     def network(self) -> NetworkKey:
@@ -116,6 +118,7 @@ def _build_instance(service_id: ServiceId, needed: Iterable[Instance], catalogue
         native_ports=bool(stack and stack.native_ports),
         dependencies=tuple(sorted(dependencies.items())),
         room=_room(service_id.stack, catalogue),
+        rank=len(_stacks_below(service_id.stack, catalogue)),
     )
 
 
@@ -123,3 +126,15 @@ def _room(stack: StackId, catalogue: Catalogue) -> int:
     """The services of a stack, and what they need from elsewhere."""
     members = {service for service in catalogue.services if service.stack == stack}
     return len(members.union(*(catalogue.dependencies[m] for m in members)))
+
+
+def _stacks_below(stack: StackId, catalogue: Catalogue) -> frozenset[StackId]:
+    """The stacks that a stack's services need something from, directly or through others."""
+    below: set[StackId] = set()
+    waiting = [stack]
+    while waiting:
+        above = waiting.pop()
+        needed = {n.stack for member, needs in catalogue.dependencies.items() if member.stack == above for n in needs}
+        waiting += needed - below
+        below |= needed
+    return frozenset(below - {stack})

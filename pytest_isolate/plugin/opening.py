@@ -57,16 +57,25 @@ def open_run(
     # The guardian starts while this process imports what it needs to talk to the engine. An engine that a plugin
     # brings along may live in this process, where there is nothing to guard from outside.
     is_guarded = given is None or address.startswith("unix://")
-    arming = _in_background(lambda: _ensure_opened(member, address, is_guarded=is_guarded))
-    engine = given if given is not None else _connect_to_docker()
+    connected: Future[Engine] = Future()
+
+    def enter_keep() -> None:
+        """Use what is kept from here on. What has been idle for too long goes first: nothing goes that has a user."""
+        _sweep(connected.result(), member.run, clock, report)
+        open_keep(settings, clock).enter(member.run.owner, settings.reuse_idle_s)
+
+    prepare = enter_keep if settings.reuse else None
+    arming = _in_background(lambda: _ensure_opened(member, address, is_guarded=is_guarded, prepare=prepare))
+    try:
+        engine = given if given is not None else _connect_to_docker()
+    except BaseException as error:
+        connected.set_exception(error)
+        raise
+    connected.set_result(engine)
     try:
         _check_local(engine)
         opened, is_first = arming.result()
-        if is_first and settings.reuse:
-            # Before this run counts as a user of what is kept: what has been idle for too long goes first.
-            _sweep(engine, member.run, clock, report)
-            open_keep(settings, clock).enter(member.run.owner, settings.reuse_idle_s)
-        elif is_first:
+        if is_first and not settings.reuse:
             opened = replace(opened, sweeping=_in_background(lambda: _sweep(engine, member.run, clock, report)))
     except BaseException:
         engine.close()
@@ -100,7 +109,9 @@ def run_budget(settings: Settings) -> Budget:
     )
 
 
-def _ensure_opened(member: Membership, address: str, *, is_guarded: bool) -> tuple[Opened, bool]:
+def _ensure_opened(
+    member: Membership, address: str, *, is_guarded: bool, prepare: Callable[[], None] | None
+) -> tuple[Opened, bool]:
     """The opened run, and whether this process has opened it."""
     board = Board(member.folder)
     with board.claim(_RECORD, lambda: None):
@@ -108,6 +119,8 @@ def _ensure_opened(member: Membership, address: str, *, is_guarded: bool) -> tup
         if found:
             return found, False
         opened = Opened(guardian=start_guardian(member.run, address) if is_guarded else "")
+        if prepare:
+            prepare()
         board.publish(_RECORD, {"guardian": opened.guardian})
         return opened, True
 

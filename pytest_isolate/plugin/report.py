@@ -62,6 +62,7 @@ class Report:
         return {
             "starts": [[span.subject, span.seconds] for span in spans if span.what == "start" and not span.failed],
             "reused": sum(span.what == "reused" for span in spans),
+            "beside": [span.subject for span in spans if span.what == "beside kept"],
             "waited": sum(s.seconds for s in spans if s.what == "budget" and s.seconds >= _WORTH_TELLING_S),
         }
 
@@ -73,6 +74,7 @@ class Report:
         everywhere = [self.figures(), *self._from_workers]
         starts = [(seconds, name) for figures in everywhere for name, seconds in figures["starts"]]
         reused = sum(figures["reused"] for figures in everywhere)
+        beside = sorted(name for figures in everywhere for name in figures["beside"])
         waited = sum(figures["waited"] for figures in everywhere)
         if not starts and not reused:
             return ""
@@ -82,6 +84,9 @@ class Report:
             parts.append(f"the slowest was {name} ({seconds:.1f} s)")
         if reused:
             parts.append(_count(reused, "reused from an earlier run", "reused from earlier runs"))
+        if beside:
+            names = ", ".join(beside)
+            parts.append(f"for this run alone {names}, of which another run uses another version that is kept")
         if waited:
             parts.append(f"starts waited {waited:.1f} s for room (--isolate-max-memory, --isolate-max-containers)")
         clean = sum(span.seconds for span in self._timeline.spans if span.what == "clean-up")

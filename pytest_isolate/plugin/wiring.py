@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_isolate.errors import PlanError
-from pytest_isolate.model.service import MIB
+from pytest_isolate.model.service import MIB, StackId
+from pytest_isolate.planning.placement import Instance
 from pytest_isolate.planning.plan import Plan
 from pytest_isolate.plugin.guarding import connect_to_guardian
 from pytest_isolate.plugin.opening import Membership, Opened, open_keep, run_budget
@@ -20,7 +21,7 @@ from pytest_isolate.running.addresses import Addresses, check_bind_ip
 from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.deaths import Deaths
-from pytest_isolate.running.grounds import Ground, Grounds
+from pytest_isolate.running.grounds import Ground, Grounds, KeptGround
 from pytest_isolate.running.guardian import Link
 from pytest_isolate.running.images import Images
 from pytest_isolate.running.launching import Launcher
@@ -29,6 +30,7 @@ from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.ports import HeldPorts
 from pytest_isolate.running.providing import Provider
 from pytest_isolate.running.timeline import Timeline
+from pytest_isolate.running.volumes import Volumes
 from pytest_isolate.running.watching import Watcher
 from pytest_isolate.sharing.leases import Budget
 from pytest_isolate.sharing.store import Board, LeaseTable, open_locks
@@ -74,15 +76,19 @@ def check_budget(budget: Budget, memory_bytes: int, containers: int) -> None:
 
 
 def check_reuse(settings: Settings, plan: Plan) -> None:
-    """PlanError for what cannot be kept: a named volume would carry an older version's content into a newer one."""
-    for step in plan.steps:
-        spec, place = step.instance.spec, step.instance.key.place
-        if settings.reuse and spec.volumes and not place.node and not place.worker:
-            raise PlanError(
-                f"service '{step.instance.key.service}' cannot be kept for later runs, because it has named volumes",
-                found=f"it is declared at {spec.location}",
-                do="run without --isolate-reuse, or give it scope='module' or share='worker'",
-            )
+    """PlanError for what cannot be kept: a volume of two services, of which one may change and the other not."""
+    users: dict[tuple[StackId, str], Instance] = {}
+    shared = [s.instance for s in plan.steps if not s.instance.key.place.node and not s.instance.key.place.worker]
+    for instance in shared if settings.reuse else ():
+        for name, _ in instance.spec.volumes:
+            first = users.setdefault((instance.key.service.stack, name), instance)
+            if first is not instance:
+                raise PlanError(
+                    f"services '{first.key.service}' and '{instance.key.service}' cannot be kept for later runs, "
+                    f"because both use the volume {name!r}",
+                    found=[f"they are declared at {i.spec.location}" for i in (first, instance)],
+                    do="run without --isolate-reuse, or give both scope='module' or share='worker'",
+                )
 
 
 def wire(
@@ -100,10 +106,11 @@ def wire(
     run = member.run
     link = connect_to_guardian(opened.guardian) if opened.guardian else None
     grounds = _build_grounds(member, settings, clock)
-    deaths = Deaths(engine, (ground.run.run_id for ground in grounds.both))
+    deaths = Deaths(engine, grounds.run_ids)
     deaths.start()
-    networks = Networks(engine, grounds, settings.subnets, rng)
-    launcher = Launcher(engine, grounds, addresses, clock.time)
+    networks = Networks(engine, settings.subnets, rng)
+    volumes = Volumes(engine)
+    launcher = Launcher(engine, run, addresses, volumes, clock.time)
     watcher = Watcher(engine, run, clock, deaths)
 
     def keep_held(ports: HeldPorts) -> None:
@@ -125,7 +132,7 @@ def wire(
         keep_held=keep_held,
     )
     lifecycle = Lifecycle(
-        engine=engine, clock=clock, networks=networks, addresses=addresses, launcher=launcher, provider=provider
+        engine=engine, clock=clock, networks=networks, addresses=addresses, volumes=volumes, provider=provider
     )
     if link:
         threading.Thread(target=_stop_with_controller, args=(link, provider), daemon=True).start()
@@ -136,12 +143,12 @@ def wire(
 
 def _build_grounds(member: Membership, settings: Settings, clock: Clock) -> Grounds:
     run = member.run
+    kept = None
     if settings.reuse:
         keep = open_keep(settings, clock)
-        shared = Ground(run=keep.run(run.owner), board=keep.board, keep=keep)
-    else:
-        shared = Ground(run=replace(run, worker=""), board=Board(member.folder))
-    return Grounds(private=Ground(run=run), shared=shared)
+        kept = KeptGround(run=keep.run(run.owner), board=keep.board, keep=keep)
+    shared = Ground(run=replace(run, worker=""), board=Board(member.folder))
+    return Grounds(private=Ground(run=run), shared=shared, kept=kept)
 
 
 def _stop_with_controller(link: Link, provider: Provider) -> None:

@@ -16,27 +16,39 @@ class Ground:
 
     run: Run
     board: Board | None = None
-    keep: Keep | None = None
 
     @property
     def is_kept(self) -> bool:
         """Whether its instances outlive the run."""
-        return self.keep is not None
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptGround(Ground):
+    """The ground of what the project keeps."""
+
+    keep: Keep
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its instances outlive the run."""
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grounds:
-    """The grounds of this process."""
+    """The grounds of this process; `kept` where the run keeps what its workers share."""
 
     private: Ground
     shared: Ground
+    kept: KeptGround | None = None
 
     def of(self, place: Place) -> Ground:
-        """The ground of a place: what belongs to a worker, module, class or test is private."""
-        is_shared = not place.node and not place.worker
-        return self.shared if is_shared else self.private
+        """The run's own ground for a place: what belongs to a worker, module, class or test is private."""
+        return self.private if place.node or place.worker else self.shared
 
     @property
-    def both(self) -> tuple[Ground, Ground]:
-        """Private and shared."""
-        return (self.private, self.shared)
+    def run_ids(self) -> frozenset[str]:
+        """The runs whose containers this process may use."""
+        grounds = (self.private, self.shared, self.kept)
+        return frozenset(ground.run.run_id for ground in grounds if ground)

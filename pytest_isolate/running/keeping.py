@@ -51,10 +51,23 @@ class Keep:
                 if record:
                     self.board.publish(code, {**record, "used": self._time()})
 
-    def has_other_users(self, owner: Owner, read_start_time: ReadStartTime) -> bool:
-        """Whether a run that may be alive, other than this one, uses what is kept."""
-        others = (parse_owner(user) for user in self._users() if user != owner.encode())
-        return any(not judge(other, owner, read_start_time).is_dead for other in others)
+    def make_way(
+        self,
+        service: str,
+        code: str,
+        owner: Owner,
+        read_start_time: ReadStartTime,
+        remove: Callable[[Mapping[str, Any]], None],
+    ) -> bool:
+        """Have other versions of a service removed; False, and nothing is, where another run may be using them."""
+        with self._claim():
+            older = [r for r in self.board.records() if r.get("service") == service and r["code"] != code]
+            if older and self._has_other_users(owner, read_start_time):
+                return False
+            for record in older:
+                self.board.withdraw(record["code"])
+                remove(record)
+            return True
 
     def judge(self, found: Labelled, here: Owner, read_start_time: ReadStartTime) -> Verdict:
         """Whether a kept object has been idle for too long. In doubt it stays."""
@@ -94,6 +107,10 @@ class Keep:
             if gone:
                 self.board.clear(but=(_USERS,))
                 remove(gone)
+
+    def _has_other_users(self, owner: Owner, read_start_time: ReadStartTime) -> bool:
+        others = (parse_owner(user) for user in self._users() if user != owner.encode())
+        return any(not judge(other, owner, read_start_time).is_dead for other in others)
 
     def _is_idle(self, record: Mapping[str, Any]) -> bool:
         return bool(self._time() - record["used"] >= self._idle_s())

@@ -11,18 +11,17 @@ from itertools import count
 from pytest_isolate.engine.api import ContainerRequest, Engine, ImageFacts, PortBinding
 from pytest_isolate.errors import IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.identity import Run, fingerprint
+from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN, Run, fingerprint
 from pytest_isolate.model.service import Secret, ServiceSpec, Unlimited
-from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey
+from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.addresses import Addresses
 from pytest_isolate.running.archive import build_archive, read_digests
-from pytest_isolate.running.grounds import Grounds
+from pytest_isolate.running.grounds import Ground
 from pytest_isolate.running.images import image_tag
-from pytest_isolate.running.networks import place_code
-from pytest_isolate.running.once import Once
 from pytest_isolate.running.ports import HeldPorts
 from pytest_isolate.running.rendering import Rendered, View, render_spec
 from pytest_isolate.running.safety import capabilities, memory_limit
+from pytest_isolate.running.volumes import Volumes
 
 # Somebody else took a port between our picking it and the engine's publishing it: rare, and a new one is free.
 _PORT_TRIES = 5
@@ -30,14 +29,17 @@ _PORT_TRIES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """An instance with a started container. `started_at` is in seconds of the epoch.
+    """An instance with a started container, on its own network. `started_at` is in seconds of the epoch.
 
     `secrets` is what must not be printed: passwords that no user wrote down, its own and those of what it needs.
     """
 
     instance: Instance
+    ground: Ground
     image: ImageFacts
     container_id: str
+    network_id: str
+    volumes: tuple[str, ...] = ()
     fingerprint: str
     view: View
     ports: HeldPorts
@@ -53,22 +55,30 @@ class Running:
 class Launcher:
     """Makes and starts containers."""
 
-    def __init__(self, engine: Engine, grounds: Grounds, addresses: Addresses, time: Callable[[], float]) -> None:
+    def __init__(
+        self, engine: Engine, run: Run, addresses: Addresses, volumes: Volumes, time: Callable[[], float]
+    ) -> None:
         self._engine = engine
-        self._grounds = grounds
+        self._run = run
         self._addresses = addresses
         self._time = time
-        self._volumes: Once[tuple[NetworkKey, str], str] = Once()
+        self._volumes = volumes
         self._numbers = count(1)
 
     def launch(
-        self, instance: Instance, image: ImageFacts, needed: Mapping[str, Running], network: str, code: str
+        self,
+        instance: Instance,
+        ground: Ground,
+        image: ImageFacts,
+        needed: Mapping[str, Running],
+        network_id: str,
+        code: str,
     ) -> Running:
         """A started container; on other ports when somebody else has taken the first ones."""
         for attempt in range(1, _PORT_TRIES + 1):
-            ports = self._addresses.hold(instance, label(instance, self._grounds.private.run))
+            ports = self._addresses.hold(instance, label(instance, self._run))
             try:
-                return self._launch_on(ports, instance, image, needed, network, code)
+                return self._launch_on(ports, instance, ground, image, needed, network_id, code)
             except PortTaken:
                 ports.release()
                 if attempt == _PORT_TRIES or instance.native_ports:
@@ -83,30 +93,29 @@ class Launcher:
         self._remove_quietly(running.container_id)
         running.ports.release()
 
-    def forget_volumes(self, key: NetworkKey) -> Callable[[], None]:
-        """Let the next one who asks make new volumes for a stack; what is returned removes these."""
-        made = [self._volumes.pop((owner, name)) for owner, name in self._volumes.keys() if owner == key]
+    def remove_half_made(self, instance: Instance, ground: Ground, code: str) -> None:
+        """Remove what somebody began who has died, or what does not run any more, before it is made anew.
 
-        def remove() -> None:
-            for volume in made:
-                if volume:
-                    self._engine.remove_volume(volume)
-
-        return remove
+        A volume stays where another container uses it too.
+        """
+        for container_id in self._engine.list_containers({LABEL_RUN: ground.run.run_id, LABEL_INSTANCE: code}):
+            self._engine.remove_container(container_id)
+        self._volumes.remove_unused(instance, ground, code)
 
     def _launch_on(
         self,
         ports: HeldPorts,
         instance: Instance,
+        ground: Ground,
         image: ImageFacts,
         needed: Mapping[str, Running],
-        network: str,
+        network_id: str,
         code: str,
     ) -> Running:
         endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()}
-        view, rendered = self.build_view(instance, needed, endpoints)
+        view, rendered = build_view(instance, ground, needed, endpoints)
         digest = full_fingerprint(instance, image, needed)
-        request = self._build_request(instance, rendered, network, ports, digest, code)
+        request = self._build_request(instance, ground, rendered, network_id, ports, digest, code)
         container_id = self._engine.create_container(request)
         try:
             if rendered.files:
@@ -118,8 +127,11 @@ class Launcher:
             raise
         return Running(
             instance=instance,
+            ground=ground,
             image=image,
             container_id=container_id,
+            network_id=network_id,
+            volumes=tuple(request.volumes),
             fingerprint=digest,
             view=view,
             ports=ports,
@@ -127,24 +139,18 @@ class Launcher:
             secrets=collect_secrets(view, needed),
         )
 
-    def build_view(
-        self, instance: Instance, needed: Mapping[str, Running], endpoints: Mapping[int, Endpoint]
-    ) -> tuple[View, Rendered]:
-        """The service as it is seen at these endpoints, and what its container is given: the same in every process."""
-        password = instance.spec.password
-        if isinstance(password, Secret):
-            key = instance.key
-            run = self._grounds.of(key.place).run
-            password = run.password(key.service.stack.namespace, str(key.service), key.place.node, key.place.worker)
-        view = View(spec=instance.spec, password=password, endpoints=endpoints)
-        rendered = render_spec(view, {alias: running.view for alias, running in needed.items()})
-        return replace(view, env=rendered.env), rendered
-
     def _build_request(
-        self, instance: Instance, rendered: Rendered, network: str, ports: HeldPorts, digest: str, code: str
+        self,
+        instance: Instance,
+        ground: Ground,
+        rendered: Rendered,
+        network_id: str,
+        ports: HeldPorts,
+        digest: str,
+        code: str,
     ) -> ContainerRequest:
-        spec, run = instance.spec, self._grounds.of(instance.key.place).run
-        number = f"{next(self._numbers)}{self._grounds.private.run.worker}"
+        spec, run = instance.spec, ground.run
+        number = f"{next(self._numbers)}{self._run.worker}"
         return ContainerRequest(
             name=run.resource_name(instance.key.service.stack.name, spec.name, secrets.token_hex(2), number),
             image=image_tag(spec),
@@ -156,9 +162,9 @@ class Launcher:
                 PortBinding(inner=inner, host_ip=self._addresses.publish_on(ports), host_port=outer)
                 for inner, outer in ports.by_inner.items()
             ),
-            network=network,
+            network=network_id,
             aliases=(spec.name,),
-            volumes={self._ensure_volume(instance.network, name): target for name, target in spec.volumes},
+            volumes=self._volumes.ensure(instance, ground, code),
             memory_bytes=memory_limit(spec),
             shm_bytes=spec.shm_bytes,
             cpus=spec.cpus,
@@ -168,25 +174,24 @@ class Launcher:
             no_new_privileges=not spec.new_privileges,
         )
 
-    def _ensure_volume(self, key: NetworkKey, name: str) -> str:
-        """The engine's name of a stack's volume."""
-
-        def create() -> str:
-            run = self._grounds.of(key.place).run
-            # Processes that share a stack have to find the same volume, a place that is entered again a new one.
-            number = str(next(self._numbers)) if key.place.node else ""
-            stack = place_code(key, f"{key.stack.namespace} {key.stack.name}")
-            full = run.resource_name(str(key.stack), stack, "volume", name, number)
-            self._engine.create_volume(full, run.labels())
-            return full
-
-        return self._volumes.get((key, name), create)
-
     def _remove_quietly(self, container_id: str) -> None:
         try:
             self._engine.remove_container(container_id)
         except IsolateError:
             pass  # the clean-up at the end finds it by its labels, tries again and reports
+
+
+def build_view(
+    instance: Instance, ground: Ground, needed: Mapping[str, Running], endpoints: Mapping[int, Endpoint]
+) -> tuple[View, Rendered]:
+    """The service as it is seen at these endpoints, and what its container is given: the same in every process."""
+    password = instance.spec.password
+    if isinstance(password, Secret):
+        service, place = instance.key.service, instance.key.place
+        password = ground.run.password(service.stack.namespace, str(service), place.node, place.worker)
+    view = View(spec=instance.spec, password=password, endpoints=endpoints)
+    rendered = render_spec(view, {alias: running.view for alias, running in needed.items()})
+    return replace(view, env=rendered.env), rendered
 
 
 def full_fingerprint(instance: Instance, image: ImageFacts, needed: Mapping[str, Running]) -> str:

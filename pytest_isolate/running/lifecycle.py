@@ -13,9 +13,10 @@ from pytest_isolate.running.addresses import Addresses
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.handle import Service
 from pytest_isolate.running.images import image_tag
-from pytest_isolate.running.launching import Launcher, Running
+from pytest_isolate.running.launching import Running
 from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.providing import Closing, Provider
+from pytest_isolate.running.volumes import Volumes
 
 
 class Lifecycle:
@@ -28,14 +29,14 @@ class Lifecycle:
         clock: Clock,
         networks: Networks,
         addresses: Addresses,
-        launcher: Launcher,
+        volumes: Volumes,
         provider: Provider,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._networks = networks
         self._addresses = addresses
-        self._launcher = launcher
+        self._volumes = volumes
         self._provider = provider
         self._lock = threading.Lock()
         self._futures: dict[InstanceKey, Future[Running]] = {}
@@ -118,7 +119,7 @@ class Lifecycle:
                 # pytest may have come back to the place meanwhile: then its network is in use again.
                 if any(NetworkKey(k.service.stack, k.place) == key for k in self._futures):
                     continue
-                removals = (self._networks.forget(key), self._launcher.forget_volumes(key))
+                removals = (self._networks.forget(key), self._volumes.forget(key))
                 self._addresses.release(key)
             for remove in removals:
                 try:

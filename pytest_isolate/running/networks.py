@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import AddressSpaceFull, SubnetTaken
-from pytest_isolate.planning.placement import NetworkKey
-from pytest_isolate.running.grounds import Ground, Grounds
+from pytest_isolate.model.scope import Scope
+from pytest_isolate.planning.placement import Instance, NetworkKey
+from pytest_isolate.running.grounds import Ground
 from pytest_isolate.running.once import Once
 from pytest_isolate.running.subnets import free_subnets, prefix_for
 
@@ -20,37 +21,43 @@ _TRIES = 50
 
 
 @dataclass(frozen=True, slots=True)
-class _Attachment:
+class _Key:
     network: NetworkKey
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Attachment:
+    network_id: str
     container_id: str
 
 
 class Networks:
     """The networks of this process."""
 
-    def __init__(self, engine: Engine, grounds: Grounds, pool: str, rng: random.Random) -> None:
+    def __init__(self, engine: Engine, pool: str, rng: random.Random) -> None:
         self._engine = engine
-        self._grounds = grounds
         self._pool = pool
         self._rng = rng
-        self._networks: Once[NetworkKey, str] = Once()
+        self._networks: Once[_Key, str] = Once()
         self._attachments: Once[_Attachment, None] = Once()
         self._choosing = threading.Lock()
         self._made = 0
 
-    def ensure(self, key: NetworkKey, containers: int, check_open: Callable[[], None]) -> str:
-        """The id of the network, made with room for so many containers if it is not there."""
-        return self._networks.get(key, lambda: self._agree(key, containers, check_open))
+    def ensure(self, instance: Instance, ground: Ground, check_open: Callable[[], None]) -> str:
+        """The id of the network that an instance lives on, made if it is not there."""
+        key = _Key(instance.network, ground.is_kept)
+        return self._networks.get(key, lambda: self._agree(instance, ground, check_open))
 
-    def attach(self, key: NetworkKey, network_id: str, container_id: str, alias: str) -> None:
+    def attach(self, network_id: str, container_id: str, alias: str) -> None:
         """Make a container of another network known on this one, once."""
-        attachment = _Attachment(key, container_id)
+        attachment = _Attachment(network_id, container_id)
         self._attachments.get(attachment, lambda: self._engine.attach(network_id, container_id, [alias]))
 
     def forget(self, key: NetworkKey) -> Callable[[], None]:
         """Let the next one who asks make a new network; what is returned removes this one."""
-        network_id = self._networks.pop(key)
-        attached = [a for a in self._attachments.keys() if a.network == key]
+        network_id = self._networks.pop(_Key(key, is_kept=False))
+        attached = [a for a in self._attachments.keys() if a.network_id == network_id]
         for attachment in attached:
             self._attachments.pop(attachment)
 
@@ -63,29 +70,31 @@ class Networks:
 
         return remove
 
-    def _agree(self, key: NetworkKey, containers: int, check_open: Callable[[], None]) -> str:
+    def _agree(self, instance: Instance, ground: Ground, check_open: Callable[[], None]) -> str:
         """Make a shared network in one process only; the others find it on the board."""
-        ground = self._grounds.of(key.place)
         if ground.board is None:
-            return self._create(key, containers, ground)
-        name = f"network {key.stack.namespace} {key.stack.name}"
+            return self._create(instance, ground)
+        stack = instance.network.stack
+        # A stack that has grown since its network was kept gets one with room for all.
+        name = f"network {stack.namespace} {stack.name} /{prefix_for(instance.room)}"
         with ground.board.claim(name, check_open):
             record = ground.board.read(name)
             if record and (not ground.is_kept or record["id"] in self._engine.list_networks(ground.run.own_labels())):
                 return str(record["id"])
             ground.board.begin(name)
-            network_id = self._create(key, containers, ground)
+            network_id = self._create(instance, ground)
             ground.board.publish(name, {"id": network_id})
             return network_id
 
-    def _create(self, key: NetworkKey, containers: int, ground: Ground) -> str:
-        prefix = prefix_for(containers)
+    def _create(self, instance: Instance, ground: Ground) -> str:
+        key, prefix = instance.network, prefix_for(instance.room)
         refusals: Sequence[str] = ()
         # One at a time: two threads would be given the same free subnet.
         with self._choosing:
             self._made += 1
-            number = f"{self._made}{self._grounds.private.run.worker}"
-            name = ground.run.resource_name(str(key.stack), place_code(key), "net", number)
+            number = f"{self._made}{self._rng.getrandbits(16):04x}"
+            order = network_order(instance, is_kept=ground.is_kept)
+            name = ground.run.resource_name(str(key.stack), place_code(key), "net", number, order=order)
             labels = ground.run.labels()
             candidates = free_subnets(self._pool, self._engine.used_subnets(), prefix, self._rng)
             for _, subnet in zip(range(_TRIES), candidates, strict=False):
@@ -100,6 +109,18 @@ class Networks:
             do="name a larger or another pool: --isolate-subnets=10.200.0.0/16; "
             "networks of runs that were killed: docker network ls --filter label=pytest-isolate.run",
         )
+
+
+def network_order(instance: Instance, *, is_kept: bool) -> str:
+    """A text by which the names of networks sort: what is attached to a network comes from one that sorts before.
+
+    Docker moves a container's published ports to the first of its networks by name, and cuts every connection through
+    them when it does: seen with 20.10, whose port forwarder was started anew when a network with a smaller name was
+    attached, and went on when one with a greater name was.
+    """
+    place = instance.network.place
+    tier = 0 if is_kept else 1 + 2 * (Scope.SESSION - place.scope) + bool(place.worker)
+    return f"{tier:02d}{instance.rank:03d}"
 
 
 def place_code(key: NetworkKey, more: str = "") -> str:

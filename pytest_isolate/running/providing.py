@@ -9,14 +9,21 @@ from typing import Any
 from pytest_isolate.engine.api import Engine, ImageFacts
 from pytest_isolate.errors import EngineError, IsolateError, StartError
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN, Run
+from pytest_isolate.model.identity import Run
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.grounds import Ground, Grounds
+from pytest_isolate.running.grounds import Ground, Grounds, KeptGround
 from pytest_isolate.running.images import Images
-from pytest_isolate.running.keeping import Keep
-from pytest_isolate.running.launching import Launcher, Running, collect_secrets, full_fingerprint, instance_code, label
+from pytest_isolate.running.launching import (
+    Launcher,
+    Running,
+    build_view,
+    collect_secrets,
+    full_fingerprint,
+    instance_code,
+    label,
+)
 from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.owner import read_start_time
 from pytest_isolate.running.ports import HeldPorts
@@ -83,15 +90,13 @@ class Provider:
         try:
             ground = self._grounds.of(instance.key.place)
             if ground.board is None:
-                return self._start(instance, wait)
-            if ground.is_kept:
-                # Only the full fingerprint proves that yesterday's instance is what today's declaration asks for.
-                code = full_fingerprint(instance, self._find_image(instance), self._wait_for_needed(instance, wait))
-                self.kept_codes.add(code)
-            else:
-                code = instance_code(instance.key)
+                return self._start(instance, ground, wait)
+            code = instance_code(instance.key)
             with ground.board.claim(code, self._check_open):
-                return self._agree(instance, ground, ground.board, code, wait)
+                kept = None
+                if self._grounds.kept and not ground.board.has_begun(code):
+                    kept = self._provide_kept(instance, self._grounds.kept, ground.board, wait)
+                return kept or self._agree(instance, ground, ground.board, code, wait)
         except EngineError as error:
             raise self._named(instance, error) from error
 
@@ -106,6 +111,27 @@ class Provider:
         self._launcher.undo(running)
         self._budget.release(running.instance)
 
+    def _provide_kept(self, instance: Instance, ground: KeptGround, board: Board, wait: Wait) -> Running | None:
+        """The instance that is kept, or is from now on; None where the run has to have one of its own.
+
+        Only the full fingerprint proves that yesterday's instance is what today's declaration asks for.
+        """
+        try:
+            image, needed = self._find_image(instance), self._wait_for_needed(instance, wait)
+            if not all(running.ground.is_kept for running in needed.values()):
+                return None
+            code = full_fingerprint(instance, image, needed)
+            with ground.keep.board.claim(code, self._check_open):
+                service, owner = _service_key(instance), self._run.owner
+                if not ground.keep.make_way(service, code, owner, read_start_time, self._remove_older):
+                    with self._timeline.measure("beside kept", str(instance.key.service)):
+                        return None
+                running = self._agree(instance, ground, ground.keep.board, code, wait)
+                self.kept_codes.add(code)
+                return running
+        except (StartError, EngineError) as error:
+            raise self._publish_failure(instance, instance_code(instance.key), board, error) from error
+
     def _agree(self, instance: Instance, ground: Ground, board: Board, code: str, wait: Wait) -> Running:
         """With the instance's lock held: adopt what is published, or start and publish it."""
         record = board.read(code)
@@ -113,34 +139,33 @@ class Provider:
         if adopted:
             return adopted
         if board.has_begun(code):
-            self._remove_half_made(ground, code)
-        if ground.keep:
-            self._make_way(instance, ground, ground.keep)
+            self._launcher.remove_half_made(instance, ground, code)
         board.begin(code)
         try:
-            running = self._start(instance, wait, code)
+            running = self._start(instance, ground, wait, code)
         except (StartError, EngineError) as error:
-            named = error if isinstance(error, StartError) else self._named(instance, error)
-            if not ground.is_kept:
-                board.publish(code, {"service": named.service, "error": str(named)})
-            raise named from error
+            if ground.is_kept:
+                raise
+            raise self._publish_failure(instance, code, board, error) from error
         board.publish(code, {**_record(running), "code": code, "service": _service_key(instance)})
         return running
 
-    def _make_way(self, instance: Instance, ground: Ground, keep: Keep) -> None:
-        """Remove older versions of a kept service: on one network both would answer to its name."""
-        older = [r for r in keep.board.records() if r.get("service") == _service_key(instance)]
-        if older and keep.has_other_users(ground.run.owner, read_start_time):
-            raise StartError(
-                label(instance, self._run),
-                "has changed since it was kept, and another run still uses its older version",
-                do="wait until that run has ended, or run without --isolate-reuse",
-            )
-        for record in older:
-            self._engine.remove_container(record["container"])
-            keep.board.withdraw(record["code"])
+    def _publish_failure(
+        self, instance: Instance, code: str, board: Board, error: StartError | EngineError
+    ) -> StartError:
+        """The error that every process of the run raises for this instance: it is started once, not by each anew."""
+        named = error if isinstance(error, StartError) else self._named(instance, error)
+        board.begin(code)
+        board.publish(code, {"service": named.service, "error": str(named)})
+        return named
 
-    def _start(self, instance: Instance, wait: Wait, code: str = "") -> Running:
+    def _remove_older(self, record: Mapping[str, Any]) -> None:
+        """Remove an older version of a kept service: on one network both would answer to its name."""
+        self._engine.remove_container(record["container"])
+        for volume in record["volumes"]:
+            self._engine.remove_volume(volume)
+
+    def _start(self, instance: Instance, ground: Ground, wait: Wait, code: str = "") -> Running:
         """The story of one instance: image, what it needs, room in the budget, network, container, readiness."""
         subject = str(instance.key.service)
         image = self._find_image(instance)
@@ -150,20 +175,22 @@ class Provider:
             self._budget.acquire(instance, self._check_open)
         try:
             with self._timeline.measure("start", subject):
-                return self._launch(instance, image, needed, code)
+                return self._launch(instance, ground, image, needed, code)
         except BaseException:
             self._budget.release(instance)
             raise
 
-    def _launch(self, instance: Instance, image: ImageFacts, needed: Mapping[str, Running], code: str) -> Running:
+    def _launch(
+        self, instance: Instance, ground: Ground, image: ImageFacts, needed: Mapping[str, Running], code: str
+    ) -> Running:
         """Network, container, readiness; what fails is undone at once."""
         subject = str(instance.key.service)
         with self._slots:
             self._check_open()
             with self._timeline.measure("network", subject):
-                network = self._join_network(instance, needed)
+                network_id = self._join_network(instance, ground, needed)
             with self._timeline.measure("create", subject):
-                running = self._launcher.launch(instance, image, needed, network, code)
+                running = self._launcher.launch(instance, ground, image, needed, network_id, code)
         try:
             self._keep_held(running.ports)
             with self._timeline.measure("ready", subject):
@@ -182,11 +209,13 @@ class Provider:
         needed = self._wait_for_needed(instance, wait)
         self._budget.acquire(instance, self._check_open)
         endpoints = {int(inner): Endpoint(host, port) for inner, (host, port) in record["endpoints"].items()}
-        view, _ = self._launcher.build_view(instance, needed, endpoints)
+        view, _ = build_view(instance, ground, needed, endpoints)
         running = Running(
             instance=instance,
+            ground=ground,
             image=ImageFacts(image_id=record["image"], health_command=tuple(record["health"])),
             container_id=record["container"],
+            network_id=record["network"],
             fingerprint=record["fingerprint"],
             view=view,
             ports=HeldPorts(host="", by_inner={}),
@@ -204,12 +233,6 @@ class Provider:
         except EngineError:
             return False
 
-    def _remove_half_made(self, ground: Ground, code: str) -> None:
-        """Whoever began has died, or what he made does not run any more: nothing of it may stay beside the new one."""
-        labels = {LABEL_RUN: ground.run.run_id, LABEL_INSTANCE: code}
-        for container_id in self._engine.list_containers(labels):
-            self._engine.remove_container(container_id)
-
     def _find_image(self, instance: Instance) -> ImageFacts:
         with self._timeline.measure("image", str(instance.key.service)):
             return self._images.ensure(instance.spec)
@@ -226,12 +249,12 @@ class Provider:
                 raise StartError(label(instance, self._run), what, found=str(error)) from error
         return needed
 
-    def _join_network(self, instance: Instance, needed: Mapping[str, Running]) -> str:
-        network = self._networks.ensure(instance.network, instance.room, self._check_open)
+    def _join_network(self, instance: Instance, ground: Ground, needed: Mapping[str, Running]) -> str:
+        network_id = self._networks.ensure(instance, ground, self._check_open)
         for alias, running in needed.items():
-            if running.instance.network != instance.network:
-                self._networks.attach(instance.network, network, running.container_id, alias)
-        return network
+            if running.network_id != network_id:
+                self._networks.attach(network_id, running.container_id, alias)
+        return network_id
 
     def _check_open(self) -> None:
         if self._closing.is_set():
@@ -265,6 +288,8 @@ def _record(running: Running) -> dict[str, Any]:
     """What other processes need to know of an instance; its password is not in it, they derive it."""
     return {
         "container": running.container_id,
+        "network": running.network_id,
+        "volumes": list(running.volumes),
         "image": running.image.image_id,
         "health": list(running.image.health_command),
         "fingerprint": running.fingerprint,

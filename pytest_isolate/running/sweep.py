@@ -84,9 +84,10 @@ class Sweep:
             for item in found:
                 try:
                     removers[item.kind](item.object_id)
-                    removed.append(item)
                 except EngineError as error:
                     errors[item.object_id] = str(error)
             there = {o.object_id for o in self._engine.find_labelled(LABEL_RUN)} if errors else set()
-            found = [item for item in found if item.object_id in errors.keys() & there]
+            left = errors.keys() & there
+            removed += [item for item in found if item.object_id not in left]
+            found = [item for item in found if item.object_id in left]
         failures += [errors[item.object_id] for item in found]

@@ -11,9 +11,11 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 from fakes.programs import IMAGE
 
@@ -50,12 +52,13 @@ class Left:
     def remove(self, names: list[str]) -> None:
         """Remove what a failing test has left, so that the next one is judged by itself."""
         for kind, name in (text.split() for text in names):
-            if kind == "container":
-                self._client.remove_container(name, force=True, v=True)
-            elif kind == "volume":
-                self._client.remove_volume(name, force=True)
-            else:
-                self._client.remove_network(name)
+            with suppress(docker.errors.NotFound):  # another run on this engine has swept
+                if kind == "container":
+                    self._client.remove_container(name, force=True, v=True)
+                elif kind == "volume":
+                    self._client.remove_volume(name, force=True)
+                else:
+                    self._client.remove_network(name)
 
     def _all_labelled(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         only = {"label": [LABEL_RUN]}

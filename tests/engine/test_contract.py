@@ -615,11 +615,11 @@ def test_attached_container_is_found_on_its_second_network_until_it_is_detached(
     assert bench.engine.run_command(client, program("fetch shop 8000")).exit_code == 1
 
 
-def test_attaching_twice_is_refused(bench: Bench) -> None:
-    network = bench.network()
-    container = bench.start("sleep 60", network=network)
-    with pytest.raises(EngineError, match="already exists"):
-        bench.engine.attach(network, container, ["name"])
+def test_attaching_twice_is_fine(bench: Bench) -> None:
+    home, network = bench.network(), bench.network()
+    container = bench.start("sleep 60", network=home)
+    for on in (home, network, network):
+        bench.engine.attach(on, container, ["name"])
 
 
 def test_detaching_what_is_off_the_network_or_gone_is_fine(bench: Bench) -> None:
@@ -639,13 +639,15 @@ def test_network_that_is_gone_is_not_found(bench: Bench) -> None:
         bench.engine.start_container(lonely)
 
 
-def test_network_of_a_running_container_cannot_be_removed(bench: Bench) -> None:
-    network = bench.network()
-    container = bench.start("sleep 60", network=network)
-    with pytest.raises(EngineError, match="active endpoints"):
-        bench.engine.remove_network(network)
-    bench.engine.remove_container(container)
+def test_removing_a_network_takes_off_what_is_still_on_it(bench: Bench) -> None:
+    home, network = bench.network(), bench.network()
+    server = bench.start("serve 8000 hello", "say up", network=home, aliases=("web",))
+    bench.start("sleep 60", network=network)
+    bench.engine.attach(network, server, ["web"])
     bench.engine.remove_network(network)
+    assert bench.engine.list_networks(bench.labels) == [home]
+    client = bench.start("sleep 60", network=home, aliases=("client",))
+    assert wait_for(lambda: bench.engine.run_command(client, program("fetch web 8000")).stdout) == "hello\n"
 
 
 # -- volumes ------------------------------------------------------------------------------------------------------

@@ -189,3 +189,32 @@ def test_ports_are_reached_over_ipv4_loopback_only(project: Project) -> None:
         """,
     )
     project.run().assert_outcomes(passed=1)
+
+
+def test_connection_to_a_shared_service_outlives_the_start_of_what_needs_it(project: Project) -> None:
+    """Docker moves a container's published ports to the first of its networks by name, and cuts connections then."""
+    project.conftest(
+        """
+        web = service(IMAGE, command=program("serve 8000 hello"), port=8000, ready=http("/"))
+        near = service(web, needs=["web"], scope="function")
+        far = service(near, scope="module")
+        """
+    )
+    project.tests(
+        """
+        import socket
+
+        def test_it(web, request):
+            with socket.create_connection((web.host, web.port), timeout=10) as connection:
+                connection.sendall(b"GET / HTTP/1.0\\r\\n")
+                for name in ("near", "far"):
+                    request.getfixturevalue(name)
+                connection.sendall(b"\\r\\n")
+                assert connection.makefile("rb").read().endswith(b"hello")
+
+        def test_dependents_reach_it(near, far):
+            for service in (near, far):
+                assert service.exec(*program("fetch web 8000"), check=True).stdout == "hello\\n"
+        """
+    )
+    project.run().assert_outcomes(passed=2)

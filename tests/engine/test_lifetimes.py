@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +122,9 @@ def test_services_of_class_module_and_package_end_with_them(project: Project, lo
 def test_named_and_anonymous_volumes_are_removed(project: Project, docker_client: Any) -> None:
     """Trap 30: an image's own VOLUME makes a volume without a name for each container."""
     project.write("image/Dockerfile", "FROM debian:bookworm-slim\nVOLUME /var/lib/anonymous\n")
+    tag = f"isolate-test-volumes:{secrets.token_hex(4)}"
     project.conftest(
-        """
-        db = service(build="image", image="isolate-test-volumes:1", command=forever(), volumes={"data": "/data"})
-        """
+        f"db = service(build='image', image={tag!r}, command=forever(), volumes={{'data': '/data'}})",
     )
     project.tests(
         """
@@ -142,7 +142,7 @@ def test_named_and_anonymous_volumes_are_removed(project: Project, docker_client
     try:
         run.result().assert_outcomes(passed=1)
     finally:
-        docker_client.remove_image("isolate-test-volumes:1", force=True)
+        docker_client.remove_image(tag, force=True)
     names = [mount["Name"] for mount in mounts if mount["Type"] == "volume"]
     assert len(names) == 2
     left = {volume["Name"] for volume in docker_client.volumes()["Volumes"] or ()}
@@ -253,15 +253,15 @@ def test_service_waits_for_what_it_needs_and_finds_it(project: Project) -> None:
 def test_health_check_of_the_image_is_asked_sooner_than_it_says(project: Project, docker_client: Any) -> None:
     """Trap 8: the engine itself would run it every 30 seconds."""
     project.write("image/Dockerfile", "FROM debian:bookworm-slim\nHEALTHCHECK --interval=30s CMD test -e /ready\n")
+    tag = f"isolate-test-health:{secrets.token_hex(4)}"
     project.conftest(
-        "web = service(build='image', image='isolate-test-health:1', command=program('sleep 0.5', 'write /ready 1',"
-        " 'sleep 600'))"
+        f"web = service(build='image', image={tag!r}, command=program('sleep 0.5', 'write /ready 1', 'sleep 600'))"
     )
     project.tests("def test_it(web): assert web.exec('test', '-e', '/ready').exit_code == 0")
     try:
         result = project.run()
     finally:
-        docker_client.remove_image("isolate-test-health:1", force=True)
+        docker_client.remove_image(tag, force=True)
     result.assert_outcomes(passed=1)
     assert result.duration < 20
 

@@ -59,6 +59,14 @@ def test_it_removes_everything_with_our_labels_and_nothing_else(
     remove_all(remover, doomed)
 
 
+def test_removing_a_network_takes_off_what_is_still_on_it(bench: Bench, remover: Removing) -> None:  # noqa: F811
+    network = bench.network()
+    stays = bench.start("sleep 60", network=network)
+    remover.remove_network(network)
+    assert bench.engine.list_networks(bench.labels) == []
+    assert bench.engine.list_containers(bench.labels) == [stays]
+
+
 @pytest.mark.parametrize("kind", ["container", "network", "volume"])
 def test_what_is_gone_is_fine(remover: Removing, kind: str) -> None:
     getattr(remover, f"remove_{kind}")("0" * 64)

@@ -1,171 +1,475 @@
-"""What is kept for the next run: used again exactly as long as nothing of it has changed."""
+"""What is kept for the next run: found again exactly when nothing of it has changed, and gone when nobody wants it."""
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from fakes.programs import IMAGE, program
 
-from .conftest import Project
+from engine.conftest import Project
+from engine.events import Events
+from pytest_isolate.model.identity import LABEL_REUSE
+from pytest_isolate.running.keeping import project_code
 
-WEB = 'web = service(IMAGE, port=8000, command=program("serve 8000 hello"), env={"COLOUR": "%s"}, files=%s)\n'
-USES = "def test_it(web):\n    print('container', web.container_id)\n    print('password', web.password)\n"
-KEEP = ("--isolate-reuse", "-s")
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
+
+WEB = 'web = service(IMAGE, command=program("serve 8000 hello"), port=8000, ready=http("/"), memory="32m")\n'
+TESTS = """
+from urllib.request import urlopen
+
+def get(service, path="/"):
+    with urlopen(f"http://{service.address}{path}", timeout=10) as answer:
+        return answer.read().decode()
+
+def note(text):
+    with open("notes", "a") as file:
+        file.write(f"{text}\\n")
+"""
+
+
+class Keeper:
+    """A project with --isolate-reuse, and what it keeps; a cache folder of its own holds its notes."""
+
+    def __init__(self, project: Project, client: Any, name: str) -> None:
+        self.project = project
+        self.client = client
+        self.path = project.path
+        self.cache = project.path / "cache"
+        project.env["XDG_CACHE_HOME"] = str(self.cache)
+        self.name = name
+        self.codes = {project_code(name), project_code(str(project.path))}
+
+    def run(self, *args: str, passed: int = 1) -> pytest.RunResult:
+        result = self.project.run("--isolate-reuse", *args)
+        result.assert_outcomes(passed=passed)
+        return result
+
+    def notes(self) -> list[str]:
+        path = self.path / "notes"
+        notes = path.read_text().split() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return notes
+
+    def gc(self, *args: str) -> str:
+        code = "from pytest_isolate.cli.main import main; main()"
+        env = {**os.environ, **self.project.env}
+        command = [sys.executable, "-c", code, "gc", *args]
+        return subprocess.run(command, capture_output=True, text=True, env=env, check=True, timeout=60).stdout
+
+    def kept(self, kind: str = "") -> list[str]:
+        """What is on the engine, by kind and name."""
+        found = []
+        for code in self.codes:
+            only = {"label": [f"{LABEL_REUSE}={code}"]}
+            found += [f"container {c['Names'][0][1:]}" for c in self.client.containers(all=True, filters=only)]
+            found += [f"volume {v['Name']}" for v in self.client.volumes(filters=only)["Volumes"] or ()]
+            found += [f"network {n['Name']}" for n in self.client.networks(filters=only)]
+        return [text for text in sorted(set(found)) if text.startswith(kind)]
+
+    def networks(self) -> int:
+        """Names of networks need not differ."""
+        only = {"label": [f"{LABEL_REUSE}={project_code(self.name)}"]}
+        return len(self.client.networks(filters=only))
+
+    def remove(self) -> None:
+        for code in self.codes:
+            only = {"label": [f"{LABEL_REUSE}={code}"]}
+            for container in self.client.containers(all=True, filters=only):
+                self.client.remove_container(container["Id"], force=True, v=True)
+            for volume in self.client.volumes(filters=only)["Volumes"] or ():
+                self.client.remove_volume(volume["Name"], force=True)
+            for network in self.client.networks(filters=only):
+                self.client.remove_network(network["Id"])
 
 
 @pytest.fixture
-def kept(project: Project) -> Iterator[Project]:
-    """A project that keeps things in a cache of its own; nothing is kept beyond the test."""
-    project.env["XDG_CACHE_HOME"] = str(project.path / "cache")
-    declare(project)
-    project.tests(USES)
-    yield project
-    project.run("--isolate-reuse", "--isolate-reuse-idle=1ms")
-    gc(project)
+def keeper(project: Project, docker_client: Any) -> Iterator[Keeper]:
+    keeper = Keeper(project, docker_client, str(project.path))
+    yield keeper
+    for run in project.runs:
+        if run.process.poll() is None:
+            run.process.kill()
+            run.process.wait()
+    keeper.remove()
 
 
-def declare(project: Project, colour: str = "green", files: str = "{}", **more: str) -> None:
-    project.conftest(WEB % (colour, files) + "".join(more.values()))
+IDS = "def test_it(web):\n    assert get(web) == 'hello'\n    note(web.container_id)"
 
 
-def gc(project: Project, *args: str) -> str:
-    code = "from pytest_isolate.cli.main import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "gc", *args],
-        env={**os.environ, **project.env},
-        capture_output=True,
-        text=True,
-        check=True,
+# -- found again ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("distribution", ["-pno:xdist", "-n2"])
+def test_second_run_starts_nothing(keeper: Keeper, events: Events, distribution: str) -> None:
+    keeper.project.conftest(WEB, "db = service(web, volumes={'d': '/d'})\nweb = service(web, env={'DB': '{db.url}'})")
+    keeper.project.tests(TESTS, IDS)
+    keeper.run(distribution)
+    second = keeper.run(distribution)
+    one, other = keeper.notes()
+    assert one == other
+    assert events.created == ["db", "web"]
+    assert "2 reused from earlier runs" in second.stdout.str()
+
+
+def test_run_without_the_option_has_its_own_and_leaves_what_is_kept(keeper: Keeper) -> None:
+    keeper.project.conftest(WEB)
+    keeper.project.tests(TESTS, IDS)
+    keeper.run()
+    kept = keeper.kept()
+    keeper.project.run().assert_outcomes(passed=1)
+    one, other = keeper.notes()
+    assert one != other
+    assert keeper.kept() == kept
+    assert len(kept) == 2
+
+
+def test_narrower_scopes_and_workers_own_are_not_kept(keeper: Keeper) -> None:
+    keeper.project.conftest(WEB, "a = service(web, scope='module')\nb = service(web, scope='function')")
+    keeper.project.tests("def test_it(a, b): pass")
+    keeper.run()
+    assert keeper.kept() == []
+
+
+# -- changes ----------------------------------------------------------------------------------------------------------
+
+BUILT = 'web = service(build="image", port=8000, ready=http("/"), memory="32m")'
+
+
+def write_image(project: Project, text: str) -> None:
+    command = json.dumps(program(f"serve 8000 {text}"))
+    project.write("image/Dockerfile", f"FROM {IMAGE}\nCOPY . /context\nCMD {command}\n")
+
+
+CHANGES = {
+    "setting": (WEB, WEB.replace('memory="32m"', 'memory="33m"')),
+    "environment": (WEB, WEB.replace('memory="32m"', 'memory="32m", env={"A": "1"}')),
+    "command": (WEB, WEB.replace("hello", "hello there")),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_changed_declaration_gives_a_new_instance(keeper: Keeper, what: str) -> None:
+    first, second = CHANGES[what]
+    keeper.project.tests(TESTS, "def test_it(web):\n    get(web)\n    note(web.container_id)")
+    for text in (first, second, first):
+        keeper.project.conftest(text)
+        keeper.run()
+    assert len(set(keeper.notes())) == 3
+    assert len(keeper.kept("container")) == 1
+
+
+def test_rebuilt_image_gives_a_new_instance(keeper: Keeper) -> None:
+    keeper.project.conftest(BUILT)
+    keeper.project.tests(TESTS, "def test_it(web):\n    note(web.container_id)\n    note(get(web))")
+    for text in ("one", "two", "two"):
+        write_image(keeper.project, text)
+        keeper.run()
+    first, one, second, two, third, still = keeper.notes()
+    assert (one, two, still) == ("one", "two", "two")
+    assert first != second == third
+
+
+def test_changed_build_context_gives_a_new_instance(keeper: Keeper) -> None:
+    keeper.project.conftest(BUILT)
+    write_image(keeper.project, "same")
+    keeper.project.tests(TESTS, "def test_it(web):\n    note(web.container_id)")
+    for text in ("one", "two", "two"):
+        keeper.project.write("image/content.txt", text)
+        keeper.run()
+    first, second, third = keeper.notes()
+    assert first != second == third
+
+
+def test_changed_file_gives_a_new_instance(keeper: Keeper) -> None:
+    keeper.project.conftest(WEB, 'web = service(web, files={"/etc/app": {"path": "app.conf"}})')
+    keeper.project.tests(
+        TESTS, "def test_it(web):\n    note(web.container_id)\n    note(web.exec('cat', '/etc/app').stdout)"
     )
-    return done.stdout
+    for text in ("one", "two", "two"):
+        keeper.project.write("app.conf", text)
+        keeper.run()
+    first, one, second, two, third, still = keeper.notes()
+    assert (one, two, still) == ("one", "two", "two")
+    assert first != second == third
 
 
-def container(project: Project, *args: str) -> str:
-    """The container that a run hands to its test."""
-    result = project.run(*KEEP, *args)
-    result.assert_outcomes(passed=1)
-    return next(line.split()[-1] for line in result.outlines if "container " in line)
+def test_changed_dependency_gives_a_new_instance_that_talks_to_the_new_one(keeper: Keeper) -> None:
+    declared = 'back = service(web, command=program("serve 8000 {text}"))\nweb = service(web, needs=["back"])'
+    keeper.project.tests(
+        TESTS,
+        """
+        def test_it(web):
+            note(web.container_id)
+            for _ in range(10):
+                note(get(web, "/fetch/back/8000"))
+        """,
+    )
+    found = []
+    for text in ("one", "two"):
+        keeper.project.conftest(WEB, declared.replace("{text}", text))
+        keeper.run()
+        container, *answers = keeper.notes()
+        assert set(answers) == {text}
+        found.append(container)
+    assert found[0] != found[1]
 
 
-def test_the_next_run_uses_what_is_kept(kept: Project) -> None:
-    first = container(kept)
-    result = kept.run(*KEEP)
-
-    assert first in result.stdout.str()
-    result.stdout.fnmatch_lines(["isolate: 0 services started, 1 reused from an earlier run; *"])
-
-
-def test_without_the_option_nothing_is_kept_or_used(kept: Project) -> None:
-    first = container(kept)
-    result = kept.run("-s")
-
-    assert first not in result.stdout.str()
-    result.stdout.fnmatch_lines(["isolate: 1 service started, *"])
+def test_changed_service_still_reaches_what_it_needs_and_has_not_changed(keeper: Keeper, events: Events) -> None:
+    declared = 'back = service(web)\nweb = service(web, needs=["back"], env={"A": "TEXT"})'
+    keeper.project.tests(TESTS, "def test_it(web): assert get(web, '/fetch/back/8000') == 'hello'")
+    for text in ("1", "2"):
+        keeper.project.conftest(WEB, declared.replace("TEXT", text))
+        keeper.run()
+    assert events.created == ["back", "web", "web"]
 
 
-def test_the_option_may_stand_in_the_configuration(kept: Project) -> None:
-    (kept.path / "pytest.ini").write_text("[pytest]\nisolate_reuse = true\n")
-    first = kept.run("-s")
-
-    assert next(line for line in first.outlines if "container " in line) in kept.run("-s").outlines
-
-
-def test_another_setting_gives_another_instance_in_place_of_the_first(kept: Project) -> None:
-    """Both on one network would answer to its name."""
-    green = container(kept)
-    declare(kept, colour="red")
-    red = container(kept)
-
-    assert red != green
-    assert len(kept.containers_of_kept()) == 1
+def test_new_version_begins_with_an_empty_volume(keeper: Keeper) -> None:
+    text = 'web = service(web, volumes={"data": "/data"}, env={"A": "TEXT"})'
+    keeper.project.tests(
+        "def test_it(web):\n    assert web.exec('test', '-e', '/data/mark').exit_code == 1\n"
+        "    assert web.exec('touch', '/data/mark').exit_code == 0"
+    )
+    for value in ("1", "2"):
+        keeper.project.conftest(WEB, text.replace("TEXT", value))
+        keeper.run()
+    assert len(keeper.kept("volume")) == 1
 
 
-def test_a_service_with_a_named_volume_is_not_kept(kept: Project) -> None:
-    kept.conftest("web = service(IMAGE, command=forever(), volumes={'data': '/data'})\n")
-    result = kept.run(*KEEP)
+# -- lives and dies ---------------------------------------------------------------------------------------------------
 
+
+def test_kept_container_that_was_killed_is_replaced(keeper: Keeper) -> None:
+    keeper.project.conftest(WEB)
+    keeper.project.tests(TESTS, IDS)
+    keeper.run()
+    (killed,) = keeper.notes()
+    keeper.client.kill(killed)
+    keeper.run()
+    (replaced,) = keeper.notes()
+    assert replaced != killed
+    assert len(keeper.kept("container")) == 1
+
+
+def test_kept_container_that_was_removed_is_replaced(keeper: Keeper) -> None:
+    keeper.project.conftest(WEB)
+    keeper.project.tests(TESTS, IDS)
+    keeper.run()
+    (removed,) = keeper.notes()
+    keeper.client.remove_container(removed, force=True)
+    keeper.run()
+    assert keeper.notes() != [removed]
+
+
+def test_everything_that_was_removed_by_hand_is_made_anew(keeper: Keeper) -> None:
+    keeper.project.conftest(WEB)
+    keeper.project.tests(TESTS, IDS)
+    keeper.run()
+    keeper.remove()
+    keeper.run()
+    one, other = keeper.notes()
+    assert one != other
+
+
+def test_kept_things_go_when_they_have_been_idle(keeper: Keeper) -> None:
+    keeper.project.conftest(WEB, "web = service(web, volumes={'d': '/d'})")
+    keeper.project.tests("def test_it(web): pass")
+    keeper.run("--isolate-reuse-idle=1s")
+    assert len(keeper.kept()) == 3
+    time.sleep(1)
+    assert keeper.kept()[0].split()[1] in keeper.gc()
+    assert keeper.kept() == []
+
+
+def test_kept_things_stay_until_they_have_been_idle_for_long_enough(keeper: Keeper) -> None:
+    keeper.project.conftest(WEB)
+    keeper.project.tests("def test_it(web): pass")
+    keeper.run()
+    kept = keeper.kept()
+    shown = keeper.gc()
+    assert keeper.kept() == kept
+    assert "idle for" in shown
+    assert "allowed: 3600 s" in shown
+
+
+def test_later_run_removes_what_has_been_idle(keeper: Keeper) -> None:
+    """Also a run of the same project, which would otherwise pile up what it had yesterday."""
+    keeper.project.conftest(WEB)
+    keeper.project.tests(TESTS, IDS)
+    keeper.run("--isolate-reuse-idle=1s")
+    keeper.project.conftest(WEB, "web = service(web, env={'A': '2'})")
+    time.sleep(1)
+    keeper.run("--isolate-reuse-idle=1s")
+    old, new = keeper.notes()
+    there = {c["Id"] for c in keeper.client.containers(filters={"label": [LABEL_REUSE]})}
+    assert new in there
+    assert old not in there
+
+
+def test_killed_run_leaves_nothing_but_what_is_kept(keeper: Keeper) -> None:
+    keeper.project.conftest(WEB, "own = service(web, scope='module')")
+    keeper.project.tests("import os, signal\ndef test_it(web, own): os.kill(os.getpid(), signal.SIGKILL)")
+    run = keeper.project.start("--isolate-reuse")
+    run.process.wait(60)
+    run.wait_for(lambda: len(run.containers()) <= 1)
+    assert len(keeper.kept("container")) == 1
+    keeper.project.tests(TESTS, IDS)
+    keeper.run()
+    assert len(keeper.kept("container")) == 1
+
+
+# -- who shares -------------------------------------------------------------------------------------------------------
+
+
+def test_two_clones_do_not_share_unless_they_are_told_to(keeper: Keeper) -> None:
+    other = keeper.path / "clone"
+    for folder in ("", "clone/"):
+        keeper.project.write(f"{folder}pytest.ini", "[pytest]\n")
+        keeper.project.write(
+            f"{folder}conftest.py", "from fakes.programs import *\nfrom pytest_isolate import *\n" + WEB
+        )
+        keeper.project.write(f"{folder}test_it.py", TESTS.replace('"notes"', f'"{keeper.path}/notes"') + IDS)
+    both = f"both-{secrets.token_hex(4)}"  # another clone of this project may be tested at the same time
+    keeper.codes |= {project_code(str(other)), project_code(both)}
+    keeper.run("test_it.py")
+    keeper.run("-c", "clone/pytest.ini", "--rootdir=clone", "clone/test_it.py")
+    one, clone = keeper.notes()
+    assert one != clone
+    keeper.run(f"--isolate-project={both}", "test_it.py")
+    keeper.run(f"--isolate-project={both}", "-c", "clone/pytest.ini", "--rootdir=clone", "clone/test_it.py")
+    one, clone = keeper.notes()
+    assert one == clone
+
+
+def test_runs_at_the_same_time_share_and_neither_takes_it_from_the_other(keeper: Keeper, events: Events) -> None:
+    keeper.project.conftest(WEB)
+    keeper.project.tests(
+        TESTS,
+        """
+        import time
+        from pathlib import Path
+
+        def test_it(web):
+            note(web.container_id)
+            while not Path("go-on").exists():
+                assert get(web) == "hello"
+                time.sleep(0.02)
+        """,
+    )
+    keeper.project.tests(TESTS, IDS, name="test_short.py")
+    runs = [keeper.project.start("--isolate-reuse", "--isolate-reuse-idle=1s", "test_it.py") for _ in range(2)]
+    notes = keeper.path / "notes"
+    runs[0].wait_for(lambda: notes.exists() and len(notes.read_text().split()) == 2, 60)
+    keeper.run("--isolate-reuse-idle=1s", "test_short.py")
+    keeper.gc()
+    (keeper.path / "go-on").touch()
+    for run in runs:
+        run.result().assert_outcomes(passed=1)
+    assert len(set(keeper.notes())) == 1
+    assert events.created == ["web"]
+
+
+def test_password_is_the_same_in_each_run_and_written_nowhere_else(keeper: Keeper) -> None:
+    keeper.project.conftest(
+        'web = service(postgres(), image=IMAGE, command=program("serve 5432"), ready=http("/"), memory="32m")'
+    )
+    keeper.project.tests(
+        TESTS,
+        """
+        def test_it(web):
+            password = web.env["POSTGRES_PASSWORD"]
+            assert get(web, "/env/POSTGRES_PASSWORD") == password
+            note(password)
+        """,
+    )
+    keeper.run()
+    (container,) = keeper.client.containers(filters={"label": [f"{LABEL_REUSE}={project_code(keeper.name)}"]})
+    keeper.run()
+    first, second = keeper.notes()
+    assert first == second
+    assert len(first) == 32
+    assert first not in str(container["Labels"])
+    files = [path for path in keeper.cache.rglob("*") if path.is_file()]
+    assert not any(first in path.read_text() for path in files)
+    folders = [keeper.cache / "pytest-isolate", *(p for p in keeper.cache.rglob("*") if p.is_dir())]
+    assert {oct(folder.stat().st_mode & 0o777) for folder in folders} == {"0o700"}
+
+
+def test_networks_do_not_pile_up(keeper: Keeper) -> None:
+    keeper.project.tests("def test_it(web): pass")
+    for value in "123":
+        keeper.project.conftest(WEB, f"back = service(web)\nweb = service(web, needs=['back'], env={{'A': '{value}'}})")
+        keeper.run()
+    assert keeper.networks() == 1
+
+
+# -- another version is in use ----------------------------------------------------------------------------------------
+
+WAITS = """
+import time
+from pathlib import Path
+
+def test_it(web):
+    note(web.container_id)
+    while not Path("go-on").exists():
+        assert get(web) == "hello"
+        time.sleep(0.02)
+"""
+
+
+def test_version_that_another_run_uses_stays_and_the_changed_one_runs_beside_it(keeper: Keeper) -> None:
+    declared = 'db = service(web)\nweb = service(web, needs=["db"], env={"A": "TEXT"})'
+    keeper.project.conftest(WEB, declared.replace("TEXT", "1"))
+    keeper.project.tests(TESTS, WAITS)
+    first = keeper.project.start("--isolate-reuse")
+    first.wait_for((keeper.path / "notes").exists, 60)
+    keeper.project.conftest(WEB, declared.replace("TEXT", "2"))
+    keeper.project.tests(
+        TESTS,
+        """
+        import pytest
+
+        @pytest.mark.parametrize("n", range(4))
+        def test_beside(web, n):
+            note(web.container_id)
+            assert get(web, "/fetch/db/8000") == get(web) == "hello"
+        """,
+        name="test_beside.py",
+    )
+
+    beside = keeper.run("-n2", "test_beside.py", passed=4)
+
+    (keeper.path / "go-on").touch()
+    first.result().assert_outcomes(passed=1)
+    used, *own = keeper.notes()
+    assert len(set(own)) == 1
+    assert used not in own
+    assert len(keeper.kept("container")) == 2, "what the second run had for itself is gone"
+    assert len(keeper.kept("network")) == 1
+    beside.stdout.fnmatch_lines(["isolate: 1 service started, *for this run alone web, of which another run uses*"])
+
+
+def test_volume_of_two_services_is_refused(keeper: Keeper) -> None:
+    keeper.project.conftest(WEB, "a = service(web, volumes={'d': '/d'})\nb = service(a)\ndel web")
+    keeper.project.tests("def test_it(a, b): pass")
+    result = keeper.project.run("--isolate-reuse")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stdout.fnmatch_lines(["*service 'web' cannot be kept for later runs, because it has named volumes"])
-    declare(kept)
+    result.stdout.fnmatch_lines(
+        ["*services 'a' and 'b' cannot be kept for later runs, because both use the volume 'd'"]
+    )
+    assert keeper.kept() == []
 
 
-def test_another_content_of_a_copied_file_gives_another_instance(kept: Project) -> None:
-    file = kept.path / "motd"
-    declare(kept, files='{"/motd": __import__("pathlib").Path("motd")}')
-    file.write_text("one")
-    first = container(kept)
-    file.touch()
-    assert container(kept) == first
-    file.write_text("two")
-
-    assert container(kept) != first
-
-
-def test_a_kept_container_that_has_died_is_replaced(kept: Project) -> None:
-    first = container(kept)
-    subprocess.run(["docker", "kill", first], check=True, capture_output=True)
-
-    second = container(kept)
-
-    assert second != first
-    assert len(kept.containers_of_kept()) == 1
-
-
-def test_what_has_been_idle_for_too_long_goes_at_the_next_run(kept: Project) -> None:
-    first = container(kept, "--isolate-reuse-idle=1ms")
-
-    assert container(kept) != first
-    assert len(kept.containers_of_kept()) == 1
-
-
-def test_idle_time_may_stand_in_the_configuration(kept: Project) -> None:
-    (kept.path / "pytest.ini").write_text("[pytest]\nisolate_reuse_idle = 1ms\n")
-
-    assert container(kept) != container(kept)
-
-
-def test_gc_says_why_something_stays_and_goes(kept: Project) -> None:
-    container(kept)
-    assert "stays" in gc(kept)
-    assert "allowed: 3600 s" in gc(kept, "--dry-run")
-    container(kept, "--isolate-reuse-idle=1ms")
-
-    assert "would go" in gc(kept, "--dry-run")
-    assert len(kept.containers_of_kept()) == 1
-    assert "removed" in gc(kept)
-    assert kept.containers_of_kept() == []
-
-
-@pytest.mark.parametrize("share", [False, True])
-def test_two_checkouts_share_only_when_they_are_told_to(kept: Project, share: bool) -> None:
-    args = ("--isolate-project=ours",) if share else ()
-    here = container(kept, *args)
-    other = kept.path.parent / f"{kept.path.name}-clone"
-    other.mkdir()
-    for name in ("conftest.py", "test_it.py"):
-        (other / name).write_text((kept.path / name).read_text())
-    in_clone = (f"--rootdir={other}", str(other))
-    there = container(kept, *args, *in_clone)
-
-    assert (here == there) is share
-    kept.run("--isolate-reuse", "--isolate-reuse-idle=1ms", *args)
-    kept.run("--isolate-reuse", "--isolate-reuse-idle=1ms", *args, *in_clone)
-
-
-def test_the_project_s_name_may_stand_in_the_configuration(kept: Project) -> None:
-    (kept.path / "pytest.ini").write_text("[pytest]\nisolate_project = ours\n")
-    named = container(kept)
-
-    assert container(kept, "-o", "isolate_project=") != named
-    kept.run("--isolate-reuse", "--isolate-reuse-idle=1ms", "-o", "isolate_project=")
-    gc(kept)
-
-
-def test_what_is_narrower_than_the_run_is_not_kept(kept: Project) -> None:
-    kept.conftest('web = service(IMAGE, port=8000, command=program("serve 8000 x"), scope="module")\n')
-    kept.run(*KEEP).assert_outcomes(passed=1)
-
-    assert kept.containers_of_kept() == []
+def test_start_that_fails_is_tried_once_in_a_run(keeper: Keeper, events: Events) -> None:
+    keeper.project.conftest('web = service(IMAGE, command=program("say broken", "exit 3"))')
+    keeper.project.tests("import pytest\n@pytest.mark.parametrize('n', range(4))\ndef test_it(web, n): pass")
+    keeper.project.run("--isolate-reuse", "-n2").assert_outcomes(errors=4)
+    events.settle()
+    assert events.created == ["web"]

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from engine.conftest import Project, Running
+from engine.conftest import PREAMBLE, Project, Running
 from engine.events import Events
 
 pytest.importorskip("xdist")
@@ -195,6 +195,25 @@ def test_what_belongs_to_a_module_or_test_is_not_shared(project: Project, events
     project.run("-n2", "--dist=loadfile").assert_outcomes(passed=4)
     events.settle()
     assert events.created == ["one", "one", "web", "web"]
+
+
+def test_workers_start_what_needs_the_same_service_of_a_folder_above(project: Project, events: Events) -> None:
+    """Both attach it to the network of their stack."""
+    project.conftest(SERVED)
+    declared = "one = service(image=IMAGE, command=forever(), needs=['web'])\ntwo = service(one)"
+    project.write("shop/conftest.py", PREAMBLE, declared)
+    for name in ("one", "two"):
+        project.tests(
+            HELPERS,
+            f"""
+            def test_it({name}):
+                assert {name}.exec(*program("fetch web 8000"), check=True).stdout == "hello\\n"
+            """,
+            name=f"shop/test_{name}.py",
+        )
+    project.run("-n2", "--dist=loadfile").assert_outcomes(passed=2)
+    events.settle()
+    assert events.created == ["one", "two", "web"]
 
 
 # -- a failed start ---------------------------------------------------------------------------------------------------

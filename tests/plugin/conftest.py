@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.engine import JOURNAL_VARIABLE
+from fakes.engine import JOURNAL_VARIABLE, LastingEngine
 from fakes.journal import Journal
 
 # Imported here although nobody uses it: each run in this process would import it anew otherwise.
@@ -56,6 +57,11 @@ class Project:
     def run(self, *args: str, isolate: bool = True) -> pytest.RunResult:
         return self.pytester.runpytest_inprocess(*_WITHOUT_OTHERS, *self._arguments(args, isolate))
 
+    def run_on(self, engine: LastingEngine, *args: str) -> pytest.RunResult:
+        """A run in this process on an engine that outlives it."""
+        arguments = [*_WITHOUT_OTHERS, *self._arguments(args, True)]
+        return self.pytester.runpytest_inprocess(*arguments, plugins=[_Provided(engine)])
+
     def run_subprocess(self, *args: str, isolate: bool = True) -> pytest.RunResult:
         return self.pytester.runpytest_subprocess(*self._arguments(args, isolate), timeout=60)
 
@@ -68,6 +74,25 @@ class Project:
     def _arguments(self, args: tuple[str, ...], isolate: bool) -> list[str]:
         # Warnings are errors in the runs under test as in ours: a socket or thread that is left behind shows.
         return [*(["--isolate"] if isolate else []), "-p", "no:cacheprovider", "-W", "error", *args]
+
+
+class _Provided:
+    """A plugin that brings an engine along."""
+
+    def __init__(self, engine: LastingEngine) -> None:
+        self._engine = engine
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_isolate_engine(self) -> LastingEngine:
+        return self._engine
+
+
+@pytest.fixture
+def lasting(project: Project) -> Iterator[LastingEngine]:
+    """An engine for several runs of a project, whose conftest.py names none."""
+    engine = LastingEngine(project.journal)
+    yield engine
+    engine.end()
 
 
 @pytest.fixture

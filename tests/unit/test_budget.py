@@ -26,6 +26,7 @@ def instance(name: str, memory: int = 100, place: Place | None = None, fingerpri
         native_ports=False,
         dependencies=(),
         room=1,
+        rank=0,
     )
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from pytest_isolate.errors import AddressSpaceFull, SubnetTaken
 from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import StackId
-from pytest_isolate.planning.placement import NetworkKey, Place
-from pytest_isolate.running.grounds import Ground, Grounds
-from pytest_isolate.running.networks import Networks, place_code
+from pytest_isolate.model.service import ServiceId, StackId
+from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey, Place
+from pytest_isolate.running.grounds import Ground
+from pytest_isolate.running.networks import Networks, network_order, place_code
 
-from .builders import make_run
+from .builders import make_run, spec
 
 HR = NetworkKey(StackId("", "hr"), Place(Scope.SESSION))
 SALES = NetworkKey(StackId("", "sales"), Place(Scope.SESSION))
@@ -59,34 +59,43 @@ def always_open() -> None:
 
 
 def make(engine: StubEngine, pool: str = "10.0.0.0/26") -> Networks:
-    ground = Ground(run=make_run())
-    return Networks(engine, Grounds(private=ground, shared=ground), pool, random.Random(1))
+    return Networks(engine, pool, random.Random(1))
+
+
+def instance(network: NetworkKey = HR, room: int = 2, rank: int = 0) -> Instance:
+    key = InstanceKey(ServiceId(network.stack, "web"), network.place, "")
+    return Instance(key=key, spec=spec("web"), native_ports=False, dependencies=(), room=room, rank=rank)
+
+
+def ensure(networks: Networks, network: NetworkKey = HR, room: int = 2) -> str:
+    return networks.ensure(instance(network, room), Ground(run=make_run()), always_open)
 
 
 def test_a_stack_has_one_network(engine: StubEngine) -> None:
     networks = make(engine)
 
-    assert (
-        networks.ensure(HR, 2, always_open) == networks.ensure(HR, 2, always_open) == "id of isolate-abcd1234-hr-net-1"
-    )
+    first, second = ensure(networks), ensure(networks)
+
+    assert first == second
+    assert first.startswith("id of isolate-01000-abcd1234-hr-net-1")
     assert len(engine.used) == 1
 
 
 def test_another_stack_has_another_network_and_subnet(engine: StubEngine) -> None:
     networks = make(engine)
 
-    assert networks.ensure(HR, 2, always_open) != networks.ensure(SALES, 2, always_open)
+    assert ensure(networks) != ensure(networks, SALES)
     assert len(set(engine.used)) == 2
 
 
 def test_a_subnet_that_the_engine_refuses_is_passed_over(engine: StubEngine) -> None:
     engine.refuses = 3
 
-    assert make(engine).ensure(HR, 2, always_open)
+    assert ensure(make(engine))
 
 
 def test_the_network_is_as_large_as_it_must_be(engine: StubEngine) -> None:
-    make(engine).ensure(HR, 20, always_open)
+    ensure(make(engine), HR, 20)
 
     assert engine.used[0].endswith("/27")
 
@@ -95,7 +104,7 @@ def test_without_a_free_subnet_the_error_says_what_to_do(engine: StubEngine) -> 
     engine.refuses = 99
 
     with pytest.raises(AddressSpaceFull) as caught:
-        make(engine, "10.0.0.0/28").ensure(HR, 2, always_open)
+        ensure(make(engine, "10.0.0.0/28"))
 
     assert str(caught.value) == (
         "no free subnet for the network of stack hr\n"
@@ -110,23 +119,23 @@ def test_a_pool_that_is_full_is_told_so(engine: StubEngine) -> None:
     engine.used = ["10.0.0.0/8"]
 
     with pytest.raises(AddressSpaceFull, match="found  every one is in use, or the pool is smaller than that"):
-        make(engine).ensure(HR, 2, always_open)
+        ensure(make(engine))
 
 
 def test_what_is_needed_from_elsewhere_is_attached_once(engine: StubEngine) -> None:
     networks = make(engine)
-    network = networks.ensure(HR, 2, always_open)
+    network = ensure(networks)
 
     for _ in range(2):
-        networks.attach(HR, network, "c1", "db")
+        networks.attach(network, "c1", "db")
 
     assert engine.calls[1:] == [("attach", network, "c1", "db")]
 
 
 def test_a_network_is_removed_after_what_was_attached_from_elsewhere_is_taken_off(engine: StubEngine) -> None:
     networks = make(engine)
-    network = networks.ensure(HR, 2, always_open)
-    networks.attach(HR, network, "c1", "db")
+    network = ensure(networks)
+    networks.attach(network, "c1", "db")
 
     networks.forget(HR)()
 
@@ -135,10 +144,10 @@ def test_a_network_is_removed_after_what_was_attached_from_elsewhere_is_taken_of
 
 def test_a_forgotten_network_does_not_stand_in_the_way_of_a_new_one(engine: StubEngine) -> None:
     networks = make(engine)
-    old = networks.ensure(HR, 2, always_open)
+    old = ensure(networks)
 
     remove = networks.forget(HR)
-    new = networks.ensure(HR, 2, always_open)
+    new = ensure(networks)
     remove()
 
     assert new != old
@@ -158,3 +167,20 @@ def test_places_are_told_apart_by_a_short_word() -> None:
     assert len(set(codes)) == 2
     assert all(len(code) == 6 for code in codes)
     assert place_code(HR) == ""
+
+
+def test_what_is_attached_to_a_network_comes_from_one_that_sorts_before() -> None:
+    """Docker would move its published ports otherwise, and cut every connection through them."""
+    worker, module = Place(Scope.SESSION, "", "gw1"), Place(Scope.MODULE, "a.py")
+    wide_to_narrow = [
+        network_order(instance(rank=7), is_kept=True),
+        network_order(instance(rank=0), is_kept=False),
+        network_order(instance(rank=1), is_kept=False),
+        network_order(instance(NetworkKey(HR.stack, worker)), is_kept=False),
+        network_order(instance(NetworkKey(HR.stack, Place(Scope.PACKAGE, "p"))), is_kept=False),
+        network_order(instance(NetworkKey(HR.stack, module)), is_kept=False),
+        network_order(instance(NetworkKey(HR.stack, Place(Scope.CLASS, "a.py::C"))), is_kept=False),
+        network_order(instance(NetworkKey(HR.stack, Place(Scope.FUNCTION, "a.py::t", "gw1"))), is_kept=False),
+    ]
+
+    assert wide_to_narrow == sorted(set(wide_to_narrow))

@@ -196,6 +196,18 @@ def test_the_same_service_in_two_stacks_is_two_instances_on_two_networks() -> No
     assert hr.network != sales.network
 
 
+def test_a_stack_ranks_above_all_that_it_builds_on() -> None:
+    catalogue = load_all(
+        declare(db=raw()),
+        declare(namespace="p", auth=raw(needs=["db"])),
+        declare(namespace="p/q", web=raw(needs=["auth"]), lone=raw()),
+    )
+
+    found = place_instances([sid("web", namespace="p/q")], catalogue, where("p/q/a.py::t"))
+
+    assert [(i.spec.name, i.rank) for i in found] == [("db", 0), ("auth", 1), ("web", 2)]
+
+
 def test_services_of_one_stack_and_place_are_on_one_network() -> None:
     catalogue = load_all(declare(a=raw(), b=raw(), c=raw(scope="module")))
 

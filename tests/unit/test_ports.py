@@ -230,7 +230,7 @@ def test_without_loopback_addresses_the_error_says_what_to_do(monkeypatch: pytes
 
 def instance(name: str, stack: str = "", *, port: int = 8025, native: bool = False) -> Instance:
     key = InstanceKey(sid(name, stack), Place(Scope.SESSION), "f")
-    return Instance(key=key, spec=spec(name, ports=(port,)), native_ports=native, dependencies=(), room=1)
+    return Instance(key=key, spec=spec(name, ports=(port,)), native_ports=native, dependencies=(), room=1, rank=0)
 
 
 @pytest.fixture

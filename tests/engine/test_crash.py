@@ -1,0 +1,24 @@
+"""A few crash trials; `python -m crash --trials 100` in the folder tests runs as many as you like."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import pytest
+from crash.__main__ import summarize
+from crash.trials import KINDS, run_trials
+
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
+
+
+def test_nothing_is_left_whoever_is_killed_and_nobody_else_notices(docker_client: Any) -> None:
+    pytest.importorskip("xdist")
+    seed = secrets.randbelow(10**6)
+    print(f"seed {seed}")
+
+    outcomes = run_trials(KINDS, seed, docker_client, print)
+
+    print(*summarize(outcomes), sep="\n")
+    assert [o.problem for o in outcomes if o.problem] == []
+    assert not any(o.left for o in outcomes)
