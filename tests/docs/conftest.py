@@ -62,10 +62,10 @@ class Project:
             imports = IMPORTS if block.language == "python" and "from pytest_isolate" not in block.text else ""
             path.write_text(f"{before}{imports}{block.text}\n")
 
-    def plan(self) -> pytest.RunResult:
+    def plan(self, *args: str) -> pytest.RunResult:
         """Check the declarations, without an engine."""
         others = [word for name in _OTHERS for word in ("-p", f"no:{name}")]
-        return self.pytester.runpytest_inprocess(*others, "--isolate-plan")
+        return self.pytester.runpytest_inprocess(*others, "--isolate-plan", *args)
 
     def run(self, *args: str) -> pytest.RunResult:
         """Run with a real engine, on images that need no registry."""

@@ -60,6 +60,17 @@ def test_wrong_declarations_are_answered_as_shown(project: Project, code: list[B
     assert is_printed(text.text, output), f"shown:\n{text.text}\nprinted:\n{output}"
 
 
+@pytest.mark.parametrize(("code", "text"), [pytest.param(*pair, id=str(pair[1])) for pair in pairs("PlanError")])
+def test_plans_that_cannot_be_carried_out_are_refused_as_shown(project: Project, code: list[Block], text: Block) -> None:
+    project.write(code)
+    (project.path / "test_it.py").write_text("def test_it(one, two):\n    pass\n")
+    budget = ["--isolate-max-containers=1"] if "budget" in text.text else []
+    result = project.plan("--isolate-reuse", *budget)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    output = plain(result.stderr.str())
+    assert is_printed(text.text, output), f"shown:\n{text.text}\nprinted:\n{output}"
+
+
 @pytest.mark.engine
 def test_services_that_do_not_come_up_are_explained_as_shown(project: Project, real_engine: Engine) -> None:
     found = pairs(*AT_RUN_TIME)
