@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, as_completed
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
@@ -111,9 +111,12 @@ class Lifecycle:
             future.set_exception(error)
 
     def _finish(self, futures: Collection[Future[Running]]) -> None:
-        finished = [f.result() for f in futures if not f.exception()]
-        for running in finished:
-            self._provider.let_go(running)
+        finished = []
+        # Each as soon as it is up: another that is still starting may be waiting for its room.
+        for future in as_completed(futures):
+            if not future.exception():
+                finished.append(future.result())
+                self._provider.let_go(future.result())
         for key in {running.instance.network for running in finished}:
             with self._lock:
                 # pytest may have come back to the place meanwhile: then its network is in use again.
