@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import functools
+import operator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId
 from pytest_isolate.planning.loading import Catalogue
-from pytest_isolate.planning.placement import Instance, InstanceKey, Where, place_instances
+from pytest_isolate.planning.placement import Instance, InstanceKey, Place, Where, place_instances, places_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +34,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Every instance that the selected tests will use, in the order of first need."""
+    """Every instance that the selected tests will use, in the order of first need.
+
+    `claims` says, for each place that ends with some tests, how much the widest such place around it may need at once.
+    """
 
     steps: tuple[Step, ...] = ()
+    claims: Mapping[Place, Resources] = field(default_factory=dict)
 
     @property
     def first_wave(self) -> tuple[Instance, ...]:
@@ -42,30 +50,51 @@ class Plan:
 
 def build_plan(demands: Iterable[Demand], catalogue: Catalogue) -> Plan:
     """Place what each test asks for; what several tests share appears once."""
-    found: dict[InstanceKey, tuple[Instance, list[str]]] = {}
+    found: dict[InstanceKey, tuple[Instance, list[Where]]] = {}
     for demand in demands:
         for instance in place_instances(demand.services, catalogue, demand.where):
-            found.setdefault(instance.key, (instance, []))[1].append(demand.where.test)
-    steps = (Step(instance=i, tests=len(tests), first_test=tests[0]) for i, tests in found.values())
-    return Plan(tuple(steps))
+            found.setdefault(instance.key, (instance, []))[1].append(demand.where)
+    steps = tuple(Step(instance=i, tests=len(tests), first_test=tests[0].test) for i, tests in found.values())
+    return Plan(steps, _build_claims(found.values()))
 
 
-def peak_demand(plan: Plan, workers: int) -> tuple[int, int]:
-    """The most memory (bytes) and containers that are certain to be needed at once, by all workers together."""
-    shared = [s for s in plan.steps if not s.instance.key.place.node]
-    narrow: dict[str, list[Instance]] = {}
+def _build_claims(uses: Collection[tuple[Instance, Sequence[Where]]]) -> dict[Place, Resources]:
+    """In whatever order tests run, a worker has at most what belongs to the places around one test."""
+    size: dict[Place, Resources] = defaultdict(Resources)
+    for instance, _ in uses:
+        if instance.key.place.node:
+            size[instance.key.place] += _resources(instance)
+    namespaces = {place.node for place in size if place.scope is Scope.PACKAGE}
+    widest: dict[Place, Place] = {}
+    peaks: dict[Place, Resources] = defaultdict(Resources)
+    for where in {where for _, tests in uses for where in tests}:
+        around = [place for place in places_of(where, namespaces) if place in size]
+        if around:
+            top = max(around, key=lambda place: (place.scope, -len(place.node)))
+            widest |= dict.fromkeys(around, top)
+            peaks[top] |= sum((size[place] for place in around), Resources())
+    return {place: peaks[top] for place, top in widest.items()}
+
+
+def lasting_demand(plan: Plan, workers: int) -> Resources:
+    """What lives for the whole run takes, in all workers together."""
+    total = Resources()
     for step in plan.steps:
-        if step.instance.key.place.node:
-            narrow.setdefault(step.first_test, []).append(step.instance)
-    run = [s.instance for s in shared if not s.instance.key.place.worker]
-    # A worker that is given no test of a service's does not start it.
-    private = [s.instance for s in shared if s.instance.key.place.worker for _ in range(min(workers, s.tests))]
-    largest = max(narrow.values(), key=_memory, default=[])
-    return _memory([*run, *private, *largest]), len(run) + len(private) + max(map(len, narrow.values()), default=0)
+        place = step.instance.key.place
+        if not place.node:
+            # A worker that is given no test of a service's does not start it.
+            for _ in range(min(workers, step.tests) if place.worker else 1):
+                total += _resources(step.instance)
+    return total
 
 
-def _memory(instances: Iterable[Instance]) -> int:
-    return sum(instance.spec.reserved_bytes for instance in instances)
+def peak_demand(plan: Plan, workers: int) -> Resources:
+    """What there must be room for at once: what lives for the whole run, and one worker's greatest claim."""
+    return lasting_demand(plan, workers) + functools.reduce(operator.or_, plan.claims.values(), Resources())
+
+
+def _resources(instance: Instance) -> Resources:
+    return Resources(memory_bytes=instance.spec.reserved_bytes, containers=1)
 
 
 def describe_plan(plan: Plan) -> Sequence[str]:

@@ -14,6 +14,7 @@ import pytest
 
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
+from pytest_isolate.model.resources import Resources
 from pytest_isolate.plugin.guarding import start_guardian
 from pytest_isolate.plugin.options import Settings
 from pytest_isolate.plugin.report import Report
@@ -21,7 +22,6 @@ from pytest_isolate.running.budget import machine_budget
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.keeping import Keep, project_code
 from pytest_isolate.running.sweep import Sweep
-from pytest_isolate.sharing.leases import Budget
 from pytest_isolate.sharing.store import Board, kept_folder
 
 if TYPE_CHECKING:
@@ -100,10 +100,10 @@ def open_keep(settings: Settings, clock: Clock) -> Keep:
     return Keep(kept_folder() / project_code(settings.project), clock.time)
 
 
-def run_budget(settings: Settings) -> Budget:
+def run_budget(settings: Settings) -> Resources:
     """The budget of a run: what the options say, else what the machine has."""
     machine = machine_budget()
-    return Budget(
+    return Resources(
         memory_bytes=settings.max_memory_bytes or machine.memory_bytes,
         containers=settings.max_containers or machine.containers,
     )

@@ -127,7 +127,7 @@ class IsolateSession:
 
     def _check_budget(self) -> None:
         workers = self._member.workers if self._member else 1
-        check_budget(run_budget(self._settings), *peak_demand(self._plan, workers))
+        check_budget(run_budget(self._settings), peak_demand(self._plan, workers))
         check_reuse(self._settings, self._plan)
 
     def _open(self) -> Wired:
@@ -136,7 +136,7 @@ class IsolateSession:
             member = self._member or self._controller_of_this_process().member()
             settings, clock, report = self._settings, self._clock, self._report
             engine, opened = open_run(self._config, member, settings, clock, report)
-            self._wired = wire(engine, opened, member, settings, clock, self._timeline, report)
+            self._wired = wire(engine, opened, member, settings, self._plan, clock, self._timeline, report)
         return self._wired
 
     def _controller_of_this_process(self) -> Controller:

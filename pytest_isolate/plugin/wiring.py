@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_isolate.errors import PlanError
-from pytest_isolate.model.service import MIB, StackId
+from pytest_isolate.model.resources import Resources
+from pytest_isolate.model.service import StackId
 from pytest_isolate.planning.placement import Instance
 from pytest_isolate.planning.plan import Plan
 from pytest_isolate.plugin.guarding import connect_to_guardian
@@ -32,7 +33,6 @@ from pytest_isolate.running.providing import Provider
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.running.volumes import Volumes
 from pytest_isolate.running.watching import Watcher
-from pytest_isolate.sharing.leases import Budget
 from pytest_isolate.sharing.store import Board, LeaseTable, open_locks
 
 if TYPE_CHECKING:
@@ -64,12 +64,12 @@ class Wired:
         self.engine.close()
 
 
-def check_budget(budget: Budget, memory_bytes: int, containers: int) -> None:
+def check_budget(budget: Resources, needed: Resources) -> None:
     """PlanError for what can never run at once."""
-    if memory_bytes > budget.memory_bytes or containers > budget.containers:
+    if not needed.fits(budget):
         raise PlanError(
             "the services that have to run at the same time can never fit into the run's budget",
-            found=f"they need {memory_bytes // MIB} MiB and {containers} containers; the budget is {budget}",
+            found=f"they need {needed}; the budget is {budget}",
             do="raise --isolate-max-memory or --isolate-max-containers, lower memory= of the services, select fewer "
             "tests, or run fewer workers",
         )
@@ -96,6 +96,7 @@ def wire(
     opened: Opened,
     member: Membership,
     settings: Settings,
+    plan: Plan,
     clock: Clock,
     timeline: Timeline,
     report: Report,
@@ -128,7 +129,7 @@ def wire(
         networks=networks,
         launcher=launcher,
         watcher=watcher,
-        budget=BudgetKeeper(LeaseTable(member.folder), run_budget(settings), run, clock),
+        budget=BudgetKeeper(LeaseTable(member.folder), run_budget(settings), run, clock, plan, member.workers),
         keep_held=keep_held,
     )
     lifecycle = Lifecycle(

@@ -10,11 +10,12 @@ import psutil
 
 from pytest_isolate.errors import StartError
 from pytest_isolate.model.identity import Run
-from pytest_isolate.model.service import MIB, ServiceSpec
+from pytest_isolate.model.resources import Resources
 from pytest_isolate.planning.placement import Instance
+from pytest_isolate.planning.plan import Plan, lasting_demand
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.launching import instance_code, label
-from pytest_isolate.sharing.leases import Budget, Lease, Refused, grant, release, release_holder
+from pytest_isolate.sharing.leases import Lease, Refused, grant, release, release_holder
 from pytest_isolate.sharing.store import LeaseTable
 
 # Tests, pytest itself and the rest of the machine need room too.
@@ -22,46 +23,58 @@ _SHARE_OF_MEMORY = 0.8
 _MAX_CONTAINERS = 200
 _DEADLINE_S = 300.0
 _PAUSE_S = 0.1
+_NO_PLAN = Plan()
 
 
 class BudgetKeeper:
-    """Grants instances their part of the budget; all processes of a run share one table."""
+    """Grants instances their part of the budget; all processes of a run share one table, and plan alike."""
 
-    def __init__(self, table: LeaseTable, budget: Budget, run: Run, clock: Clock) -> None:
+    def __init__(
+        self, table: LeaseTable, budget: Resources, run: Run, clock: Clock, plan: Plan = _NO_PLAN, workers: int = 1
+    ) -> None:
         self._table = table
         self._budget = budget
         self._run = run
         self._clock = clock
+        self._claims = plan.claims
+        self._lasting = lasting_demand(plan, workers)
         self._never = threading.Event()
 
     def acquire(self, instance: Instance, check_open: Callable[[], None]) -> None:
-        """Return when there is room; StartError, saying who has it, when there was none for five minutes."""
-        wanted = Lease(
-            name=lease_name(instance), memory_bytes=instance.spec.reserved_bytes, holder=instance.key.place.worker
-        )
-        started = self._clock.now()
+        """Return when there is room; StartError, saying who has it, when nothing has changed for five minutes."""
+        wanted = self._lease(instance)
+        since, seen = self._clock.now(), None
         while True:
             check_open()
-            refused = self._table.update(lambda leases: grant(leases, wanted, self._budget))
+            refused = self._table.update(lambda leases: grant(leases, wanted, self._budget, self._lasting))
             if refused is None:
                 return
-            if self._clock.now() - started >= _DEADLINE_S:
-                raise self._error(instance, refused)
+            if refused != seen:
+                since, seen = self._clock.now(), refused
+            if self._clock.now() - since >= _DEADLINE_S:
+                raise self._error(instance, wanted, refused)
             self._clock.wait(self._never, _PAUSE_S)
 
     def release(self, instance: Instance) -> None:
-        """Give an instance's part back. Safe to repeat."""
-        self._table.update(lambda leases: release(leases, {lease_name(instance)}))
+        """Give an instance's part back."""
+        self._table.update(lambda leases: release(leases, lease_name(instance)))
 
     def release_worker(self, worker: str) -> None:
         """Give back what a worker held that has died."""
         self._table.update(lambda leases: release_holder(leases, worker))
 
-    def _error(self, instance: Instance, refused: Refused) -> StartError:
+    def _lease(self, instance: Instance) -> Lease:
+        room = Resources(memory_bytes=instance.spec.reserved_bytes, containers=1)
+        place = instance.key.place
+        # Of what only request.getfixturevalue() asks for the plan knows nothing.
+        claim = self._claims.get(place, room) if place.node else Resources()
+        return Lease(name=lease_name(instance), room=room, holder=place.worker, claim=claim)
+
+    def _error(self, instance: Instance, wanted: Lease, refused: Refused) -> StartError:
         return StartError(
             label(instance, self._run),
             f"found no room in the run's budget for {_DEADLINE_S:.0f} s",
-            tried=f"reserve {instance.spec.reserved_bytes // MIB} MiB and one container",
+            tried=f"reserve {wanted.claim | wanted.room}",
             found=refused.reason,
             do="raise --isolate-max-memory or --isolate-max-containers, or run fewer workers",
         )
@@ -72,7 +85,7 @@ def lease_name(instance: Instance) -> str:
     return f"{instance.key.service}#{instance_code(instance.key)[:6]}"
 
 
-def machine_budget() -> Budget:
+def machine_budget() -> Resources:
     """The default: most of this machine's memory, or of what its control group leaves to us."""
     total = psutil.virtual_memory().total
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
@@ -80,9 +93,4 @@ def machine_budget() -> Budget:
             total = min(total, int(Path(path).read_text()))
         except (OSError, ValueError):
             continue  # no such control group, or "max"
-    return Budget(memory_bytes=int(total * _SHARE_OF_MEMORY), containers=_MAX_CONTAINERS)
-
-
-def needed_budget(specs: list[ServiceSpec]) -> tuple[int, int]:
-    """The memory and the number of containers that these services take together."""
-    return sum(spec.reserved_bytes for spec in specs), len(specs)
+    return Resources(memory_bytes=int(total * _SHARE_OF_MEMORY), containers=_MAX_CONTAINERS)

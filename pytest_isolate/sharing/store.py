@@ -19,6 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from pytest_isolate.model.resources import Resources
 from pytest_isolate.sharing.leases import Lease, Refused
 
 Check = Callable[[], None]
@@ -128,7 +129,7 @@ class LeaseTable:
         """Apply a pure function to the table; a refusal leaves it as it is and is handed back."""
         with FileLock(self._lock):
             table = _read_json(self._path) or {"leases": []}
-            leases = tuple(Lease(**lease) for lease in table["leases"])
+            leases = tuple(map(_lease, table["leases"]))
             changed = change(leases)
             if isinstance(changed, Refused):
                 return changed
@@ -159,6 +160,11 @@ def _private(folder: Path) -> Path:
     if folder.stat().st_mode & 0o077:
         folder.chmod(0o700)
     return folder
+
+
+def _lease(record: dict[str, Any]) -> Lease:
+    amounts = {name: Resources(**record[name]) for name in ("room", "claim")}
+    return Lease(**{**record, **amounts})
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

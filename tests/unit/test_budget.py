@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pytest_isolate.errors import StartError
+from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import MIB, UNLIMITED
-from pytest_isolate.planning.placement import Instance, InstanceKey, Place, Where
-from pytest_isolate.planning.plan import Demand, build_plan, peak_demand
+from pytest_isolate.planning.placement import Instance, InstanceKey, Place, Where, place_instances, places_of
+from pytest_isolate.planning.plan import Demand, Plan, build_plan, lasting_demand, peak_demand
 from pytest_isolate.running.budget import BudgetKeeper, lease_name, machine_budget
-from pytest_isolate.sharing.leases import Budget
+from pytest_isolate.sharing.leases import Lease, Refused, grant, release, release_holder
 from pytest_isolate.sharing.store import LeaseTable
 
 from .builders import FakeClock, declare, load_all, make_run, raw, sid, spec
@@ -34,10 +40,10 @@ class Bench:
     def __init__(self, folder: Path, clock: FakeClock, memory: int = 300, containers: int = 9) -> None:
         self.folder = folder
         self.clock = clock
-        self.budget = Budget(memory_bytes=memory * MIB, containers=containers)
+        self.budget = Resources(memory_bytes=memory * MIB, containers=containers)
 
-    def keeper(self, worker: str = "") -> BudgetKeeper:
-        return BudgetKeeper(LeaseTable(self.folder), self.budget, make_run(worker=worker), self.clock)
+    def keeper(self, worker: str = "", plan: Plan = Plan()) -> BudgetKeeper:  # noqa: B008  # it is frozen
+        return BudgetKeeper(LeaseTable(self.folder), self.budget, make_run(worker=worker), self.clock, plan)
 
 
 @pytest.fixture
@@ -90,11 +96,31 @@ def test_wait_that_is_too_long_says_who_has_what_and_what_to_do(bench: Bench) ->
     assert "'next'" in text
     assert "worker gw1" in text
     assert "no room in the run's budget for 300 s" in text
-    assert "reserve 100 MiB and one container" in text
+    assert "reserve 100 MiB and 1 containers" in text
     assert "250 of 300 MiB" in text
-    assert "big#" in text
+    assert "running: big#" in text
     assert "--isolate-max-memory" in text
     assert "--isolate-max-containers" in text
+
+
+def test_wait_goes_on_as_long_as_others_come_and_go(bench: Bench) -> None:
+    keeper = bench.keeper()
+    began = bench.clock.now()
+    held = [instance("big0", 250)]
+    keeper.acquire(held[0], always_open)
+
+    def others(now: float) -> None:
+        turn = int((now - began) // 200)
+        if turn == len(held) and turn < 5:
+            keeper.release(held[-1])
+            held.append(instance(f"big{turn}", 250))
+            keeper.acquire(held[-1], always_open)
+
+    bench.clock.after = others
+    with pytest.raises(StartError):
+        keeper.acquire(instance("next"), always_open)
+
+    assert 1100 <= bench.clock.now() - began < 1101
 
 
 def test_wait_ends_with_the_run(bench: Bench) -> None:
@@ -171,20 +197,25 @@ def test_service_without_a_limit_is_taken_for_a_small_one(declared: object, rese
     assert spec(memory_bytes=declared).reserved_bytes == reserved * MIB
 
 
-# -- what is certain to be needed at once -----------------------------------------------------------------------------
+# -- what has to fit at once ------------------------------------------------------------------------------------------
+
+
+def plan_of(demands: dict[str, list[str]], worker: str = "", **services: object) -> Plan:
+    """Tests by id, `module::test` or `module::class::test`, with what they use. Each service takes 100 MiB."""
+    catalogue = load_all(declare(**{name: raw(memory="100m", **values) for name, values in services.items()}))
+    return build_plan(
+        [Demand(where=where(test, worker), services=tuple(map(sid, d))) for test, d in demands.items()], catalogue
+    )
+
+
+def where(test: str, worker: str = "") -> Where:
+    module, *_ = test.split("::")
+    return Where(test=test, test_class=test.rpartition("::")[0], module=module, above=("", module), worker=worker)
 
 
 def peak(demands: dict[str, list[str]], workers: int = 1, worker: str = "", **services: object) -> tuple[int, int]:
-    catalogue = load_all(declare(**{name: raw(memory="100m", **values) for name, values in services.items()}))
-    places = [
-        Demand(
-            where=Where(test=test, test_class=test, module=test.split("::")[0], worker=worker),
-            services=tuple(map(sid, wanted)),
-        )
-        for test, wanted in demands.items()
-    ]
-    memory, containers = peak_demand(build_plan(places, catalogue), workers)
-    return memory // (100 * MIB), containers
+    needed = peak_demand(plan_of(demands, worker, **services), workers)
+    return needed.memory_bytes // (100 * MIB), needed.containers
 
 
 def test_what_lives_for_the_run_is_needed_at_once() -> None:
@@ -211,3 +242,144 @@ def test_each_worker_may_need_its_own() -> None:
 
 def test_fewer_tests_than_workers_need_no_more_than_there_are_tests() -> None:
     assert peak({"a.py::t": ["a"]}, workers=4, worker="gw0", a={"share": "worker"}) == (1, 1)
+
+
+MODULE, CLASS, FUNCTION = ({"scope": scope} for scope in ("module", "class", "function"))
+
+
+def test_what_a_module_has_needs_room_beside_each_test_s_own() -> None:
+    tests = {"a.py::t": ["a"], "a.py::u": ["b"], "a.py::v": ["c", "d"], "b.py::t": ["c"]}
+    assert peak(tests, a=MODULE, b=FUNCTION, c=FUNCTION, d=FUNCTION) == (3, 3)
+
+
+def test_modules_and_classes_follow_one_another() -> None:
+    tests = {"a.py::C::t": ["a", "b"], "a.py::D::t": ["b", "c"], "b.py::C::t": ["a", "b"]}
+    assert peak(tests, a=MODULE, b=CLASS, c=FUNCTION) == (3, 3)
+
+
+def test_everything_within_a_place_has_the_claim_of_the_widest_around_it() -> None:
+    tests = {"a.py::C::t": ["a", "b"], "a.py::D::t": ["c"], "b.py::t": ["c"]}
+    claims = plan_of(tests, a=MODULE, b=CLASS, c=FUNCTION).claims
+
+    assert {(place.scope, place.node): claim.containers for place, claim in claims.items()} == {
+        (Scope.MODULE, "a.py"): 2,
+        (Scope.CLASS, "a.py::C"): 2,
+        (Scope.FUNCTION, "a.py::D::t"): 2,
+        (Scope.FUNCTION, "b.py::t"): 1,
+    }
+
+
+# -- nobody waits for ever --------------------------------------------------------------------------------------------
+
+
+def test_two_workers_never_have_half_of_what_they_need_each(bench: Bench) -> None:
+    """Room for two; a test needs two."""
+    bench.budget = Resources(memory_bytes=200 * MIB, containers=2)
+    keepers = {}
+    for worker in ("gw0", "gw1"):
+        plan = plan_of({"a.py::t": ["a", "b"]}, worker, a=FUNCTION, b=FUNCTION)
+        keepers[worker] = bench.keeper(worker, plan), *(step.instance for step in plan.steps)
+    keeper, a, b = keepers["gw0"]
+    keeper.acquire(a, always_open)
+
+    def finish(_: float) -> None:
+        keeper.acquire(b, always_open)
+        keeper.release(a)
+        keeper.release(b)
+
+    bench.clock.after = finish
+    other, a1, b1 = keepers["gw1"]
+    other.acquire(a1, always_open)
+    other.acquire(b1, always_open)
+
+    assert len(bench.clock.pauses) == 1
+
+
+@dataclass
+class Worker:
+    """Runs tests one after another: takes what a test needs in any order, gives back in any order what has ended."""
+
+    name: str
+    tests: list[Where]
+    needed: dict[Where, list[Instance]]
+    claims: Mapping[Place, Resources]
+    held: list[Instance] = field(default_factory=list)
+    ended: list[Instance] = field(default_factory=list)
+
+    def lease(self, instance: Instance) -> Lease:
+        place, room = instance.key.place, Resources(memory_bytes=instance.spec.reserved_bytes, containers=1)
+        claim = self.claims[place] if place.node else Resources()
+        return Lease(name=lease_name(instance), room=room, holder=place.worker, claim=claim)
+
+    def finish_test(self) -> None:
+        self.tests.pop(0)
+        active = places_of(self.tests[0], []) if self.tests else frozenset()
+        stay = [i for i in self.held if i.key.place in active or not i.key.place.node]
+        self.ended += [i for i in self.held if i not in stay]
+        self.held = stay
+
+
+SCOPES = [FUNCTION, CLASS, MODULE, {}, {"share": "worker"}]
+node_ids = st.builds("{}.py::{}::{}".format, st.sampled_from("ab"), st.sampled_from("CD"), st.integers(0, 3))
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> tuple[list[Worker], Resources, Resources]:
+    """Workers that share tests out somehow, the least budget that fits them, and what lasts."""
+    services = {
+        name: draw(st.sampled_from(SCOPES)) | {"memory": draw(st.sampled_from(["10m", "20m"]))} for name in "pqrs"
+    }
+    catalogue = load_all(declare(**{name: raw(**values) for name, values in services.items()}))
+    uses = draw(st.dictionaries(node_ids, st.sets(st.sampled_from("pqrs"), max_size=3), min_size=2, max_size=9))
+    count = draw(st.integers(1, 3))
+    sharing_out = {test: draw(st.integers(0, count - 1)) for test in draw(st.permutations(sorted(uses)))}
+    workers = []
+    for number in range(count):
+        name = f"gw{number}"
+        demands = [
+            Demand(where=where(test, name), services=tuple(map(sid, sorted(uses[test])))) for test in sorted(uses)
+        ]
+        plan = build_plan(demands, catalogue)
+        needed = {d.where: list(place_instances(d.services, catalogue, d.where)) for d in demands}
+        own = [where(test, name) for test, mine in sharing_out.items() if mine == number]
+        workers.append(Worker(name, own, needed, plan.claims))
+    return workers, peak_demand(plan, count), lasting_demand(plan, count)
+
+
+@settings(max_examples=300)
+@given(runs(), st.integers(0, 2**32).map(Random))
+def test_workers_always_get_on(run: tuple[list[Worker], Resources, Resources], random: Random) -> None:
+    """In the least budget that the plan lets through, whatever each of them does first, and whoever dies."""
+    workers, budget, lasting = run
+    table: tuple[Lease, ...] = ()
+
+    def step(worker: Worker) -> bool:
+        """Do one thing; whether anything could be done."""
+        nonlocal table
+        missing = [i for i in worker.needed[worker.tests[0]] if i not in worker.held] if worker.tests else []
+        for instance in random.sample([*missing, *worker.ended], len(missing) + len(worker.ended)):
+            if instance in worker.ended:
+                table = release(table, lease_name(instance))
+                worker.ended.remove(instance)
+                return True
+            granted = grant(table, worker.lease(instance), budget, lasting)
+            if not isinstance(granted, Refused):
+                table = granted
+                worker.held.append(instance)
+                return True
+        if worker.tests and not missing:
+            worker.finish_test()
+            return True
+        return False
+
+    while any(worker.tests or worker.ended for worker in workers):
+        assert any(step(worker) for worker in random.sample(workers, len(workers))), "they wait for one another"
+        assert sum((lease.room for lease in table), Resources()).fits(budget)
+        if random.random() < 0.01:
+            died = workers.pop(random.randrange(len(workers)))
+            table = release_holder(table, died.name)
+
+    assert all(lease.is_lasting for lease in table)
+    for worker in workers:
+        table = release_holder(table, worker.name)
+    assert not any(lease.holder for lease in table)

@@ -6,18 +6,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.service import MIB
-from pytest_isolate.sharing.leases import Budget, Lease, Refused, grant, release, release_holder
+from pytest_isolate.sharing.leases import Lease, Refused, grant, release, release_holder
 
-BUDGET = Budget(memory_bytes=1000 * MIB, containers=3)
+
+def amount(memory: int, containers: int = 1) -> Resources:
+    return Resources(memory_bytes=memory * MIB, containers=containers)
+
+
+def lease(name: str, memory: int = 100, holder: str = "", claim: Resources | None = None) -> Lease:
+    return Lease(name=name, room=amount(memory), holder=holder, claim=claim or Resources())
+
+
+def passing(name: str, holder: str, *, memory: int = 100, claim: Resources | None = None) -> Lease:
+    """A lease that ends before the run does."""
+    return lease(name, memory, holder, claim or amount(memory))
+
+
+BUDGET = amount(1000, 3)
 names = st.text("abcdef", min_size=1, max_size=2)
-leases = st.builds(
-    Lease, name=names, memory_bytes=st.integers(0, 800 * MIB), holder=st.sampled_from(["", "gw0", "gw1"])
-)
-
-
-def lease(name: str, memory: int = 100, holder: str = "") -> Lease:
-    return Lease(name=name, memory_bytes=memory * MIB, holder=holder)
+holders = st.sampled_from(["", "gw0", "gw1"])
+lasting_leases = st.builds(lease, names, st.integers(0, 800), holders)
+claims = st.builds(amount, st.integers(0, 1000), st.integers(1, 3))
+passing_leases = st.builds(passing, names, holders, memory=st.integers(0, 800), claim=claims)
+leases = lasting_leases | passing_leases
 
 
 @given(st.lists(leases, max_size=12))
@@ -27,9 +40,7 @@ def test_never_more_is_granted_than_the_budget_holds(wanted: list[Lease]) -> Non
         granted = grant(table, one, BUDGET)
         table = table if isinstance(granted, Refused) else granted
 
-    assert sum(held.memory_bytes for held in table) <= BUDGET.memory_bytes
-    assert len(table) <= BUDGET.containers
-    assert len({held.name for held in table}) == len(table)
+    assert sum((held.room for held in table), Resources()).fits(BUDGET)
 
 
 @given(st.lists(leases, max_size=12), leases)
@@ -38,8 +49,10 @@ def test_what_was_refused_is_granted_once_everything_is_given_back(wanted: list[
     for one in wanted:
         granted = grant(table, one, BUDGET)
         table = table if isinstance(granted, Refused) else granted
+    for held in table:
+        table = release(table, held.name)
 
-    assert grant(release(table, {held.name for held in table}), last, BUDGET) == (last,)
+    assert grant(table, last, BUDGET) == (last,)
 
 
 def test_what_fits_exactly_is_granted() -> None:
@@ -56,30 +69,82 @@ def test_what_does_not_fit_is_refused(table: tuple[Lease, ...]) -> None:
 
 
 def test_a_refusal_says_who_has_what() -> None:
-    refused = grant((lease("db", 600), lease("auth", 300)), lease("new", 401), BUDGET)
+    table = (lease("db", 600), passing("auth", "gw1", claim=amount(300, 2)))
 
-    assert refused == Refused("900 of 1000 MiB and 2 of 3 containers are taken by auth, db")
+    assert grant(table, lease("new", 401), BUDGET) == Refused(
+        "900 of 1000 MiB and 3 of 3 containers are taken or claimed; running: auth (gw1), db"
+    )
 
 
 def test_a_refusal_of_an_empty_table_blames_nobody() -> None:
-    assert grant((), lease("new", 2000), BUDGET) == Refused("0 of 1000 MiB and 0 of 3 containers are taken by nobody")
+    assert grant((), lease("new", 2000), BUDGET) == Refused(
+        "0 of 1000 MiB and 0 of 3 containers are taken or claimed; running: nothing"
+    )
 
 
-def test_what_is_there_already_is_granted_again_for_nothing() -> None:
+def test_what_the_run_shares_is_granted_again_for_nothing() -> None:
     full = (lease("a", 1000),)
 
     assert grant(full, lease("a", 1000), BUDGET) == full
 
 
+def test_what_runs_again_before_it_has_gone_counts_twice() -> None:
+    table = grant((passing("a", "gw0"),), passing("a", "gw0"), BUDGET)
+
+    assert table == (passing("a", "gw0"), passing("a", "gw0"))
+    assert release(table, "a") == (passing("a", "gw0"),)
+
+
+def test_what_a_worker_has_claimed_is_kept_for_it() -> None:
+    claim = amount(300, 2)
+    table = (passing("a", "gw0", claim=claim),)
+
+    assert isinstance(grant(table, passing("b", "gw1", claim=claim), BUDGET), Refused)
+    granted = grant(table, passing("b", "gw1"), BUDGET)
+    assert not isinstance(granted, Refused)
+    assert not isinstance(grant(granted, passing("c", "gw0", claim=claim), BUDGET), Refused)
+
+
+def test_a_first_piece_is_granted_only_together_with_the_claim() -> None:
+    claim = amount(100, 3)
+
+    assert isinstance(grant((lease("db"),), passing("a", "gw0", claim=claim), BUDGET), Refused)
+
+
+def test_a_claim_ends_with_the_last_lease_that_makes_it() -> None:
+    claim = amount(1000, 3)
+    table = release((passing("a", "gw0", claim=claim), passing("b", "gw0", claim=claim)), "a")
+    other = passing("c", "gw1")
+
+    assert isinstance(grant(table, other, BUDGET), Refused)
+    assert grant(release(table, "b"), other, BUDGET) == (other,)
+
+
+def test_what_has_ended_and_is_not_removed_yet_counts_beside_the_claim() -> None:
+    table = tuple(passing(name, "gw0", claim=amount(200, 2)) for name in "abc")
+
+    assert isinstance(grant(table, passing("d", "gw0", claim=amount(200, 2)), BUDGET), Refused)
+
+
+def test_what_will_stay_to_the_end_has_its_room_before_it_starts() -> None:
+    assert isinstance(grant((), passing("a", "gw0", memory=401), BUDGET, amount(600)), Refused)
+    table = grant((), passing("a", "gw0", memory=400), BUDGET, amount(600))
+    assert not isinstance(table, Refused)
+    assert not isinstance(grant(table, lease("db", 600), BUDGET, amount(600)), Refused)
+
+
+def test_more_that_stays_than_was_foreseen_counts_too() -> None:
+    assert isinstance(grant((lease("db", 600),), passing("a", "gw0", memory=401), BUDGET, amount(100)), Refused)
+
+
 def test_released_leases_are_gone_and_the_others_stay() -> None:
-    assert release([lease("a"), lease("b"), lease("c")], {"a", "c", "unknown"}) == (lease("b"),)
+    table = (lease("a"), lease("b"))
+
+    assert release(table, "a") == (lease("b"),)
+    assert release(table, "unknown") == table
 
 
 def test_a_dead_worker_gives_back_what_was_its_own_only() -> None:
     table = [lease("shared"), lease("mine", holder="gw1"), lease("other", holder="gw10")]
 
     assert release_holder(table, "gw1") == (lease("shared"), lease("other", holder="gw10"))
-
-
-def test_a_budget_is_told_in_words() -> None:
-    assert str(BUDGET) == "1000 MiB and 3 containers"

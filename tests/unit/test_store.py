@@ -18,8 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.service import MIB
-from pytest_isolate.sharing.leases import Budget, Lease, Refused, grant
+from pytest_isolate.sharing.leases import Lease, Refused, grant
 from pytest_isolate.sharing.store import (
     Board,
     LeaseTable,
@@ -292,11 +293,12 @@ def test_eight_processes_that_race_make_each_thing_once(tmp_path: Path) -> None:
 
 # -- leases -----------------------------------------------------------------------------------------------------------
 
-BUDGET = Budget(memory_bytes=300 * MIB, containers=99)
+ROOM = Resources(memory_bytes=100 * MIB, containers=1)
+BUDGET = Resources(memory_bytes=300 * MIB, containers=99)
 
 
 def take(table: LeaseTable, name: str) -> Refused | None:
-    return table.update(lambda leases: grant(leases, Lease(name=name, memory_bytes=100 * MIB), BUDGET))
+    return table.update(lambda leases: grant(leases, Lease(name=name, room=ROOM), BUDGET))
 
 
 def test_leases_are_seen_by_every_process(tmp_path: Path) -> None:
@@ -306,6 +308,15 @@ def test_leases_are_seen_by_every_process(tmp_path: Path) -> None:
     LeaseTable(tmp_path).update(lambda leases: seen.append(leases) or leases)
 
     assert [lease.name for lease in seen[0]] == ["a", "b"]
+
+
+def test_a_lease_is_read_as_it_was_written(tmp_path: Path) -> None:
+    lease = Lease(name="a", room=ROOM, holder="gw1", claim=BUDGET)
+    LeaseTable(tmp_path).update(lambda leases: (*leases, lease))
+    seen: list[tuple[Lease, ...]] = []
+    LeaseTable(tmp_path).update(lambda leases: seen.append(leases) or leases)
+
+    assert seen == [(lease,)]
 
 
 def test_a_refusal_leaves_the_table_as_it_is(tmp_path: Path) -> None:
