@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 from typing import Any
 
 import pytest
 from crash.__main__ import summarize
 from crash.trials import KINDS, run_trials
+
+# Each takes some twelve seconds.
+TRIALS = 3
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
 
@@ -17,7 +21,7 @@ def test_nothing_is_left_whoever_is_killed_and_nobody_else_notices(docker_client
     seed = secrets.randbelow(10**6)
     print(f"seed {seed}")
 
-    outcomes = run_trials(KINDS, seed, docker_client, print)
+    outcomes = run_trials(random.Random(seed).sample(KINDS, TRIALS), seed, docker_client, print)
 
     print(*summarize(outcomes), sep="\n")
     assert [o.problem for o in outcomes if o.problem] == []
