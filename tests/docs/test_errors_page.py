@@ -61,7 +61,9 @@ def test_wrong_declarations_are_answered_as_shown(project: Project, code: list[B
 
 
 @pytest.mark.parametrize(("code", "text"), [pytest.param(*pair, id=str(pair[1])) for pair in pairs("PlanError")])
-def test_plans_that_cannot_be_carried_out_are_refused_as_shown(project: Project, code: list[Block], text: Block) -> None:
+def test_plans_that_cannot_be_carried_out_are_refused_as_shown(
+    project: Project, code: list[Block], text: Block
+) -> None:
     project.write(code)
     (project.path / "test_it.py").write_text("def test_it(one, two):\n    pass\n")
     budget = ["--isolate-max-containers=1"] if "budget" in text.text else []

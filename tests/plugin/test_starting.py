@@ -581,7 +581,7 @@ def test_every_object_carries_the_run_and_its_owner(project: Project) -> None:
     assert request["labels"]["pytest-isolate.service"] == "web"
     assert len(request["labels"]["pytest-isolate.fingerprint"]) == 32
     names = [request["name"], project.journal.calls("create_network")[0][0], *request["volumes"]]
-    assert all(name.startswith(f"isolate-{labels[0]['pytest-isolate.run']}") for name in names)
+    assert all(f"-{labels[0]['pytest-isolate.run']}-" in name for name in names)
 
 
 def test_named_volume_is_the_stacks_own_and_shared_within_it(project: Project) -> None:
