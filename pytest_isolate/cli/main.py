@@ -13,7 +13,7 @@ from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.identity import LABEL_RUN
 from pytest_isolate.running.owner import read_owner
 from pytest_isolate.running.sweep import Judged, Sweep
-from pytest_isolate.sharing.store import kept_folder
+from pytest_isolate.sharing.store import kept_folder, snapshot_usage
 
 EXIT_FAILED = 1
 
@@ -36,7 +36,7 @@ def gc(dry_run: bool, as_json: bool) -> None:
     try:
         engine = connect(os.environ)
         try:
-            sweep = Sweep(engine, read_owner(), kept_folder(), time.time)
+            sweep = Sweep(engine, read_owner(), kept_folder(), snapshot_usage(), time.time)
             judged = sweep.judge()
             removed = {(item.kind, item.object_id) for item in ([] if dry_run else sweep.remove(judged))}
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 
@@ -91,7 +92,7 @@ class ExecResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """A container, network or volume with labels of ours."""
+    """A container, network, volume or image with labels of ours."""
 
     kind: str
     object_id: str
@@ -180,6 +181,9 @@ class Engine(Removing, Protocol):
     def create_container(self, request: ContainerRequest) -> str:
         """The id of a container that is not started yet."""
 
+    def save_archive(self, container_id: str, path: str, file: Path) -> None:
+        """Write a file or folder of a container to a tar archive on this host, under its own name."""
+
     def copy_into(self, container_id: str, archive: bytes) -> None:
         """Unpack a tar archive at the root of a container."""
 
@@ -206,6 +210,12 @@ class Engine(Removing, Protocol):
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         """Run a command in a container and wait for its end."""
+
+    def list_images(self, label: str) -> Sequence[Labelled]:
+        """Every tagged image that carries a label of this name, by its tag."""
+
+    def remove_image(self, tag: str) -> None:
+        """Take a tag away, and the image with its last one; one that is gone is fine."""
 
     def find_labelled(self, label: str) -> Sequence[Labelled]:
         """Every container, network and volume that carries a label of this name, whatever its value."""

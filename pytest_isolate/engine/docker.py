@@ -257,6 +257,13 @@ class DockerEngine:
             made = self._client.create_container_from_config(container_body(request), request.name)
         return str(made["Id"])
 
+    def save_archive(self, container_id: str, path: str, file: Path) -> None:
+        """Write a file or folder of a container to a tar archive on this host, under its own name."""
+        with self._translated(f"{path} could not be copied out of a container"):
+            chunks, _ = self._client.get_archive(container_id, path)
+            with file.open("wb") as archive:
+                archive.writelines(chunks)
+
     def copy_into(self, container_id: str, archive: bytes) -> None:
         """Unpack a tar archive at the root of a container."""
         with self._translated("files could not be copied into a container"):
@@ -343,6 +350,21 @@ class DockerEngine:
         """The names of all volumes that carry these labels."""
         with self._translated("the volumes could not be listed"):
             return [str(v["Name"]) for v in self._client.volumes(filters=label_filter(labels))["Volumes"] or ()]
+
+    def list_images(self, label: str) -> Sequence[Labelled]:
+        """Every tagged image that carries a label of this name, by its tag."""
+        with self._translated("the images could not be listed"):
+            images = self._client.images(filters={"label": [label]})
+        return [
+            Labelled(kind="image", object_id=i["Id"], name=tag, labels=dict(i["Labels"] or {}))
+            for i in images
+            for tag in i["RepoTags"] or ()
+        ]
+
+    def remove_image(self, tag: str) -> None:
+        """Take a tag away, and the image with its last one; one that is gone is fine."""
+        with self._gone_is_fine(), self._translated(f"image {tag} could not be removed"):
+            self._client.remove_image(tag)
 
     def find_labelled(self, label: str) -> Sequence[Labelled]:
         """Every container, network and volume that carries a label of this name, whatever its value."""

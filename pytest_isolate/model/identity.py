@@ -21,6 +21,7 @@ LABEL_FINGERPRINT = f"{LABEL}.fingerprint"
 LABEL_WORKER = f"{LABEL}.worker"
 LABEL_INSTANCE = f"{LABEL}.instance"
 LABEL_REUSE = f"{LABEL}.reuse"
+LABEL_SNAPSHOT = f"{LABEL}.snapshot"
 
 # What does not change what runs in the container: where it is written down, how long we wait for it, how its image is
 # made (the image's own id stands for that), and how long it lives.

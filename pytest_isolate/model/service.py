@@ -77,6 +77,7 @@ class ServiceSpec:
     entrypoint: tuple[str, ...] | None = None
     files: tuple[File, ...] = ()
     volumes: Pairs = ()
+    snapshot: tuple[str, ...] = ()
     ready: tuple[Probe, ...] = ()
     timeout_s: float = 60.0
     memory_bytes: int | Unlimited | None = None

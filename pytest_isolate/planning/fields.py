@@ -49,6 +49,14 @@ def parse_volumes(value: object) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, _parse_target(target, name)) for name, target in parse_mapping(value).items()))
 
 
+def parse_folders(value: object) -> tuple[str, ...]:
+    """Folders inside the container; one may stand by itself."""
+    folders = [value] if isinstance(value, str) else value
+    if not isinstance(folders, (list, tuple)):
+        raise Wrong(f"{value!r} is not a folder inside the container", "an absolute path such as '/var/lib/app'")
+    return tuple(_parse_target(folder, "") for folder in folders)
+
+
 def parse_files(value: object, location: Location) -> tuple[File, ...]:
     """Files for the container; a text is the content, a path (or `{path = ...}`) names a file or folder to copy."""
     return tuple(_parse_file(target, content, location) for target, content in sorted(parse_mapping(value).items()))
@@ -129,6 +137,7 @@ SERVICE_PARSERS: Mapping[str, Parser] = {
     "command": parse_argv,
     "entrypoint": parse_argv,
     "volumes": parse_volumes,
+    "snapshot": parse_folders,
     "ready": parse_probes,
     "timeout": parse_duration,
     "memory": parse_memory,

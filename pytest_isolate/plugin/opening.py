@@ -22,7 +22,7 @@ from pytest_isolate.running.budget import machine_budget
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.keeping import Keep, project_code
 from pytest_isolate.running.sweep import Sweep
-from pytest_isolate.sharing.store import Board, kept_folder
+from pytest_isolate.sharing.store import Board, kept_folder, snapshot_usage
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine
@@ -126,7 +126,7 @@ def _ensure_opened(
 
 
 def _sweep(engine: Engine, run: Run, clock: Clock, report: Report) -> None:
-    sweep = Sweep(engine, run.owner, kept_folder(), clock.time)
+    sweep = Sweep(engine, run.owner, kept_folder(), snapshot_usage(), clock.time)
     try:
         sweep.remove(sweep.judge(own_run=run.run_id))
     except IsolateError as error:

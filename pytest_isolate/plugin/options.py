@@ -22,6 +22,7 @@ class Settings:
     plan_only: bool
     subnets: str
     bind: str
+    cache: bool
     reuse: bool
     reuse_idle_s: float
     project: str
@@ -47,6 +48,11 @@ def add_options(parser: pytest.Parser) -> None:
         "--isolate-bind",
         metavar="ADDRESS",
         help=f"address of this host on which services are published (default: {DEFAULT_BIND}, this host only)",
+    )
+    group.addoption(
+        "--isolate-no-cache",
+        action="store_true",
+        help="start every service from its own image, and save nothing of what it makes at its first start",
     )
     group.addoption(
         "--isolate-reuse",
@@ -76,6 +82,7 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("isolate", "start services as if --isolate was given", type="bool", default=False)
     parser.addini("isolate_subnets", "default of --isolate-subnets", default=DEFAULT_SUBNETS)
     parser.addini("isolate_bind", "default of --isolate-bind", default=DEFAULT_BIND)
+    parser.addini("isolate_cache", "false: as if --isolate-no-cache was given", type="bool", default=True)
     parser.addini("isolate_reuse", "keep services as if --isolate-reuse was given", type="bool", default=False)
     parser.addini("isolate_reuse_idle", "default of --isolate-reuse-idle", default=DEFAULT_IDLE)
     parser.addini("isolate_project", "default of --isolate-project", default="")
@@ -96,6 +103,7 @@ def parse_settings(config: pytest.Config) -> Settings | None:
         plan_only=plan_only,
         subnets=_parse(config, "subnets", _parse_pool),
         bind=_parse(config, "bind", _parse_address),
+        cache=not config.getoption("--isolate-no-cache") and bool(config.getini("isolate_cache")),
         reuse=config.getoption("--isolate-reuse") or bool(config.getini("isolate_reuse")),
         reuse_idle_s=_parse(config, "reuse-idle", parse_duration),
         project=_value(config, "project") or str(config.rootpath),

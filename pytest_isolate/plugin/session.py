@@ -37,6 +37,8 @@ from pytest_isolate.running.timeline import Timeline
 
 # How long starts that are under way are waited for when the run ends; each notices between two requests.
 _CLOSE_S = 20
+# Saving what takes longer than that is left to a later run.
+_SNAPSHOTS_S = 10
 # How long an engine that does not answer may take to come back before its objects are reported as left behind.
 _CLEANUP_S = 10
 
@@ -197,7 +199,7 @@ class IsolateSession:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Remove everything. Comes behind the tear-down of all fixtures."""
-        self._clean_up()
+        self._clean_up(snapshots_s=0 if session.exitstatus == pytest.ExitCode.INTERRUPTED else _SNAPSHOTS_S)
         if self._report.cleanup_errors and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self._report.refusals:
@@ -212,8 +214,11 @@ class IsolateSession:
         """What ran, how long it took to be ready, and what could not be removed."""
         self._report.write_summary(terminalreporter)
 
-    def _clean_up(self) -> None:
-        """Remove all of this process's objects, and in the controller all of the run's. Safe to repeat."""
+    def _clean_up(self, snapshots_s: float = 0) -> None:
+        """Remove all of this process's objects, and in the controller all of the run's. Safe to repeat.
+
+        Waits so long for snapshots that are still being saved.
+        """
         with _without_interruption():
             try:
                 with self._timeline.measure("clean-up", "run"):
@@ -224,7 +229,7 @@ class IsolateSession:
             finally:
                 if self._wired:
                     xdist.report(self._config, kept=sorted(self._wired.provider.kept_codes))
-                    self._wired.close()
+                    self._wired.close(snapshots_s)
                     self._wired = None
                 if self._controller:
                     self._report.warnings += self._controller.close()

@@ -30,10 +30,11 @@ from pytest_isolate.running.lifecycle import Lifecycle
 from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.ports import HeldPorts
 from pytest_isolate.running.providing import Provider
+from pytest_isolate.running.snapshots import Snapshots
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.running.volumes import Volumes
 from pytest_isolate.running.watching import Watcher
-from pytest_isolate.sharing.store import Board, LeaseTable, open_locks
+from pytest_isolate.sharing.store import Board, LeaseTable, ensure_secret, home, open_locks, snapshot_usage
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine
@@ -51,10 +52,16 @@ class Wired:
     provider: Provider
     deaths: Deaths
     link: Link | None
+    snapshots: Snapshots | None
     sweeping: Future[None] | None
 
-    def close(self) -> None:
-        """Let go of everything that is open. The containers are removed already."""
+    def close(self, snapshots_s: float) -> None:
+        """Let go of everything that is open. The containers are removed already.
+
+        Waits so long for snapshots that are still being saved.
+        """
+        if self.snapshots:
+            self.snapshots.finish(snapshots_s)
         if self.sweeping:
             wait([self.sweeping], timeout=_SWEEP_S)
         self.lifecycle.release_addresses()
@@ -119,13 +126,16 @@ def wire(
         if link and run.worker and ports.sockets:
             link.hold([sock.fileno() for sock in ports.sockets])
 
+    locks = open_locks()
+    snapshots = Snapshots(engine, ensure_secret(home()), snapshot_usage(), locks) if settings.cache else None
     provider = Provider(
         engine=engine,
         run=run,
         grounds=grounds,
         clock=clock,
         timeline=timeline,
-        images=Images(engine, open_locks(), report.progress),
+        images=Images(engine, locks, report.progress),
+        snapshots=snapshots,
         networks=networks,
         launcher=launcher,
         watcher=watcher,
@@ -138,7 +148,13 @@ def wire(
     if link:
         threading.Thread(target=_stop_with_controller, args=(link, provider), daemon=True).start()
     return Wired(
-        engine=engine, lifecycle=lifecycle, provider=provider, deaths=deaths, link=link, sweeping=opened.sweeping
+        engine=engine,
+        lifecycle=lifecycle,
+        provider=provider,
+        deaths=deaths,
+        link=link,
+        snapshots=snapshots,
+        sweeping=opened.sweeping,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_REUSE, Owner, Run, parse_owner
 from pytest_isolate.sharing.liveness import Verdict, judge
-from pytest_isolate.sharing.store import Board
+from pytest_isolate.sharing.store import Board, ensure_secret
 
 _USERS = "users"
 ReadStartTime = Callable[[int], "str | None"]
@@ -33,7 +32,9 @@ class Keep:
     def run(self, owner: Owner) -> Run:
         """The run that kept objects belong to. Their passwords come from a secret that stays in the folder."""
         code = self._folder.name
-        return Run(run_id=f"kept-{code}", owner=owner, secret=self._secret(), extra_labels=((LABEL_REUSE, code),))
+        return Run(
+            run_id=f"kept-{code}", owner=owner, secret=ensure_secret(self._folder), extra_labels=((LABEL_REUSE, code),)
+        )
 
     def enter(self, owner: Owner, idle_s: float) -> None:
         """Note that a run uses what is kept, which may later be idle for so many seconds."""
@@ -123,13 +124,3 @@ class Keep:
 
     def _idle_s(self) -> float:
         return float((self.board.read(_USERS) or {}).get("idle_s", 0))
-
-    def _secret(self) -> bytes:
-        path = self._folder / "secret"
-        with self._claim():
-            if not path.exists():
-                new = path.with_suffix(".new")
-                new.touch(mode=0o600)
-                new.write_text(secrets.token_hex(32))
-                new.replace(path)
-        return bytes.fromhex(path.read_text())

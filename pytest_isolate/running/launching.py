@@ -17,10 +17,10 @@ from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.addresses import Addresses
 from pytest_isolate.running.archive import build_archive, read_digests
 from pytest_isolate.running.grounds import Ground
-from pytest_isolate.running.images import image_tag
 from pytest_isolate.running.ports import HeldPorts
 from pytest_isolate.running.rendering import Rendered, View, render_spec
 from pytest_isolate.running.safety import capabilities, memory_limit
+from pytest_isolate.running.snapshots import Snapshot
 from pytest_isolate.running.volumes import Volumes
 
 # Somebody else took a port between our picking it and the engine's publishing it: rare, and a new one is free.
@@ -52,6 +52,22 @@ class Running:
         return self.instance.spec
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What is known of an instance before its container is made. `tag` is the image that it is made from.
+
+    `image` is always the declared one: a snapshot of it says nothing more.
+    """
+
+    instance: Instance
+    ground: Ground
+    image: ImageFacts
+    tag: str
+    password: str | None
+    needed: Mapping[str, Running]
+    code: str = ""
+
+
 class Launcher:
     """Makes and starts containers."""
 
@@ -65,23 +81,15 @@ class Launcher:
         self._volumes = volumes
         self._numbers = count(1)
 
-    def launch(
-        self,
-        instance: Instance,
-        ground: Ground,
-        image: ImageFacts,
-        needed: Mapping[str, Running],
-        network_id: str,
-        code: str,
-    ) -> Running:
+    def launch(self, start: Start, network_id: str) -> Running:
         """A started container; on other ports when somebody else has taken the first ones."""
         for attempt in range(1, _PORT_TRIES + 1):
-            ports = self._addresses.hold(instance, label(instance, self._run))
+            ports = self._addresses.hold(start.instance, label(start.instance, self._run))
             try:
-                return self._launch_on(ports, instance, ground, image, needed, network_id, code)
+                return self._launch_on(ports, start, network_id)
             except PortTaken:
                 ports.release()
-                if attempt == _PORT_TRIES or instance.native_ports:
+                if attempt == _PORT_TRIES or start.instance.native_ports:
                     raise
             except BaseException:
                 ports.release()
@@ -102,20 +110,11 @@ class Launcher:
             self._engine.remove_container(container_id)
         self._volumes.remove_unused(instance, ground, code)
 
-    def _launch_on(
-        self,
-        ports: HeldPorts,
-        instance: Instance,
-        ground: Ground,
-        image: ImageFacts,
-        needed: Mapping[str, Running],
-        network_id: str,
-        code: str,
-    ) -> Running:
+    def _launch_on(self, ports: HeldPorts, start: Start, network_id: str) -> Running:
         endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()}
-        view, rendered = build_view(instance, ground, needed, endpoints)
-        digest = full_fingerprint(instance, image, needed)
-        request = self._build_request(instance, ground, rendered, network_id, ports, digest, code)
+        view, rendered = build_view(start.instance.spec, start.password, start.needed, endpoints)
+        digest = full_fingerprint(start.instance, start.image, start.needed)
+        request = self._build_request(start, rendered, network_id, ports, digest)
         container_id = self._engine.create_container(request)
         try:
             if rendered.files:
@@ -126,9 +125,9 @@ class Launcher:
             self._remove_quietly(container_id)
             raise
         return Running(
-            instance=instance,
-            ground=ground,
-            image=image,
+            instance=start.instance,
+            ground=start.ground,
+            image=start.image,
             container_id=container_id,
             network_id=network_id,
             volumes=tuple(request.volumes),
@@ -136,24 +135,18 @@ class Launcher:
             view=view,
             ports=ports,
             started_at=started_at,
-            secrets=collect_secrets(view, needed),
+            secrets=collect_secrets(view, start.needed),
         )
 
     def _build_request(
-        self,
-        instance: Instance,
-        ground: Ground,
-        rendered: Rendered,
-        network_id: str,
-        ports: HeldPorts,
-        digest: str,
-        code: str,
+        self, start: Start, rendered: Rendered, network_id: str, ports: HeldPorts, digest: str
     ) -> ContainerRequest:
-        spec, run = instance.spec, ground.run
+        instance, run = start.instance, start.ground.run
+        spec, code = instance.spec, start.code
         number = f"{next(self._numbers)}{self._run.worker}"
         return ContainerRequest(
             name=run.resource_name(instance.key.service.stack.name, spec.name, secrets.token_hex(2), number),
-            image=image_tag(spec),
+            image=start.tag,
             labels=run.container_labels(instance.key.service, digest, code or instance_code(instance.key)),
             command=rendered.command,
             entrypoint=rendered.entrypoint,
@@ -164,7 +157,7 @@ class Launcher:
             ),
             network=network_id,
             aliases=(spec.name,),
-            volumes=self._volumes.ensure(instance, ground, code),
+            volumes=self._volumes.ensure(instance, start.ground, code),
             memory_bytes=memory_limit(spec),
             shm_bytes=spec.shm_bytes,
             cpus=spec.cpus,
@@ -182,16 +175,23 @@ class Launcher:
 
 
 def build_view(
-    instance: Instance, ground: Ground, needed: Mapping[str, Running], endpoints: Mapping[int, Endpoint]
+    spec: ServiceSpec, password: str | None, needed: Mapping[str, Running], endpoints: Mapping[int, Endpoint]
 ) -> tuple[View, Rendered]:
     """The service as it is seen at these endpoints, and what its container is given: the same in every process."""
-    password = instance.spec.password
-    if isinstance(password, Secret):
-        service, place = instance.key.service, instance.key.place
-        password = ground.run.password(service.stack.namespace, str(service), place.node, place.worker)
-    view = View(spec=instance.spec, password=password, endpoints=endpoints)
+    view = View(spec=spec, password=password, endpoints=endpoints)
     rendered = render_spec(view, {alias: running.view for alias, running in needed.items()})
     return replace(view, env=rendered.env), rendered
+
+
+def choose_password(instance: Instance, ground: Ground, snapshot: Snapshot | None) -> str | None:
+    """The password of an instance: as declared; where it is random, the snapshot's, else one of this run alone."""
+    password = instance.spec.password
+    if not isinstance(password, Secret):
+        return password
+    if snapshot:
+        return snapshot.password
+    service, place = instance.key.service, instance.key.place
+    return ground.run.password(service.stack.namespace, str(service), place.node, place.worker)
 
 
 def full_fingerprint(instance: Instance, image: ImageFacts, needed: Mapping[str, Running]) -> str:

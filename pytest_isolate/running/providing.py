@@ -14,11 +14,13 @@ from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.grounds import Ground, Grounds, KeptGround
-from pytest_isolate.running.images import Images
+from pytest_isolate.running.images import Images, image_tag
 from pytest_isolate.running.launching import (
     Launcher,
     Running,
+    Start,
     build_view,
+    choose_password,
     collect_secrets,
     full_fingerprint,
     instance_code,
@@ -27,6 +29,7 @@ from pytest_isolate.running.launching import (
 from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.owner import read_start_time
 from pytest_isolate.running.ports import HeldPorts
+from pytest_isolate.running.snapshots import Snapshot, Snapshots
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.running.watching import Watcher
 from pytest_isolate.sharing.store import Board
@@ -54,6 +57,7 @@ class Provider:
         clock: Clock,
         timeline: Timeline,
         images: Images,
+        snapshots: Snapshots | None,
         networks: Networks,
         launcher: Launcher,
         watcher: Watcher,
@@ -66,6 +70,7 @@ class Provider:
         self._clock = clock
         self._timeline = timeline
         self._images = images
+        self._snapshots = snapshots
         self._networks = networks
         self._launcher = launcher
         self._watcher = watcher
@@ -120,7 +125,9 @@ class Provider:
             image, needed = self._find_image(instance), self._wait_for_needed(instance, wait)
             if not all(running.ground.is_kept for running in needed.values()):
                 return None
-            code = full_fingerprint(instance, image, needed)
+            snapshot = self._identify(instance, image)
+            # With and without snapshots its password differs.
+            code = full_fingerprint(instance, image, needed) + (snapshot.digest[:8] if snapshot else "")
             with ground.keep.board.claim(code, self._check_open):
                 service, owner = _service_key(instance), self._run.owner
                 if not ground.keep.make_way(service, code, owner, read_start_time, self._remove_older):
@@ -169,32 +176,43 @@ class Provider:
         """The story of one instance: image, what it needs, room in the budget, network, container, readiness."""
         subject = str(instance.key.service)
         image = self._find_image(instance)
+        snapshot = self._identify(instance, image)
         with self._timeline.measure("dependencies", subject):
             needed = self._wait_for_needed(instance, wait)
+        start = Start(
+            instance=instance,
+            ground=ground,
+            image=image,
+            tag=snapshot.tag if snapshot and self._is_there(snapshot) else image_tag(instance.spec),
+            password=choose_password(instance, ground, snapshot),
+            needed=needed,
+            code=code,
+        )
         with self._timeline.measure("budget", subject):
             self._budget.acquire(instance, self._check_open)
         try:
             with self._timeline.measure("start", subject):
-                return self._launch(instance, ground, image, needed, code)
+                return self._launch(start, snapshot)
         except BaseException:
             self._budget.release(instance)
             raise
 
-    def _launch(
-        self, instance: Instance, ground: Ground, image: ImageFacts, needed: Mapping[str, Running], code: str
-    ) -> Running:
-        """Network, container, readiness; what fails is undone at once."""
-        subject = str(instance.key.service)
+    def _launch(self, start: Start, snapshot: Snapshot | None) -> Running:
+        """Network, container, readiness, and the snapshot that is not there yet; what fails is undone at once."""
+        subject = str(start.instance.key.service)
         with self._slots:
             self._check_open()
             with self._timeline.measure("network", subject):
-                network_id = self._join_network(instance, ground, needed)
+                network_id = self._join_network(start)
             with self._timeline.measure("create", subject):
-                running = self._launcher.launch(instance, ground, image, needed, network_id, code)
+                running = self._launcher.launch(start, network_id)
         try:
             self._keep_held(running.ports)
             with self._timeline.measure("ready", subject):
                 self._watcher.wait_until_ready(running, running.started_at, self._check_open)
+            if self._snapshots and snapshot and start.tag != snapshot.tag:
+                with self._timeline.measure("snapshot", subject):
+                    self._snapshots.take(snapshot, running.container_id)
         except BaseException:
             self._launcher.undo(running)
             raise
@@ -209,11 +227,13 @@ class Provider:
         needed = self._wait_for_needed(instance, wait)
         self._budget.acquire(instance, self._check_open)
         endpoints = {int(inner): Endpoint(host, port) for inner, (host, port) in record["endpoints"].items()}
-        view, _ = build_view(instance, ground, needed, endpoints)
+        image = ImageFacts(image_id=record["image"], health_command=tuple(record["health"]))
+        password = choose_password(instance, ground, self._identify(instance, image))
+        view, _ = build_view(instance.spec, password, needed, endpoints)
         running = Running(
             instance=instance,
             ground=ground,
-            image=ImageFacts(image_id=record["image"], health_command=tuple(record["health"])),
+            image=image,
             container_id=record["container"],
             network_id=record["network"],
             fingerprint=record["fingerprint"],
@@ -237,6 +257,12 @@ class Provider:
         with self._timeline.measure("image", str(instance.key.service)):
             return self._images.ensure(instance.spec)
 
+    def _identify(self, instance: Instance, image: ImageFacts) -> Snapshot | None:
+        return self._snapshots.identify(instance.spec, image) if self._snapshots else None
+
+    def _is_there(self, snapshot: Snapshot) -> bool:
+        return self._snapshots is not None and self._snapshots.is_there(snapshot)
+
     def _wait_for_needed(self, instance: Instance, wait: Wait) -> dict[str, Running]:
         needed = {}
         for alias, key in instance.dependencies:
@@ -249,9 +275,9 @@ class Provider:
                 raise StartError(label(instance, self._run), what, found=str(error)) from error
         return needed
 
-    def _join_network(self, instance: Instance, ground: Ground, needed: Mapping[str, Running]) -> str:
-        network_id = self._networks.ensure(instance, ground, self._check_open)
-        for alias, running in needed.items():
+    def _join_network(self, start: Start) -> str:
+        network_id = self._networks.ensure(start.instance, start.ground, self._check_open)
+        for alias, running in start.needed.items():
             if running.network_id != network_id:
                 self._networks.attach(network_id, running.container_id, alias)
         return network_id

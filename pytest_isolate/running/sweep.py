@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_isolate.engine.api import Engine, Labelled
 from pytest_isolate.errors import CleanupError, EngineError
-from pytest_isolate.model.identity import LABEL_OWNER, LABEL_REUSE, LABEL_RUN, Owner, parse_owner
+from pytest_isolate.model.identity import LABEL_OWNER, LABEL_REUSE, LABEL_RUN, LABEL_SNAPSHOT, Owner, parse_owner
 from pytest_isolate.running.keeping import Keep
 from pytest_isolate.running.owner import read_start_time
+from pytest_isolate.running.snapshots import judge_snapshots
 from pytest_isolate.sharing.liveness import Verdict, judge
-from pytest_isolate.sharing.store import remove_run_folder, run_folders
+from pytest_isolate.sharing.store import Usage, remove_run_folder, run_folders
 
 # Networks and volumes can go only when no container uses them any more.
 _ORDER = ("container", "volume", "network")
@@ -29,17 +31,20 @@ class Judged:
 class Sweep:
     """Finds, judges and removes; `kept` is the folder where projects note what they keep."""
 
-    def __init__(self, engine: Engine, here: Owner, kept: Path, time: Callable[[], float]) -> None:
+    def __init__(self, engine: Engine, here: Owner, kept: Path, usage: Usage, time: Callable[[], float]) -> None:
         self._engine = engine
         self._here = here
         self._kept = kept
+        self._usage = usage
         self._time = time
 
     def judge(self, *, own_run: str = "") -> list[Judged]:
         """Every object that carries our labels, except those of `own_run`, each with its verdict."""
         found = [o for o in self._engine.find_labelled(LABEL_RUN) if o.labels.get(LABEL_RUN) != own_run]
         ordered = sorted(found, key=lambda o: (_ORDER.index(o.kind), o.name))
-        return [Judged(item, self._judge(item)) for item in ordered]
+        images = sorted(self._engine.list_images(LABEL_SNAPSHOT), key=lambda image: image.name)
+        verdicts = judge_snapshots(images, self._usage.read(), self._time())
+        return [Judged(item, self._judge(item)) for item in ordered] + list(map(Judged, images, verdicts))
 
     def remove(self, judged: Sequence[Judged]) -> list[Labelled]:
         """Remove what was judged dead, containers first; goes on after errors, and raises them as a CleanupError."""
@@ -49,7 +54,9 @@ class Sweep:
         def remove(found: Sequence[Labelled]) -> None:
             self._remove_each(found, removed, failures)
 
-        remove([j.found for j in judged if j.verdict.is_dead and LABEL_REUSE not in j.found.labels])
+        dead = [j.found for j in judged if j.verdict.is_dead and LABEL_REUSE not in j.found.labels]
+        remove([item for item in dead if item.kind != "image"])
+        removed += self._remove_images([item for item in dead if item.kind == "image"])
         for project in sorted({j.found.labels[LABEL_REUSE] for j in judged if LABEL_REUSE in j.found.labels}):
             if (self._kept / project).is_dir():
                 kept = [j.found for j in judged if j.found.labels.get(LABEL_REUSE) == project]
@@ -68,6 +75,16 @@ class Sweep:
         if not (self._kept / project).is_dir():
             return Verdict(False, "kept by another user, or on another machine")
         return self._keep(project).judge(item, self._here, read_start_time)
+
+    def _remove_images(self, images: Sequence[Labelled]) -> list[Labelled]:
+        """Those that no container uses; a later sweep comes back for the others."""
+        removed = []
+        for image in images:
+            with suppress(EngineError):
+                self._engine.remove_image(image.name)
+                self._usage.forget(image.labels[LABEL_SNAPSHOT])
+                removed.append(image)
+        return removed
 
     def _keep(self, project: str) -> Keep:
         return Keep(self._kept / project, self._time)

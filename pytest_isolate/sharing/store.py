@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,43 @@ def home() -> Path:
 def kept_folder() -> Path:
     """Where projects note what they keep."""
     return _private(home() / "kept")
+
+
+def ensure_secret(folder: Path) -> bytes:
+    """A random secret that stays in a folder, readable by this user only; the same for all who ask at once."""
+    path = _private(folder) / "secret"
+    if not path.exists():
+        descriptor, new = tempfile.mkstemp(dir=folder, prefix=".new-")
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+        with suppress(FileExistsError):
+            os.link(new, path)
+        os.unlink(new)
+    return bytes.fromhex(path.read_text())
+
+
+class Usage:
+    """When things were used last, by name, in seconds of the epoch."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = _private(folder)
+
+    def note(self, name: str) -> None:
+        """It is used now."""
+        (self._folder / name).touch()
+
+    def read(self) -> dict[str, float]:
+        """The last use of everything that was ever noted."""
+        return {path.name: path.stat().st_mtime for path in self._folder.iterdir()}
+
+    def forget(self, name: str) -> None:
+        """It is gone. Safe to repeat."""
+        (self._folder / name).unlink(missing_ok=True)
+
+
+def snapshot_usage() -> Usage:
+    """When this user's snapshots were used last."""
+    return Usage(home() / "snapshots")
 
 
 def create_run_folder(run_id: str, owner: str) -> Path:

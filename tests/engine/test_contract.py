@@ -367,6 +367,40 @@ def test_container_can_be_removed_in_every_state(bench: Bench, state: str) -> No
     bench.engine.remove_container(container)
 
 
+def test_saved_folder_of_a_paused_container_becomes_part_of_an_image(bench: Bench, tmp_path: Path) -> None:
+    engine, label = bench.engine, f"isolate-test-{secrets.token_hex(4)}"
+    base = engine.find_image(IMAGE)
+    assert base
+    server = bench.start("once /srv/state/made", "write /srv/state/file kept", "say done", "sleep 60")
+    bench.wait_for_log(server, "done")
+    engine.pause_container(server)
+    engine.save_archive(server, "/srv/state", tmp_path / "0.tar")
+    engine.unpause_container(server)
+
+    text = f'FROM {base.image_id}\nLABEL {label}=x\nADD ["0.tar", "/srv/"]\n'
+    bench.build(tmp_path, text)
+
+    copy = bench.start("once /srv/state/made", "read /srv/state/file", image=bench.images[0])
+    bench.wait_for_end(copy)
+    assert engine.read_logs(copy) == "kept\n"
+    (found,) = engine.list_images(label)
+    assert (found.kind, found.name, found.labels[label]) == ("image", bench.images[0], "x")
+    with pytest.raises(EngineError, match="using"):
+        engine.remove_image(bench.images[0])
+    engine.remove_container(copy)
+    for _ in range(2):
+        engine.remove_image(bench.images[0])
+    assert engine.list_images(label) == []
+
+
+def test_what_is_not_in_a_container_cannot_be_saved(bench: Bench, tmp_path: Path) -> None:
+    container = bench.start("sleep 60")
+    with pytest.raises(ObjectNotFound):
+        bench.engine.save_archive(container, "/srv/nothing", tmp_path / "archive.tar")
+    with pytest.raises(ObjectNotFound):
+        bench.engine.save_archive(GONE, "/srv", tmp_path / "archive.tar")
+
+
 @pytest.mark.parametrize("method", ["start", "kill", "pause", "unpause", "inspect"])
 def test_container_that_is_gone_is_not_found(bench: Bench, method: str) -> None:
     with pytest.raises(ObjectNotFound):

@@ -11,10 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fakes.programs import read_steps
 from pytest_isolate.engine.api import ContainerRequest, ExecResult, PortBinding
-from pytest_isolate.errors import EngineError, PortTaken
+from pytest_isolate.errors import EngineError, ObjectNotFound, PortTaken
 
 KILLED = 137
 Files = dict[str, str]
@@ -76,6 +77,12 @@ class Process:
         path, _, text = rest.partition(" ")
         folder, name = self.container.locate(path)
         folder[name] = text + "\n"
+
+    def do_once(self, path: str) -> None:
+        folder, name = self.container.locate(path)
+        if name not in folder:
+            self.write("out", "made\n")
+            folder[name] = "made\n"
 
     def do_read(self, path: str) -> None:
         folder, name = self.container.locate(path)
@@ -230,6 +237,19 @@ class FakeContainer:
                         folder[name] = content.read().decode()
         except tarfile.TarError as error:
             raise EngineError("files could not be copied into a container", found=[str(error)]) from error
+
+    def pack(self, path: str, file: Path) -> None:
+        """Write a folder, or one file, to an archive; its own name is the first part of each entry's."""
+        above = posixpath.dirname(path)
+        table, _ = self.locate(path + "/")
+        found = {name: text for name, text in table.items() if name == path or name.startswith(path + "/")}
+        if not found:
+            raise ObjectNotFound(f"{path} could not be copied out of a container", found=["no such file"])
+        with tarfile.open(file, "w") as archive:
+            for name, text in found.items():
+                entry = tarfile.TarInfo(posixpath.relpath(name, above))
+                entry.size = len(text.encode())
+                archive.addfile(entry, io.BytesIO(text.encode()))
 
     def run(self, argv: Sequence[str]) -> ExecResult:
         written: dict[str, list[str]] = {"out": [], "err": []}

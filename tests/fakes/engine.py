@@ -216,6 +216,7 @@ class FakeEngine:
                 request=request,
                 volumes={name: self.volumes[name].files for name in request.volumes},
                 default_command=image.command,
+                files=dict(image.files),
                 find_neighbour=self._find_neighbour,
                 on_death=self._tell_death,
                 anonymous_volumes=anonymous,
@@ -223,6 +224,10 @@ class FakeEngine:
             if request.network in self.networks:
                 self.networks[request.network].members[container_id] = tuple(request.aliases)
             return container_id
+
+    def save_archive(self, container_id: str, path: str, file: Path) -> None:
+        with self._asked("save_archive", container_id, path):
+            self._container(container_id).pack(path, file)
 
     def copy_into(self, container_id: str, archive: bytes) -> None:
         with self._asked("copy_into", container_id, archive):
@@ -311,6 +316,21 @@ class FakeEngine:
     def list_volumes(self, labels: Mapping[str, str]) -> Sequence[str]:
         with self._asked("list_volumes", labels):
             return _matching(labels, ((name, v.labels) for name, v in self.volumes.items()))
+
+    def list_images(self, label: str) -> Sequence[Labelled]:
+        with self._asked("list_images", label):
+            tagged = self.images.items()
+            return [
+                Labelled(kind="image", object_id=image.image_id, name=tag, labels=image.labels)
+                for tag, image in tagged
+                if label in image.labels
+            ]
+
+    def remove_image(self, tag: str) -> None:
+        with self._asked("remove_image", tag):
+            if any(c.request.image == tag for c in self.containers.values()):
+                raise EngineError(f"image {tag} could not be removed", found=["a container is using it"])
+            self.images.pop(tag, None)
 
     def find_labelled(self, label: str) -> Sequence[Labelled]:
         with self._asked("find_labelled", label):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tarfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
 from pytest_isolate.engine.api import BuildRequest
 from pytest_isolate.errors import BuildFailed
@@ -20,6 +21,8 @@ class FakeImage:
     command: tuple[str, ...] = ("bash",)
     volumes: tuple[str, ...] = ()
     health_command: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def image_id(text: str) -> str:
@@ -28,7 +31,11 @@ def image_id(text: str) -> str:
 
 
 def build(request: BuildRequest, images: Mapping[str, FakeImage], progress: Callable[[str], None]) -> FakeImage:
-    """FROM, RUN true, RUN false, CMD and HEALTHCHECK in either form, VOLUME; every other line does nothing."""
+    """FROM, RUN true, RUN false, CMD and HEALTHCHECK in either form, VOLUME, LABEL, ADD of an archive.
+
+    Every other line does nothing.
+    """
+    bases = {**images, **{image.image_id: image for image in images.values()}}
     text = Path(request.dockerfile).read_text()
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     image = FakeImage(image_id="")
@@ -36,12 +43,15 @@ def build(request: BuildRequest, images: Mapping[str, FakeImage], progress: Call
         step = f"Step {number}/{len(lines)} : {line}"
         progress(step)
         verb, _, rest = line.partition(" ")
-        if verb == "FROM" and rest.split()[0] not in images:
+        if verb == "FROM" and rest.split()[0] not in bases:
             raise _failed(request, step, f"pull access denied for {rest}")
         if verb == "FROM":
-            image = images[rest.split()[0]]
+            image = bases[rest.split()[0]]
         elif verb == "RUN" and rest.split()[0] == "false":
             raise _failed(request, step, "The command '/bin/sh -c false' returned a non-zero code: 1")
+        elif verb == "ADD":
+            archive, target = json.loads(rest)
+            image = replace(image, files={**image.files, **read_archive(Path(request.context) / archive, target)})
         else:
             image = _changed(image, verb, rest)
     return replace(image, image_id=image_id(f"{text} {sorted(request.args.items())}"))
@@ -53,9 +63,18 @@ def _changed(image: FakeImage, verb: str, rest: str) -> FakeImage:
             return replace(image, command=_argv(rest))
         case "VOLUME":
             return replace(image, volumes=(*image.volumes, rest.strip()))
+        case "LABEL":
+            return replace(image, labels={**image.labels, **dict([rest.split("=", 1)])})
         case "HEALTHCHECK":
             return replace(image, health_command=() if rest == "NONE" else _argv(rest.removeprefix("CMD ")))
     return image
+
+
+def read_archive(path: Path, target: str) -> dict[str, str]:
+    """The files of an archive, as they lie below a folder."""
+    with tarfile.open(path) as archive:
+        members = [(entry, archive.extractfile(entry)) for entry in archive]
+        return {str(PurePosixPath(target) / e.name): content.read().decode() for e, content in members if content}
 
 
 def _argv(text: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ runs it; the fake one reads its steps. So every test says once what its containe
     stubborn                  take no notice of a request to stop
     eat                       allocate memory without end
     write PATH TEXT           put a line into a file
+    once PATH                 unless the file is there, write the line "made" to stdout and make it, with its folder
     read PATH                 write a file to stdout
     getenv NAME               write an environment variable to stdout
     fetch HOST PORT [PATH]    write what an HTTP server answers to stdout; end with code 1 when none answers
@@ -70,6 +71,10 @@ for (@ARGV) {
     elsif ($verb eq "stubborn") { $SIG{TERM} = "IGNORE" }
     elsif ($verb eq "eat") { my @all; while (1) { push @all, "x" x 1_000_000 . @all } }
     elsif ($verb eq "write") { open my $f, ">", $first or die "$first: $!"; print $f "$second\n"; close $f }
+    elsif ($verb eq "once") {
+        next if -e $first; print "made\n"; my ($folder) = $first =~ m{^(.*)/}; system "mkdir", "-p", $folder;
+        open my $f, ">", $first or die "$first: $!"; print $f "made\n"; close $f;
+    }
     elsif ($verb eq "read") { open my $f, "<", $first or die "$first: $!\n"; print <$f> }
     elsif ($verb eq "getenv") { print "$ENV{$first}\n" }
     elsif ($verb eq "fetch") {

@@ -55,6 +55,7 @@ values_of = {
         max_size=2,
     ).map(tuple),
     "volumes": pairs,
+    "snapshot": names,
     "ready": st.lists(probes, max_size=2).map(tuple),
     "timeout_s": st.floats(0.1, 100),
     "memory_bytes": st.just(UNLIMITED) | st.integers(1, 2**40),

@@ -9,6 +9,7 @@ import pytest
 from pytest_isolate.model.declaration import Preset, RawService
 from pytest_isolate.model.probes import Command, Http, Log, Tcp, describe_probe
 from pytest_isolate.model.service import Secret, ServiceSpec
+from pytest_isolate.planning.freezing import may_be_frozen
 from pytest_isolate.presets import PRESETS, mariadb, postgres, probes
 
 from .builders import declare, load_all, only_problem, sid
@@ -29,7 +30,16 @@ def test_postgres_has_what_a_client_needs() -> None:
         "POSTGRES_USER": "{self.user}",
         "POSTGRES_PASSWORD": "{self.password}",
         "POSTGRES_DB": "{self.database}",
+        "PGDATA": "/srv/postgresql/data",
     }
+
+
+@pytest.mark.parametrize("preset", [postgres(), mariadb()])
+def test_first_start_of_a_database_may_be_saved(preset: Preset) -> None:
+    service = load_preset(preset)
+
+    assert may_be_frozen(service)
+    assert any(service.snapshot[0] in text for text in (*dict(service.env).values(), *(service.command or ())))
 
 
 def test_mariadb_has_what_a_client_needs() -> None:

@@ -145,6 +145,7 @@ def test_a_preset_hands_its_password_to_its_server_and_its_clients() -> None:
     catalogue = load_all(declare(db=RawService(layers=postgres(user="me").layers), auth=raw(env={"U": "{db.url}"})))
     db = View(spec=catalogue.services[sid("db")], password="s3")
 
-    assert render_spec(db, {}).env == {"POSTGRES_USER": "me", "POSTGRES_PASSWORD": "s3", "POSTGRES_DB": "postgres"}
+    env = render_spec(db, {}).env
+    assert (env["POSTGRES_USER"], env["POSTGRES_PASSWORD"], env["POSTGRES_DB"]) == ("me", "s3", "postgres")
     auth = View(spec=catalogue.services[sid("auth")], password=None)
     assert render_spec(auth, {"db": db}).env == {"U": "postgresql://me:s3@db:5432/postgres"}

@@ -16,7 +16,7 @@ from pytest_isolate.model.identity import LABEL_RUN, Owner, Run
 from pytest_isolate.running.keeping import Keep
 from pytest_isolate.running.owner import read_owner
 from pytest_isolate.running.sweep import Sweep
-from pytest_isolate.sharing.store import create_run_folder
+from pytest_isolate.sharing.store import Usage, create_run_folder
 
 from .builders import sid
 
@@ -35,7 +35,7 @@ class Bench:
 
     @property
     def sweep(self) -> Sweep:
-        return Sweep(self.engine, ME, self.kept, lambda: self.now)
+        return Sweep(self.engine, ME, self.kept, Usage(self.kept.parent / "usage"), lambda: self.now)
 
     def make(self, run: Run, code: str = "code") -> None:
         """A container that runs, with a volume and a network."""
@@ -230,7 +230,7 @@ def test_what_a_living_run_uses_stays_however_long_it_takes(bench: Bench) -> Non
 
 def test_what_is_kept_by_somebody_unknown_stays(bench: Bench) -> None:
     kept_run(bench, GONE)
-    elsewhere = Sweep(bench.engine, ME, bench.kept / "nowhere", lambda: 1e9)
+    elsewhere = Sweep(bench.engine, ME, bench.kept / "nowhere", Usage(bench.kept.parent / "usage"), lambda: 1e9)
 
     assert elsewhere.remove(elsewhere.judge()) == []
     assert {j.verdict.reason for j in elsewhere.judge()} == {"kept by another user, or on another machine"}

@@ -1,0 +1,154 @@
+"""Snapshots: what a service has made of itself at its first start, saved as a local image and used from then on."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, Labelled
+from pytest_isolate.errors import EngineError
+from pytest_isolate.model.identity import LABEL_SNAPSHOT
+from pytest_isolate.model.service import Secret, ServiceSpec
+from pytest_isolate.planning.freezing import may_be_frozen, snapshot_digest
+from pytest_isolate.running.archive import read_digests
+from pytest_isolate.sharing.liveness import Verdict
+from pytest_isolate.sharing.store import Usage
+
+REPOSITORY = "pytest-isolate/snapshot"
+# A database of a test suite takes some 40 MB, so this is about a gigabyte.
+KEPT = 25
+KEPT_DAYS = 14
+Lock = Callable[[str], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A snapshot that a service has or could have. `password` is the one that its data was made with."""
+
+    digest: str
+    base: str
+    folders: tuple[str, ...]
+    password: str | None
+
+    @property
+    def tag(self) -> str:
+        """The name of its image."""
+        return f"{REPOSITORY}:{self.digest}"
+
+
+class Snapshots:
+    """Finds and takes snapshots. `secret` is this user's: random passwords in them are derived from it."""
+
+    def __init__(self, engine: Engine, secret: bytes, usage: Usage, lock: Lock) -> None:
+        self._engine = engine
+        self._secret = secret
+        self._usage = usage
+        self._lock = lock
+        self._made: dict[str, Future[None]] = {}
+        self._guard = threading.Lock()
+
+    def identify(self, spec: ServiceSpec, image: ImageFacts) -> Snapshot | None:
+        """The snapshot that fits a service; None for one whose first start cannot be saved."""
+        if not may_be_frozen(spec):
+            return None
+        digest = snapshot_digest(spec, image.image_id, read_digests(spec.files), self._secret)
+        password = hmac.new(self._secret, digest.encode(), "sha256").hexdigest()[:32]
+        return Snapshot(
+            digest=digest,
+            base=image.image_id,
+            folders=spec.snapshot,
+            password=password if spec.password is Secret.RANDOM else None,
+        )
+
+    def is_there(self, snapshot: Snapshot) -> bool:
+        """Whether it can be started from; waits for one that is being made in this process."""
+        with self._guard:
+            made = self._made.get(snapshot.digest)
+        if made:
+            made.result()
+        if self._engine.find_image(snapshot.tag) is None:
+            return False
+        self._usage.note(snapshot.digest)
+        return True
+
+    def take(self, snapshot: Snapshot, container_id: str) -> None:
+        """Save what a service that has just become ready has made; its image is built in the background.
+
+        One that cannot be taken is none: the next run starts without it, and tries again.
+        """
+        with self._guard:
+            if snapshot.digest in self._made:
+                return
+            made = self._made[snapshot.digest] = Future()
+        folder = Path(tempfile.mkdtemp(prefix="pytest-isolate-snapshot-"))
+        try:
+            with self._standing_still(container_id):
+                for number, path in enumerate(snapshot.folders):
+                    self._engine.save_archive(container_id, path, folder / f"{number}.tar")
+        except (EngineError, OSError):
+            _discard(folder, made)
+        else:
+            threading.Thread(target=self._build, args=(snapshot, folder, made), daemon=True).start()
+
+    def finish(self, timeout_s: float) -> None:
+        """Wait for the images that are being built, for so many seconds in all."""
+        with self._guard:
+            wait(self._made.values(), timeout_s)
+
+    @contextmanager
+    def _standing_still(self, container_id: str) -> Iterator[None]:
+        """What is read of a paused container is what it would find after a crash, all of one moment."""
+        self._engine.pause_container(container_id)
+        try:
+            yield
+        finally:
+            self._engine.unpause_container(container_id)
+
+    def _build(self, snapshot: Snapshot, folder: Path, made: Future[None]) -> None:
+        try:
+            (folder / "Dockerfile").write_text(_dockerfile(snapshot))
+            request = BuildRequest(tag=snapshot.tag, context=str(folder), dockerfile=str(folder / "Dockerfile"))
+            with self._lock(f"build {snapshot.tag}"):
+                if self._engine.find_image(snapshot.tag) is None:
+                    self._engine.build_image(request, lambda _: None)
+            self._usage.note(snapshot.digest)
+        except (EngineError, OSError):
+            pass  # the run may have ended meanwhile; the next one tries again
+        finally:
+            _discard(folder, made)
+
+
+def judge_snapshots(images: Sequence[Labelled], last_used: Mapping[str, float], now: float) -> list[Verdict]:
+    """Which snapshots have to go: those beyond the most recently used ones, and what was not used for two weeks."""
+    used = [last_used.get(image.labels[LABEL_SNAPSHOT]) for image in images]
+    recent = sorted((u for u in used if u is not None), reverse=True)[:KEPT]
+    return [_judge(u, recent, now) for u in used]
+
+
+def _judge(used: float | None, recent: Sequence[float], now: float) -> Verdict:
+    if used is None:
+        return Verdict(False, "snapshot of another user, or of another home folder")
+    idle_days = (now - used) / 86400
+    if used < min(recent):
+        return Verdict(True, f"snapshot, and {KEPT} others were used since")
+    return Verdict(idle_days > KEPT_DAYS, f"snapshot, last used {idle_days:.0f} days ago (allowed: {KEPT_DAYS})")
+
+
+def _dockerfile(snapshot: Snapshot) -> str:
+    lines = [f"FROM {snapshot.base}", f"LABEL {LABEL_SNAPSHOT}={snapshot.digest}"]
+    for number, path in enumerate(snapshot.folders):
+        lines.append(f"ADD {json.dumps([f'{number}.tar', f'{PurePosixPath(path).parent}/'])}")
+    return "\n".join(lines)
+
+
+def _discard(folder: Path, made: Future[None]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    made.set_result(None)

@@ -1,0 +1,139 @@
+"""Snapshots: which go, and what becomes of one that cannot be taken. That they work is asked of a real engine."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from pytest_isolate.engine.api import BuildRequest, ImageFacts, Labelled
+from pytest_isolate.errors import EngineError
+from pytest_isolate.model.identity import LABEL_SNAPSHOT
+from pytest_isolate.model.service import Secret
+from pytest_isolate.running.snapshots import KEPT, Snapshot, Snapshots, judge_snapshots
+from pytest_isolate.sharing.store import Usage
+
+from .builders import spec
+
+DAY = 86400.0
+DATABASE = spec("db", snapshot=("/srv/data",), password=Secret.RANDOM)
+
+
+class StubEngine:
+    """Notes what is asked of it, and fails where the test says so."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.fails = ""
+        self.images: set[str] = set()
+
+    def _ask(self, name: str) -> None:
+        self.calls.append(name)
+        if name == self.fails:
+            raise EngineError(f"{name} failed")
+
+    def pause_container(self, container_id: str) -> None:
+        self._ask("pause")
+
+    def unpause_container(self, container_id: str) -> None:
+        self._ask("unpause")
+
+    def save_archive(self, container_id: str, path: str, file: Path) -> None:
+        self._ask("save")
+        file.write_bytes(b"archive")
+
+    def build_image(self, request: BuildRequest, progress: object) -> None:
+        self._ask("build")
+        assert Path(request.dockerfile).read_text().splitlines()[0] == "FROM sha256:1"
+        assert (Path(request.context) / "0.tar").read_bytes() == b"archive"
+        self.images.add(request.tag)
+
+    def find_image(self, tag: str) -> ImageFacts | None:
+        return ImageFacts(image_id=f"id of {tag}") if tag in self.images else None
+
+
+@pytest.fixture
+def engine() -> StubEngine:
+    return StubEngine()
+
+
+@pytest.fixture
+def snapshots(engine: StubEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Snapshots:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    return Snapshots(engine, b"secret", Usage(tmp_path / "usage"), lambda _: nullcontext())
+
+
+@pytest.fixture
+def snapshot(snapshots: Snapshots) -> Snapshot:
+    found = snapshots.identify(DATABASE, ImageFacts(image_id="sha256:1"))
+    assert found
+    return found
+
+
+def test_first_start_is_saved_while_it_stands_still_and_used_from_then_on(
+    engine: StubEngine, snapshots: Snapshots, snapshot: Snapshot, tmp_path: Path
+) -> None:
+    assert not snapshots.is_there(snapshot)
+    snapshots.take(snapshot, "c1")
+    snapshots.take(snapshot, "c2")
+    assert snapshots.is_there(snapshot)
+
+    assert engine.calls == ["pause", "save", "unpause", "build"]
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert list(Usage(tmp_path / "usage").read()) == [snapshot.digest]
+
+
+@pytest.mark.parametrize("fails", ["pause", "save", "build"])
+def test_what_cannot_be_saved_goes_on_without(
+    engine: StubEngine, snapshots: Snapshots, snapshot: Snapshot, fails: str, tmp_path: Path
+) -> None:
+    engine.fails = fails
+    snapshots.take(snapshot, "c1")
+    snapshots.finish(10)
+
+    assert not snapshots.is_there(snapshot)
+    assert ("unpause" in engine.calls) is (fails != "pause")
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_container_that_cannot_be_unpaused_is_no_snapshot(
+    engine: StubEngine, snapshots: Snapshots, snapshot: Snapshot
+) -> None:
+    engine.fails = "unpause"
+    snapshots.take(snapshot, "c1")
+
+    assert "build" not in engine.calls
+
+
+def test_password_is_random_for_each_user_and_the_same_in_each_run(snapshots: Snapshots, tmp_path: Path) -> None:
+    image = ImageFacts(image_id="sha256:1")
+    other = Snapshots(StubEngine(), b"other", Usage(tmp_path / "usage"), lambda _: nullcontext())
+    found = [s.identify(DATABASE, image) for s in (snapshots, snapshots, other)]
+    passwords = [snapshot.password for snapshot in found if snapshot and snapshot.password]
+
+    assert passwords[0] == passwords[1] != passwords[2]
+    assert all(len(password) == 32 for password in passwords)
+
+
+def judged(ages: dict[str, float | None]) -> dict[str, bool]:
+    images = [Labelled(kind="image", object_id=d, name=d, labels={LABEL_SNAPSHOT: d}) for d in ages]
+    used = {digest: 100 * DAY - age for digest, age in ages.items() if age is not None}
+    verdicts = judge_snapshots(images, used, 100 * DAY)
+    return {image.name: verdict.is_dead for image, verdict in zip(images, verdicts, strict=True)}
+
+
+def test_what_was_not_used_for_two_weeks_goes() -> None:
+    assert judged({"new": 0, "old": 13.9 * DAY, "older": 14.1 * DAY}) == {"new": False, "old": False, "older": True}
+
+
+def test_only_so_many_stay() -> None:
+    ages = {f"s{n}": float(n) for n in range(KEPT + 2)}
+
+    assert [name for name, goes in judged(ages).items() if goes] == [f"s{KEPT}", f"s{KEPT + 1}"]
+
+
+def test_what_another_user_has_made_stays() -> None:
+    assert judged({"mine": 0, "foreign": None}) == {"mine": False, "foreign": False}
+    assert judged({"foreign": None}) == {"foreign": False}
