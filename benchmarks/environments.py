@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -32,9 +33,9 @@ def ensure_venv_with_plugin(name: str, *requirements: str) -> Path:
     return commands
 
 
-def copy_project(name: str) -> Path:
+def copy_project(name: str, place: str = "") -> Path:
     """A fresh copy of `projects/<name>`, where no configuration of this repository is found."""
-    target = _cache() / "projects" / name
+    target = _cache() / "projects" / (place or name)
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(_PROJECTS / name, target, ignore=shutil.ignore_patterns("__pycache__"))
     return target
@@ -46,11 +47,24 @@ def version_of(commands: Path, package: str) -> str:
     return _call(str(commands / "python"), "-c", code).strip()
 
 
+def find_compose() -> tuple[str, str] | None:
+    """The command of Docker Compose and its version, where it is installed."""
+    for command in ("docker compose", "docker-compose"):
+        with suppress(OSError):
+            done = subprocess.run([*command.split(), "version", "--short"], check=False, capture_output=True, text=True)
+            if done.returncode == 0:
+                return command, done.stdout.strip()
+    return None
+
+
+def clone_id() -> str:
+    """Tells clones of this repository apart, so that two can measure at once."""
+    return hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
+
+
 def _cache() -> Path:
-    """One folder for each clone, so that two can measure at once."""
-    clone = hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "pytest-isolate-benchmarks" / clone
+    return caches / "pytest-isolate-benchmarks" / clone_id()
 
 
 def _pip_install(folder: Path, *arguments: str) -> None:
