@@ -5,11 +5,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks import overhead, quickstart
+from benchmarks import overhead, quickstart, workloads
 from benchmarks.results import write_section
 
-BENCHMARKS: dict[str, Callable[[int], str]] = {"overhead": overhead.run, "quickstart": quickstart.run}
-ROUNDS = {"overhead": 40, "quickstart": 9}
+BENCHMARKS: dict[str, Callable[[int], str]] = {
+    "overhead": overhead.run,
+    "quickstart": quickstart.run,
+    "w1": workloads.run_w1,
+    "w2": workloads.run_w2,
+    "w3": workloads.run_w3,
+    "w4": workloads.run_w4,
+    "w5": workloads.run_w5,
+    "w6": workloads.run_w6,
+}
+ROUNDS = {"overhead": 40, "quickstart": 9, "w1": 9, "w2": 9, "w3": 5, "w4": 9, "w5": 40, "w6": 5}
 
 
 def main() -> None:

@@ -1,0 +1,21 @@
+from clients import get, ping, select_1
+
+
+def test_postgres(db_url):
+    assert select_1(db_url) == "1"
+
+
+def test_redis(redis_address):
+    assert ping(redis_address) == "+PONG\r\n"
+
+
+def test_auth(auth_url):
+    assert get(f"{auth_url}/healthz") == 200
+
+
+def test_worker(worker_url):
+    assert get(worker_url) == 200
+
+
+def test_web(web_url):
+    assert get(web_url) == 200
