@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from collections.abc import Callable
 
 from benchmarks import overhead, quickstart, workloads
@@ -18,7 +20,7 @@ BENCHMARKS: dict[str, Callable[[int], str]] = {
     "w5": workloads.run_w5,
     "w6": workloads.run_w6,
 }
-ROUNDS = {"overhead": 40, "quickstart": 9, "w1": 9, "w2": 9, "w3": 5, "w4": 9, "w5": 40, "w6": 5}
+ROUNDS = {"overhead": 40, "quickstart": 9, "w1": 9, "w2": 9, "w3": 3, "w4": 9, "w5": 40, "w6": 5}
 
 
 def main() -> None:
@@ -31,6 +33,8 @@ def main() -> None:
     for name in options.names:
         if name not in BENCHMARKS:
             parser.error(f"unknown benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
+    # So that what a run has left on the engine is removed then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     for name in options.names or BENCHMARKS:
         section = BENCHMARKS[name](options.rounds or ROUNDS[name])
         write_section(name, section)
