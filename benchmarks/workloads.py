@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from statistics import median
 
@@ -200,9 +201,16 @@ def _find_engine() -> tuple[str, str]:
 
 def _measure(contenders: Sequence[Contender], rounds: int) -> Outcome:
     address, engine = _find_engine()
-    leftovers = Leftovers(Engine(address), LABEL, keeping=[_REUSED])
+    client = Engine(address)
+    leftovers = Leftovers(client, LABEL, keeping=[_REUSED])
+
+    def around(name: str) -> AbstractContextManager[None]:
+        if name == "pytest-databases":
+            _refuse_to_harm_others(client)
+        return leftovers.watch(name)
+
     try:
-        samples = measure_in_turn(contenders, rounds, leftovers.watch)
+        samples = measure_in_turn(contenders, rounds, around)
     finally:
         leftovers.remove_kept()
     return Outcome(
@@ -211,6 +219,12 @@ def _measure(contenders: Sequence[Contender], rounds: int) -> Outcome:
         rounds=rounds,
         engine=engine,
     )
+
+
+def _refuse_to_harm_others(client: Engine) -> None:
+    """pytest-databases kills whatever carries its label, whoever started it."""
+    if client.call("GET", "/containers/json", all=1, filters={"label": ["pytest_databases"]}):
+        raise SystemExit("somebody uses pytest-databases on this engine; its containers would be killed: try later")
 
 
 def _seconds(name: str, samples: Mapping[str, Sequence[Sample]]) -> list[float]:
