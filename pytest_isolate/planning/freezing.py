@@ -32,11 +32,11 @@ def may_be_frozen(spec: ServiceSpec) -> bool:
     )
 
 
-def snapshot_digest(spec: ServiceSpec, image_id: str, contents: Mapping[str, str], secret: bytes) -> str:
+def snapshot_digest(spec: ServiceSpec, stack: str, image_id: str, contents: Mapping[str, str], secret: bytes) -> str:
     """What names a snapshot: it changes with everything that the first start depends on.
 
-    The service's own name, its limits and how it is asked for readiness do not count; `secret` stands for the passwords
-    that are derived from it.
+    The service's own name, its limits and how it is asked for readiness do not count; the stack's name does, so that
+    two stacks never have one password. `secret` stands for the passwords that are derived from it.
     """
     known = replace(
         spec,
@@ -49,5 +49,5 @@ def snapshot_digest(spec: ServiceSpec, image_id: str, contents: Mapping[str, str
         cap_add=(),
         new_privileges=False,
     )
-    facts = [fingerprint(known, stack="", image_id=image_id, contents=contents), hashlib.sha256(secret).hexdigest()]
+    facts = [fingerprint(known, stack=stack, image_id=image_id, contents=contents), hashlib.sha256(secret).hexdigest()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

@@ -258,7 +258,9 @@ class Provider:
             return self._images.ensure(instance.spec)
 
     def _identify(self, instance: Instance, image: ImageFacts) -> Snapshot | None:
-        return self._snapshots.identify(instance.spec, image) if self._snapshots else None
+        return (
+            self._snapshots.identify(instance.spec, instance.key.service.stack.name, image) if self._snapshots else None
+        )
 
     def _is_there(self, snapshot: Snapshot) -> bool:
         return self._snapshots is not None and self._snapshots.is_there(snapshot)

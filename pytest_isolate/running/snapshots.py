@@ -55,11 +55,11 @@ class Snapshots:
         self._made: dict[str, Future[None]] = {}
         self._guard = threading.Lock()
 
-    def identify(self, spec: ServiceSpec, image: ImageFacts) -> Snapshot | None:
-        """The snapshot that fits a service; None for one whose first start cannot be saved."""
+    def identify(self, spec: ServiceSpec, stack: str, image: ImageFacts) -> Snapshot | None:
+        """The snapshot that fits a service of a stack; None for one whose first start cannot be saved."""
         if not may_be_frozen(spec):
             return None
-        digest = snapshot_digest(spec, image.image_id, read_digests(spec.files), self._secret)
+        digest = snapshot_digest(spec, stack, image.image_id, read_digests(spec.files), self._secret)
         password = hmac.new(self._secret, digest.encode(), "sha256").hexdigest()[:32]
         return Snapshot(
             digest=digest,

@@ -20,13 +20,6 @@ def test_it(db):
 """
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's cache folder, which holds the secret of saved passwords."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 @pytest.fixture
 def db(project: Project) -> Project:
     """A project with one service that makes something of itself at its first start."""
@@ -90,8 +83,8 @@ def test_user_whose_secret_is_another_does_not_use_it(
 
 
 def test_services_that_are_alike_share_one(project: Project, lasting: LastingEngine) -> None:
-    project.conftest(DB, "hr, sales = stack(db=db), stack(db=db)\ndel db", engine="")
-    project.tests("def test_it(hr, sales): assert hr.db.password == sales.db.password")
+    project.conftest(DB, "other = service(db)", engine="")
+    project.tests("def test_it(db, other): assert db.password == other.password")
     project.run_on(lasting).assert_outcomes(passed=1)
     assert len([tag for tag in lasting.images if "snapshot" in tag]) == 1
 

@@ -476,7 +476,7 @@ def test_random_password_is_the_same_wherever_it_is_asked_in_one_run_and_new_in_
         """
     )
     for _ in range(2):
-        project.run().assert_outcomes(passed=1)
+        project.run("--isolate-no-cache").assert_outcomes(passed=1)
     passwords = {r["env"]["POSTGRES_PASSWORD"] for r in project.journal.requests if "POSTGRES_PASSWORD" in r["env"]}
     assert len(passwords) == 2
 

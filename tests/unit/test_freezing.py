@@ -14,8 +14,14 @@ from .builders import spec
 DATABASE = spec("db", snapshot=("/srv/data",), env=(("PASSWORD", "{self.password}"),), password=Secret.RANDOM)
 
 
-def digest(service: ServiceSpec = DATABASE, image: str = "sha256:1", content: str = "a", secret: bytes = b"s") -> str:
-    return snapshot_digest(service, image, {"/seed.sql": content}, secret)
+def digest(
+    service: ServiceSpec = DATABASE,
+    stack: str = "",
+    image: str = "sha256:1",
+    content: str = "a",
+    secret: bytes = b"s",
+) -> str:
+    return snapshot_digest(service, stack, image, {"/seed.sql": content}, secret)
 
 
 def test_database_of_its_own_may_be_frozen() -> None:
@@ -66,6 +72,7 @@ def test_another_image_seed_or_secret_makes_another() -> None:
 
     assert len({digest(seeded), digest(seeded, image="sha256:2"), digest(seeded, content="b")}) == 3
     assert digest(secret=b"other") != digest()
+    assert digest(stack="hr") != digest(stack="sales"), "stacks have passwords of their own"
 
 
 @pytest.mark.parametrize("change", [{"name": "database"}, {"memory_bytes": 2**28}, {"cpus": 0.5}, {"timeout_s": 5.0}])

@@ -67,7 +67,7 @@ def snapshots(engine: StubEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def snapshot(snapshots: Snapshots) -> Snapshot:
-    found = snapshots.identify(DATABASE, ImageFacts(image_id="sha256:1"))
+    found = snapshots.identify(DATABASE, "", ImageFacts(image_id="sha256:1"))
     assert found
     return found
 
@@ -110,7 +110,7 @@ def test_container_that_cannot_be_unpaused_is_no_snapshot(
 def test_password_is_random_for_each_user_and_the_same_in_each_run(snapshots: Snapshots, tmp_path: Path) -> None:
     image = ImageFacts(image_id="sha256:1")
     other = Snapshots(StubEngine(), b"other", Usage(tmp_path / "usage"), lambda _: nullcontext())
-    found = [s.identify(DATABASE, image) for s in (snapshots, snapshots, other)]
+    found = [s.identify(DATABASE, "", image) for s in (snapshots, snapshots, other)]
     passwords = [snapshot.password for snapshot in found if snapshot and snapshot.password]
 
     assert passwords[0] == passwords[1] != passwords[2]
