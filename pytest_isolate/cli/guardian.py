@@ -59,9 +59,7 @@ def _ask_in_child(run_id: str, controller_pid: int, start_time: str) -> str:
 
 def _find_engine(run_id: str, controller_pid: int, start_time: str) -> str:
     """The engine that the plugin uses, proved to understand the questions that removing will ask."""
-    from pathlib import Path
-
-    from pytest_isolate.engine.discovery import find_candidates, read_docker_context
+    from pytest_isolate.engine.http import open_http
     from pytest_isolate.engine.removal import Remover
     from pytest_isolate.errors import EngineError
     from pytest_isolate.model.identity import LABEL_RUN
@@ -69,25 +67,20 @@ def _find_engine(run_id: str, controller_pid: int, start_time: str) -> str:
 
     if read_start_time(controller_pid) != start_time:
         raise EngineError(f"process {controller_pid}, which was to be watched, is gone")
-    answers = []
-    for candidate in find_candidates(os.environ, lambda: read_docker_context(os.environ, Path.home()), os.getuid()):
-        try:
-            Remover(candidate.address).check({LABEL_RUN: run_id})
-        except EngineError as error:
-            answers.append(f"{candidate.address}: {' '.join(error.found)}")
-            continue
-        return candidate.address
-    raise EngineError("no container engine answers", tried=answers)
+    client = open_http(os.environ)
+    Remover(client).check({LABEL_RUN: run_id})
+    return client.address
 
 
 def _remove(address: str, run_id: str) -> bool:
     """Remove everything of the run; whether there may be more to remove."""
+    from pytest_isolate.engine.http import open_address
     from pytest_isolate.engine.removal import Remover
     from pytest_isolate.errors import IsolateError
     from pytest_isolate.model.identity import LABEL_RUN
     from pytest_isolate.running.cleanup import remove_all
 
-    remover, labels = Remover(address), {LABEL_RUN: run_id}
+    remover, labels = Remover(open_address(address, os.environ)), {LABEL_RUN: run_id}
     try:
         found = [*remover.list_containers(labels), *remover.list_volumes(labels), *remover.list_networks(labels)]
         if found:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,31 @@ def find_candidates(
     for candidate in candidates:
         by_address.setdefault(candidate.address, candidate)
     return list(by_address.values())
+
+
+def find_certificates(env: Mapping[str, str], address: str, home: Path) -> str:
+    """The folder of the certificates to show and to trust; empty where the address is used as it is."""
+    if not env.get("DOCKER_TLS_VERIFY") or not address.startswith("tcp://"):
+        return ""
+    return env.get("DOCKER_CERT_PATH") or str(home / ".docker")
+
+
+def why_no_address(address: str) -> str:
+    """Why nobody can answer at an address; empty where it may be that somebody does."""
+    if not address:
+        return "there is no such context"
+    if address.startswith("unix://"):
+        return "" if Path(address.removeprefix("unix://")).exists() else "no such socket"
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return str(error)
+    if parts.scheme == "ssh":
+        return "an engine behind ssh is on another host"
+    if parts.scheme not in ("tcp", "http", "https") or not host:
+        return "not an address of a container engine, which is unix:///a/path or tcp://host:port"
+    return ""
 
 
 def read_docker_context(env: Mapping[str, str], home: Path) -> tuple[str, str] | None:

@@ -2,14 +2,58 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_isolate.engine.api import BuildRequest, ContainerRequest
-from pytest_isolate.errors import BuildFailed, EngineError, ImageNotFound, PortTaken, SubnetTaken
+from pytest_isolate.engine.api import BuildRequest, ContainerRequest, ContainerState, Event
+from pytest_isolate.errors import (
+    BuildFailed,
+    EngineError,
+    EngineUnreachable,
+    ImageNotFound,
+    ObjectNotFound,
+    PortTaken,
+    SubnetTaken,
+)
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# The oldest version that has all that is asked, as engines from 20.10 on do. A newer one may no longer speak it.
+_API = (1, 41)
+_NOT_FOUND = 404
+# A frame's header: which stream, three bytes of nothing, the length.
+_FRAME = struct.Struct(">BxxxL")
+
+
+def api_version(engine: Mapping[str, Any]) -> str:
+    """The version of the API to speak with an engine that said this of itself."""
+    oldest = re.fullmatch(r"(\d+)\.(\d+)", str(engine.get("MinAPIVersion", "")))
+    spoken = max(_API, (int(oldest[1]), int(oldest[2]))) if oldest else _API
+    return ".".join(map(str, spoken))
+
+
+def split_frames(raw: bytes) -> Iterator[tuple[int, bytes]]:
+    """What a container wrote, piece by piece, each with the number of its stream (API: "Attach to a container").
+
+    A last piece that is cut counts as far as it goes.
+    """
+    position = 0
+    while position + _FRAME.size <= len(raw):
+        stream, length = _FRAME.unpack_from(raw, position)
+        position += _FRAME.size
+        yield stream, raw[position : position + length]
+        position += length
+
+
+def explanation(answer: bytes) -> str:
+    """Why an engine refuses, in its own words."""
+    text = answer.decode(errors="replace").strip()
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text
 
 
 def container_body(request: ContainerRequest) -> dict[str, Any]:
@@ -45,6 +89,26 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
     return config
 
 
+def container_state(found: Mapping[str, Any]) -> ContainerState:
+    """The state in an answer to `GET /containers/{id}/json`."""
+    state = found["State"]
+    running = bool(state["Running"])
+    published = (found.get("NetworkSettings") or {}).get("Ports") or {}
+    return ContainerState(
+        is_running=running,
+        is_paused=bool(state.get("Paused")),
+        exit_code=None if running or state["Status"] == "created" else int(state["ExitCode"]),
+        is_out_of_memory=bool(state.get("OOMKilled")),
+        ports={int(k.split("/")[0]): int(v[0]["HostPort"]) for k, v in published.items() if v},
+    )
+
+
+def death(event: Mapping[str, Any]) -> Event:
+    """The death that an event of `GET /events` tells of."""
+    attributes = event["Actor"].get("Attributes") or {}
+    return Event(container_id=event["Actor"]["ID"], exit_code=int(attributes.get("exitCode") or 0))
+
+
 def health_command(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The command of an image's HEALTHCHECK. Its shell form means the image's SHELL, `/bin/sh -c` by default."""
     test = (config.get("Healthcheck") or {}).get("Test") or ()
@@ -68,8 +132,25 @@ def label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
     return {"label": [f"{key}={value}" for key, value in labels.items()]}
 
 
-def refusal_error(what: str, explanation: str) -> EngineError:
-    """Which error an engine's refusal is; engines tell their reasons in words only."""
+def as_query(filters: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Filters as a part of an address."""
+    return {"filters": json.dumps(filters)}
+
+
+def unreachable_error(what: str, address: str, reason: str) -> EngineUnreachable:
+    """An engine that did not answer a request."""
+    return EngineUnreachable(
+        what,
+        tried=[address],
+        found=[f"the engine does not answer (any more): {reason}"],
+        do="see whether the engine still runs and what its own log says",
+    )
+
+
+def refusal_error(what: str, status: int, explanation: str) -> EngineError:
+    """Which error an engine's refusal is; engines tell most of their reasons in words only."""
+    if status == _NOT_FOUND:
+        return ObjectNotFound(what, found=[explanation])
     text = explanation.lower()
     if ("already in use" in text and "address" in text) or "port is already allocated" in text:
         return PortTaken(what, found=[explanation])

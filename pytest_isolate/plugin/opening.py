@@ -134,7 +134,7 @@ def _sweep(engine: Engine, run: Run, clock: Clock, report: Report) -> None:
 
 
 def _connect_to_docker() -> Engine:
-    from pytest_isolate.engine.docker import connect as connect_to_docker  # 0.3 s, so only where it is needed
+    from pytest_isolate.engine.docker import connect as connect_to_docker  # not in runs without services
 
     return connect_to_docker(os.environ)
 

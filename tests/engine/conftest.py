@@ -151,7 +151,6 @@ class Project:
         self.runs: list[Running] = []
         self.env: dict[str, str] = {}
         self.pids: set[int] = set()
-        self.warnings = "error"
 
     def conftest(self, *texts: str) -> None:
         self.write("conftest.py", PREAMBLE, *texts)
@@ -172,7 +171,7 @@ class Project:
         env.pop("CI", None)
         with log.open("w") as file:
             process = subprocess.Popen(
-                [sys.executable, *_PYTEST, "-W", self.warnings, "--isolate", *args],
+                [sys.executable, *_PYTEST, "-W", "error", "--isolate", *args],
                 cwd=self.path,
                 env=env,
                 stdout=file,

@@ -1,15 +1,13 @@
-"""Every exception that Docker's library and what it stands on can raise becomes one of ours."""
+"""Every exception that the docker SDK and what it stands on can raise becomes one of ours; so does a missing engine."""
 
 from __future__ import annotations
 
 import inspect
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 from unittest.mock import Mock
 
 import docker.errors
@@ -18,8 +16,9 @@ import pytest
 import requests.exceptions
 import urllib3.exceptions
 
-from pytest_isolate.engine.docker import DockerEngine, DockerEvents, connect
-from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound, PortTaken, SubnetTaken
+from pytest_isolate.engine.docker import connect
+from pytest_isolate.engine.sdk import translated
+from pytest_isolate.errors import EngineError, EngineUnreachable
 
 
 def exceptions_of(module: ModuleType, base: type[Exception] = Exception) -> list[type[Exception]]:
@@ -60,42 +59,11 @@ def test_there_are_exceptions_to_map() -> None:
 
 @pytest.mark.parametrize("cls", ALL, ids=lambda c: f"{c.__module__}.{c.__name__}")
 def test_exception_of_a_request_becomes_an_engine_error(cls: type[Exception]) -> None:
-    engine = DockerEngine(None, "unix:///nowhere")
     original = bare(cls)
-    with pytest.raises(EngineError) as caught, engine._translated("it could not be done"):
+    with pytest.raises(EngineError) as caught, translated("it could not be done", "unix:///nowhere"):
         raise original
     assert caught.value.__cause__ is original
     assert str(caught.value).startswith("it could not be done")
-
-
-@pytest.mark.parametrize("cls", ALL, ids=lambda c: f"{c.__module__}.{c.__name__}")
-def test_exception_in_the_event_stream_becomes_an_engine_error(cls: type[Exception]) -> None:
-    def stream() -> Iterator[Any]:
-        raise bare(cls)
-        yield
-
-    with pytest.raises(EngineUnreachable):
-        next(iter(DockerEvents(stream())))
-
-
-@pytest.mark.parametrize(
-    ("status", "text", "expected"),
-    [
-        (404, "No such container: abc", ObjectNotFound),
-        (500, "driver failed: Bind for 127.0.0.1:80 failed: port is already allocated", PortTaken),
-        (500, "listen tcp4 127.0.0.1:80: bind: address already in use", PortTaken),
-        (403, "Pool overlaps with other one on this address space", SubnetTaken),
-        (500, "something else", EngineError),
-    ],
-)
-def test_refusal_is_told_apart_by_what_the_engine_says(status: int, text: str, expected: type[EngineError]) -> None:
-    response = requests.Response()
-    response.status_code = status
-    cls = docker.errors.NotFound if status == 404 else docker.errors.APIError
-    with pytest.raises(EngineError) as caught, DockerEngine(None, "")._translated("it could not be done"):
-        raise cls("refused", response=response, explanation=text)
-    assert type(caught.value) is expected
-    assert text in str(caught.value)
 
 
 # -- no engine answers --------------------------------------------------------------------------------------------

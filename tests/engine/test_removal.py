@@ -10,6 +10,7 @@ from fakes.programs import IMAGE
 
 from engine.test_contract import Bench, bench  # noqa: F401  # a fixture
 from pytest_isolate.engine.api import Removing
+from pytest_isolate.engine.http import open_address
 from pytest_isolate.engine.removal import Remover
 from pytest_isolate.running.cleanup import remove_all
 
@@ -19,7 +20,7 @@ def remover(bench: Bench) -> Removing:  # noqa: F811
     """The small client for a real engine; the fake one has none but itself."""
     if isinstance(bench.engine, FakeEngine):
         return bench.engine
-    return Remover(bench.engine.facts().address)
+    return Remover(open_address(bench.engine.facts().address, {}))
 
 
 def test_it_lists_what_the_big_one_lists(bench: Bench, remover: Removing) -> None:  # noqa: F811

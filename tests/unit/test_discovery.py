@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_isolate.engine.discovery import Candidate, find_candidates, read_docker_context
+from pytest_isolate.engine.discovery import (
+    Candidate,
+    find_candidates,
+    find_certificates,
+    read_docker_context,
+    why_no_address,
+)
 
 USUAL = [
     "unix:///var/run/docker.sock",
@@ -140,3 +146,39 @@ def test_a_context_that_is_not_there_is_no_reason_to_try_another_engine() -> Non
     gone = find({"DOCKER_CONTEXT": "gone"}, ("gone", ""))
 
     assert gone == [Candidate("", "docker context 'gone'")]
+
+
+@pytest.mark.parametrize(
+    ("env", "address", "expected"),
+    [
+        ({}, "tcp://127.0.0.1:2376", ""),
+        ({"DOCKER_TLS_VERIFY": "1"}, "unix:///var/run/docker.sock", ""),
+        ({"DOCKER_TLS_VERIFY": "1"}, "tcp://127.0.0.1:2376", "/home/me/.docker"),
+        ({"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/c"}, "tcp://127.0.0.1:2376", "/c"),
+    ],
+)
+def test_certificates_are_for_tcp_where_they_are_asked_for(env: dict[str, str], address: str, expected: str) -> None:
+    assert find_certificates(env, address, Path("/home/me")) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("", "there is no such context"),
+        ("unix:///no/such.sock", "no such socket"),
+        ("ssh://me@there", "an engine behind ssh is on another host"),
+        ("nonsense", "not an address"),
+        ("127.0.0.1:2375", "not an address"),
+        ("http+nothing://x", "not an address"),
+        ("tcp://", "not an address"),
+        ("tcp://x:port", "port"),
+        ("tcp://[x", "IPv6"),
+    ],
+)
+def test_address_where_nobody_can_answer_says_why(address: str, why: str) -> None:
+    assert why in why_no_address(address)
+
+
+@pytest.mark.parametrize("address", ["unix:///", "tcp://127.0.0.1:2375", "http://localhost", "https://[::1]:2376"])
+def test_address_where_somebody_may_answer_has_no_fault(address: str) -> None:
+    assert why_no_address(address) == ""

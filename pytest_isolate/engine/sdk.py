@@ -1,0 +1,117 @@
+"""Pulling and building through the docker SDK, which knows registry logins and .dockerignore. Only here is it imported.
+
+It costs a run up to 0.4 s, so whoever needs it imports this module only then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+import urllib3
+from docker.errors import APIError, DockerException, StreamParseError
+
+from pytest_isolate.engine.api import BuildRequest, Progress
+from pytest_isolate.engine.http import Http
+from pytest_isolate.engine.wire import build_failed, default_tag, image_not_found, plain_text, unreachable_error
+from pytest_isolate.errors import EngineError, EngineUnreachable, ImageNotFound
+
+# How long the engine may be silent in the middle of it.
+_TIMEOUT_S = 60
+# Streams are read below requests: what breaks them comes from urllib3, or as a piece of JSON without its end.
+_TRANSPORT_ERRORS = (
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    StreamParseError,
+    OSError,
+)
+
+
+def pull(engine: Http, image: str, progress: Progress) -> None:
+    """Pull an image; ImageNotFound says what the registry answered."""
+    try:
+        with translated(f"image {image} could not be pulled", engine.address), closing(_open(engine)) as client:
+            for line in client.pull(image, **default_tag(image), stream=True, decode=True):
+                if "error" in line:
+                    raise image_not_found(image, line["error"])
+                progress(str(line.get("status", "")))
+    except (EngineUnreachable, ImageNotFound):
+        raise
+    except EngineError as error:
+        raise image_not_found(image, "\n".join(error.found)) from error
+
+
+def build(engine: Http, request: BuildRequest, progress: Progress) -> None:
+    """Build and tag an image; BuildFailed names the step and shows its last lines."""
+    context, dockerfile = Path(request.context), Path(request.dockerfile)
+    inside = dockerfile.is_relative_to(context)
+    step = ""
+    output: list[str] = []
+    with translated(f"the image {request.tag} could not be built", engine.address), closing(_open(engine)) as client:
+        for line in client.build(
+            path=request.context,
+            dockerfile=str(dockerfile.relative_to(context)) if inside else request.dockerfile,
+            tag=request.tag,
+            buildargs=dict(request.args),
+            target=request.target,
+            network_mode=request.network,
+            rm=True,
+            forcerm=True,
+            decode=True,
+        ):
+            if "error" in line:
+                raise build_failed(request, step, [*output, line["error"].strip()])
+            text = plain_text(str(line.get("stream", ""))).rstrip()
+            if text.startswith("Step "):
+                step, output = text, []
+                progress(text)
+            elif text and not text.startswith((" --->", "Removing intermediate container")):
+                output.append(text)
+
+
+@contextmanager
+def translated(what: str, address: str) -> Iterator[None]:
+    """Errors of ours for what the SDK, and what it stands on, may raise."""
+    try:
+        yield
+    except APIError as error:
+        raise EngineError(what, found=[_explanation(error)]) from error
+    except DockerException as error:
+        raise EngineError(what, found=[str(error)]) from error
+    except _TRANSPORT_ERRORS as error:
+        raise unreachable_error(what, address, _innermost(error)) from error
+
+
+def _open(engine: Http) -> docker.APIClient:
+    options: dict[str, Any] = {"base_url": engine.address, "timeout": _TIMEOUT_S}
+    if engine.certificates:
+        options["tls"] = docker.tls.TLSConfig(
+            client_cert=(f"{engine.certificates}/cert.pem", f"{engine.certificates}/key.pem"),
+            ca_cert=f"{engine.certificates}/ca.pem",
+            verify=True,
+        )
+    return docker.APIClient(**options)
+
+
+def _innermost(error: BaseException) -> str:
+    """The cause that says most: libraries wrap "permission denied" in several layers."""
+    for current in _chain(error):
+        if isinstance(current, OSError) and current.strerror:
+            return current.strerror
+    return str(error)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield from (arg for arg in error.args if isinstance(arg, BaseException))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _explanation(error: APIError) -> str:
+    text = error.explanation or str(error)
+    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)

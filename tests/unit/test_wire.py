@@ -1,0 +1,67 @@
+"""The Docker Engine API as values."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_isolate.engine.wire import api_version, refusal_error, split_frames
+from pytest_isolate.errors import EngineError, ObjectNotFound, PortTaken, SubnetTaken
+
+frames_of_two = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=20)), max_size=8)
+
+
+def encode(frames: list[tuple[int, bytes]]) -> bytes:
+    return b"".join(struct.pack(">BBBBL", stream, 0, 0, 0, len(text)) + text for stream, text in frames)
+
+
+@given(frames_of_two)
+def test_output_is_split_into_what_was_written(frames: list[tuple[int, bytes]]) -> None:
+    assert list(split_frames(encode(frames))) == frames
+
+
+@given(frames_of_two, st.data())
+def test_output_that_is_cut_anywhere_counts_as_far_as_it_goes(
+    frames: list[tuple[int, bytes]], data: st.DataObject
+) -> None:
+    raw = encode(frames)
+    found = list(split_frames(raw[: data.draw(st.integers(0, len(raw)))]))
+
+    for (stream, text), (wanted_stream, wanted) in zip(found, frames, strict=False):
+        assert stream == wanted_stream
+        assert wanted.startswith(text)
+    assert found[:-1] == frames[: max(len(found) - 1, 0)]
+
+
+@given(st.binary())
+def test_garbage_is_split_without_an_end_or_an_error(raw: bytes) -> None:
+    assert sum(len(text) for _, text in split_frames(raw)) <= len(raw)
+
+
+@pytest.mark.parametrize(
+    ("oldest", "spoken"),
+    [("1.12", "1.41"), ("1.41", "1.41"), ("1.44", "1.44"), ("1.100", "1.100"), ("", "1.41"), ("x", "1.41")],
+)
+def test_the_oldest_version_that_has_everything_and_that_the_engine_speaks_is_spoken(oldest: str, spoken: str) -> None:
+    assert api_version({"MinAPIVersion": oldest}) == spoken
+    assert api_version({}) == "1.41"
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "expected"),
+    [
+        (404, "No such container: abc", ObjectNotFound),
+        (500, "driver failed: Bind for 127.0.0.1:80 failed: port is already allocated", PortTaken),
+        (500, "listen tcp4 127.0.0.1:80: bind: address already in use", PortTaken),
+        (403, "Pool overlaps with other one on this address space", SubnetTaken),
+        (500, "something else", EngineError),
+    ],
+)
+def test_refusal_is_told_apart_by_what_the_engine_says(status: int, text: str, expected: type[EngineError]) -> None:
+    error = refusal_error("it could not be done", status, text)
+
+    assert type(error) is expected
+    assert str(error) == f"it could not be done\n  found  {text}"
