@@ -34,7 +34,15 @@ from pytest_isolate.running.snapshots import Snapshots
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.running.volumes import Volumes
 from pytest_isolate.running.watching import Watcher
-from pytest_isolate.sharing.store import Board, LeaseTable, ensure_secret, home, open_locks, snapshot_usage
+from pytest_isolate.sharing.store import (
+    Board,
+    LeaseTable,
+    built_folder,
+    ensure_secret,
+    home,
+    open_locks,
+    snapshot_usage,
+)
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine
@@ -134,7 +142,7 @@ def wire(
         grounds=grounds,
         clock=clock,
         timeline=timeline,
-        images=Images(engine, locks, report.progress),
+        images=Images(engine, locks, Board(built_folder()), report.progress),
         snapshots=snapshots,
         networks=networks,
         launcher=launcher,

@@ -11,16 +11,22 @@ from pathlib import PurePath
 from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts
 from pytest_isolate.model.service import Build, ServiceSpec
 from pytest_isolate.running.once import Once
+from pytest_isolate.running.sources import digest_sources
+from pytest_isolate.sharing.store import Board
 
 Lock = Callable[[str], AbstractContextManager[object]]
 
 
 class Images:
-    """The images of a run. `lock` keeps processes of this host from making the same image side by side."""
+    """The images of a run. `lock` keeps processes of this host from making the same image side by side.
 
-    def __init__(self, engine: Engine, lock: Lock, progress: Callable[[str], None]) -> None:
+    `built` says, from run to run, what each image was built from.
+    """
+
+    def __init__(self, engine: Engine, lock: Lock, built: Board, progress: Callable[[str], None]) -> None:
         self._engine = engine
         self._lock = lock
+        self._built = built
         self._progress = progress
         self._made: Once[tuple[str | None, Build | None], ImageFacts] = Once()
 
@@ -39,9 +45,8 @@ class Images:
                 target=spec.build.target,
                 network=spec.build.network,
             )
-            # The second process to come here finds every layer in the engine's cache.
             with self._lock(f"build {tag}"):
-                return self._engine.build_image(request, lambda text: self._progress(f"building {tag}: {text}"))
+                return self._build(request)
         found = self._engine.find_image(tag)
         if found:
             return found
@@ -49,6 +54,23 @@ class Images:
             return self._engine.find_image(tag) or self._engine.pull_image(
                 tag, lambda text: self._progress(f"pulling {tag}: {text}")
             )
+
+    def _build(self, request: BuildRequest) -> ImageFacts:
+        """The image, built unless it was built from the very same before: the engine would find all in its cache."""
+        tag = request.tag
+        sources = digest_sources(request, self._engine.find_image)
+        found = self._engine.find_image(tag) if sources else None
+        if found and self._built.read(tag) == _record(sources, found):
+            return found
+        made = self._engine.build_image(request, lambda text: self._progress(f"building {tag}: {text}"))
+        # What has changed while it was built may be in it, or not.
+        if sources and sources == digest_sources(request, self._engine.find_image):
+            self._built.publish(tag, _record(sources, made))
+        return made
+
+
+def _record(sources: str | None, image: ImageFacts) -> dict[str, str | None]:
+    return {"sources": sources, "image": image.image_id}
 
 
 def missing_images(engine: Engine, specs: Iterable[ServiceSpec]) -> list[str]:

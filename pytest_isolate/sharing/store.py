@@ -75,6 +75,11 @@ def snapshot_usage() -> Usage:
     return Usage(home() / "snapshots")
 
 
+def built_folder() -> Path:
+    """Where it is noted what images were built from."""
+    return home() / "built"
+
+
 def create_run_folder(run_id: str, owner: str) -> Path:
     """A folder for what the processes of one run agree on; readable by this user only."""
     folder = Path(tempfile.mkdtemp(prefix=f"pytest-isolate-{run_id}-"))

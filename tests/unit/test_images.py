@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_isolate.engine.api import BuildRequest, ImageFacts
 from pytest_isolate.model.service import Build
 from pytest_isolate.running.images import Images, image_tag, missing_images
+from pytest_isolate.sharing.store import Board
 
 from .builders import spec
 from .stub_engine import StubEngine
@@ -50,8 +53,8 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def images(engine: StubEngine, locks: Locks, said: list[str]) -> Images:
-    return Images(engine, locks, said.append)
+def images(engine: StubEngine, locks: Locks, said: list[str], tmp_path: Path) -> Images:
+    return Images(engine, locks, Board(tmp_path / "built"), said.append)
 
 
 def test_an_image_that_is_there_is_taken_without_a_lock(images: Images, engine: StubEngine) -> None:
@@ -84,6 +87,51 @@ def test_an_image_is_built_under_a_lock(images: Images, engine: StubEngine, said
     assert facts.image_id == "built auth:1"
     assert engine.calls == ["lock build auth:1", f"build {request}", "unlock"]
     assert said == ["building auth:1: step 1"]
+
+
+def builds(engine: StubEngine, locks: Locks, folder: Path) -> int:
+    """How many builds the next run asks for; what it builds is there from then on."""
+    before = sum(call.startswith("build") for call in engine.calls)
+    build = Build(context=str(folder / "context"), dockerfile=str(folder / "context" / "Dockerfile"))
+    facts = Images(engine, locks, Board(folder / "built"), lambda _: None).ensure(spec(image="auth:1", build=build))
+    engine.images["auth:1"] = facts
+    return sum(call.startswith("build") for call in engine.calls) - before
+
+
+def test_a_build_in_which_nothing_has_changed_is_not_asked_for_again(
+    engine: StubEngine, locks: Locks, tmp_path: Path
+) -> None:
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context" / "Dockerfile").write_text("FROM base:1\nCOPY . .\n")
+    engine.images["base:1"] = ImageFacts(image_id="sha256:1")
+    assert [builds(engine, locks, tmp_path) for _ in range(3)] == [1, 0, 0]
+
+    (tmp_path / "context" / "new").touch()
+    assert [builds(engine, locks, tmp_path) for _ in range(2)] == [1, 0]
+
+    engine.images["base:1"] = ImageFacts(image_id="sha256:2")
+    assert [builds(engine, locks, tmp_path) for _ in range(2)] == [1, 0]
+
+    del engine.images["auth:1"]
+    assert [builds(engine, locks, tmp_path) for _ in range(2)] == [1, 0]
+
+    engine.images["auth:1"] = ImageFacts(image_id="sha256:somebody else's")
+    assert [builds(engine, locks, tmp_path) for _ in range(2)] == [1, 0]
+
+
+def test_what_changes_while_it_is_built_is_built_again(
+    engine: StubEngine, locks: Locks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context" / "Dockerfile").write_text("FROM scratch\n")
+    build = engine.build_image
+
+    def change_meanwhile(*given: Any) -> ImageFacts:
+        (tmp_path / "context" / "new").touch()
+        return build(*given)
+
+    monkeypatch.setattr(engine, "build_image", change_meanwhile)
+    assert [builds(engine, locks, tmp_path) for _ in range(3)] == [1, 1, 0]
 
 
 def test_an_image_is_made_once_for_all_who_need_it_at_the_same_time(images: Images, engine: StubEngine) -> None:
