@@ -154,7 +154,7 @@ def test_random_password_is_new_in_each_run_and_never_shown_when_runs_fail(proje
     )
     seen = set()
     for _ in range(2):
-        result = project.run("--showlocals", "-vv")
+        result = project.run("--showlocals", "-vv", "--isolate-no-cache")
         result.assert_outcomes(failed=1, errors=2)
         text, password = result.stdout.str(), (project.path / "password").read_text()
         assert "ended before it was ready" in text

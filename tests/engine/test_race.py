@@ -21,6 +21,7 @@ from pytest_isolate.model.identity import LABEL_RUN, Run
 from pytest_isolate.model.service import Location, ServiceId, StackId
 from pytest_isolate.planning.loading import load
 from pytest_isolate.planning.placement import Where, place_instances
+from pytest_isolate.planning.plan import Plan
 from pytest_isolate.plugin.opening import Membership, Opened
 from pytest_isolate.plugin.options import Settings
 from pytest_isolate.plugin.report import Report
@@ -38,6 +39,7 @@ SETTINGS = Settings(
     plan_only=False,
     subnets="10.189.0.0/16",
     bind="127.0.0.1",
+    cache=False,
     reuse=False,
     reuse_idle_s=60,
     project="race",
@@ -67,7 +69,7 @@ def race(member: Membership, rounds: int, journal: str, barrier: Any, got: Any) 
     clock = SystemClock()
     timeline = Timeline(clock)
     engine = open_engine(journal)
-    wired = wire(engine, Opened(guardian=""), member, SETTINGS, clock, timeline, Report(timeline))
+    wired = wire(engine, Opened(guardian=""), member, SETTINGS, Plan(), clock, timeline, Report(timeline))
     where = Where(test="t", test_class="t", module="t", worker=member.run.worker)
     for name in names:
         (instance,) = place_instances([ServiceId(StackId("", name), name)], catalogue, where)
@@ -78,7 +80,7 @@ def race(member: Membership, rounds: int, journal: str, barrier: Any, got: Any) 
     # Nobody leaves while others may still use what he has started: a fake engine ends with its process.
     barrier.wait(120)
     wired.lifecycle.close(10)
-    wired.close()
+    wired.close(0)
 
 
 @pytest.fixture
