@@ -181,8 +181,11 @@ class Engine(Removing, Protocol):
     def create_container(self, request: ContainerRequest) -> str:
         """The id of a container that is not started yet."""
 
-    def save_archive(self, container_id: str, path: str, file: Path) -> None:
-        """Write a file or folder of a container to a tar archive on this host, under its own name."""
+    def save_archive(self, container_id: str, path: str, file: Path, most_bytes: int) -> bool:
+        """Write a file or folder of a container to a tar archive on this host, under its own name.
+
+        False, and the archive is of no use, where it would take more bytes than that.
+        """
 
     def copy_into(self, container_id: str, archive: bytes) -> None:
         """Unpack a tar archive at the root of a container."""

@@ -122,10 +122,13 @@ class DockerEngine(Remover):
         made = self._http.ask(what, "POST", "/containers/create", query=query, body=container_body(request))
         return str(made.json()["Id"])
 
-    def save_archive(self, container_id: str, path: str, file: Path) -> None:
-        """Write a file or folder of a container to a tar archive on this host, under its own name."""
+    def save_archive(self, container_id: str, path: str, file: Path, most_bytes: int) -> bool:
+        """Write a file or folder of a container to a tar archive on this host, under its own name.
+
+        False, and the archive is of no use, where it would take more bytes than that.
+        """
         what = f"{path} could not be copied out of a container"
-        self._http.save(what, f"/containers/{quote(container_id)}/archive", {"path": path}, file)
+        return self._http.save(what, f"/containers/{quote(container_id)}/archive", {"path": path}, file, most_bytes)
 
     def copy_into(self, container_id: str, archive: bytes) -> None:
         """Unpack a tar archive at the root of a container."""

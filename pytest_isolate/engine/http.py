@@ -99,11 +99,14 @@ class Http:
             content = _Content("application/json", json.dumps(body).encode())
         return self._send(what, method, self._target(what, path, query), content, timeout_s)
 
-    def save(self, what: str, path: str, query: Mapping[str, object], file: Path) -> None:
-        """Write an answer of any size to a file."""
+    def save(self, what: str, path: str, query: Mapping[str, object], file: Path, most_bytes: int) -> bool:
+        """Write an answer to a file; false, and no more is read, where it has more bytes than that."""
         with closing(self._open(what, self._target(what, path, query))) as exchange, file.open("wb") as saved:
             while chunk := self._read(what, exchange):
+                if saved.tell() + len(chunk) > most_bytes:
+                    return False
                 saved.write(chunk)
+        return True
 
     def listen(self, what: str, path: str, query: Mapping[str, object]) -> Stream:
         """An answer without an end, of one JSON value a line."""

@@ -26,6 +26,8 @@ REPOSITORY = "pytest-isolate/snapshot"
 # A database of a test suite takes some 40 MB, so this is about a gigabyte.
 KEPT = 25
 KEPT_DAYS = 14
+# The service stands still while a folder is saved, at some hundred megabytes a second.
+MOST_BYTES = 1 << 30
 Lock = Callable[[str], AbstractContextManager[object]]
 
 
@@ -85,23 +87,35 @@ class Snapshots:
         One that cannot be taken is none: the next run starts without it, and tries again.
         """
         with self._guard:
-            if snapshot.digest in self._made:
+            if snapshot.digest in self._made or self._is_too_large(snapshot):
                 return
             made = self._made[snapshot.digest] = Future()
         folder = Path(tempfile.mkdtemp(prefix="pytest-isolate-snapshot-"))
         try:
             with self._standing_still(container_id):
-                for number, path in enumerate(snapshot.folders):
-                    self._engine.save_archive(container_id, path, folder / f"{number}.tar")
+                is_saved = self._save(snapshot, container_id, folder)
         except (EngineError, OSError):
-            _discard(folder, made)
-        else:
+            is_saved = False
+        if is_saved:
             threading.Thread(target=self._build, args=(snapshot, folder, made), daemon=True).start()
+        else:
+            _discard(folder, made)
 
     def finish(self, timeout_s: float) -> None:
         """Wait for the images that are being built, for so many seconds in all."""
         with self._guard:
             wait(self._made.values(), timeout_s)
+
+    def _save(self, snapshot: Snapshot, container_id: str, folder: Path) -> bool:
+        for number, path in enumerate(snapshot.folders):
+            if not self._engine.save_archive(container_id, path, folder / f"{number}.tar", MOST_BYTES):
+                self._usage.note(_too_large(snapshot))
+                return False
+        return True
+
+    def _is_too_large(self, snapshot: Snapshot) -> bool:
+        """Whether an earlier run has found out that it takes more room, and time, than it is worth."""
+        return _too_large(snapshot) in self._usage.read()
 
     @contextmanager
     def _standing_still(self, container_id: str) -> Iterator[None]:
@@ -147,6 +161,10 @@ def _dockerfile(snapshot: Snapshot) -> str:
     for number, path in enumerate(snapshot.folders):
         lines.append(f"ADD {json.dumps([f'{number}.tar', f'{PurePosixPath(path).parent}/'])}")
     return "\n".join(lines)
+
+
+def _too_large(snapshot: Snapshot) -> str:
+    return f"{snapshot.digest}.too-large"
 
 
 def _discard(folder: Path, made: Future[None]) -> None:

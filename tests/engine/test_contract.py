@@ -374,7 +374,8 @@ def test_saved_folder_of_a_paused_container_becomes_part_of_an_image(bench: Benc
     server = bench.start("once /srv/state/made", "write /srv/state/file kept", "say done", "sleep 60")
     bench.wait_for_log(server, "done")
     engine.pause_container(server)
-    engine.save_archive(server, "/srv/state", tmp_path / "0.tar")
+    assert not engine.save_archive(server, "/srv/state", tmp_path / "0.tar", 1000)
+    assert engine.save_archive(server, "/srv/state", tmp_path / "0.tar", 1 << 20)
     engine.unpause_container(server)
 
     text = f'FROM {base.image_id}\nLABEL {label}=x\nADD ["0.tar", "/srv/"]\n'
@@ -396,9 +397,9 @@ def test_saved_folder_of_a_paused_container_becomes_part_of_an_image(bench: Benc
 def test_what_is_not_in_a_container_cannot_be_saved(bench: Bench, tmp_path: Path) -> None:
     container = bench.start("sleep 60")
     with pytest.raises(ObjectNotFound):
-        bench.engine.save_archive(container, "/srv/nothing", tmp_path / "archive.tar")
+        bench.engine.save_archive(container, "/srv/nothing", tmp_path / "archive.tar", 1 << 20)
     with pytest.raises(ObjectNotFound):
-        bench.engine.save_archive(GONE, "/srv", tmp_path / "archive.tar")
+        bench.engine.save_archive(GONE, "/srv", tmp_path / "archive.tar", 1 << 20)
 
 
 @pytest.mark.parametrize("method", ["start", "kill", "pause", "unpause", "inspect"])

@@ -225,9 +225,10 @@ class FakeEngine:
                 self.networks[request.network].members[container_id] = tuple(request.aliases)
             return container_id
 
-    def save_archive(self, container_id: str, path: str, file: Path) -> None:
-        with self._asked("save_archive", container_id, path):
+    def save_archive(self, container_id: str, path: str, file: Path, most_bytes: int) -> bool:
+        with self._asked("save_archive", container_id, path, most_bytes):
             self._container(container_id).pack(path, file)
+            return file.stat().st_size <= most_bytes
 
     def copy_into(self, container_id: str, archive: bytes) -> None:
         with self._asked("copy_into", container_id, archive):

@@ -25,6 +25,7 @@ from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound
 
 from .scripted import VERSION, Scripted, answer, chunked
 
+MOST = 1 << 20
 WHAT = "it could not be done"
 QUICK = settings(max_examples=60, deadline=None)
 DEATHS = [{"Actor": {"ID": f"id{n}", "Attributes": {"exitCode": str(n)}}} for n in range(3)]
@@ -127,19 +128,20 @@ def test_answer_that_is_cut_anywhere_is_none(complete: bytes) -> None:
 def test_answer_is_saved_as_a_whole_or_it_is_an_error(complete: bytes, tmp_path: Path, server: Scripted) -> None:
     client, file = Http(server.address), tmp_path / "saved"
     server.says = complete
-    client.save(WHAT, "/x", {}, file)
+    assert client.save(WHAT, "/x", {}, file, 50)
     assert file.read_bytes() == b"x" * 50
+    assert not client.save(WHAT, "/x", {}, file, 49)
 
     for cut in (49, 10):
         server.says = complete[: len(complete) - cut]
         with pytest.raises(EngineUnreachable, match=WHAT):
-            client.save(WHAT, "/x", {}, file)
+            client.save(WHAT, "/x", {}, file, MOST)
 
 
 def test_answer_that_is_refused_is_not_saved(tmp_path: Path, server: Scripted) -> None:
     server.says = answer(b'{"message": "no such file"}', "404 Not Found")
     with pytest.raises(ObjectNotFound, match="no such file"):
-        Http(server.address).save(WHAT, "/x", {}, tmp_path / "saved")
+        Http(server.address).save(WHAT, "/x", {}, tmp_path / "saved", MOST)
     assert not (tmp_path / "saved").exists()
 
 

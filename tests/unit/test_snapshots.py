@@ -26,6 +26,7 @@ class StubEngine:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.fails = ""
+        self.is_large = False
         self.images: set[str] = set()
 
     def _ask(self, name: str) -> None:
@@ -39,9 +40,10 @@ class StubEngine:
     def unpause_container(self, container_id: str) -> None:
         self._ask("unpause")
 
-    def save_archive(self, container_id: str, path: str, file: Path) -> None:
+    def save_archive(self, container_id: str, path: str, file: Path, most_bytes: int) -> bool:
         self._ask("save")
         file.write_bytes(b"archive")
+        return not self.is_large
 
     def build_image(self, request: BuildRequest, progress: object) -> None:
         self._ask("build")
@@ -95,6 +97,19 @@ def test_what_cannot_be_saved_goes_on_without(
 
     assert not snapshots.is_there(snapshot)
     assert ("unpause" in engine.calls) is (fails != "pause")
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_folder_that_is_too_large_is_tried_once(
+    engine: StubEngine, snapshots: Snapshots, snapshot: Snapshot, tmp_path: Path
+) -> None:
+    engine.is_large = True
+    snapshots.take(snapshot, "c1")
+    later = Snapshots(engine, b"secret", Usage(tmp_path / "usage"), lambda _: nullcontext())
+    later.take(snapshot, "c2")
+
+    assert engine.calls == ["pause", "save", "unpause"]
+    assert not later.is_there(snapshot)
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
