@@ -16,6 +16,8 @@ help: ## show this list
 
 demo: venv engine ## run the examples, each service in a container of its own
 	.venv/bin/pytest --isolate $(or $(ARGS),examples/)
+	# The last of a run is removed when pytest has ended. This shows that nothing but snapshots is left.
+	.venv/bin/pytest-isolate gc
 
 test: venv engine ## run every check and test, as CI does
 	@# The plain environments run on the Python of .venv already. pyenv hides all versions but those it is told.

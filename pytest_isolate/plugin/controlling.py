@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ from pytest_isolate.plugin.guarding import connect_to_guardian
 from pytest_isolate.plugin.opening import Membership, connect, find_opened, open_keep, run_budget
 from pytest_isolate.plugin.options import Settings
 from pytest_isolate.running.budget import BudgetKeeper
-from pytest_isolate.running.cleanup import remove_all, remove_all_before
+from pytest_isolate.running.cleanup import kill_all, remove_all, remove_all_before
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.sharing.store import LeaseTable, create_run_folder, remove_run_folder
 
@@ -40,6 +41,7 @@ class Controller:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._warnings: list[str] = []
+        self._is_handed_over = False
 
     def member(self) -> Membership:
         """What the processes of the run have in common; its folder is made on the first call."""
@@ -66,14 +68,18 @@ class Controller:
         self._threads.append(thread)
         thread.start()
 
-    def remove_run(self, engine: Engine | None, kept: Iterable[str], deadline_s: float) -> None:
-        """Remove every object of the run, whichever process made it; give back what is kept."""
+    def remove_run(self, engine: Engine | None, kept: Iterable[str], deadline_s: float, *, in_background: bool) -> None:
+        """Remove every object of the run, whichever process made it; give back what is kept.
+
+        In the background means that all containers are killed, and the guardian removes them when pytest has ended.
+        """
         for thread in self._threads:
             thread.join(_BURY_S)
         if self._member is None or find_opened(self._member) is None:
             return
         try:
-            remove_all_before(engine or self._connect(), self.run.own_labels(), self._clock, deadline_s)
+            if not (in_background and self._hand_over(engine)):
+                remove_all_before(engine or self._connect(), self.run.own_labels(), self._clock, deadline_s)
         finally:
             if self._settings.reuse:
                 open_keep(self._settings, self._clock).leave(self.run.owner, [*kept, *self.kept_codes])
@@ -82,7 +88,7 @@ class Controller:
         """End the guardian, remove the run's folder; what went wrong on the way. Safe to repeat."""
         if self._member:
             opened = find_opened(self._member)
-            if opened and opened.guardian:
+            if opened and opened.guardian and not self._is_handed_over:
                 try:
                     link = connect_to_guardian(opened.guardian)
                     link.say_bye()
@@ -96,6 +102,19 @@ class Controller:
             self._engine = None
         warnings, self._warnings = self._warnings, []
         return warnings
+
+    def _hand_over(self, engine: Engine | None) -> bool:
+        """Whether everything is killed and the guardian has taken over; then nothing is left to be told of."""
+        opened = find_opened(self.member())
+        if not (opened and opened.guardian):
+            return False
+        try:
+            kill_all(engine or self._connect(), self.run.own_labels())
+            with closing(connect_to_guardian(opened.guardian)) as link:
+                self._is_handed_over = link.finish()
+        except IsolateError:
+            return False  # what is wrong shows, and is told, when everything is removed here
+        return self._is_handed_over
 
     def _connect(self) -> Engine:
         with self._lock:

@@ -199,7 +199,7 @@ class IsolateSession:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Remove everything. Comes behind the tear-down of all fixtures."""
-        self._clean_up(snapshots_s=0 if session.exitstatus == pytest.ExitCode.INTERRUPTED else _SNAPSHOTS_S)
+        self._clean_up(has_time=session.exitstatus != pytest.ExitCode.INTERRUPTED)
         if self._report.cleanup_errors and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self._report.refusals:
@@ -214,33 +214,35 @@ class IsolateSession:
         """What ran, how long it took to be ready, and what could not be removed."""
         self._report.write_summary(terminalreporter)
 
-    def _clean_up(self, snapshots_s: float = 0) -> None:
+    def _clean_up(self, *, has_time: bool = False) -> None:
         """Remove all of this process's objects, and in the controller all of the run's. Safe to repeat.
 
-        Waits so long for snapshots that are still being saved.
+        With time, snapshots that are being saved are waited for, and the slow part is left to the guardian; without,
+        everything is gone when this returns.
         """
         with _without_interruption():
             try:
                 with self._timeline.measure("clean-up", "run"):
-                    self._remove()
+                    self._remove(in_background=has_time)
             except IsolateError as error:
                 self._report.cleanup_errors.append(str(error))
                 xdist.report(self._config, cleanup_error=str(error))
             finally:
                 if self._wired:
                     xdist.report(self._config, kept=sorted(self._wired.provider.kept_codes))
-                    self._wired.close(snapshots_s)
+                    self._wired.close(_SNAPSHOTS_S if has_time else 0)
                     self._wired = None
                 if self._controller:
                     self._report.warnings += self._controller.close()
                 xdist.report(self._config, figures=self._report.figures())
 
-    def _remove(self) -> None:
+    def _remove(self, *, in_background: bool) -> None:
         if self._wired:
             self._wired.lifecycle.close(_CLOSE_S)
         if self._controller:
             kept = self._wired.provider.kept_codes if self._wired else ()
-            self._controller.remove_run(self._wired.engine if self._wired else None, kept, _CLEANUP_S)
+            engine = self._wired.engine if self._wired else None
+            self._controller.remove_run(engine, kept, _CLEANUP_S, in_background=in_background)
         elif self._wired and self._member:
             remove_all_before(self._wired.engine, self._member.run.own_labels(), self._clock, _CLEANUP_S)
 

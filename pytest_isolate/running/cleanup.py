@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from pytest_isolate.engine.api import Removing
+from pytest_isolate.engine.api import Engine, Removing
 from pytest_isolate.errors import CleanupError, EngineError
 from pytest_isolate.running.clock import Clock
 
@@ -20,6 +20,14 @@ def remove_all(engine: Removing, labels: Mapping[str, str]) -> None:
         failures = _remove_each(pool, engine.list_containers, labels, engine.remove_container)
         failures += _remove_each(pool, engine.list_volumes, labels, engine.remove_volume)
         failures += _remove_each(pool, engine.list_networks, labels, engine.remove_network)
+    if failures:
+        raise CleanupError(failures, do=_by_hand(labels))
+
+
+def kill_all(engine: Engine, labels: Mapping[str, str]) -> None:
+    """Kill every container that carries all these labels; CleanupError where that cannot be done."""
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        failures = _remove_each(pool, engine.list_containers, labels, engine.kill_container)
     if failures:
         raise CleanupError(failures, do=_by_hand(labels))
 

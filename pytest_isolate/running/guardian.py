@@ -4,9 +4,10 @@ Kept to the standard library and the few modules that removing needs: it takes a
 Its protocol, over a unix socket whose name nobody else knows:
 
     it says to each client   armed      it watches the controller, and the engine has answered its questions
-                             closing    the controller is gone: start nothing more
+                             closing    the controller is gone, or has said finish: start nothing more
     a client says            hold       with sockets attached: keep them open until the run ends
                              bye        (controller only) everything is removed: end
+                             finish     (controller only) all containers are killed: remove everything, then end
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ ARMED = b"armed\n"
 CLOSING = b"closing\n"
 HOLD = b"hold\n"
 BYE = b"bye\n"
+FINISH = b"finish\n"
 # How long workers may take to notice that the controller is gone, before the last look for leftovers.
 _GRACE_S = 30.0
 _PAUSE_S = 0.05
 # An engine goes on with a request whose sender has died; what comes of it shows within a second.
 _QUIET_S = 1.5
 _MAX_SOCKETS = 64
+_HEARD_WITHIN_S = 2
 
 
 @dataclass(slots=True)
@@ -51,20 +54,23 @@ class Guardian:
             while True:
                 for key, _ in selector.select():
                     if key.data is None:
-                        self._clean_up(selector)
+                        self._clean_up(selector, in_order=False)
                         return
-                    if key.data(selector, key.fileobj):
+                    message = key.data(selector, key.fileobj)
+                    if FINISH in message:
+                        self._clean_up(selector, in_order=True)
+                    if FINISH in message or BYE in message:
                         return
 
-    def _accept(self, selector: selectors.BaseSelector, _: object) -> bool:
+    def _accept(self, selector: selectors.BaseSelector, _: object) -> bytes:
         client, _ = self.listener.accept()
         client.sendall(ARMED)
         self.clients.append(client)
         selector.register(client, selectors.EVENT_READ, self._receive)
-        return False
+        return b""
 
-    def _receive(self, selector: selectors.BaseSelector, client: socket.socket) -> bool:
-        """One message; whether it was the last one of the run."""
+    def _receive(self, selector: selectors.BaseSelector, client: socket.socket) -> bytes:
+        """What a client says; nothing when it is gone."""
         try:
             message, descriptors, _, _ = socket.recv_fds(client, 64, _MAX_SOCKETS)
         except OSError:
@@ -74,10 +80,13 @@ class Guardian:
             selector.unregister(client)
             self.clients.remove(client)
             client.close()
-        return BYE in message
+        return bytes(message)
 
-    def _clean_up(self, selector: selectors.BaseSelector) -> None:
-        """Remove again and again until nothing is left and nobody is left who could start something."""
+    def _clean_up(self, selector: selectors.BaseSelector, *, in_order: bool) -> None:
+        """Remove again and again until nothing is left, and nobody is left who could start something.
+
+        Where the controller did not end in order, something may still come.
+        """
         for client in self.clients:
             try:
                 client.sendall(CLOSING)
@@ -89,7 +98,7 @@ class Guardian:
         while time.monotonic() < deadline:
             if self.remove() or self.clients:
                 quiet_since = time.monotonic()
-            elif time.monotonic() - quiet_since >= _QUIET_S:
+            elif in_order or time.monotonic() - quiet_since >= _QUIET_S:
                 return
             for key, _ in selector.select(timeout=_PAUSE_S):
                 key.data(selector, key.fileobj)
@@ -128,6 +137,15 @@ class Link:
             self._socket.sendall(BYE)
         except OSError:
             pass  # it was killed; then it need not be told
+
+    def finish(self) -> bool:
+        """All containers are killed: whether the guardian has heard that it is to remove everything and then end."""
+        try:
+            self._socket.settimeout(_HEARD_WITHIN_S)
+            self._socket.sendall(FINISH)
+            return CLOSING in self._socket.recv(64)
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Close the connection, and end `wait_for_closing` in another thread."""

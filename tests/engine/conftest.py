@@ -21,10 +21,11 @@ from fakes.programs import IMAGE
 
 from engine.events import Events
 from pytest_isolate.engine.api import Engine
-from pytest_isolate.model.identity import LABEL_OWNER, LABEL_RUN
+from pytest_isolate.model.identity import LABEL_OWNER, LABEL_REUSE, LABEL_RUN
 from pytest_isolate.running.owner import read_owner
 
 TESTS = Path(__file__).parent.parent
+_GONE_WITHIN_S = 5
 CONTRACT_RUN = f"contract-{secrets.token_hex(4)}"
 PREAMBLE = "import pytest\nfrom fakes.programs import IMAGE, forever, program\nfrom pytest_isolate import *\n"
 
@@ -41,10 +42,11 @@ class Left:
         self._client = client
         self.pids: set[int] = set()
 
-    def objects(self, pids: set[int] | None = None) -> list[str]:
-        """Containers, volumes and networks, by kind and name."""
+    def objects(self, pids: set[int] | None = None, but: str = "") -> list[str]:
+        """Containers, volumes and networks, by kind and name, but those with a label of that name."""
         pids = self.pids if pids is None else pids
-        return [name for name, labels in self._all_labelled() if self._is_ours(labels, pids)]
+        found = [(name, labels) for name, labels in self._all_labelled() if but not in labels]
+        return [name for name, labels in found if self._is_ours(labels, pids)]
 
     def containers(self, pids: set[int]) -> list[str]:
         return [name for name in self.objects(pids) if name.startswith("container ")]
@@ -126,14 +128,18 @@ class Running:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def result(self, timeout_s: float = 90) -> pytest.RunResult:
-        """How it ended. Everything of it must be gone by then."""
+        """How it ended. Everything of it must be gone soon after: its guardian may still be removing the last of it."""
         try:
             code = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
             pytest.fail(f"did not end within {timeout_s} s:\n{self.output}")
+        duration = time.monotonic() - self._started
+        deadline = time.monotonic() + _GONE_WITHIN_S
+        while time.monotonic() < deadline and self._left.objects({self.process.pid}, but=LABEL_REUSE):
+            time.sleep(0.05)
         print(self.output)
-        return pytest.RunResult(code, self.output.splitlines(), [], time.monotonic() - self._started)
+        return pytest.RunResult(code, self.output.splitlines(), [], duration)
 
 
 def _hear_all_signals() -> None:

@@ -191,6 +191,24 @@ def test_it_is_small_and_ends_with_the_run(project: Project, distribution: str) 
 
 @pytest.mark.engine
 @pytest.mark.usefixtures("base_image")
+@pytest.mark.parametrize("distribution", ["-pno:xdist", "-n2"])
+def test_run_that_ends_kills_its_containers_and_leaves_the_rest_to_it(
+    project: Project, docker_client: Any, distribution: str
+) -> None:
+    run = start_long(project, distribution)
+    guardian, names = guardian_of(run), project.objects()
+    assert len(names) == 6
+    (project.path / "go-on").touch()
+    assert run.process.wait(30) == 0
+
+    running = {f"container {c['Names'][0].removeprefix('/')}" for c in docker_client.containers()}
+    assert not running & set(names), "no container outlives pytest"
+    run.wait_for(lambda: not project.objects(), 5)
+    run.wait_for(lambda: not is_there(guardian), 5)
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("base_image")
 def test_no_signal_but_a_kill_ends_it(project: Project) -> None:
     run = start_long(project)
     guardian = guardian_of(run)

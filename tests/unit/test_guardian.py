@@ -101,6 +101,15 @@ def test_it_ends_when_the_controller_says_that_everything_is_removed(bench: Benc
     assert bench.removals == 0
 
 
+def test_it_removes_everything_and_ends_when_the_controller_leaves_that_to_it(bench: Bench) -> None:
+    link = bench.link()
+    assert link.finish()
+    link.close()
+
+    assert bench.has_ended(within_s=1)
+    assert bench.removals >= 1
+
+
 def test_a_worker_that_ends_ends_nothing(bench: Bench) -> None:
     stays = bench.link()
     bench.link().close()
@@ -178,6 +187,7 @@ def test_guardian_that_is_killed_does_not_look_like_a_dead_controller() -> None:
     assert not link.wait_for_closing()
     link.hold([])
     link.say_bye()
+    assert not link.finish()
     link.close()
 
 
