@@ -24,8 +24,8 @@ def test_neither_sees_the_others_processes(web: Service, db: Service) -> None:
 def test_neither_has_the_others_files(web: Service, db: Service) -> None:
     assert has_file(web, "/srv/web/guests.py")
     assert not has_file(db, "/srv/web/guests.py")
-    assert has_file(db, "/var/lib/mysql/ibdata1")
-    assert not has_file(web, "/var/lib/mysql")
+    assert has_file(db, "/srv/mysql/ibdata1")
+    assert not has_file(web, "/srv/mysql")
 
 
 def test_a_file_written_by_one_does_not_appear_in_the_other(web: Service, db: Service) -> None:

@@ -56,6 +56,7 @@ class Snapshots:
         self._lock = lock
         self._made: dict[str, Future[None]] = {}
         self._guard = threading.Lock()
+        self._one_by_one = threading.Lock()
 
     def identify(self, spec: ServiceSpec, stack: str, image: ImageFacts) -> Snapshot | None:
         """The snapshot that fits a service of a stack; None for one whose first start cannot be saved."""
@@ -130,7 +131,8 @@ class Snapshots:
         try:
             (folder / "Dockerfile").write_text(_dockerfile(snapshot))
             request = BuildRequest(tag=snapshot.tag, context=str(folder), dockerfile=str(folder / "Dockerfile"))
-            with self._lock(f"build {snapshot.tag}"):
+            # One at a time: services that are still starting need the machine more.
+            with self._one_by_one, self._lock(f"build {snapshot.tag}"):
                 if self._engine.find_image(snapshot.tag) is None:
                     self._engine.build_image(request, lambda _: None)
             self._usage.note(snapshot.digest)

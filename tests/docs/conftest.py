@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 
+# Imported here although nobody uses it: runs in this process would import it anew, and its libraries do not bear that.
+import docker  # noqa: F401
 import pytest
 
 from docs.pages import ROOT, Block
