@@ -56,11 +56,16 @@ def test_container_that_dies_while_it_is_asked_is_noticed(project: Project) -> N
     assert "was not ready" not in text
 
 
-def test_container_out_of_memory_is_told_to_have_more(project: Project) -> None:
+@pytest.mark.parametrize(
+    ("step", "found"),
+    [("eat", "137, out of memory;"), ("exit 137", "137, out of memory or killed;")],
+    ids=["noticed by the engine", "not noticed"],
+)
+def test_container_out_of_memory_is_told_to_have_more(project: Project, step: str, found: str) -> None:
     fails(
         project,
-        "web = service(IMAGE, command=program('eat'), memory='8m')",
-        r"container exited with code 137, out of memory",
+        f"web = service(IMAGE, command=program({step!r}), memory='8m')",
+        f"container exited with code {found}",
         r"  do     give it more memory: memory=\.\.\.",
     )
 
