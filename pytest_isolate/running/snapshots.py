@@ -7,9 +7,9 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -85,22 +85,27 @@ class Snapshots:
     def take(self, snapshot: Snapshot, container_id: str) -> None:
         """Save what a service that has just become ready has made; its image is built in the background.
 
-        One that cannot be taken is none: the next run starts without it, and tries again.
+        One that cannot be taken is none: the next run starts without it, and tries again. EngineError where the service
+        cannot be made to go on.
         """
         with self._guard:
             if snapshot.digest in self._made or self._is_too_large(snapshot):
                 return
             made = self._made[snapshot.digest] = Future()
-        folder = Path(tempfile.mkdtemp(prefix="pytest-isolate-snapshot-"))
         try:
-            with self._standing_still(container_id):
-                is_saved = self._save(snapshot, container_id, folder)
-        except (EngineError, OSError):
-            is_saved = False
-        if is_saved:
-            threading.Thread(target=self._build, args=(snapshot, folder, made), daemon=True).start()
-        else:
-            _discard(folder, made)
+            folder = Path(tempfile.mkdtemp(prefix="pytest-isolate-snapshot-"))
+        except OSError:
+            made.set_result(None)
+            return
+        is_saved = False
+        try:
+            is_saved = self._save_standing_still(snapshot, container_id, folder)
+        finally:
+            # Whoever waits for it goes on, whatever happened.
+            if is_saved:
+                threading.Thread(target=self._build, args=(snapshot, folder, made), daemon=True).start()
+            else:
+                _discard(folder, made)
 
     def finish(self, timeout_s: float) -> None:
         """Wait for the images that are being built, for so many seconds in all."""
@@ -118,12 +123,16 @@ class Snapshots:
         """Whether an earlier run has found out that it takes more room, and time, than it is worth."""
         return _too_large(snapshot) in self._usage.read()
 
-    @contextmanager
-    def _standing_still(self, container_id: str) -> Iterator[None]:
+    def _save_standing_still(self, snapshot: Snapshot, container_id: str, folder: Path) -> bool:
         """What is read of a paused container is what it would find after a crash, all of one moment."""
-        self._engine.pause_container(container_id)
         try:
-            yield
+            self._engine.pause_container(container_id)
+        except EngineError:
+            return False
+        try:
+            return self._save(snapshot, container_id, folder)
+        except (EngineError, OSError):
+            return False
         finally:
             self._engine.unpause_container(container_id)
 

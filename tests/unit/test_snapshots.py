@@ -113,13 +113,26 @@ def test_folder_that_is_too_large_is_tried_once(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_container_that_cannot_be_unpaused_is_no_snapshot(
-    engine: StubEngine, snapshots: Snapshots, snapshot: Snapshot
+def test_container_that_cannot_be_unpaused_is_handed_to_nobody(
+    engine: StubEngine, snapshots: Snapshots, snapshot: Snapshot, tmp_path: Path
 ) -> None:
     engine.fails = "unpause"
-    snapshots.take(snapshot, "c1")
+    with pytest.raises(EngineError, match="unpause failed"):
+        snapshots.take(snapshot, "c1")
 
     assert "build" not in engine.calls
+    assert not snapshots.is_there(snapshot)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_nobody_waits_for_one_that_has_no_room(
+    engine: StubEngine, snapshots: Snapshots, snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    snapshots.take(snapshot, "c1")
+
+    assert engine.calls == []
+    assert not snapshots.is_there(snapshot)
 
 
 def test_password_is_random_for_each_user_and_the_same_in_each_run(snapshots: Snapshots, tmp_path: Path) -> None:
