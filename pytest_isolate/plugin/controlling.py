@@ -11,8 +11,8 @@ import pytest
 
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
-from pytest_isolate.plugin.guarding import connect_to_guardian
-from pytest_isolate.plugin.opening import Membership, connect, find_opened, open_keep, run_budget
+from pytest_isolate.plugin.guarding import connect_to_guardian, survives_this_process
+from pytest_isolate.plugin.opening import Membership, connect, find_guardian, open_keep, run_budget
 from pytest_isolate.plugin.options import Settings
 from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.cleanup import kill_all, remove_all, remove_all_before
@@ -53,7 +53,7 @@ class Controller:
     def bury_worker(self, run: Run) -> None:
         """Remove, in the background, what a worker had for itself that has crashed."""
         member = self.member()
-        if find_opened(member) is None:
+        if find_guardian(member) is None:
             return
 
         def bury() -> None:
@@ -75,7 +75,7 @@ class Controller:
         """
         for thread in self._threads:
             thread.join(_BURY_S)
-        if self._member is None or find_opened(self._member) is None:
+        if self._member is None or (engine is None and find_guardian(self._member) is None):
             return
         try:
             if not (in_background and self._hand_over(engine)):
@@ -87,10 +87,10 @@ class Controller:
     def close(self) -> list[str]:
         """End the guardian, remove the run's folder; what went wrong on the way. Safe to repeat."""
         if self._member:
-            opened = find_opened(self._member)
-            if opened and opened.guardian and not self._is_handed_over:
+            guardian = find_guardian(self._member)
+            if guardian and not self._is_handed_over:
                 try:
-                    link = connect_to_guardian(opened.guardian)
+                    link = connect_to_guardian(guardian)
                     link.say_bye()
                     link.close()
                 except EngineError:
@@ -105,12 +105,12 @@ class Controller:
 
     def _hand_over(self, engine: Engine | None) -> bool:
         """Whether everything is killed and the guardian has taken over; then nothing is left to be told of."""
-        opened = find_opened(self.member())
-        if not (opened and opened.guardian):
+        guardian = find_guardian(self.member())
+        if not guardian or not survives_this_process():
             return False
         try:
             kill_all(engine or self._connect(), self.run.own_labels())
-            with closing(connect_to_guardian(opened.guardian)) as link:
+            with closing(connect_to_guardian(guardian)) as link:
                 self._is_handed_over = link.finish()
         except IsolateError:
             return False  # what is wrong shows, and is told, when everything is removed here

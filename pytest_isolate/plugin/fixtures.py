@@ -45,6 +45,19 @@ def asks_for_service(item: pytest.Item) -> bool:
     return next(_asked(item), None) is not None
 
 
+def may_need_services(session: pytest.Session) -> bool:
+    """Whether a selected test uses a service, or may ask for one while it runs."""
+    items = session.items
+    if any(map(asks_for_service, items)):
+        return True
+    return any(map(_may_ask_later, items)) and any(hasattr(d.func, DECLARATION) for d in _all_definitions(session))
+
+
+def _may_ask_later(item: pytest.Item) -> bool:
+    """Whether it has what `request.getfixturevalue()` takes; doctests have `getfixture()`."""
+    return not isinstance(item, pytest.Function) or "request" in item.fixturenames
+
+
 def asked_fixtures(item: pytest.Item) -> list[tuple[str, str]]:
     """Name and base id of each service or stack that a test uses, in the order in which pytest sets them up."""
     return [(definition.argname, definition.baseid) for definition in _asked(item)]

@@ -6,6 +6,9 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from pathlib import Path
 
 from pytest_isolate.errors import EngineError
@@ -14,35 +17,55 @@ from pytest_isolate.running.guardian import ARMED, Link
 
 # It is armed within 0.1 s; a machine that is busy starting sixteen workers may take longer.
 _ARMED_WITHIN_S = 60
+# The inode of the PID namespace that the kernel starts with (PROC_PID_INIT_INO, include/linux/proc_ns.h).
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC
 
 
-def start_guardian(run: Run, address: str = "") -> str:
-    """The name of a guardian that watches the owner of the run and is armed; EngineError where it does not arm.
+class Arming:
+    """A guardian that is being started: it watches the owner of the run.
 
     It looks for the engine as the plugin does, or at the address.
     """
-    name = f"pytest-isolate-{run.run_id}-{secrets.token_hex(16)}"
-    package = Path(__file__).parent.parent.parent
-    path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
-    try:
-        # This process ends when the guardian is armed; the guardian itself is nobody's child.
-        starter = subprocess.run(  # noqa: S603  # our own interpreter and module
-            [
-                *(sys.executable, "-m", "pytest_isolate.cli.guardian"),
-                *(name, run.run_id, str(run.owner.pid), run.owner.start_time),
-            ],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_ARMED_WITHIN_S,
-            check=False,
-            env={**os.environ, "PYTHONPATH": path, **({"DOCKER_HOST": address} if address else {})},
-            start_new_session=True,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _not_armed(str(error)) from error
-    if starter.stdout != ARMED:
-        raise _not_armed(starter.stderr.decode(errors="replace").strip())
-    return name
+
+    def __init__(self, run: Run, address: str = "") -> None:
+        self._name = f"pytest-isolate-{run.run_id}-{secrets.token_hex(16)}"
+        package = Path(__file__).parent.parent.parent
+        path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
+        try:
+            # This process ends when the guardian is armed; the guardian itself is nobody's child.
+            self._starter = subprocess.Popen(  # noqa: S603  # our own interpreter and module
+                [
+                    *(sys.executable, "-m", "pytest_isolate.cli.guardian"),
+                    *(self._name, run.run_id, str(run.owner.pid), run.owner.start_time),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": path, **({"DOCKER_HOST": address} if address else {})},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise _not_armed(str(error)) from error
+
+    def wait(self) -> str:
+        """Its name, once it is armed; EngineError where it does not arm."""
+        try:
+            stdout, stderr = self._starter.communicate(timeout=_ARMED_WITHIN_S)
+        except subprocess.TimeoutExpired as error:
+            self._starter.kill()
+            self._starter.communicate()
+            raise _not_armed(str(error)) from error
+        if stdout != ARMED:
+            raise _not_armed(stderr.decode(errors="replace").strip())
+        return self._name
+
+
+def survives_this_process(env: Mapping[str, str] = os.environ, pid_namespace: str = "/proc/self/ns/pid") -> bool:
+    """Whether a guardian goes on when pytest has ended.
+
+    Not where all may be killed with it: in a container, which ends with its first process, or in a job of a CI service.
+    """
+    return not env.get("CI") and os.stat(pid_namespace).st_ino == _FIRST_PID_NAMESPACE
 
 
 def connect_to_guardian(name: str) -> Link:
@@ -55,6 +78,56 @@ def connect_to_guardian(name: str) -> Link:
             found=str(error),
             do="see what ended it: it takes no notice of signals but SIGKILL",
         ) from error
+
+
+class Guard:
+    """This process's connection to the guardian of its run, which may still be arming when the run begins.
+
+    `armed` is the guardian's name; empty where there is none to wait for, for an engine of a plugin's own.
+    """
+
+    def __init__(self, armed: Future[str]) -> None:
+        self._armed = armed
+        self._lock = threading.Lock()
+        self._link: Link | None = None
+        self._is_closed = False
+
+    def require(self) -> None:
+        """Return when the guardian watches; EngineError when it does not, for nothing may be started without it."""
+        self._connect()
+
+    def hold(self, descriptors: list[int]) -> None:
+        """Let the guardian keep sockets open until the run ends."""
+        link = self._connect()
+        if link:
+            link.hold(descriptors)
+
+    def on_closing(self, stop: Callable[[], None]) -> None:
+        """Call `stop`, in a thread of its own, when the guardian says that the controller is gone."""
+        threading.Thread(target=self._wait_for_closing, args=(stop,), name="isolate-guard", daemon=True).start()
+
+    def close(self) -> None:
+        """Close the connection; one that is still being made is waited for, so that no guardian is left behind."""
+        wait([self._armed], timeout=_ARMED_WITHIN_S)
+        with self._lock:
+            self._is_closed = True
+            if self._link:
+                self._link.close()
+
+    def _wait_for_closing(self, stop: Callable[[], None]) -> None:
+        try:
+            link = self._connect()
+        except EngineError:
+            return  # told to whoever starts something
+        if link and link.wait_for_closing():
+            stop()
+
+    def _connect(self) -> Link | None:
+        name = self._armed.result()
+        with self._lock:
+            if name and not self._link and not self._is_closed:
+                self._link = connect_to_guardian(name)
+            return self._link
 
 
 def _not_armed(found: str) -> EngineError:

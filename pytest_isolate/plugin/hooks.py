@@ -1,12 +1,20 @@
-"""Entry point: what pytest calls in every run. Without --isolate it only skips tests, so it imports next to nothing."""
+"""Entry point: what pytest calls in every run. What runs services is imported when a test needs one, and only then."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
-from pytest_isolate.plugin.fixtures import NEEDS_ISOLATE, SESSION_KEY, asks_for_service
-from pytest_isolate.plugin.options import add_options, parse_settings
+from pytest_isolate.plugin.fixtures import NEEDS_ISOLATE, SESSION_KEY, asks_for_service, may_need_services
+from pytest_isolate.plugin.options import Settings, add_options, parse_settings
 
+if TYPE_CHECKING:
+    from pytest_isolate.plugin.session import IsolateSession
+
+_SETTINGS_KEY: pytest.StashKey[Settings | None] = pytest.StashKey()
+# They warn when they are imported, which happens beside tests, where a project may turn warnings into errors.
+_WARNING_MODULES = ("requests", "urllib3.contrib.socks")
 _SUMMARY = "isolate: skipped {count}; to run {them}: pytest --isolate"
 
 
@@ -24,40 +32,65 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Turn declarations in TOML into fixtures; with --isolate, build the session that runs services."""
+    """Read the options, and turn declarations in TOML into fixtures."""
     from pytest_isolate.plugin.configuration import find_configuration
 
-    settings = parse_settings(config)
+    settings = config.stash[_SETTINGS_KEY] = parse_settings(config)
+    if settings:
+        for module in _WARNING_MODULES:
+            config.addinivalue_line("filterwarnings", f"ignore:::{module}")
     source = find_configuration(config.rootpath)
     if source:
         from pytest_isolate.plugin.toml import build_plugin
 
         config.pluginmanager.register(build_plugin(source), "isolate-toml")
-    if settings:
-        from pytest_isolate.plugin.session import IsolateSession
-
-        session = config.stash[SESSION_KEY] = IsolateSession(config, settings)
-        config.pluginmanager.register(session, "isolate-session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without --isolate, skip what needs a service."""
-    if SESSION_KEY in config.stash:
+    if config.stash[_SETTINGS_KEY]:
         return
     for item in items:
         if asks_for_service(item):
             item.add_marker(pytest.mark.skip(reason=NEEDS_ISOLATE))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """With --isolate, begin the run, where a test may need a service."""
+    settings = session.config.stash[_SETTINGS_KEY]
+    if settings and (settings.plan_only or may_need_services(session)):
+        _ensure_run(session.config, settings).begin(session)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """In xdist's controller: a worker is about to start."""
+    settings = node.config.stash[_SETTINGS_KEY]
+    if settings:
+        _ensure_run(node.config, settings).greet_worker(node)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say in one line how to run what was skipped."""
-    if SESSION_KEY in config.stash:
+    if config.stash.get(_SETTINGS_KEY, None):
         return
     reports = terminalreporter.stats.get("skipped", ())
     count = sum(isinstance(r.longrepr, tuple) and NEEDS_ISOLATE in r.longrepr[-1] for r in reports)
     if count:
         what = ("1 test that needs services", "it") if count == 1 else (f"{count} tests that need services", "them")
         terminalreporter.write_line(_SUMMARY.format(count=what[0], them=what[1]), yellow=True)
+
+
+def _ensure_run(config: pytest.Config, settings: Settings) -> IsolateSession:
+    """The plugin object that runs services, which hears pytest's hooks from here on."""
+    from pytest_isolate.plugin.session import IsolateSession
+
+    run = config.stash.get(SESSION_KEY, None)
+    if not isinstance(run, IsolateSession):
+        run = config.stash[SESSION_KEY] = IsolateSession(config, settings)
+        config.pluginmanager.register(run, "isolate-session")
+    return run
 
 
 def _refuse_other_distribution() -> None:

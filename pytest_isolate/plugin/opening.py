@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +15,7 @@ import pytest
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
-from pytest_isolate.plugin.guarding import start_guardian
+from pytest_isolate.plugin.guarding import Arming
 from pytest_isolate.plugin.options import Settings
 from pytest_isolate.plugin.report import Report
 from pytest_isolate.running.budget import machine_budget
@@ -42,20 +42,18 @@ class Membership:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A run that may start things; `guardian` is the name of its guardian, empty for an engine of a plugin's own."""
+    """A run with an engine. `armed` is the name of its guardian, empty for an engine of a plugin's own."""
 
-    guardian: str
-    sweeping: Future[None] | None = None
+    engine: Engine
+    armed: Future[str]
+    sweeping: Future[None]
 
 
-def open_run(
-    config: pytest.Config, member: Membership, settings: Settings, clock: Clock, report: Report
-) -> tuple[Engine, Opened]:
-    """The engine, and the run with its guardian armed. The first process to come here sweeps up after dead runs too."""
+def open_run(config: pytest.Config, member: Membership, settings: Settings, clock: Clock, report: Report) -> Opened:
+    """The run with its engine. The first process to come here arms the guardian meanwhile, and sweeps up."""
     given: Engine | None = config.hook.pytest_isolate_engine(config=config)
     address = "" if given is None else given.facts().address
-    # The guardian starts while this process imports what it needs to talk to the engine. An engine that a plugin
-    # brings along may live in this process, where there is nothing to guard from outside.
+    # An engine that a plugin brings along may live in this process, where there is nothing to guard from outside.
     is_guarded = given is None or address.startswith("unix://")
     connected: Future[Engine] = Future()
 
@@ -64,29 +62,34 @@ def open_run(
         _sweep(connected.result(), member.run, clock, report)
         open_keep(settings, clock).enter(member.run.owner, settings.reuse_idle_s)
 
+    is_first: Future[bool] = Future()
     prepare = enter_keep if settings.reuse else None
-    arming = _in_background(lambda: _ensure_opened(member, address, is_guarded=is_guarded, prepare=prepare))
+    armed = in_background(lambda: _ensure_armed(member, address if is_guarded else None, prepare, is_first))
     try:
         engine = given if given is not None else _connect_to_docker()
     except BaseException as error:
         connected.set_exception(error)
         raise
     connected.set_result(engine)
+
+    def sweep() -> None:
+        if is_first.result() and not settings.reuse:
+            _sweep(engine, member.run, clock, report)
+
     try:
         _check_local(engine)
-        opened, is_first = arming.result()
-        if is_first and not settings.reuse:
-            opened = replace(opened, sweeping=_in_background(lambda: _sweep(engine, member.run, clock, report)))
+        if settings.reuse:
+            is_first.result()
     except BaseException:
         engine.close()
         raise
-    return engine, opened
+    return Opened(engine=engine, armed=armed, sweeping=in_background(sweep))
 
 
-def find_opened(member: Membership) -> Opened | None:
-    """The run as it was opened; None where no process has needed a service so far."""
+def find_guardian(member: Membership) -> str | None:
+    """The name of the run's guardian, empty where it needs none; None where it is not armed, or not needed so far."""
     record = Board(member.folder).read(_RECORD)
-    return None if record is None else Opened(guardian=record["guardian"])
+    return None if record is None else str(record["guardian"])
 
 
 def connect(config: pytest.Config) -> Engine:
@@ -109,20 +112,33 @@ def run_budget(settings: Settings) -> Resources:
     )
 
 
-def _ensure_opened(
-    member: Membership, address: str, *, is_guarded: bool, prepare: Callable[[], None] | None
-) -> tuple[Opened, bool]:
-    """The opened run, and whether this process has opened it."""
+def _ensure_armed(
+    member: Membership, address: str | None, prepare: Callable[[], None] | None, is_first: Future[bool]
+) -> str:
+    """The name of the run's guardian, once it is armed; without an address there is none.
+
+    `is_first` says whether this process starts it, as soon as that is known and all is prepared.
+    """
     board = Board(member.folder)
-    with board.claim(_RECORD, lambda: None):
-        found = find_opened(member)
-        if found:
-            return found, False
-        opened = Opened(guardian=start_guardian(member.run, address) if is_guarded else "")
-        if prepare:
-            prepare()
-        board.publish(_RECORD, {"guardian": opened.guardian})
-        return opened, True
+    try:
+        with board.claim(_RECORD, lambda: None):
+            found = find_guardian(member)
+            if found is not None:
+                is_first.set_result(False)
+                return found
+            arming = None if address is None else Arming(member.run, address)
+            try:
+                if prepare:
+                    prepare()
+                is_first.set_result(True)
+            finally:
+                name = arming.wait() if arming else ""
+                board.publish(_RECORD, {"guardian": name})
+            return name
+    except BaseException as error:
+        if not is_first.done():
+            is_first.set_exception(error)
+        raise
 
 
 def _sweep(engine: Engine, run: Run, clock: Clock, report: Report) -> None:
@@ -149,7 +165,7 @@ def _check_local(engine: Engine) -> None:
         )
 
 
-def _in_background(work: Callable[[], Result]) -> Future[Result]:
+def in_background(work: Callable[[], Result]) -> Future[Result]:
     """What a thread makes of some work; the run does not wait for it to end."""
     future: Future[Result] = Future()
 

@@ -44,7 +44,7 @@ _CLEANUP_S = 10
 
 
 class IsolateSession:
-    """A pytest plugin object that lives for one run with --isolate, in the controller and in each worker.
+    """A pytest plugin object for one run with --isolate: in xdist's controller, and wherever a test needs a service.
 
     declare -> plan -> start -> (ready -> hand to tests) -> clean up -> report, in this order below. Without xdist one
     process is controller and worker.
@@ -70,8 +70,7 @@ class IsolateSession:
 
     # -- declare, plan, start -------------------------------------------------------------------------------------
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
+    def begin(self, session: pytest.Session) -> None:
         """The run's story up to the first test. What is wrong ends the run before anything has started."""
         try:
             self._catalogue = load(
@@ -137,8 +136,8 @@ class IsolateSession:
         if self._wired is None:
             member = self._member or self._controller_of_this_process().member()
             settings, clock, report = self._settings, self._clock, self._report
-            engine, opened = open_run(self._config, member, settings, clock, report)
-            self._wired = wire(engine, opened, member, settings, self._plan, clock, self._timeline, report)
+            opened = open_run(self._config, member, settings, clock, report)
+            self._wired = wire(opened, member, settings, self._plan, clock, self._timeline, report)
         return self._wired
 
     def _controller_of_this_process(self) -> Controller:
@@ -248,11 +247,9 @@ class IsolateSession:
 
     # -- xdist ----------------------------------------------------------------------------------------------------
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: Any) -> None:
-        """In the controller: a worker is about to start."""
-        controller = self._controller_of_this_process()
-        xdist.send(node, controller.member())
+    def greet_worker(self, node: Any) -> None:
+        """In the controller: tell a worker that is about to start which run it belongs to."""
+        xdist.send(node, self._controller_of_this_process().member())
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import secrets
-import threading
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.service import StackId
 from pytest_isolate.planning.placement import Instance
 from pytest_isolate.planning.plan import Plan
-from pytest_isolate.plugin.guarding import connect_to_guardian
+from pytest_isolate.plugin.guarding import Guard
 from pytest_isolate.plugin.opening import Membership, Opened, open_keep, run_budget
 from pytest_isolate.plugin.options import Settings
 from pytest_isolate.plugin.report import Report
@@ -23,7 +22,6 @@ from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.deaths import Deaths
 from pytest_isolate.running.grounds import Ground, Grounds, KeptGround
-from pytest_isolate.running.guardian import Link
 from pytest_isolate.running.images import Images
 from pytest_isolate.running.launching import Launcher
 from pytest_isolate.running.lifecycle import Lifecycle
@@ -59,9 +57,9 @@ class Wired:
     lifecycle: Lifecycle
     provider: Provider
     deaths: Deaths
-    link: Link | None
+    guard: Guard
     snapshots: Snapshots | None
-    sweeping: Future[None] | None
+    sweeping: Future[None]
 
     def close(self, snapshots_s: float) -> None:
         """Let go of everything that is open. The containers are removed already.
@@ -70,12 +68,10 @@ class Wired:
         """
         if self.snapshots:
             self.snapshots.finish(snapshots_s)
-        if self.sweeping:
-            wait([self.sweeping], timeout=_SWEEP_S)
+        wait([self.sweeping], timeout=_SWEEP_S)
         self.lifecycle.release_addresses()
         self.deaths.stop()
-        if self.link:
-            self.link.close()
+        self.guard.close()
         self.engine.close()
 
 
@@ -107,7 +103,6 @@ def check_reuse(settings: Settings, plan: Plan) -> None:
 
 
 def wire(
-    engine: Engine,
     opened: Opened,
     member: Membership,
     settings: Settings,
@@ -120,7 +115,7 @@ def wire(
     rng = random.Random(secrets.randbits(64))
     addresses = Addresses(rng, bind_ip=check_bind_ip(settings.bind))
     run = member.run
-    link = connect_to_guardian(opened.guardian) if opened.guardian else None
+    engine, guard = opened.engine, Guard(opened.armed)
     grounds = _build_grounds(member, settings, clock)
     deaths = Deaths(engine, grounds.run_ids)
     deaths.start()
@@ -131,8 +126,8 @@ def wire(
 
     def keep_held(ports: HeldPorts) -> None:
         # A worker may die while others go on to use the instance that it started.
-        if link and run.worker and ports.sockets:
-            link.hold([sock.fileno() for sock in ports.sockets])
+        if run.worker and ports.sockets:
+            guard.hold([sock.fileno() for sock in ports.sockets])
 
     locks = open_locks()
     snapshots = Snapshots(engine, ensure_secret(home()), snapshot_usage(), locks) if settings.cache else None
@@ -148,19 +143,20 @@ def wire(
         launcher=launcher,
         watcher=watcher,
         budget=BudgetKeeper(LeaseTable(member.folder), run_budget(settings), run, clock, plan, member.workers),
+        require_guard=guard.require,
         keep_held=keep_held,
     )
     lifecycle = Lifecycle(
         engine=engine, clock=clock, networks=networks, addresses=addresses, volumes=volumes, provider=provider
     )
-    if link:
-        threading.Thread(target=_stop_with_controller, args=(link, provider), daemon=True).start()
+    # It removes the run's objects when the controller is gone; nothing may be started beside that.
+    guard.on_closing(provider.stop)
     return Wired(
         engine=engine,
         lifecycle=lifecycle,
         provider=provider,
         deaths=deaths,
-        link=link,
+        guard=guard,
         snapshots=snapshots,
         sweeping=opened.sweeping,
     )
@@ -174,9 +170,3 @@ def _build_grounds(member: Membership, settings: Settings, clock: Clock) -> Grou
         kept = KeptGround(run=keep.run(run.owner), board=keep.board, keep=keep)
     shared = Ground(run=replace(run, worker=""), board=Board(member.folder))
     return Grounds(private=Ground(run=run), shared=shared, kept=kept)
-
-
-def _stop_with_controller(link: Link, provider: Provider) -> None:
-    """The guardian removes the run's objects when the controller is gone; nothing may be started beside it."""
-    if link.wait_for_closing():
-        provider.stop()

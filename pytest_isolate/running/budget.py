@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-
-import psutil
 
 from pytest_isolate.errors import StartError
 from pytest_isolate.model.identity import Run
@@ -87,7 +86,7 @@ def lease_name(instance: Instance) -> str:
 
 def machine_budget() -> Resources:
     """The default: most of this machine's memory, or of what its control group leaves to us."""
-    total = psutil.virtual_memory().total
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             total = min(total, int(Path(path).read_text()))

@@ -43,6 +43,7 @@ class Guardian:
     remove: Callable[[], bool]
     clients: list[socket.socket] = field(default_factory=list)
     held: list[int] = field(default_factory=list)
+    is_closing: bool = False
 
     def run(self) -> None:
         """Serve until the controller says bye, or is gone and everything of the run with it."""
@@ -64,7 +65,7 @@ class Guardian:
 
     def _accept(self, selector: selectors.BaseSelector, _: object) -> bytes:
         client, _ = self.listener.accept()
-        client.sendall(ARMED)
+        client.sendall(ARMED + CLOSING if self.is_closing else ARMED)
         self.clients.append(client)
         selector.register(client, selectors.EVENT_READ, self._receive)
         return b""
@@ -87,6 +88,7 @@ class Guardian:
 
         Where the controller did not end in order, something may still come.
         """
+        self.is_closing = True
         for client in self.clients:
             try:
                 client.sendall(CLOSING)

@@ -11,8 +11,6 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import psutil
-
 from pytest_isolate.errors import AddressSpaceFull, StartError
 
 LOOPBACK = "127.0.0.1"
@@ -97,6 +95,8 @@ def claim_loopback_address(rng: random.Random) -> tuple[str, socket.socket]:
 
 def describe_holder(host: str, port: int) -> str:
     """Which process listens on a port of an address, as far as the rights of this one allow to see."""
+    import psutil  # only to explain an error
+
     try:
         connections = psutil.net_connections("tcp")
     except psutil.Error:
@@ -112,6 +112,8 @@ def describe_holder(host: str, port: int) -> str:
 def _name_process(pid: int | None) -> str:
     if pid is None:
         return "a process of another user"
+    import psutil  # only to explain an error
+
     try:
         return f"process {pid} ({psutil.Process(pid).name()})"
     except psutil.Error:

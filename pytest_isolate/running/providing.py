@@ -62,6 +62,7 @@ class Provider:
         launcher: Launcher,
         watcher: Watcher,
         budget: BudgetKeeper,
+        require_guard: Callable[[], None],
         keep_held: Callable[[HeldPorts], None],
     ) -> None:
         self._engine = engine
@@ -75,6 +76,7 @@ class Provider:
         self._launcher = launcher
         self._watcher = watcher
         self._budget = budget
+        self._require_guard = require_guard
         self._keep_held = keep_held
         self._slots = threading.BoundedSemaphore(PARALLEL_STARTS)
         self._closing = threading.Event()
@@ -204,6 +206,8 @@ class Provider:
             self._check_open()
             with self._timeline.measure("network", subject):
                 network_id = self._join_network(start)
+                # A network that a run leaves without a guardian goes with the next run's sweep; a container may not.
+                self._require_guard()
             with self._timeline.measure("create", subject):
                 running = self._launcher.launch(start, network_id)
         try:

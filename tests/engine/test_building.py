@@ -17,6 +17,8 @@ def test_unchanged_build_is_not_asked_for_again_and_a_changed_one_is(
     project: Project, tmp_path: Path, docker_client: Any
 ) -> None:
     project.env["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+    # What is imported for a build warns, while the test that waits for it turns warnings into errors.
+    project.write("pytest.ini", "[pytest]\nfilterwarnings = error\n")
     project.conftest("web = service(build='image', command=forever())")
     project.tests(
         """

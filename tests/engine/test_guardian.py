@@ -18,7 +18,7 @@ import psutil
 import pytest
 from crash.observing import find_processes
 
-from engine.conftest import Project, Running
+from engine.conftest import TESTS, Project, Running
 from engine.events import Events
 from pytest_isolate.running.owner import read_owner
 
@@ -156,23 +156,25 @@ def test_it_is_not_armed_where_it_could_not_do_its_work(answers: Any, wrong: str
     assert "Traceback" not in err
 
 
+# -- on a real engine -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("base_image")
 @pytest.mark.parametrize("distribution", ["-pno:xdist", "-n2"])
-def test_nothing_starts_when_it_cannot_arm(project: Project, answers: Any, distribution: str) -> None:
-    answers.refuses = True
-    project.env["DOCKER_HOST"] = answers.address
+def test_no_container_is_made_when_it_cannot_arm(project: Project, events: Events, distribution: str) -> None:
+    text = "import sys\nif 'pytest_isolate.cli.guardian' in sys.orig_argv: sys.exit('no room for it')\n"
+    project.write("broken/sitecustomize.py", text)
+    project.env["PYTHONPATH"] = os.pathsep.join((str(project.path / "broken"), str(TESTS)))
     project.conftest(DECLARED)
     project.tests("def test_it(web): pass")
     result = project.run(distribution)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.assert_outcomes(errors=1)
     text = result.stdout.str()
     assert "the guardian, which removes everything if pytest is killed, did not start" in text
-    assert "nothing was started" in text
-    assert "invalid filter" in text
+    assert "no room for it" in text
     assert "INTERNALERROR" not in text
-    assert not any("create" in path for path in answers.asked)
-
-
-# -- on a real engine -------------------------------------------------------------------------------------------------
+    assert events.created == []
 
 
 @pytest.mark.engine
@@ -195,6 +197,7 @@ def test_it_is_small_and_ends_with_the_run(project: Project, distribution: str) 
 def test_run_that_ends_kills_its_containers_and_leaves_the_rest_to_it(
     project: Project, docker_client: Any, distribution: str
 ) -> None:
+    project.env["CI"] = ""
     run = start_long(project, distribution)
     guardian, names = guardian_of(run), project.objects()
     assert len(names) == 6
@@ -205,6 +208,16 @@ def test_run_that_ends_kills_its_containers_and_leaves_the_rest_to_it(
     assert not running & set(names), "no container outlives pytest"
     run.wait_for(lambda: not project.objects(), 5)
     run.wait_for(lambda: not is_there(guardian), 5)
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("base_image")
+def test_in_a_ci_job_everything_is_removed_before_pytest_ends(project: Project) -> None:
+    project.env["CI"] = "true"
+    run = start_long(project)
+    (project.path / "go-on").touch()
+    assert run.process.wait(30) == 0
+    assert not project.objects()
 
 
 @pytest.mark.engine

@@ -130,8 +130,9 @@ TOML = {
 
 
 def declare(project: Project, text: str) -> None:
+    """Declarations that are wrong, beside a good one that a test asks for."""
     project.conftest(text)
-    project.tests("def test_it(): pass")
+    project.tests("spare = service(IMAGE, command=forever())\ndef test_it(spare): pass")
 
 
 @pytest.mark.parametrize("what", PYTHON)
@@ -159,7 +160,7 @@ def test_wrong_declaration_in_toml_ends_the_run(project: Project, what: str) -> 
     if what != "unknown preset":
         lines.append('image = "a:1"')
     project.write("isolate.toml", "\n".join(lines))
-    project.tests("def test_it(): pass")
+    project.tests("def test_it(db): pass")
     result = project.run()
     told = "\n".join(errors_of(result))
     assert result.ret == pytest.ExitCode.USAGE_ERROR, told
@@ -213,6 +214,13 @@ def test_wrong_declaration_that_no_test_uses_is_told_too(project: Project) -> No
     project.tests("def test_it(good): pass")
     assert project.run().ret == pytest.ExitCode.USAGE_ERROR
     assert project.journal.is_empty
+
+
+def test_where_no_test_needs_a_service_nothing_is_read(project: Project) -> None:
+    project.conftest("web = service(IMAGE, port=0)")
+    project.tests("def test_it(): pass")
+    assert project.run().ret == pytest.ExitCode.OK
+    assert project.run("--isolate-plan").ret == pytest.ExitCode.USAGE_ERROR
 
 
 def test_under_xdist_the_message_comes_once_and_without_a_traceback(project: Project) -> None:
