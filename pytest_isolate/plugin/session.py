@@ -7,7 +7,7 @@ import re
 import secrets
 import signal
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,6 @@ import pytest
 
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
-from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.loading import Catalogue, load
 from pytest_isolate.planning.placement import Instance, place_instances, places_of
@@ -37,6 +36,8 @@ from pytest_isolate.running.timeline import Timeline
 
 # How long starts that are under way are waited for when the run ends; each notices between two requests.
 _CLOSE_S = 20
+# How many tests ahead are seen to. Two fill the time of two starts at once, which is what an engine gains from.
+_AHEAD = 2
 # Saving what takes longer than that is left to a later run.
 _SNAPSHOTS_S = 10
 # How long an engine that does not answer may take to come back before its objects are reported as left behind.
@@ -66,6 +67,8 @@ class IsolateSession:
         self._plan = Plan()
         self._wired: Wired | None = None
         self._item: pytest.Item | None = None
+        self._placed: dict[pytest.Item, tuple[Instance, ...]] = {}
+        self._number = 0
         self._separate_interrupts = join_interrupts()
 
     # -- declare, plan, start -------------------------------------------------------------------------------------
@@ -156,23 +159,40 @@ class IsolateSession:
     # -- hand to tests --------------------------------------------------------------------------------------------
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Begin to start all that a test needs at once, so that its fixtures wait for the slowest only."""
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, Any, Any]:
+        """Begin to start all that a test needs at once, so that its fixtures wait for the slowest only.
+
+        Then what the next ones need, so that it is there when they come.
+        """
         self._item = item
         if not self._only_looks():
-            self._start_for(item, self._demand(item).services)
+            self._start_for([item, *self._items_after(item, nextitem)])
         return (yield)
 
+    def _items_after(self, item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.Item]:
+        """The tests that come next, as far as they are known: xdist tells its workers of one."""
+        if nextitem is None:
+            return []
+        items = item.session.items
+        # Tests that are run again, or in another order than they were collected in, are looked at one by one.
+        if items[self._number : self._number + 1] != [item]:
+            self._number = items.index(item) if item in items else len(items)
+        self._number += 1
+        after = [] if self._worker else items[self._number : self._number + _AHEAD]
+        return after if nextitem in after else [nextitem]
+
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_teardown(self, nextitem: pytest.Item | None) -> Generator[None, Any, Any]:
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, Any, Any]:
         """Remove what belongs to the test, class, module or package that ends with this test."""
         try:
             return (yield)
         finally:
             if self._wired:
                 namespaces = {service.stack.namespace for service in self._catalogue.services}
-                active = places_of(position(nextitem, self._worker), namespaces) if nextitem else frozenset()
-                self._wired.lifecycle.finish_places(lambda p: p.scope is not Scope.SESSION and p not in active)
+                before, after = (
+                    places_of(position(i, self._worker), namespaces) if i else frozenset() for i in (item, nextitem)
+                )
+                self._wired.lifecycle.finish_places((before - after).__contains__)
 
     def hand_out(self, name: str, namespace: str) -> object:
         """The value of a fixture: the handle of a service, or a stack of them, once all are ready."""
@@ -180,18 +200,26 @@ class IsolateSession:
         assert self._item is not None
         try:
             members = self._members(name, namespace)
-            instances = {i.key.service: i for i in self._start_for(self._item, members)}
+            placed = place_instances(members, self._catalogue, position(self._item, self._worker))
+            if placed:
+                self._open().lifecycle.start(placed)
+            instances = {i.key.service: i for i in placed}
             services = {m.name: self._open().lifecycle.hand_out(instances[m].key) for m in members}
         except IsolateError as error:
             # Its causes are told in its text; as a chain they would all be printed again.
             raise pytest.fail.Exception(str(error), pytrace=False) from None
         return Stack(name, services) if StackId(namespace, name) in self._catalogue.stacks else services[name]
 
-    def _start_for(self, item: pytest.Item, services: Iterable[ServiceId]) -> tuple[Instance, ...]:
-        instances = place_instances(services, self._catalogue, position(item, self._worker))
-        if instances:
-            self._open().lifecycle.start(instances)
-        return instances
+    def _start_for(self, items: Sequence[pytest.Item]) -> None:
+        """Begin to start what tests ask for, as far as that is known before they run."""
+        known = self._placed
+        self._placed = {item: known[item] if item in known else self._place(item) for item in items}
+        if any(self._placed.values()):
+            self._open().lifecycle.start_for([(item.nodeid, placed) for item, placed in self._placed.items()])
+
+    def _place(self, item: pytest.Item) -> tuple[Instance, ...]:
+        demand = self._demand(item)
+        return place_instances(demand.services, self._catalogue, demand.where)
 
     # -- clean up, report -----------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pytest_isolate.errors import StartError
@@ -14,7 +14,7 @@ from pytest_isolate.planning.placement import Instance
 from pytest_isolate.planning.plan import Plan, lasting_demand
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.launching import instance_code, label
-from pytest_isolate.sharing.leases import Lease, Refused, grant, release, release_holder
+from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, promote, release, release_holder
 from pytest_isolate.sharing.store import LeaseTable
 
 # Tests, pytest itself and the rest of the machine need room too.
@@ -38,17 +38,32 @@ class BudgetKeeper:
         self._claims = plan.claims
         self._lasting = lasting_demand(plan, workers)
         self._never = threading.Event()
+        self._lock = threading.Lock()
+        self._tests: list[tuple[str, set[str]]] = []
+        self._granted: set[str] = set()
+
+    def expect(self, tests: Sequence[tuple[str, Iterable[Instance]]]) -> None:
+        """The test that runs now, and those that come next, with what each needs that ends with some test.
+
+        What a coming one needs gets room only when all before it has got some: so nobody who holds room waits for it.
+        """
+        with self._lock:
+            self._tests = [(test, {lease_name(i) for i in needed if i.key.place.node}) for test, needed in tests]
+            now = self._tests[0][1] & self._granted if self._tests else set()
+        if now:
+            self._table.update(lambda leases: promote(leases, now))
 
     def acquire(self, instance: Instance, check_open: Callable[[], None]) -> None:
         """Return when there is room; StartError, saying who has it, when nothing has changed for five minutes."""
-        wanted = self._lease(instance)
         since, seen = self._clock.now(), None
         while True:
             check_open()
-            refused = self._table.update(lambda leases: grant(leases, wanted, self._budget, self._lasting))
+            wanted, may_ask = self._lease(instance)
+            refused = self._take(wanted) if may_ask else Refused("what comes before it has no room yet")
             if refused is None:
                 return
-            if refused != seen:
+            # What is started ahead of its test may wait as long as it likes.
+            if refused != seen or wanted.ahead_of:
                 since, seen = self._clock.now(), refused
             if self._clock.now() - since >= _DEADLINE_S:
                 raise self._error(instance, wanted, refused)
@@ -56,18 +71,36 @@ class BudgetKeeper:
 
     def release(self, instance: Instance) -> None:
         """Give an instance's part back."""
-        self._table.update(lambda leases: release(leases, lease_name(instance)))
+        name = lease_name(instance)
+        with self._lock:
+            self._granted.discard(name)
+        self._table.update(lambda leases: release(leases, name))
 
     def release_worker(self, worker: str) -> None:
         """Give back what a worker held that has died."""
         self._table.update(lambda leases: release_holder(leases, worker))
 
-    def _lease(self, instance: Instance) -> Lease:
+    def _take(self, wanted: Lease) -> Refused | None:
+        refused = self._table.update(lambda leases: grant(leases, wanted, self._budget, self._lasting))
+        if refused is None:
+            with self._lock:
+                self._granted.add(wanted.name)
+                has_come = bool(self._tests) and wanted.name in self._tests[0][1]
+            if wanted.ahead_of and has_come:
+                self._table.update(lambda leases: promote(leases, {wanted.name}))
+        return refused
+
+    def _lease(self, instance: Instance) -> tuple[Lease, bool]:
+        """What to ask for, and whether it may be asked for yet."""
         room = Resources(memory_bytes=instance.spec.reserved_bytes, containers=1)
-        place = instance.key.place
+        name, place = lease_name(instance), instance.key.place
         # Of what only request.getfixturevalue() asks for the plan knows nothing.
         claim = self._claims.get(place, room) if place.node else Resources()
-        return Lease(name=lease_name(instance), room=room, holder=place.worker, claim=claim)
+        with self._lock:
+            number = next((n for n, (_, names) in enumerate(self._tests) if name in names), 0)
+            may_ask = not number or is_its_turn(name, [names for _, names in self._tests], self._granted)
+            ahead_of = self._tests[number][0] if number else ""
+        return Lease(name=name, room=room, holder=place.worker, claim=claim, ahead_of=ahead_of), may_ask
 
     def _error(self, instance: Instance, wanted: Lease, refused: Refused) -> StartError:
         return StartError(

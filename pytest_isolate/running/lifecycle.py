@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, as_completed
 
 from pytest_isolate.engine.api import Engine
@@ -51,6 +51,12 @@ class Lifecycle:
                 future: Future[Running] = Future()
                 self._futures[instance.key] = future
                 self._spawn(f"isolate-start-{instance.key.service}", self._provide, instance, future)
+
+    def start_for(self, tests: Sequence[tuple[str, Sequence[Instance]]]) -> None:
+        """Begin to start what the first of these tests needs, and what the others need that come after it."""
+        self._provider.expect(tests)
+        for _, instances in tests:
+            self.start(instances)
 
     def wait(self, key: InstanceKey) -> Running:
         """The instance, once it is ready. Whoever asks for one that failed is told the same."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,15 @@ class _Key:
 
 
 @dataclass(frozen=True, slots=True)
+class _Kind:
+    """What networks have to have in common for one to take the other's place."""
+
+    order: str
+    prefix: int
+    labels: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class _Attachment:
     network_id: str
     container_id: str
@@ -43,6 +53,8 @@ class Networks:
         self._attachments: Once[_Attachment, None] = Once()
         self._choosing = threading.Lock()
         self._made = 0
+        self._kinds: dict[str, _Kind] = {}
+        self._unused: dict[_Kind, list[str]] = defaultdict(list)
 
     def ensure(self, instance: Instance, ground: Ground, check_open: Callable[[], None]) -> str:
         """The id of the network that an instance lives on, made if it is not there."""
@@ -55,20 +67,24 @@ class Networks:
         self._attachments.get(attachment, lambda: self._engine.attach(network_id, container_id, [alias]))
 
     def forget(self, key: NetworkKey) -> Callable[[], None]:
-        """Let the next one who asks make a new network; what is returned removes this one."""
+        """Let the next one who asks get another network; what is returned empties this one, for others to take over.
+
+        Making and removing a network takes the engine as long as starting a container.
+        """
         network_id = self._networks.pop(_Key(key, is_kept=False))
         attached = [a for a in self._attachments.keys() if a.network_id == network_id]
         for attachment in attached:
             self._attachments.pop(attachment)
 
-        def remove() -> None:
+        def empty() -> None:
             if network_id is None:
                 return
             for attachment in attached:
                 self._engine.detach(network_id, attachment.container_id)
-            self._engine.remove_network(network_id)
+            with self._choosing:
+                self._unused[self._kinds[network_id]].append(network_id)
 
-        return remove
+        return empty
 
     def _agree(self, instance: Instance, ground: Ground, check_open: Callable[[], None]) -> str:
         """Make a shared network in one process only; the others find it on the board."""
@@ -96,10 +112,15 @@ class Networks:
             order = network_order(instance, is_kept=ground.is_kept)
             name = ground.run.resource_name(str(key.stack), place_code(key), "net", number, order=order)
             labels = ground.run.labels()
+            kind = _Kind(order, prefix, frozenset(labels.items()))
+            if self._unused[kind]:
+                return self._unused[kind].pop()
             candidates = free_subnets(self._pool, self._engine.used_subnets(), prefix, self._rng)
             for _, subnet in zip(range(_TRIES), candidates, strict=False):
                 try:
-                    return self._engine.create_network(name, subnet, labels)
+                    network_id = self._engine.create_network(name, subnet, labels)
+                    self._kinds[network_id] = kind
+                    return network_id
                 except SubnetTaken as error:
                     refusals = (*refusals, f"{subnet}: {' '.join(error.found)}")
         raise AddressSpaceFull(

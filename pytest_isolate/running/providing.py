@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytest_isolate.engine.api import Engine, ImageFacts
@@ -106,6 +106,10 @@ class Provider:
                 return kept or self._agree(instance, ground, ground.board, code, wait)
         except EngineError as error:
             raise self._named(instance, error) from error
+
+    def expect(self, tests: Sequence[tuple[str, Sequence[Instance]]]) -> None:
+        """The test that runs now and those that come next, each with what it needs: in this order there is room."""
+        self._budget.expect(tests)
 
     def start_again(self, running: Running) -> None:
         """Start a container that was stopped, and return when it is ready."""

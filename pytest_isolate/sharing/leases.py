@@ -2,14 +2,15 @@
 
 Nobody may wait for room while he holds some that others wait for. So whoever gets the first piece of what ends with his
 tests has claimed all that he may need before he gives it back, and what stays to the end of the run has its room from
-the beginning, whether it was started or not.
+the beginning, whether it was started or not. What is started ahead of its test claims on its own, on top of what the
+running test has claimed.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.service import MIB
@@ -29,6 +30,8 @@ class Lease:
     room: Resources
     holder: str = ""
     claim: Resources = _NOTHING
+    ahead_of: str = ""
+    """The coming test that it was started ahead of; empty once that has come."""
 
     @property
     def is_lasting(self) -> bool:
@@ -66,6 +69,25 @@ def grant(
     )
 
 
+def is_its_turn(name: str, tests: Sequence[Collection[str]], granted: Collection[str]) -> bool:
+    """Whether a lease may be asked for, given what a worker's tests need, the one that runs first, and what it has.
+
+    Ahead of its test only when all before it has its first piece, and so its whole claim: then nobody who holds room
+    for a later test ever waits for an earlier one.
+    """
+    for needed in tests:
+        if name in needed:
+            return True
+        if needed and not any(other in granted for other in needed):
+            return False
+    return True
+
+
+def promote(leases: Iterable[Lease], names: Collection[str]) -> tuple[Lease, ...]:
+    """The table when the test of some leases that were ahead has come: from now on they share their holder's claim."""
+    return tuple(replace(lease, ahead_of="") if lease.name in names else lease for lease in leases)
+
+
 def release(leases: tuple[Lease, ...], name: str) -> tuple[Lease, ...]:
     """The table without one lease of this name: of a test that is run again there are two for a moment."""
     found = next((lease for lease in leases if lease.name == name), None)
@@ -79,13 +101,13 @@ def release_holder(leases: Iterable[Lease], holder: str) -> tuple[Lease, ...]:
 
 def _taken(leases: Iterable[Lease], lasting: Resources) -> Resources:
     """What nobody else can have."""
-    held: dict[str, Resources] = defaultdict(Resources)
-    claimed: dict[str, Resources] = defaultdict(Resources)
+    held: dict[tuple[str, str], Resources] = defaultdict(Resources)
+    claimed: dict[tuple[str, str], Resources] = defaultdict(Resources)
     started = _NOTHING
     for lease in leases:
         if lease.is_lasting:
             started += lease.room
         else:
-            held[lease.holder] += lease.room
-            claimed[lease.holder] |= lease.claim
+            held[lease.holder, lease.ahead_of] += lease.room
+            claimed[lease.holder, lease.ahead_of] |= lease.claim
     return sum((held[holder] | claimed[holder] for holder in held), lasting | started)

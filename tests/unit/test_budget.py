@@ -19,7 +19,7 @@ from pytest_isolate.model.service import MIB, UNLIMITED
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place, Where, place_instances, places_of
 from pytest_isolate.planning.plan import Demand, Plan, build_plan, lasting_demand, peak_demand
 from pytest_isolate.running.budget import BudgetKeeper, lease_name, machine_budget
-from pytest_isolate.sharing.leases import Lease, Refused, grant, release, release_holder
+from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, promote, release, release_holder
 from pytest_isolate.sharing.store import LeaseTable
 
 from .builders import FakeClock, declare, load_all, make_run, raw, sid, spec
@@ -297,7 +297,10 @@ def test_two_workers_never_have_half_of_what_they_need_each(bench: Bench) -> Non
 
 @dataclass
 class Worker:
-    """Runs tests one after another: takes what a test needs in any order, gives back in any order what has ended."""
+    """Runs tests one after another: takes what a test needs in any order, gives back in any order what has ended.
+
+    Where it may, it takes what the next two tests need ahead of them.
+    """
 
     name: str
     tests: list[Where]
@@ -306,15 +309,28 @@ class Worker:
     held: list[Instance] = field(default_factory=list)
     ended: list[Instance] = field(default_factory=list)
 
+    @property
+    def coming(self) -> list[list[Instance]]:
+        return [self.needed[test] for test in self.tests[:3]]
+
+    def missing(self) -> list[Instance]:
+        """What it may ask for now."""
+        tests = [{lease_name(i) for i in needed if i.key.place.node} for needed in self.coming]
+        granted = {lease_name(i) for i in self.held}
+        wanted = [i for needed in self.coming for i in needed if i not in self.held]
+        return [i for i in wanted if i in self.coming[0] or is_its_turn(lease_name(i), tests, granted)]
+
     def lease(self, instance: Instance) -> Lease:
         place, room = instance.key.place, Resources(memory_bytes=instance.spec.reserved_bytes, containers=1)
         claim = self.claims[place] if place.node else Resources()
-        return Lease(name=lease_name(instance), room=room, holder=place.worker, claim=claim)
+        number = next(n for n, needed in enumerate(self.coming) if instance in needed)
+        ahead_of = self.tests[number].test if number and place.node else ""
+        return Lease(name=lease_name(instance), room=room, holder=place.worker, claim=claim, ahead_of=ahead_of)
 
     def finish_test(self) -> None:
-        self.tests.pop(0)
-        active = places_of(self.tests[0], []) if self.tests else frozenset()
-        stay = [i for i in self.held if i.key.place in active or not i.key.place.node]
+        before = places_of(self.tests.pop(0), [])
+        after = places_of(self.tests[0], []) if self.tests else frozenset()
+        stay = [i for i in self.held if i.key.place not in before - after or not i.key.place.node]
         self.ended += [i for i in self.held if i not in stay]
         self.held = stay
 
@@ -356,7 +372,7 @@ def test_workers_always_get_on(run: tuple[list[Worker], Resources, Resources], r
     def step(worker: Worker) -> bool:
         """Do one thing; whether anything could be done."""
         nonlocal table
-        missing = [i for i in worker.needed[worker.tests[0]] if i not in worker.held] if worker.tests else []
+        missing = worker.missing()
         for instance in random.sample([*missing, *worker.ended], len(missing) + len(worker.ended)):
             if instance in worker.ended:
                 table = release(table, lease_name(instance))
@@ -367,8 +383,9 @@ def test_workers_always_get_on(run: tuple[list[Worker], Resources, Resources], r
                 table = granted
                 worker.held.append(instance)
                 return True
-        if worker.tests and not missing:
+        if worker.tests and all(i in worker.held for i in worker.coming[0]):
             worker.finish_test()
+            table = promote(table, {lease_name(i) for needed in worker.coming[:1] for i in needed})
             return True
         return False
 

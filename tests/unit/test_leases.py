@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.service import MIB
-from pytest_isolate.sharing.leases import Lease, Refused, grant, release, release_holder
+from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, promote, release, release_holder
 
 
 def amount(memory: int, containers: int = 1) -> Resources:
@@ -124,6 +126,34 @@ def test_what_has_ended_and_is_not_removed_yet_counts_beside_the_claim() -> None
     table = tuple(passing(name, "gw0", claim=amount(200, 2)) for name in "abc")
 
     assert isinstance(grant(table, passing("d", "gw0", claim=amount(200, 2)), BUDGET), Refused)
+
+
+def test_what_is_ahead_of_its_test_has_a_claim_beside_that_of_the_running_one() -> None:
+    claim = amount(300, 1)
+    table = (passing("a", "gw0", claim=claim),)
+    ahead = replace(passing("b", "gw0", claim=claim), ahead_of="test_b")
+
+    granted = grant(table, ahead, BUDGET)
+    assert not isinstance(granted, Refused)
+    assert isinstance(grant(granted, passing("c", "gw1", memory=401), BUDGET), Refused)
+    assert not isinstance(grant(promote(granted, {"b"}), passing("c", "gw1", memory=401), BUDGET), Refused)
+
+
+@pytest.mark.parametrize(
+    ("granted", "may"),
+    [
+        ("", "a"),
+        ("a", "abc"),
+        ("b", "abc"),
+        ("c", "ab"),
+        ("ac", "abcd"),
+    ],
+)
+def test_each_test_s_first_piece_comes_before_what_is_ahead_of_a_later_one(granted: str, may: str) -> None:
+    tests = ["ab", "c", "", "d"]
+    asked = {name for name in "abcd" if is_its_turn(name, tests, granted)}
+
+    assert asked == set(may) | set("ab")
 
 
 def test_what_will_stay_to_the_end_has_its_room_before_it_starts() -> None:

@@ -132,27 +132,28 @@ def test_what_is_needed_from_elsewhere_is_attached_once(engine: StubEngine) -> N
     assert engine.calls[1:] == [("attach", network, "c1", "db")]
 
 
-def test_a_network_is_removed_after_what_was_attached_from_elsewhere_is_taken_off(engine: StubEngine) -> None:
+def test_a_network_is_taken_over_after_what_was_attached_from_elsewhere_is_taken_off(engine: StubEngine) -> None:
     networks = make(engine)
     network = ensure(networks)
     networks.attach(network, "c1", "db")
 
     networks.forget(HR)()
 
-    assert engine.calls[2:] == [("detach", network, "c1"), ("remove", network)]
+    assert engine.calls[2:] == [("detach", network, "c1")]
+    assert ensure(networks) == network
 
 
-def test_a_forgotten_network_does_not_stand_in_the_way_of_a_new_one(engine: StubEngine) -> None:
+def test_a_network_that_is_not_empty_yet_is_not_taken_over(engine: StubEngine) -> None:
     networks = make(engine)
     old = ensure(networks)
 
-    remove = networks.forget(HR)
+    empty = networks.forget(HR)
     new = ensure(networks)
-    remove()
+    empty()
 
     assert new != old
-    assert ("remove", old) in engine.calls
-    assert ("remove", new) not in engine.calls
+    networks.forget(HR)
+    assert ensure(networks) == old
 
 
 def test_forgetting_what_was_never_made_removes_nothing(engine: StubEngine) -> None:
