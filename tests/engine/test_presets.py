@@ -51,15 +51,17 @@ a_openldap = service(
 a_nginx = service(nginx(build=build("nginx"), files={"/usr/share/nginx/html/hello.txt": "hello"}))
 a_apache = service(apache(build=build("httpd"), files={"/usr/local/apache2/htdocs/hello.txt": "hello"}))
 """.replace("SERVICES", str(SERVICES))
+# First those whose images have a temporary server, in the order in which they become ready: whoever took that one for
+# the final one would not find the seed in it.
 SPOKEN = {
-    "apache": "http",
+    "openldap": "ldap",
+    "mysql": "mysql",
     "mariadb": "mysql",
+    "apache": "http",
     "memcached": "memcache",
     "mosquitto": "mqtt",
-    "mysql": "mysql",
     "nats": "nats",
     "nginx": "http",
-    "openldap": "ldap",
     "postgres": "postgresql",
     "rabbitmq": "amqp",
     "redis": "redis",
