@@ -137,6 +137,8 @@ def speak_ldap(service: Service) -> None:
         assert connection.search(service.database, "(objectClass=person)", attributes=["cn"])
         assert sorted(entry.cn.value for entry in connection.entries) == ["ann", "seed"]
     assert not ldap3.Connection(server, service.user, WRONG).bind()
+    with ldap3.Connection(server, auto_bind=True) as nobody:
+        assert not nobody.search(service.database, "(objectClass=person)")
 
 
 def speak_http(service: Service) -> None:
