@@ -77,7 +77,9 @@ def test_all_presets_work_side_by_side(project: Project) -> None:
     tests = [f"def test_{name}(a_{name}):\n    speak_{how}(a_{name})\n" for name, how in SPOKEN.items()]
     project.tests("from engine.speaking import *", *tests)
     # A first start is what the images' phases are about, and this module leaves no snapshots behind.
-    project.run("--isolate-no-cache", *ALLOWED).assert_outcomes(passed=len(SPOKEN))
+    run = project.start("--isolate-no-cache", *ALLOWED)
+    # On a fresh machine a dozen images are built first.
+    run.result(timeout_s=600).assert_outcomes(passed=len(SPOKEN))
 
 
 def test_servers_without_a_password_and_any_web_server_are_ready_too(project: Project) -> None:
