@@ -14,12 +14,22 @@ if TYPE_CHECKING:
     from pytest_isolate.errors import IsolateError as IsolateError
     from pytest_isolate.plugin.declare import service as service
     from pytest_isolate.plugin.declare import stack as stack
+    from pytest_isolate.presets.apache import apache as apache
     from pytest_isolate.presets.mariadb import mariadb as mariadb
+    from pytest_isolate.presets.memcached import memcached as memcached
+    from pytest_isolate.presets.mosquitto import mosquitto as mosquitto
+    from pytest_isolate.presets.mysql import mysql as mysql
+    from pytest_isolate.presets.nats import nats as nats
+    from pytest_isolate.presets.nginx import nginx as nginx
+    from pytest_isolate.presets.openldap import openldap as openldap
     from pytest_isolate.presets.postgres import postgres as postgres
     from pytest_isolate.presets.probes import command as command
     from pytest_isolate.presets.probes import http as http
     from pytest_isolate.presets.probes import log as log
     from pytest_isolate.presets.probes import tcp as tcp
+    from pytest_isolate.presets.rabbitmq import rabbitmq as rabbitmq
+    from pytest_isolate.presets.redis import redis as redis
+    from pytest_isolate.presets.valkey import valkey as valkey
     from pytest_isolate.running.handle import Service as Service
     from pytest_isolate.running.handle import Stack as Stack
 
@@ -28,14 +38,24 @@ _HOMES = {
     "IsolateError": "errors",
     "Service": "running.handle",
     "Stack": "running.handle",
+    "apache": "presets.apache",
     "command": "presets.probes",
     "http": "presets.probes",
     "log": "presets.probes",
     "mariadb": "presets.mariadb",
+    "memcached": "presets.memcached",
+    "mosquitto": "presets.mosquitto",
+    "mysql": "presets.mysql",
+    "nats": "presets.nats",
+    "nginx": "presets.nginx",
+    "openldap": "presets.openldap",
     "postgres": "presets.postgres",
+    "rabbitmq": "presets.rabbitmq",
+    "redis": "presets.redis",
     "service": "plugin.declare",
     "stack": "plugin.declare",
     "tcp": "presets.probes",
+    "valkey": "presets.valkey",
 }
 
 __all__ = [
@@ -43,14 +63,24 @@ __all__ = [
     "IsolateError",
     "Service",
     "Stack",
+    "apache",
     "command",
     "http",
     "log",
     "mariadb",
+    "memcached",
+    "mosquitto",
+    "mysql",
+    "nats",
+    "nginx",
+    "openldap",
     "postgres",
+    "rabbitmq",
+    "redis",
     "service",
     "stack",
     "tcp",
+    "valkey",
 ]
 
 

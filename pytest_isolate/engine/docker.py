@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 from urllib.parse import quote, urlsplit
 
 from pytest_isolate.engine.api import (
@@ -36,11 +41,28 @@ from pytest_isolate.errors import EngineError, ObjectNotFound
 
 _LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 _REQUEST_TIMEOUT_S = 60
+_SOCKS = "urllib3.contrib.socks"
 
 
 def connect(env: Mapping[str, str] = os.environ) -> DockerEngine:
     """The first engine that answers; EngineUnreachable lists every address with its answer."""
     return DockerEngine(open_http(env))
+
+
+def load_sdk() -> ModuleType:
+    """The module engine.sdk, imported when it is first needed, in whatever thread that is.
+
+    Where PySocks is missing, a library below the SDK warns of it before it does without, and its user switches that
+    warning off. But filters of warnings belong to the whole process, and pytest puts back its own meanwhile: where
+    warnings are errors, the import would fail by chance. So it is told at once that there is no such module.
+    """
+    if find_spec("socks") is None:
+        sys.modules.setdefault(_SOCKS, cast(ModuleType, None))
+    try:
+        return import_module("pytest_isolate.engine.sdk")
+    finally:
+        if sys.modules.get(_SOCKS, sys) is None:
+            sys.modules.pop(_SOCKS, None)
 
 
 class DockerEngine(Remover):
@@ -70,9 +92,7 @@ class DockerEngine(Remover):
 
     def pull_image(self, image: str, progress: Progress) -> ImageFacts:
         """The image, pulled; ImageNotFound says what the registry answered."""
-        from pytest_isolate.engine import sdk
-
-        sdk.pull(self._http, image, progress)
+        load_sdk().pull(self._http, image, progress)
         facts = self.find_image(image)
         if facts is None:
             raise image_not_found(image, "the pull ended, but the image is not there")
@@ -80,9 +100,7 @@ class DockerEngine(Remover):
 
     def build_image(self, request: BuildRequest, progress: Progress) -> ImageFacts:
         """The image, built and tagged; BuildFailed names the step and shows its last lines."""
-        from pytest_isolate.engine import sdk
-
-        sdk.build(self._http, request, progress)
+        load_sdk().build(self._http, request, progress)
         facts = self.find_image(request.tag)
         if facts is None:
             raise build_failed(request, "", ["the build ended, but the image is not there"])

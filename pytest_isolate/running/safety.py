@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pytest_isolate.model.service import MIB, ServiceSpec, Unlimited
 
-# The engine's own default set without MKNOD, NET_RAW, SETPCAP, SETFCAP and AUDIT_WRITE: what well-known images need
-# to change to their own user, own their files, chroot and listen on a low port.
+# The engine's own default set without MKNOD, NET_RAW, SETFCAP and AUDIT_WRITE: what well-known images need to change
+# to their own user, own their files, chroot and listen on a low port. SETPCAP is there because images such as `redis`
+# give all others up for good before they become the server, and cannot without it.
 DEFAULT_CAPABILITIES = (
     "CHOWN",
     "DAC_OVERRIDE",
@@ -14,6 +15,7 @@ DEFAULT_CAPABILITIES = (
     "KILL",
     "NET_BIND_SERVICE",
     "SETGID",
+    "SETPCAP",
     "SETUID",
     "SYS_CHROOT",
 )

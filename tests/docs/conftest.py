@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_isolate import command, http, log, mariadb, postgres, service, stack, tcp
+from pytest_isolate import *
 
 """
 # The public images cannot be pulled everywhere; those of the examples follow the same environment variables.
@@ -41,7 +41,7 @@ def pytest_load_initial_conftests():
 """
 # What else is installed takes time in each run, and has nothing to do with ours.
 _OTHERS = ("anyio", "hypothesispytest", "platformdirs", "xdist", "xdist.looponfail")
-FILES = ("nginx.conf", "check.sh", "auth.conf")
+FILES = ("nginx.conf", "check.sh", "auth.conf", "ann.ldif")
 
 
 class Project:

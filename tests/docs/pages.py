@@ -9,7 +9,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
-CHECKED = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("how-it-works", "declaring", "handle", "options"))]
+CHECKED = [
+    ROOT / "README.md",
+    *(DOCS / f"{name}.md" for name in ("how-it-works", "declaring", "presets", "handle", "options")),
+]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",

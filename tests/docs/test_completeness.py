@@ -18,7 +18,8 @@ from pytest_isolate.presets import PRESETS
 from pytest_isolate.running.handle import Inside, Service
 from pytest_isolate.running.safety import memory_limit
 
-DECLARING, HANDLE, OPTIONS, ERRORS = (DOCS / f"{name}.md" for name in ("declaring", "handle", "options", "errors"))
+PAGES = ("declaring", "presets", "handle", "options", "errors")
+DECLARING, PRESETS_PAGE, HANDLE, OPTIONS, ERRORS = (DOCS / f"{name}.md" for name in PAGES)
 
 
 @pytest.fixture
@@ -87,7 +88,24 @@ def test_every_preset_is_described() -> None:
     for name, preset in PRESETS.items():
         values = preset().layers[0].values
         row = next(line for line in section(DECLARING, "Presets").splitlines() if line.startswith(f"| `{name}("))
-        assert f"| `{values['image']}` | {values['port']} | `{values['user']}`, `{values['database']}` |" in row
+        who = ", ".join(f"`{values[key]}`" for key in ("user", "database") if key in values) or "none"
+        assert f"| `{values['image']}` | {values['port']} | {who} | `{values['url'].partition(':')[0]}://...` |" in row
+
+
+def test_every_preset_has_its_section() -> None:
+    assert [heading for heading in headings(PRESETS_PAGE) if heading in PRESETS] == list(
+        dict.fromkeys(headings(PRESETS_PAGE))
+    )[1:-1]
+    for name in PRESETS:
+        text = section(PRESETS_PAGE, name)
+        image = preset_image(name)
+        assert f"eant for `{image}`" in text, f"{name} does not say which image it is for"
+        assert "ested with" in text
+
+
+def preset_image(name: str) -> str:
+    """The publisher's image of a preset, without its tag."""
+    return str(PRESETS[name]().layers[0].values["image"]).partition(":")[0]
 
 
 def test_every_probe_is_described() -> None:

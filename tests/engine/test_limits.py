@@ -19,6 +19,7 @@ KEPT = {
     "KILL": 5,
     "SETGID": 6,
     "SETUID": 7,
+    "SETPCAP": 8,
     "NET_BIND_SERVICE": 10,
     "SYS_CHROOT": 18,
 }

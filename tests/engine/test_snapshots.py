@@ -108,6 +108,36 @@ def test_mariadb_starts_from_what_its_first_start_has_made(frozen: Project) -> N
         assert ("thawed" in result.stdout.str()) is expected
 
 
+def test_mysqls_that_start_from_one_snapshot_have_ids_of_their_own(frozen: Project, docker_client: Any) -> None:
+    frozen.conftest(
+        f"""
+        folder = {str(SERVICES / "mariadb")!r}
+        db = service(mysql(build={{"context": folder, "dockerfile": "mysql.Dockerfile", "network": "host"}}))
+        replica = service(db)
+        """
+    )
+    frozen.write("test_one.py", "def test_it(db): pass")
+    frozen.write(
+        "test_two.py",
+        """
+        def uuid(server):
+            return server.exec("cat", "/srv/mysql/auto.cnf", check=True).stdout
+
+        def test_it(db, replica):
+            assert "generated root password" not in db.logs() + replica.logs(), "both are thawed"
+            assert uuid(db) != uuid(replica)
+
+        def test_restart_keeps_the_id(db):
+            before = uuid(db)
+            db.restart()
+            assert uuid(db) == before
+        """,
+    )
+    frozen.run("test_one.py").assert_outcomes(passed=1)
+    frozen.run("test_two.py").assert_outcomes(passed=2)
+    assert len(own(frozen, docker_client)) == 1
+
+
 def test_folder_that_the_image_declares_as_a_volume_is_saved_too(frozen: Project) -> None:
     frozen.write("image/Dockerfile", "FROM debian:bookworm-slim\nVOLUME /srv/data\n")
     frozen.conftest(

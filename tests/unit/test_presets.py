@@ -10,7 +10,20 @@ from pytest_isolate.model.declaration import Preset, RawService
 from pytest_isolate.model.probes import Command, Http, Log, Tcp, describe_probe
 from pytest_isolate.model.service import Secret, ServiceSpec
 from pytest_isolate.planning.freezing import may_be_frozen
-from pytest_isolate.presets import PRESETS, mariadb, postgres, probes
+from pytest_isolate.presets import (
+    PRESETS,
+    mariadb,
+    mosquitto,
+    mysql,
+    nats,
+    nginx,
+    openldap,
+    postgres,
+    probes,
+    rabbitmq,
+    redis,
+    valkey,
+)
 
 from .builders import declare, load_all, only_problem, sid
 
@@ -34,7 +47,7 @@ def test_postgres_has_what_a_client_needs() -> None:
     }
 
 
-@pytest.mark.parametrize("preset", [postgres(), mariadb()])
+@pytest.mark.parametrize("preset", [postgres(), mariadb(), mysql()], ids=str)
 def test_first_start_of_a_database_may_be_saved(preset: Preset) -> None:
     service = load_preset(preset)
 
@@ -57,7 +70,83 @@ def test_mariadb_has_what_a_client_needs() -> None:
     }
 
 
-@pytest.mark.parametrize(("preset", "image"), [(postgres("15"), "postgres:15"), (mariadb("10.11"), "mariadb:10.11")])
+def test_mysql_has_what_a_client_needs() -> None:
+    service = load_preset(mysql())
+
+    assert service.url == "mysql://{user}:{password}@{host}:{port}/{database}"
+    assert dict(service.env) == {
+        "MYSQL_USER": "{self.user}",
+        "MYSQL_PASSWORD": "{self.password}",
+        "MYSQL_DATABASE": "{self.database}",
+        "MYSQL_RANDOM_ROOT_PASSWORD": "1",
+    }
+
+
+def test_mysql_starts_through_its_images_own_entrypoint() -> None:
+    service = load_preset(mysql())
+
+    assert service.entrypoint[:2] == ("sh", "-c")
+    assert service.entrypoint[2].endswith('exec docker-entrypoint.sh "$@"')
+    assert f"rm -f {service.snapshot[0]}/auto.cnf" in service.entrypoint[2]
+    assert service.command[0] == "mysqld"
+
+
+@pytest.mark.parametrize(("preset", "server"), [(redis(), "redis-server"), (valkey(), "valkey-server")], ids=str)
+def test_redis_has_many_databases_and_keeps_nothing(preset: Preset, server: str) -> None:
+    service = load_preset(preset)
+
+    name, *options = service.command
+    pairs = dict(zip(options[::2], options[1::2], strict=True))
+    assert name == server
+    assert pairs == {"--save": "", "--appendonly": "no", "--databases": "1024", "--requirepass": "{self.password}"}
+    assert service.url == "redis://{user}:{password}@{host}:{port}/{database}"
+    assert (service.user, service.database) == ("default", "0")
+
+
+def test_rabbitmq_has_what_a_client_needs() -> None:
+    service = load_preset(rabbitmq())
+
+    assert service.url == "amqp://{user}:{password}@{host}:{port}/{database}"
+    assert dict(service.env) == {
+        "RABBITMQ_DEFAULT_USER": "{self.user}",
+        "RABBITMQ_DEFAULT_PASS": "{self.password}",
+        "RABBITMQ_DEFAULT_VHOST": "{self.database}",
+    }
+
+
+def test_nats_is_given_flags_only_which_each_of_its_images_understands() -> None:
+    assert load_preset(nats()).command == ("--user", "{self.user}", "--pass", "{self.password}")
+
+
+def test_mosquitto_lets_nobody_in_without_a_password() -> None:
+    service = load_preset(mosquitto())
+
+    (config,) = service.files
+    assert config.target == "/mosquitto/config/mosquitto.conf"
+    assert {"listener 1883", "allow_anonymous false"} < set(config.text.splitlines())
+    assert service.command[-2:] == ("{self.user}", "{self.password}")
+
+
+def test_openldaps_final_server_listens_where_the_temporary_one_does_not() -> None:
+    service = load_preset(openldap())
+
+    assert service.ports == (int(dict(service.env)["LDAP_PORT"]),)
+    assert service.ports != (389,)
+    assert service.user == f"cn=admin,{service.database}"
+    assert service.database == ",".join(f"dc={part}" for part in dict(service.env)["LDAP_DOMAIN"].split("."))
+
+
+@pytest.mark.parametrize(
+    ("preset", "image"),
+    [
+        (postgres("15"), "postgres:15"),
+        (mariadb("10.11"), "mariadb:10.11"),
+        (mysql("8.0"), "mysql:8.0"),
+        (redis("7"), "redis:7"),
+        (valkey("9"), "valkey/valkey:9"),
+        (nginx("1.29"), "nginx:1.29"),
+    ],
+)
 def test_the_version_is_the_images_tag(preset: Preset, image: str) -> None:
     assert load_preset(preset).image == image
 
@@ -67,8 +156,7 @@ def test_every_key_can_be_changed(make: type) -> None:
     service = load_preset(make(image="own:1", port=9999, user="u", password="p", env={"X": "y"}, memory="64m"))
 
     assert (service.image, service.ports, service.user, service.password) == ("own:1", (9999,), "u", "p")
-    assert dict(service.env)["X"] == "y"
-    assert len(service.env) > 1
+    assert dict(service.env) == {**dict(load_preset(make()).env), "X": "y"}
 
 
 @pytest.mark.parametrize("make", PRESETS.values(), ids=PRESETS)

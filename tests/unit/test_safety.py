@@ -15,6 +15,10 @@ def test_a_container_has_few_capabilities() -> None:
     assert not {"SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_PTRACE", "MKNOD"} & set(DEFAULT_CAPABILITIES)
 
 
+def test_an_image_may_give_up_capabilities_for_good() -> None:
+    assert "SETPCAP" in DEFAULT_CAPABILITIES
+
+
 def test_what_a_declaration_adds_comes_on_top_and_once() -> None:
     assert capabilities(spec(cap_add=("NET_RAW", "CHOWN"))) == (*DEFAULT_CAPABILITIES, "NET_RAW")
 
