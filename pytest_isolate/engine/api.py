@@ -49,7 +49,11 @@ class PortBinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerRequest:
-    """A container to create. Limits that are None are not set."""
+    """A container to create. Limits that are None are not set.
+
+    `volumes` are paths by name. `memory_folders` are sizes in bytes by path: of volumes of its own that are kept in
+    memory for as long as a container runs that has them, and go with this one.
+    """
 
     name: str
     image: str
@@ -61,6 +65,7 @@ class ContainerRequest:
     network: str = ""
     aliases: tuple[str, ...] = ()
     volumes: Mapping[str, str] = field(default_factory=dict)
+    memory_folders: Mapping[str, int] = field(default_factory=dict)
     memory_bytes: int | None = None
     shm_bytes: int | None = None
     cpus: float | None = None
@@ -72,13 +77,17 @@ class ContainerRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerState:
-    """How a container is right now. `exit_code` is None while it runs; `ports` maps inner to host port."""
+    """How a container is right now. `exit_code` is None while it runs.
+
+    `ports` are host ports by port inside, `volumes` are paths by name.
+    """
 
     is_running: bool
     is_paused: bool = False
     exit_code: int | None = None
     is_out_of_memory: bool = False
     ports: Mapping[int, int] = field(default_factory=dict)
+    volumes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,6 +63,7 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
             f"{p.inner}/tcp": [{"HostIp": p.host_ip, "HostPort": str(p.host_port or "")}] for p in request.ports
         },
         "Binds": [f"{name}:{target}" for name, target in request.volumes.items()],
+        "Mounts": [_memory_mount(path, size) for path, size in request.memory_folders.items()],
         "Memory": request.memory_bytes,
         "MemorySwap": request.memory_bytes,  # memory and swap together, so: no swap
         "NanoCpus": round((request.cpus or 0) * 1e9),
@@ -89,6 +90,16 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
     return config
 
 
+def _memory_mount(path: str, size_bytes: int) -> dict[str, Any]:
+    """A volume without a name, which goes with its container, on a tmpfs (docker volume create, "Driver-specific")."""
+    options = {"type": "tmpfs", "device": "tmpfs", "o": f"size={size_bytes}"}
+    return {
+        "Type": "volume",
+        "Target": path,
+        "VolumeOptions": {"DriverConfig": {"Name": "local", "Options": options}},
+    }
+
+
 def container_state(found: Mapping[str, Any]) -> ContainerState:
     """The state in an answer to `GET /containers/{id}/json`."""
     state = found["State"]
@@ -100,6 +111,7 @@ def container_state(found: Mapping[str, Any]) -> ContainerState:
         exit_code=None if running or state["Status"] == "created" else int(state["ExitCode"]),
         is_out_of_memory=bool(state.get("OOMKilled")),
         ports={int(k.split("/")[0]): int(v[0]["HostPort"]) for k, v in published.items() if v},
+        volumes={m["Name"]: m["Destination"] for m in found.get("Mounts") or () if m["Type"] == "volume"},
     )
 
 

@@ -20,8 +20,10 @@ LABEL_SERVICE = f"{LABEL}.service"
 LABEL_FINGERPRINT = f"{LABEL}.fingerprint"
 LABEL_WORKER = f"{LABEL}.worker"
 LABEL_INSTANCE = f"{LABEL}.instance"
+LABEL_HOLDS = f"{LABEL}.holds"
 LABEL_REUSE = f"{LABEL}.reuse"
 LABEL_SNAPSHOT = f"{LABEL}.snapshot"
+LABEL_SNAPSHOT_BYTES = f"{LABEL_SNAPSHOT}-bytes"
 
 # What does not change what runs in the container: where it is written down, how long we wait for it, how its image is
 # made (the image's own id stands for that), and how long it lives.

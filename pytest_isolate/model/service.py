@@ -78,6 +78,7 @@ class ServiceSpec:
     files: tuple[File, ...] = ()
     volumes: Pairs = ()
     snapshot: tuple[str, ...] = ()
+    in_memory: tuple[str, ...] = ()
     ready: tuple[Probe, ...] = ()
     timeout_s: float = 60.0
     memory_bytes: int | Unlimited | None = None

@@ -138,6 +138,7 @@ SERVICE_PARSERS: Mapping[str, Parser] = {
     "entrypoint": parse_argv,
     "volumes": parse_volumes,
     "snapshot": parse_folders,
+    "in_memory": parse_folders,
     "ready": parse_probes,
     "timeout": parse_duration,
     "memory": parse_memory,

@@ -42,6 +42,7 @@ def snapshot_digest(spec: ServiceSpec, stack: str, image_id: str, contents: Mapp
         spec,
         name="",
         ready=(),
+        in_memory=(),
         memory_bytes=None,
         shm_bytes=None,
         cpus=None,

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from pytest_isolate.plugin.session import IsolateSession
 
 _SETTINGS_KEY: pytest.StashKey[Settings | None] = pytest.StashKey()
-# They warn when they are imported, which happens beside tests, where a project may turn warnings into errors.
-_WARNING_MODULES = ("requests", "urllib3.contrib.socks")
 _SUMMARY = "isolate: skipped {count}; to run {them}: pytest --isolate"
 
 
@@ -35,10 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the options, and turn declarations in TOML into fixtures."""
     from pytest_isolate.plugin.configuration import find_configuration
 
-    settings = config.stash[_SETTINGS_KEY] = parse_settings(config)
-    if settings:
-        for module in _WARNING_MODULES:
-            config.addinivalue_line("filterwarnings", f"ignore:::{module}")
+    config.stash[_SETTINGS_KEY] = parse_settings(config)
     source = find_configuration(config.rootpath)
     if source:
         from pytest_isolate.plugin.toml import build_plugin

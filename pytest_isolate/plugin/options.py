@@ -13,6 +13,7 @@ Value = TypeVar("Value")
 DEFAULT_SUBNETS = "10.189.0.0/16"
 DEFAULT_BIND = "127.0.0.1"
 DEFAULT_IDLE = "1h"
+DEFAULT_IN_MEMORY = "1g"
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Settings:
     subnets: str
     bind: str
     cache: bool
+    in_memory_bytes: int
     reuse: bool
     reuse_idle_s: float
     project: str
@@ -55,6 +57,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="start every service from its own image, and save nothing of what it makes at its first start",
     )
     group.addoption(
+        "--isolate-in-memory",
+        metavar="SIZE",
+        help="most that a database may keep in memory, where its data is meant for one run only; 0 keeps it on disk "
+        f"(default: {DEFAULT_IN_MEMORY})",
+    )
+    group.addoption(
         "--isolate-reuse",
         action="store_true",
         help="keep what lives for the whole run, and use it again in the next run if nothing of it has changed",
@@ -83,6 +91,7 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("isolate_subnets", "default of --isolate-subnets", default=DEFAULT_SUBNETS)
     parser.addini("isolate_bind", "default of --isolate-bind", default=DEFAULT_BIND)
     parser.addini("isolate_cache", "false: as if --isolate-no-cache was given", type="bool", default=True)
+    parser.addini("isolate_in_memory", "default of --isolate-in-memory", default=DEFAULT_IN_MEMORY)
     parser.addini("isolate_reuse", "keep services as if --isolate-reuse was given", type="bool", default=False)
     parser.addini("isolate_reuse_idle", "default of --isolate-reuse-idle", default=DEFAULT_IDLE)
     parser.addini("isolate_project", "default of --isolate-project", default="")
@@ -104,6 +113,7 @@ def parse_settings(config: pytest.Config) -> Settings | None:
         subnets=_parse(config, "subnets", _parse_pool),
         bind=_parse(config, "bind", _parse_address),
         cache=not config.getoption("--isolate-no-cache") and bool(config.getini("isolate_cache")),
+        in_memory_bytes=_parse(config, "in-memory", lambda text: 0 if text == "0" else parse_size(text)),
         reuse=config.getoption("--isolate-reuse") or bool(config.getini("isolate_reuse")),
         reuse_idle_s=_parse(config, "reuse-idle", parse_duration),
         project=_value(config, "project") or str(config.rootpath),

@@ -192,7 +192,17 @@ class IsolateSession:
                 before, after = (
                     places_of(position(i, self._worker), namespaces) if i else frozenset() for i in (item, nextitem)
                 )
-                self._wired.lifecycle.finish_places((before - after).__contains__)
+                ended = {place for place in before - after if place.scope is not Scope.SESSION}
+                self._wired.lifecycle.finish_places(ended.__contains__)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Tell, with a test that fails, what its services say that explains it."""
+        report = yield
+        if report.failed and self._wired:
+            advice = self._wired.lifecycle.advise({instance.key for instance in self._placed.get(item, ())})
+            report.sections += [("isolate", text) for text in advice]
+        return report
 
     def hand_out(self, name: str, namespace: str) -> object:
         """The value of a fixture: the handle of a service, or a stack of them, once all are ready."""

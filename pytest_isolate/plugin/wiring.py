@@ -121,7 +121,7 @@ def wire(
     deaths.start()
     networks = Networks(engine, settings.subnets, rng)
     volumes = Volumes(engine)
-    launcher = Launcher(engine, run, addresses, volumes, clock.time)
+    launcher = Launcher(engine, run, addresses, volumes, clock.time, settings.in_memory_bytes)
     watcher = Watcher(engine, run, clock, deaths)
 
     def keep_held(ports: HeldPorts) -> None:

@@ -25,6 +25,7 @@ def mariadb(version: str = "11.4", /, **changes: object) -> Preset:
         "image": f"mariadb:{version}",
         "command": COMMAND,
         "snapshot": DATA,
+        "in_memory": DATA,
         "port": 3306,
         "user": "app",
         "password": Secret.RANDOM,

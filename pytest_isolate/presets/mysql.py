@@ -31,6 +31,7 @@ def mysql(version: str = "8.4", /, **changes: object) -> Preset:
         "entrypoint": ENTRYPOINT,
         "command": COMMAND,
         "snapshot": DATA,
+        "in_memory": DATA,
         "port": 3306,
         "user": "app",
         "password": Secret.RANDOM,

@@ -28,6 +28,7 @@ def postgres(version: str = "16", /, **changes: object) -> Preset:
         "image": f"postgres:{version}",
         "command": COMMAND,
         "snapshot": DATA,
+        "in_memory": DATA,
         "port": 5432,
         "user": "postgres",
         "password": Secret.RANDOM,

@@ -49,10 +49,18 @@ class Service:
     """
 
     def __init__(
-        self, view: View, *, engine: Engine, image: str, container_id: str, start_again: Callable[[], None]
+        self,
+        view: View,
+        *,
+        engine: Engine,
+        image: str,
+        container_id: str,
+        hold_data: Callable[[], None],
+        start_again: Callable[[], None],
     ) -> None:
         self._view = view
         self._engine = engine
+        self._hold_data = hold_data
         self._start_again = start_again
         self.image = image
         """The image that it runs."""
@@ -140,6 +148,7 @@ class Service:
 
     def stop(self, timeout_s: int = 10) -> None:
         """Ask it to stop, and kill it when it has not after `timeout_s` seconds."""
+        self._ask(self._hold_data)
         self._ask(self._engine.stop_container, self.container_id, timeout_s)
 
     def start(self) -> None:
@@ -153,6 +162,7 @@ class Service:
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
+        self._ask(self._hold_data)
         self._ask(self._engine.kill_container, self.container_id)
 
     def pause(self) -> None:

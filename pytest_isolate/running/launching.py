@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from pytest_isolate.engine.api import ContainerRequest, Engine, ImageFacts, PortBinding
@@ -17,9 +17,10 @@ from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.addresses import Addresses
 from pytest_isolate.running.archive import build_archive, read_digests
 from pytest_isolate.running.grounds import Ground
+from pytest_isolate.running.images import image_tag
 from pytest_isolate.running.ports import HeldPorts
 from pytest_isolate.running.rendering import Rendered, View, render_spec
-from pytest_isolate.running.safety import capabilities, memory_limit
+from pytest_isolate.running.safety import capabilities, memory_folders, memory_limit
 from pytest_isolate.running.snapshots import Snapshot
 from pytest_isolate.running.volumes import Volumes
 
@@ -40,6 +41,7 @@ class Running:
     container_id: str
     network_id: str
     volumes: tuple[str, ...] = ()
+    memory_folders: Mapping[str, int] = field(default_factory=dict)
     fingerprint: str
     view: View
     ports: HeldPorts
@@ -67,18 +69,30 @@ class Start:
     needed: Mapping[str, Running]
     code: str = ""
 
+    @property
+    def is_thawed(self) -> bool:
+        """Whether it starts from a snapshot."""
+        return self.tag != image_tag(self.instance.spec)
+
 
 class Launcher:
     """Makes and starts containers."""
 
     def __init__(
-        self, engine: Engine, run: Run, addresses: Addresses, volumes: Volumes, time: Callable[[], float]
+        self,
+        engine: Engine,
+        run: Run,
+        addresses: Addresses,
+        volumes: Volumes,
+        time: Callable[[], float],
+        in_memory_bytes: int = 0,
     ) -> None:
         self._engine = engine
         self._run = run
         self._addresses = addresses
         self._time = time
         self._volumes = volumes
+        self._in_memory_bytes = in_memory_bytes
         self._numbers = count(1)
 
     def launch(self, start: Start, network_id: str) -> Running:
@@ -131,6 +145,7 @@ class Launcher:
             container_id=container_id,
             network_id=network_id,
             volumes=tuple(request.volumes),
+            memory_folders=request.memory_folders,
             fingerprint=digest,
             view=view,
             ports=ports,
@@ -158,6 +173,7 @@ class Launcher:
             network=network_id,
             aliases=(spec.name,),
             volumes=self._volumes.ensure(instance, start.ground, code),
+            memory_folders=memory_folders(spec, self._in_memory_bytes, is_thawed=start.is_thawed),
             memory_bytes=memory_limit(spec),
             shm_bytes=spec.shm_bytes,
             cpus=spec.cpus,

@@ -14,9 +14,13 @@ from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.handle import Service
 from pytest_isolate.running.images import image_tag
 from pytest_isolate.running.launching import Running
+from pytest_isolate.running.memory import advise_if_full
 from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.providing import Closing, Provider
 from pytest_isolate.running.volumes import Volumes
+
+# A server goes on to say so with each attempt.
+_LOG_LINES = 50
 
 
 class Lifecycle:
@@ -74,8 +78,21 @@ class Lifecycle:
             engine=self._engine,
             image=image_tag(running.spec),
             container_id=running.container_id,
+            hold_data=lambda: self._provider.hold_data(running),
             start_again=lambda: self._provider.start_again(running),
         )
+
+    def advise(self, keys: Collection[InstanceKey]) -> list[str]:
+        """What to do about those of these instances whose logs say what their tests cannot know."""
+        texts = []
+        for running in self.ready():
+            if running.instance.key in keys and running.memory_folders:
+                try:
+                    text = self._engine.read_logs(running.container_id, tail=_LOG_LINES)
+                except EngineError:
+                    continue  # the test's own error tells more
+                texts.append(advise_if_full(text, running))
+        return [text for text in texts if text]
 
     def finish_places(self, has_ended: Callable[[Place], bool]) -> None:
         """Remove, in the background, what belongs to places that have ended."""

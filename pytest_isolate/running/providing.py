@@ -26,6 +26,7 @@ from pytest_isolate.running.launching import (
     instance_code,
     label,
 )
+from pytest_isolate.running.memory import Memory
 from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.owner import read_start_time
 from pytest_isolate.running.ports import HeldPorts
@@ -74,6 +75,7 @@ class Provider:
         self._snapshots = snapshots
         self._networks = networks
         self._launcher = launcher
+        self._memory = Memory(engine, run)
         self._watcher = watcher
         self._budget = budget
         self._require_guard = require_guard
@@ -111,10 +113,16 @@ class Provider:
         """The test that runs now and those that come next, each with what it needs: in this order there is room."""
         self._budget.expect(tests)
 
+    def hold_data(self, running: Running) -> None:
+        """Before a container is stopped or killed: what it keeps in memory stays."""
+        self._memory.hold(running)
+
     def start_again(self, running: Running) -> None:
         """Start a container that was stopped, and return when it is ready."""
+        self._memory.check(running)
         started_at = self._clock.time()
         self._engine.start_container(running.container_id)
+        self._memory.let_go(running)
         self._watcher.wait_until_ready(running, started_at, self._check_open)
 
     def let_go(self, running: Running) -> None:
@@ -248,6 +256,7 @@ class Provider:
             view=view,
             ports=HeldPorts(host="", by_inner={}),
             started_at=record["started_at"],
+            memory_folders=record.get("memory_folders", {}),
             secrets=collect_secrets(view, needed),
         )
         if ground.is_kept:
@@ -326,6 +335,7 @@ def _record(running: Running) -> dict[str, Any]:
         "container": running.container_id,
         "network": running.network_id,
         "volumes": list(running.volumes),
+        "memory_folders": dict(running.memory_folders),
         "image": running.image.image_id,
         "health": list(running.image.health_command),
         "fingerprint": running.fingerprint,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from pytest_isolate.model.service import MIB, ServiceSpec, Unlimited
 
 # The engine's own default set without MKNOD, NET_RAW, SETFCAP and AUDIT_WRITE: what well-known images need to change
@@ -30,6 +32,19 @@ def memory_limit(spec: ServiceSpec) -> int | None:
     if isinstance(spec.memory_bytes, Unlimited):
         return None
     return spec.memory_bytes or DEFAULT_MEMORY_BYTES
+
+
+def memory_folders(spec: ServiceSpec, size_bytes: int, *, is_thawed: bool) -> dict[str, int]:
+    """The folders that a container keeps in memory, with the most bytes of each.
+
+    None where the data comes from a snapshot, where the user has limited the service's memory, of which they would take
+    a part, and none that lie in a volume of the user's.
+    """
+    if is_thawed or not size_bytes or isinstance(spec.memory_bytes, int):
+        return {}
+    volumes = [PurePosixPath(target) for _, target in spec.volumes]
+    own = [path for path in spec.in_memory if not any(PurePosixPath(path).is_relative_to(v) for v in volumes)]
+    return dict.fromkeys(own, size_bytes)
 
 
 def capabilities(spec: ServiceSpec) -> tuple[str, ...]:

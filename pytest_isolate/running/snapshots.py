@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError
-from pytest_isolate.model.identity import LABEL_SNAPSHOT
+from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
 from pytest_isolate.model.service import Secret, ServiceSpec
 from pytest_isolate.planning.freezing import may_be_frozen, snapshot_digest
 from pytest_isolate.running.archive import read_digests
@@ -23,8 +23,9 @@ from pytest_isolate.sharing.liveness import Verdict
 from pytest_isolate.sharing.store import Usage
 
 REPOSITORY = "pytest-isolate/snapshot"
-# A database of a test suite takes some 40 MB, so this is about a gigabyte.
+# A database of a test suite takes some 40 MB, so this is about a gigabyte; larger ones have their own limit.
 KEPT = 25
+KEPT_BYTES = 4 << 30
 KEPT_DAYS = 14
 # The service stands still while a folder is saved, at some hundred megabytes a second.
 MOST_BYTES = 1 << 30
@@ -138,7 +139,8 @@ class Snapshots:
 
     def _build(self, snapshot: Snapshot, folder: Path, made: Future[None]) -> None:
         try:
-            (folder / "Dockerfile").write_text(_dockerfile(snapshot))
+            size_bytes = sum(path.stat().st_size for path in folder.glob("*.tar"))
+            (folder / "Dockerfile").write_text(_dockerfile(snapshot, size_bytes))
             request = BuildRequest(tag=snapshot.tag, context=str(folder), dockerfile=str(folder / "Dockerfile"))
             # One at a time: services that are still starting need the machine more.
             with self._one_by_one, self._lock(f"build {snapshot.tag}"):
@@ -153,22 +155,30 @@ class Snapshots:
 
 def judge_snapshots(images: Sequence[Labelled], last_used: Mapping[str, float], now: float) -> list[Verdict]:
     """Which snapshots have to go: those beyond the most recently used ones, and what was not used for two weeks."""
-    used = [last_used.get(image.labels[LABEL_SNAPSHOT]) for image in images]
-    recent = sorted((u for u in used if u is not None), reverse=True)[:KEPT]
-    return [_judge(u, recent, now) for u in used]
+    used = {image.name: last_used.get(image.labels[LABEL_SNAPSHOT]) for image in images}
+    own = [image for image in images if used[image.name] is not None]
+    reasons, taken = {}, 0
+    for number, image in enumerate(sorted(own, key=lambda image: -(used[image.name] or 0))):
+        taken += int(image.labels.get(LABEL_SNAPSHOT_BYTES, 0))
+        if number >= KEPT:
+            reasons[image.name] = f"snapshot, and {KEPT} others were used since"
+        elif taken > KEPT_BYTES:
+            reasons[image.name] = f"snapshot, and with those that were used since it takes over {KEPT_BYTES >> 30} GiB"
+    return [_judge(used[image.name], reasons.get(image.name), now) for image in images]
 
 
-def _judge(used: float | None, recent: Sequence[float], now: float) -> Verdict:
+def _judge(used: float | None, reason: str | None, now: float) -> Verdict:
     if used is None:
         return Verdict(False, "snapshot of another user, or of another home folder")
+    if reason:
+        return Verdict(True, reason)
     idle_days = (now - used) / 86400
-    if used < min(recent):
-        return Verdict(True, f"snapshot, and {KEPT} others were used since")
     return Verdict(idle_days > KEPT_DAYS, f"snapshot, last used {idle_days:.0f} days ago (allowed: {KEPT_DAYS})")
 
 
-def _dockerfile(snapshot: Snapshot) -> str:
-    lines = [f"FROM {snapshot.base}", f"LABEL {LABEL_SNAPSHOT}={snapshot.digest}"]
+def _dockerfile(snapshot: Snapshot, size_bytes: int) -> str:
+    labels = f"LABEL {LABEL_SNAPSHOT}={snapshot.digest} {LABEL_SNAPSHOT_BYTES}={size_bytes}"
+    lines = [f"FROM {snapshot.base}", labels]
     for number, path in enumerate(snapshot.folders):
         lines.append(f"ADD {json.dumps([f'{number}.tar', f'{PurePosixPath(path).parent}/'])}")
     return "\n".join(lines)

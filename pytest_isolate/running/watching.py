@@ -13,6 +13,7 @@ from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.deaths import Deaths
 from pytest_isolate.running.images import image_tag
 from pytest_isolate.running.launching import Running, label
+from pytest_isolate.running.memory import advise_if_full
 from pytest_isolate.running.readiness import Outcome, wait_until_ready
 from pytest_isolate.running.safety import redact
 
@@ -77,15 +78,15 @@ class Watcher:
         return state
 
     def _death_error(self, running: Running) -> StartError:
-        spec, state = running.spec, self._read_death(running)
-        do = f"run it by hand: docker run --rm -it {image_tag(spec)}"
+        spec, state, lines = running.spec, self._read_death(running), self._last_lines(running)
+        do = advise_if_full("\n".join(lines), running) or f"run it by hand: docker run --rm -it {image_tag(spec)}"
         if _may_be_out_of_memory(state):
             do = "give it more memory: memory=..."
         return StartError(
             label(running.instance, self._run),
             "ended before it was ready",
             tried="start its container",
-            found=[f"{_describe(state)}; last log lines:", *self._last_lines(running)],
+            found=[f"{_describe(state)}; last log lines:", *lines],
             do=f"{do}; declared at {spec.location}",
         )
 

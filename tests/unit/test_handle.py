@@ -56,7 +56,12 @@ def make(engine: StubEngine, name: str = "auth", **values: object) -> Service:
     view = View(spec=spec(name, **values), password="s3", endpoints=endpoints, env={"A": "1"})
     start = ("start", "c1")
     return Service(
-        view, engine=engine, image="auth:1", container_id="c1", start_again=lambda: engine.calls.append(start)
+        view,
+        engine=engine,
+        image="auth:1",
+        container_id="c1",
+        hold_data=lambda: engine.calls.append(("hold", "c1")),
+        start_again=lambda: engine.calls.append(start),
     )
 
 
@@ -134,10 +139,13 @@ def test_its_log_and_its_life_are_the_engines_business(service: Service, engine:
 
     assert engine.calls == [
         ("logs", "c1"),
+        ("hold", "c1"),
         ("stop", "c1", 10),
         ("start", "c1"),
+        ("hold", "c1"),
         ("stop", "c1", 1),
         ("start", "c1"),
+        ("hold", "c1"),
         ("kill", "c1"),
         ("pause", "c1"),
         ("unpause", "c1"),

@@ -56,6 +56,7 @@ values_of = {
     ).map(tuple),
     "volumes": pairs,
     "snapshot": names,
+    "in_memory": names,
     "ready": st.lists(probes, max_size=2).map(tuple),
     "timeout_s": st.floats(0.1, 100),
     "memory_bytes": st.just(UNLIMITED) | st.integers(1, 2**40),

@@ -9,9 +9,9 @@ import pytest
 
 from pytest_isolate.engine.api import BuildRequest, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError
-from pytest_isolate.model.identity import LABEL_SNAPSHOT
+from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
 from pytest_isolate.model.service import Secret
-from pytest_isolate.running.snapshots import KEPT, Snapshot, Snapshots, judge_snapshots
+from pytest_isolate.running.snapshots import KEPT, KEPT_BYTES, Snapshot, Snapshots, judge_snapshots
 from pytest_isolate.sharing.store import Usage
 
 from .builders import spec
@@ -160,6 +160,17 @@ def test_only_so_many_stay() -> None:
     ages = {f"s{n}": float(n) for n in range(KEPT + 2)}
 
     assert [name for name, goes in judged(ages).items() if goes] == [f"s{KEPT}", f"s{KEPT + 1}"]
+
+
+def test_no_more_stay_than_there_is_room_for() -> None:
+    images = [
+        Labelled(kind="image", object_id=n, name=n, labels={LABEL_SNAPSHOT: n, LABEL_SNAPSHOT_BYTES: str(size)})
+        for n, size in {"newest": KEPT_BYTES // 2, "newer": KEPT_BYTES // 2, "old": 1, "foreign": KEPT_BYTES}.items()
+    ]
+    verdicts = judge_snapshots(images, {"newest": 3.0, "newer": 2.0, "old": 1.0}, 4.0)
+
+    assert [verdict.is_dead for verdict in verdicts] == [False, False, True, False]
+    assert "over 4 GiB" in verdicts[2].reason
 
 
 def test_what_another_user_has_made_stays() -> None:
