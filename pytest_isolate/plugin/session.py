@@ -15,6 +15,7 @@ import pytest
 
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
+from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.loading import Catalogue, load
 from pytest_isolate.planning.placement import Instance, place_instances, places_of
