@@ -21,11 +21,20 @@ from pytest_isolate.planning.placement import Instance, place_instances, places_
 from pytest_isolate.planning.plan import Demand, Plan, build_plan, peak_demand
 from pytest_isolate.plugin import xdist
 from pytest_isolate.plugin.controlling import Controller
-from pytest_isolate.plugin.fixtures import all_declared, asked_fixtures, builtin_fixture_names, position
+from pytest_isolate.plugin.fixtures import (
+    all_declared,
+    asked_fixtures,
+    builtin_fixture_names,
+    forget_values_by,
+    overrides_of,
+    position,
+    variant_of,
+)
 from pytest_isolate.plugin.interrupts import join_interrupts
 from pytest_isolate.plugin.opening import open_run, run_budget
-from pytest_isolate.plugin.options import Settings
-from pytest_isolate.plugin.report import Report
+from pytest_isolate.plugin.options import Settings, parse_variants
+from pytest_isolate.plugin.report import Report, note_variant
+from pytest_isolate.plugin.varying import Wardrobe, members
 from pytest_isolate.plugin.wiring import Wired, check_budget, check_reuse, wire
 from pytest_isolate.running.cleanup import remove_all_before
 from pytest_isolate.running.clock import SystemClock
@@ -64,6 +73,7 @@ class IsolateSession:
             self._controller = Controller(config, settings, run, self._clock)
         self._worker = self._member.run.worker if self._member else ""
         self._catalogue = Catalogue(services={}, stacks={}, dependencies={})
+        self._wardrobe = Wardrobe(self._catalogue, os.path.exists)
         self._plan = Plan()
         self._wired: Wired | None = None
         self._item: pytest.Item | None = None
@@ -76,9 +86,7 @@ class IsolateSession:
     def begin(self, session: pytest.Session) -> None:
         """The run's story up to the first test. What is wrong ends the run before anything has started."""
         try:
-            self._catalogue = load(
-                all_declared(session), reserved=builtin_fixture_names(session), exists=os.path.exists
-            )
+            self._load(session)
             self._plan = build_plan((self._demand(item) for item in session.items), self._catalogue)
             if self._settings.plan_only and self._worker:
                 session.items.clear()
@@ -89,6 +97,25 @@ class IsolateSession:
                 self._open().lifecycle.start(self._plan.first_wave if not self._worker else ())
         except IsolateError as error:
             self._refuse(session, str(error))
+
+    def _load(self, session: pytest.Session) -> None:
+        self._catalogue = load(
+            all_declared(session),
+            reserved=builtin_fixture_names(session),
+            exists=os.path.exists,
+            chosen=parse_variants(self._config),
+        )
+        self._wardrobe = Wardrobe(self._catalogue, os.path.exists)
+        self._wardrobe.check(session.items)
+        if self._catalogue.groups or any(overrides_of(item) for item in session.items):
+            forget_values_by(session, self._key_of)
+
+    def _key_of(self, name: str, namespace: str) -> object:
+        """What the value of a service's fixture is made for: for another variant or override it is made anew."""
+        assert self._item is not None
+        catalogue = self._wardrobe.of(self._item)
+        found = members(catalogue, name, namespace)
+        return tuple(map(catalogue.variation, found)) if found else self._wardrobe.row_of(self._item)
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """What is about to start, or, with --isolate-plan, what would."""
@@ -119,15 +146,9 @@ class IsolateSession:
     def _demand(self, item: pytest.Item) -> Demand:
         services: dict[ServiceId, None] = {}
         for name, namespace in asked_fixtures(item):
-            services |= dict.fromkeys(self._members(name, namespace))
-        return Demand(where=position(item, self._worker), services=tuple(services))
-
-    def _members(self, name: str, namespace: str) -> list[ServiceId]:
-        """The service of that name, or the services of the stack of that name."""
-        stack = self._catalogue.stacks.get(StackId(namespace, name))
-        if stack is None:
-            return [ServiceId(StackId(namespace), name)]
-        return [ServiceId(StackId(namespace, name), member.name) for member in stack.services]
+            services |= dict.fromkeys(members(self._catalogue, name, namespace))
+        catalogue = self._wardrobe.of(item)
+        return Demand(where=position(item, self._worker), services=tuple(services), catalogue=catalogue)
 
     def _check_budget(self) -> None:
         workers = self._member.workers if self._member else 1
@@ -194,17 +215,24 @@ class IsolateSession:
                 )
                 self._wired.lifecycle.finish_places((before - after).__contains__)
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Note what the test was run for, so that the end of the run can say which variants have passed."""
+        return note_variant((yield), variant_of(item))
+
     def hand_out(self, name: str, namespace: str) -> object:
         """The value of a fixture: the handle of a service, or a stack of them, once all are ready."""
         __tracebackhide__ = True
         assert self._item is not None
         try:
-            members = self._members(name, namespace)
-            placed = place_instances(members, self._catalogue, position(self._item, self._worker))
+            wanted = members(self._catalogue, name, namespace)
+            if not wanted:
+                return self._wardrobe.names_of(name, namespace, self._item)
+            placed = place_instances(wanted, self._wardrobe.of(self._item), position(self._item, self._worker))
             if placed:
                 self._open().lifecycle.start(placed)
             instances = {i.key.service: i for i in placed}
-            services = {m.name: self._open().lifecycle.hand_out(instances[m].key) for m in members}
+            services = {m.name: self._open().lifecycle.hand_out(instances[m].key) for m in wanted}
         except IsolateError as error:
             # Its causes are told in its text; as a chain they would all be printed again.
             raise pytest.fail.Exception(str(error), pytrace=False) from None
@@ -219,7 +247,7 @@ class IsolateSession:
 
     def _place(self, item: pytest.Item) -> tuple[Instance, ...]:
         demand = self._demand(item)
-        return place_instances(demand.services, self._catalogue, demand.where)
+        return place_instances(demand.services, demand.catalogue or self._catalogue, demand.where)
 
     # -- clean up, report -----------------------------------------------------------------------------------------
 
