@@ -305,20 +305,21 @@ def projects(draw: st.DrawFn) -> Catalogue:
     """Some services, of which later ones need earlier ones, a stack of copies, and variants of some of them."""
     raws: dict[str, RawService] = {}
     placed: dict[str, tuple[str, str]] = {}
+    other_needs: dict[str, list[str]] = {}
     declared: list[Declared] = []
     for name in NAMES:
-        near = [n for n in raws if FOLDERS.index(placed[n][0]) <= 2]
         folder = draw(st.sampled_from(FOLDERS))
         scope = draw(st.sampled_from(SCOPES))
         can_need = [
             n
-            for n in near
+            for n in raws
             if FOLDERS.index(placed[n][0]) <= FOLDERS.index(folder)
             and SCOPES.index(placed[n][1]) >= SCOPES.index(scope)
         ]
         needs = draw(st.lists(st.sampled_from(can_need), unique=True)) if can_need else []
         volumes = draw(st.sampled_from([{}, {"v": "/v"}]))
         raws[name] = raw(scope=scope, needs=needs, volumes=volumes)
+        other_needs[name] = draw(st.lists(st.sampled_from(can_need), unique=True)) if can_need else []
         placed[name] = (folder, scope)
         declared += declare(folder, **{name: raws[name]})
     members = {n: raw(raws[n], scope=None) for n in NAMES}
@@ -329,7 +330,9 @@ def projects(draw: st.DrawFn) -> Catalogue:
         varied = draw(st.lists(st.sampled_from(visible), unique=True, max_size=2)) if visible else []
         if varied:
             mode = draw(st.sampled_from(["product", "zip"]))
-            declared += vary(folder, mode=mode, name=f"v{number}", **{n: named("x", "y") for n in varied})
+            declared += vary(
+                folder, mode=mode, name=f"v{number}", **{n: [{"cpus": 1}, {"needs": other_needs[n]}] for n in varied}
+            )
     return catalogue_of(declared)
 
 
