@@ -6,7 +6,7 @@ The only module that reads pytest's fixture tables, which have no public interfa
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -127,21 +127,22 @@ def sees_variants(item: pytest.Item) -> bool:
     return seen[module]
 
 
-def forget_values_by(session: pytest.Session, key_of: Callable[[str, str], object]) -> None:
+def forget_values_by(session: pytest.Session, key_of: Callable[[str, str], Hashable]) -> None:
     """Have pytest make the value of a service's fixture anew, and of all that ask for it, when its key has changed.
 
     The key of what is declared under a name and base id: for pytest the fixture is then as if it had that parameter.
     """
+    # Up to pytest 8.2 keys are compared by identity.
+    known: dict[Hashable, Hashable] = {}
     for definition in _all_definitions(session):
         if hasattr(definition.func, DECLARATION):
-            name, namespace = definition.argname, definition.baseid
-            definition.cache_key = functools.partial(_cache_key, definition.cache_key, key_of, name, namespace)
+            look_up = functools.partial(key_of, definition.argname, definition.baseid)
+            definition.cache_key = functools.partial(_cache_key, look_up, known)
 
 
-def _cache_key(
-    own: Callable[[object], object], key_of: Callable[[str, str], object], name: str, namespace: str, request: object
-) -> object:
-    return own(request), key_of(name, namespace)
+def _cache_key(look_up: Callable[[], Hashable], known: dict[Hashable, Hashable], _: object) -> Hashable:
+    key = look_up()
+    return known.setdefault(key, key)
 
 
 def overrides_of(item: pytest.Item) -> list[RawOverride]:

@@ -7,7 +7,7 @@ import re
 import secrets
 import signal
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -110,12 +110,12 @@ class IsolateSession:
         if self._catalogue.groups or any(overrides_of(item) for item in session.items):
             forget_values_by(session, self._key_of)
 
-    def _key_of(self, name: str, namespace: str) -> object:
+    def _key_of(self, name: str, namespace: str) -> Hashable:
         """What the value of a service's fixture is made for: for another variant or override it is made anew."""
         assert self._item is not None
         catalogue = self._wardrobe.of(self._item)
-        found = members(catalogue, name, namespace)
-        return tuple(map(catalogue.variation, found)) if found else self._wardrobe.row_of(self._item)
+        changes = tuple(map(catalogue.variation, members(catalogue, name, namespace)))
+        return changes or tuple(self._wardrobe.names_of(name, namespace, self._item).items())
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """What is about to start, or, with --isolate-plan, what would."""
