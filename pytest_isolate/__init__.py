@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from pytest_isolate.errors import IsolateError as IsolateError
     from pytest_isolate.plugin.declare import service as service
     from pytest_isolate.plugin.declare import stack as stack
-    from pytest_isolate.presets.apache import apache as apache
     from pytest_isolate.plugin.declare import variants as variants
     from pytest_isolate.plugin.override import ServiceChanges as ServiceChanges
     from pytest_isolate.plugin.override import override as override
+    from pytest_isolate.presets.apache import apache as apache
     from pytest_isolate.presets.mariadb import mariadb as mariadb
     from pytest_isolate.presets.memcached import memcached as memcached
     from pytest_isolate.presets.mosquitto import mosquitto as mosquitto
