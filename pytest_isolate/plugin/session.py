@@ -15,6 +15,7 @@ import pytest
 
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
+from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.loading import Catalogue, load
 from pytest_isolate.planning.placement import Instance, place_instances, places_of
@@ -213,7 +214,9 @@ class IsolateSession:
                 before, after = (
                     places_of(position(i, self._worker), namespaces) if i else frozenset() for i in (item, nextitem)
                 )
-                self._wired.lifecycle.finish_places((before - after).__contains__)
+                # What lives for the run goes with the run, or is kept for the next one.
+                ended = frozenset(place for place in before - after if place.scope is not Scope.SESSION)
+                self._wired.lifecycle.finish_places(ended.__contains__)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, Any]:
