@@ -6,6 +6,8 @@ import pytest
 
 from plugin.conftest import Project
 from plugin.test_fixtures import GET
+from pytest_isolate import ServiceChanges
+from pytest_isolate.planning.fields import SERVICE_KEYS
 
 SERVICES = """
 db = service(IMAGE, command=program("serve 8000 db"), port=8000, ready=http("/"), env={"REALM": "head-office"})
@@ -298,3 +300,7 @@ def test_workers_share_nothing_by_mistake(project: Project) -> None:
     )
     project.run_xdist().assert_outcomes(passed=8)
     project.journal.assert_nothing_is_left()
+
+
+def test_type_checkers_know_every_key_that_a_test_can_change() -> None:
+    assert set(ServiceChanges.__annotations__) == set(SERVICE_KEYS) - {"scope", "share"}

@@ -403,3 +403,17 @@ def test_two_declarations_for_one_service_are_refused(project: Project) -> None:
     project.tests("def test_it(db): pass")
     result = project.run()
     assert any("'db' has variants already, declared at conftest.py:" in line for line in result.errlines)
+
+
+def test_ids_without_isolate_cost_no_import_of_what_runs_services(project: Project) -> None:
+    declared = "from pytest_isolate import service, variants\ndb = service('db:1')\nv = variants(db=['db:2', 'db:3'])\n"
+    (project.path / "conftest.py").write_text(declared)
+    (project.path / "test_it.py").write_text(
+        "import sys\n"
+        "def test_it(db): pass\n"
+        "def test_imports():\n"
+        "    loaded = {name.partition('.')[2].partition('.')[0] for name in sys.modules if 'pytest_isolate.' in name}\n"
+        "    assert loaded == {'errors', 'model', 'planning', 'plugin'}\n"
+        "    assert not {'docker', 'psutil', 'filelock', 'pytest_isolate.plugin.session'} & set(sys.modules)\n"
+    )
+    project.run_subprocess("-p", "no:xdist", isolate=False).assert_outcomes(passed=1, skipped=2)
