@@ -354,7 +354,7 @@ def test_command_line_varies_what_has_no_variants(project: Project) -> None:
     ("option", "lines"),
     [
         ("dbb=new", ["*unknown service 'dbb', did you mean 'db'?*", "*valid*db*"]),
-        ("db=nwe", ["*'db' has no alternative 'nwe', did you mean 'new'?*", "*valid*old, new, an image with its tag*"]),
+        ("db=neww", ["*'db' has no alternative 'neww', did you mean 'new'?*", "*valid*old, new, an image with its tag*"]),
         ("db", ["*--isolate-variant=db: names no alternative of a service*"]),
         ("=x", ["*--isolate-variant==x: names no alternative of a service*"]),
     ],
