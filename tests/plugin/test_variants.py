@@ -354,7 +354,10 @@ def test_command_line_varies_what_has_no_variants(project: Project) -> None:
     ("option", "lines"),
     [
         ("dbb=new", ["*unknown service 'dbb', did you mean 'db'?*", "*valid*db*"]),
-        ("db=neww", ["*'db' has no alternative 'neww', did you mean 'new'?*", "*valid*old, new, an image with its tag*"]),
+        (
+            "db=neww",
+            ["*'db' has no alternative 'neww', did you mean 'new'?*", "*valid*old, new, an image with its tag*"],
+        ),
         ("db", ["*--isolate-variant=db: names no alternative of a service*"]),
         ("=x", ["*--isolate-variant==x: names no alternative of a service*"]),
     ],
@@ -417,3 +420,13 @@ def test_ids_without_isolate_cost_no_import_of_what_runs_services(project: Proje
         "    assert not {'docker', 'psutil', 'filelock', 'pytest_isolate.plugin.session'} & set(sys.modules)\n"
     )
     project.run_subprocess("-p", "no:xdist", isolate=False).assert_outcomes(passed=1, skipped=2)
+
+
+def test_alternatives_count_in_the_budget_as_long_as_they_live(project: Project) -> None:
+    project.conftest(DB)
+    project.tests("def test_it(db): pass")
+    result = project.run("--isolate-max-containers=1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert any("and 2 containers; the budget is" in line for line in result.errlines)
+    project.conftest(DB, "db = service(db, scope='function')")
+    project.run("--isolate-max-containers=1").assert_outcomes(passed=2)
