@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pytest_isolate.errors import IsolateError as IsolateError
     from pytest_isolate.plugin.declare import service as service
     from pytest_isolate.plugin.declare import stack as stack
+    from pytest_isolate.plugin.declare import variants as variants
+    from pytest_isolate.plugin.override import ServiceChanges as ServiceChanges
+    from pytest_isolate.plugin.override import override as override
     from pytest_isolate.presets.apache import apache as apache
     from pytest_isolate.presets.mariadb import mariadb as mariadb
     from pytest_isolate.presets.memcached import memcached as memcached
@@ -37,6 +40,7 @@ _HOMES = {
     "ExecResult": "engine.api",
     "IsolateError": "errors",
     "Service": "running.handle",
+    "ServiceChanges": "plugin.override",
     "Stack": "running.handle",
     "apache": "presets.apache",
     "command": "presets.probes",
@@ -49,6 +53,7 @@ _HOMES = {
     "nats": "presets.nats",
     "nginx": "presets.nginx",
     "openldap": "presets.openldap",
+    "override": "plugin.override",
     "postgres": "presets.postgres",
     "rabbitmq": "presets.rabbitmq",
     "redis": "presets.redis",
@@ -56,12 +61,14 @@ _HOMES = {
     "stack": "plugin.declare",
     "tcp": "presets.probes",
     "valkey": "presets.valkey",
+    "variants": "plugin.declare",
 }
 
 __all__ = [
     "ExecResult",
     "IsolateError",
     "Service",
+    "ServiceChanges",
     "Stack",
     "apache",
     "command",
@@ -74,6 +81,7 @@ __all__ = [
     "nats",
     "nginx",
     "openldap",
+    "override",
     "postgres",
     "rabbitmq",
     "redis",
@@ -81,6 +89,7 @@ __all__ = [
     "stack",
     "tcp",
     "valkey",
+    "variants",
 ]
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from pytest_isolate.model.service import Location
 
+_PRESET = "preset "
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
@@ -15,6 +17,11 @@ class Layer:
 
     values: Mapping[str, object]
     location: Location
+
+    @property
+    def is_preset(self) -> bool:
+        """Whether it is what a preset itself says, not its user."""
+        return self.location.file.startswith(_PRESET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +37,7 @@ class Preset:
 
 def build_preset(name: str, values: Mapping[str, object], changes: Mapping[str, object], caller: Location) -> Preset:
     """A preset's values under its user's changes."""
-    own = Layer(values=values, location=Location(file=f"preset {name}"))
+    own = Layer(values=values, location=Location(file=f"{_PRESET}{name}"))
     return Preset(name=name, layers=(own, Layer(values=changes, location=caller)) if changes else (own,))
 
 
@@ -67,9 +74,27 @@ class RawStack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RawVariants:
+    """Alternatives as written: for each service a list or a table of them, of whatever type they are."""
+
+    services: Mapping[str, object]
+    mode: object
+    location: Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawOverride:
+    """A marker as written: what it changes, by service or stack, and what stands in it without a name."""
+
+    values: Mapping[str, object]
+    stray: tuple[object, ...]
+    location: Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
     """A raw declaration, the name it goes by, and the namespace (pytest's base id) that sees it."""
 
     name: str
     namespace: str
-    raw: RawService | RawStack
+    raw: RawService | RawStack | RawVariants

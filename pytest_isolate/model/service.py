@@ -139,3 +139,28 @@ class ServiceId:
 
     def __str__(self) -> str:
         return f"{self.stack.name}.{self.name}" if self.stack.name else self.name
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Change:
+    """What a test has in place of a service as it is declared: an alternative (`=postgres-16`) or an override.
+
+    `origin` is the place in the test tree that declares the alternatives. An override's label holds a digest, so equal
+    changes are equal services.
+    """
+
+    service: ServiceId
+    label: str
+    origin: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.service}{self.label}"
+
+
+Variation = tuple[Change, ...]
+"""The changes that reach a service, its own and those of what it needs; sorted."""
+
+
+def describe_variation(variation: Variation) -> str:
+    """A text that differs for different changes; empty for none."""
+    return "".join(f" {c.service.stack.namespace} {c.origin} {c}" for c in variation)

@@ -19,6 +19,18 @@ def find_cycle(dependencies: Mapping[Node, Iterable[Node]]) -> tuple[Node, ...]:
     return ()
 
 
+def reachable(start: Iterable[Node], edges: Mapping[Node, Iterable[Node]]) -> frozenset[Node]:
+    """These nodes, and every one that edges lead to from them."""
+    found: set[Node] = set()
+    waiting = list(start)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += edges.get(node, ())
+    return frozenset(found)
+
+
 def build_start_order(wanted: Iterable[Node], dependencies: Mapping[Node, Iterable[Node]]) -> tuple[Node, ...]:
     """Every wanted node behind all that it needs, otherwise in the order wanted. The graph must have no circle."""
     ordered: dict[Node, None] = {}

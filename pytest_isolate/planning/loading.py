@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from pytest_isolate.errors import DeclarationError, Problem, suggest
-from pytest_isolate.model.declaration import Declared, Layer, RawService, RawStack
+from pytest_isolate.model.declaration import Declared, Layer, RawService, RawStack, RawVariants
 from pytest_isolate.model.probes import Command, Log
-from pytest_isolate.model.service import Location, ServiceId, ServiceSpec, StackId, StackSpec
+from pytest_isolate.model.service import Location, ServiceId, ServiceSpec, StackId, StackSpec, Variation
+from pytest_isolate.planning.alternatives import Group, load_groups
 from pytest_isolate.planning.fields import (
     LOCATED_PARSERS,
     MERGED_KEYS,
@@ -20,6 +21,7 @@ from pytest_isolate.planning.fields import (
     STACK_PARSERS,
     anchor_files,
 )
+from pytest_isolate.planning.narrowing import Chosen, narrow
 from pytest_isolate.planning.placeholders import SELF
 from pytest_isolate.planning.references import resolve_references
 from pytest_isolate.planning.values import Wrong
@@ -30,11 +32,23 @@ _SPEC_FIELDS = {"timeout": "timeout_s", "memory": "memory_bytes", "shm_size": "s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """Everything that is declared, checked; each service's dependencies resolved, by alias (the plain name)."""
+    """Everything that is declared, checked; each service's dependencies resolved, by alias (the plain name).
+
+    `variations` says what is changed about services, or about what they need, for some tests.
+    """
 
     services: Mapping[ServiceId, ServiceSpec]
     stacks: Mapping[StackId, StackSpec]
     dependencies: Mapping[ServiceId, tuple[ServiceId, ...]]
+    raws: Mapping[ServiceId, RawService] = field(default_factory=dict)
+    groups: tuple[Group, ...] = ()
+    variations: Mapping[ServiceId, Variation] = field(default_factory=dict)
+    declared: Catalogue | None = None
+    """The catalogue without the changes, where there are some."""
+
+    def variation(self, service: ServiceId) -> Variation:
+        """The changes that reach a service."""
+        return self.variations.get(service, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +60,64 @@ class Setting:
 
 
 def load(
-    declared: Iterable[Declared], *, reserved: frozenset[str] = frozenset(), exists: Callable[[str], bool]
+    declared: Iterable[Declared],
+    *,
+    reserved: frozenset[str] = frozenset(),
+    exists: Callable[[str], bool],
+    chosen: Chosen | None = None,
 ) -> Catalogue:
     """Check everything; raise one DeclarationError that holds every problem found."""
     problems: list[Problem] = []
+    catalogue = read(declared, problems, reserved=reserved, exists=exists, chosen=chosen)
+    raise_all(problems)
+    return catalogue
+
+
+def raise_all(problems: Iterable[Problem]) -> None:
+    """One DeclarationError for all of them, if there are any."""
+    found = sorted(dict.fromkeys(problems), key=_reading_order)
+    if found:
+        raise DeclarationError(found)
+
+
+def read(
+    declared: Iterable[Declared],
+    problems: list[Problem],
+    *,
+    reserved: frozenset[str] = frozenset(),
+    exists: Callable[[str], bool],
+    chosen: Chosen | None = None,
+) -> Catalogue:
+    """Everything that is declared, as far as it can be understood; what is wrong goes to `problems`.
+
+    `chosen` are the alternatives that the command line names.
+    """
     items = sorted(declared, key=lambda d: (d.namespace, d.name))
     services: dict[ServiceId, ServiceSpec] = {}
     stacks: dict[StackId, StackSpec] = {}
+    raws: dict[ServiceId, RawService] = {}
+    varied: list[Declared] = []
     for _, group in groupby(items, key=lambda d: (d.namespace, d.name)):
         same = list(group)
         # As with any fixture, the one that pytest registered last wins over those of installed plugins.
         item = same[-1]
         problems += _check_duplicates(same)
         problems += _check_name(item, reserved)
-        if isinstance(item.raw, RawService):
-            spec = load_service(item.name, item.raw, problems, exists)
-            services[ServiceId(StackId(item.namespace), item.name)] = spec
+        if isinstance(item.raw, RawVariants):
+            varied.append(item)
+        elif isinstance(item.raw, RawService):
+            service_id = ServiceId(StackId(item.namespace), item.name)
+            services[service_id] = load_service(item.name, item.raw, problems, exists)
+            raws[service_id] = item.raw
         else:
             stack = load_stack(item.name, item.raw, problems, exists)
             stack_id = StackId(item.namespace, item.name)
             stacks[stack_id] = stack
             services |= {ServiceId(stack_id, member.name): member for member in stack.services}
+            raws |= {ServiceId(stack_id, n): raw for n, raw in item.raw.members.items() if isinstance(raw, RawService)}
     dependencies = resolve_references(services, problems)
-    if problems:
-        raise DeclarationError(sorted(dict.fromkeys(problems), key=_reading_order))
-    return Catalogue(services=services, stacks=stacks, dependencies=dependencies)
+    groups = narrow(load_groups(varied, raws, problems), chosen or {}, raws, problems)
+    return Catalogue(services=services, stacks=stacks, dependencies=dependencies, raws=raws, groups=groups)
 
 
 def _reading_order(problem: Problem) -> tuple[str, int, str]:
@@ -127,13 +174,13 @@ def load_stack(name: str, raw: RawStack, problems: list[Problem], exists: Callab
     if not raw.members:
         problems.append(_problem(raw.location, name, "", Wrong("a stack without services", "name=service(...)")))
     stack = StackSpec(name=name, services=tuple(members), location=raw.location, **options)  # type: ignore[arg-type]
-    problems += _check_native_ports(stack)
+    problems += check_native_ports(stack)
     placed = tuple(replace(m, scope=stack.scope, share=stack.share) for m in members)
     return replace(stack, services=placed)
 
 
-def _check_native_ports(stack: StackSpec) -> Iterable[Problem]:
-    """On one address two services cannot have the same port."""
+def check_native_ports(stack: StackSpec) -> Iterable[Problem]:
+    """What is wrong with a stack's ports: on one address two services cannot have the same."""
     taken: dict[int, str] = {}
     for member in stack.services if stack.native_ports else ():
         for port in member.ports:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from pytest_isolate.model.identity import fingerprint
 from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId
+from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, Variation
 from pytest_isolate.planning.graph import build_start_order
 from pytest_isolate.planning.loading import Catalogue
+from pytest_isolate.planning.references import is_within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +40,25 @@ class InstanceKey:
     service: ServiceId
     place: Place
     fingerprint: str
+    variation: Variation = ()
+
+    @property
+    def network(self) -> NetworkKey:
+        """The network that it lives on."""
+        return NetworkKey(self.service.stack, self.place, self.variation)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class NetworkKey:
-    """The private network of a stack at a place."""
+    """The private network of a stack at a place, or of what the same changes reach of it there.
+
+    Two alternatives of a service have one name, so they must not meet; what neither reaches is on a network that has
+    no variation, and is attached to theirs.
+    """
 
     stack: StackId
     place: Place
+    variation: Variation = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +72,12 @@ class Instance:
     room: int
     """How many containers its network may have to hold."""
     rank: int
-    """How many other stacks its own builds on: what a stack needs from elsewhere comes from stacks of lower rank."""
+    """How many other stacks its own can need something from: what it needs comes from stacks of lower rank."""
 
     @property
     def network(self) -> NetworkKey:
         """The network that it lives on; what it needs from elsewhere is attached to that one too."""
-        return NetworkKey(self.key.service.stack, self.key.place)
+        return self.key.network
 
 
 def place_of(spec: ServiceSpec, service_id: ServiceId, where: Where) -> Place:
@@ -113,28 +125,29 @@ def _build_instance(service_id: ServiceId, needed: Iterable[Instance], catalogue
         dependencies={alias: key.fingerprint for alias, key in dependencies.items()},
     )
     return Instance(
-        key=InstanceKey(service_id, place_of(spec, service_id, where), digest),
+        key=InstanceKey(service_id, place_of(spec, service_id, where), digest, catalogue.variation(service_id)),
         spec=spec,
         native_ports=bool(stack and stack.native_ports),
         dependencies=tuple(sorted(dependencies.items())),
-        room=_room(service_id.stack, catalogue),
-        rank=len(_stacks_below(service_id.stack, catalogue)),
+        room=_room(service_id, catalogue),
+        rank=_rank(service_id.stack, catalogue),
     )
 
 
-def _room(stack: StackId, catalogue: Catalogue) -> int:
-    """The services of a stack, and what they need from elsewhere."""
-    members = {service for service in catalogue.services if service.stack == stack}
-    return len(members.union(*(catalogue.dependencies[m] for m in members)))
+def _room(service_id: ServiceId, catalogue: Catalogue) -> int:
+    """The services of a stack, and what they need from elsewhere; the same for all that share a network.
+
+    So it must not depend on changes that do not reach the network.
+    """
+    members = {service for service in catalogue.services if service.stack == service_id.stack}
+    declared = catalogue.declared or catalogue
+    changed = (catalogue.dependencies[change.service] for change in catalogue.variation(service_id))
+    return len(members.union(*(declared.dependencies[m] for m in members), *changed))
 
 
-def _stacks_below(stack: StackId, catalogue: Catalogue) -> frozenset[StackId]:
-    """The stacks that a stack's services need something from, directly or through others."""
-    below: set[StackId] = set()
-    waiting = [stack]
-    while waiting:
-        above = waiting.pop()
-        needed = {n.stack for member, needs in catalogue.dependencies.items() if member.stack == above for n in needs}
-        waiting += needed - below
-        below |= needed
-    return frozenset(below - {stack})
+def _rank(stack: StackId, catalogue: Catalogue) -> int:
+    """Of how many stacks a stack's services see something: of none where it has a name, else of those further up."""
+    if stack.name:
+        return 0
+    others = {service.stack for service in catalogue.services if not service.stack.name} - {stack}
+    return sum(is_within(stack.namespace, other.namespace) for other in others)

@@ -21,6 +21,8 @@ class Demand:
 
     where: Where
     services: tuple[ServiceId, ...]
+    catalogue: Catalogue | None = None
+    """What is declared, as this test has it, where that differs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ def build_plan(demands: Iterable[Demand], catalogue: Catalogue) -> Plan:
     """Place what each test asks for; what several tests share appears once."""
     found: dict[InstanceKey, tuple[Instance, list[Where]]] = {}
     for demand in demands:
-        for instance in place_instances(demand.services, catalogue, demand.where):
+        for instance in place_instances(demand.services, demand.catalogue or catalogue, demand.where):
             found.setdefault(instance.key, (instance, []))[1].append(demand.where)
     steps = tuple(Step(instance=i, tests=len(tests), first_test=tests[0].test) for i, tests in found.values())
     return Plan(steps, _build_claims(found.values()))
@@ -101,12 +103,19 @@ def describe_plan(plan: Plan) -> Sequence[str]:
     """The plan as lines for people."""
     if not plan.steps:
         return ["no selected test needs a service"]
-    rows = [("service", "image", "lives for", "needs", "tests", "first needed by")]
+    rows: list[tuple[str, ...]] = [("service", "image", "lives for", "needs", "tests", "first needed by")]
     for step in plan.steps:
         place = step.instance.key.place
         lives = place.scope.word if not place.node else f"{place.scope.word} {place.node}"
         needs = ", ".join(alias for alias, _ in step.instance.dependencies) or "-"
         source = step.instance.spec.source
         rows.append((str(step.instance.key.service), source, lives, needs, str(step.tests), step.first_test))
+    if any(step.instance.key.variation for step in plan.steps):
+        rows = [(row[0], cell, *row[1:]) for row, cell in zip(rows, _variant_column(plan), strict=True)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _variant_column(plan: Plan) -> Sequence[str]:
+    cells = (", ".join(map(str, step.instance.key.variation)) for step in plan.steps)
+    return ["variant", *(cell or "-" for cell in cells)]

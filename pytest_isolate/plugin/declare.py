@@ -1,4 +1,4 @@
-"""service() and stack(): declarations that are pytest fixtures. Nothing is checked here, so nothing can fail here."""
+"""service(), stack() and variants(): declarations that are pytest fixtures. Nothing is checked here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_isolate.model.declaration import Layer, Preset, RawService, RawStack, caller_location
+from pytest_isolate.model.declaration import Layer, Preset, RawService, RawStack, RawVariants, caller_location
 from pytest_isolate.model.scope import SCOPES
 from pytest_isolate.model.service import Location
 from pytest_isolate.plugin.fixtures import DECLARATION, hand_out
@@ -36,6 +36,25 @@ def stack(**members: object) -> Any:
     return make_fixture(RawStack(members=raw, options=options, location=location))
 
 
+def variants(*, mode: str = "product", **services: object) -> Any:
+    """A fixture that has the tests which reach these services run once for each of their alternatives.
+
+    `versions = variants(db=[postgres("15"), postgres("16")])` in a conftest.py or test module, for the tests at or
+    below it. An alternative is a preset, an image's name, a table of changes, or another service; a table gives them
+    names: `db={"old": ..., "new": ...}`. The mode says how those of several services are combined: "product" or "zip".
+    The fixture's value is a table with the name of the alternative that the test has of each service.
+    """
+    alternatives = {name: _as_written(written) for name, written in services.items()}
+    return make_fixture(RawVariants(services=alternatives, mode=mode, location=caller_location(1)))
+
+
+def _as_written(written: object) -> object:
+    """Alternatives with the declarations behind fixtures in place of these; anything else as it is."""
+    if isinstance(written, Mapping):
+        return {name: getattr(one, DECLARATION, one) for name, one in written.items()}
+    return [getattr(one, DECLARATION, one) for one in written] if isinstance(written, (list, tuple)) else written
+
+
 def build_raw(base: object, changes: Mapping[str, object], location: Location) -> RawService:
     """A base and what is changed about it."""
     own = Layer(values=changes, location=location)
@@ -57,7 +76,7 @@ def _as_raw(value: object, location: Location) -> object:
     return getattr(value, DECLARATION, value)
 
 
-def make_fixture(raw: RawService | RawStack) -> Any:
+def make_fixture(raw: RawService | RawStack | RawVariants) -> Any:
     """The fixture that hands out what is declared."""
 
     def isolated(request: pytest.FixtureRequest) -> object:
@@ -69,16 +88,20 @@ def make_fixture(raw: RawService | RawStack) -> Any:
     return decorate(isolated)
 
 
-def describe(raw: RawService | RawStack) -> str:
+def describe(raw: RawService | RawStack | RawVariants) -> str:
     """One line for `pytest --fixtures`."""
+    if isinstance(raw, RawVariants):
+        return f"Alternatives of {', '.join(raw.services)} (declared at {raw.location})."
     if isinstance(raw, RawStack):
         return f"Stack of {', '.join(raw.members)}, each in a container (declared at {raw.location})."
     image = next((layer.values["image"] for layer in reversed(raw.layers) if "image" in layer.values), "a built image")
     return f"Service in a container: {image} (declared at {raw.location})."
 
 
-def _scope_word(raw: RawService | RawStack) -> Any:
+def _scope_word(raw: RawService | RawStack | RawVariants) -> Any:
     """The scope for pytest; one that is none is reported by the loader, so any will do until then."""
+    if isinstance(raw, RawVariants):
+        return "session"
     tables = [raw.options] if isinstance(raw, RawStack) else [layer.values for layer in reversed(raw.layers)]
     word = next((table["scope"] for table in tables if "scope" in table), "session")
     return word if isinstance(word, str) and word in SCOPES else "session"

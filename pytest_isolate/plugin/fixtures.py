@@ -5,16 +5,20 @@ The only module that reads pytest's fixture tables, which have no public interfa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_isolate.model.declaration import Declared
+    from pytest_isolate.model.declaration import Declared, RawOverride
+    from pytest_isolate.model.service import Location
     from pytest_isolate.planning.placement import Where
 
 DECLARATION = "isolate_declaration"
+MARKER = "isolate"
+VARIANT = "isolate_variant"
 NEEDS_ISOLATE = "needs services in containers: run pytest --isolate"
 
 
@@ -26,6 +30,7 @@ class HandsOut(Protocol):
 
 
 SESSION_KEY: pytest.StashKey[HandsOut] = pytest.StashKey()
+_SEEN_KEY: pytest.StashKey[dict[object, bool]] = pytest.StashKey()
 
 
 def hand_out(request: pytest.FixtureRequest) -> object:
@@ -108,6 +113,72 @@ def _all_definitions(session: pytest.Session) -> Iterable[Any]:
                     yield from reversed(group)
             else:
                 yield from definitions
+
+
+def sees_variants(item: pytest.Item) -> bool:
+    """Whether variants() is declared anywhere in what pytest has met when it comes to a test's module."""
+    seen = item.config.stash.setdefault(_SEEN_KEY, {})
+    module = item.getparent(pytest.Module)
+    if module not in seen:
+        from pytest_isolate.model.declaration import RawVariants
+
+        declared = (getattr(definition.func, DECLARATION, None) for definition in _all_definitions(item.session))
+        seen[module] = any(isinstance(raw, RawVariants) for raw in declared)
+    return seen[module]
+
+
+def forget_values_by(session: pytest.Session, key_of: Callable[[str, str], Hashable]) -> None:
+    """Have pytest make the value of a service's fixture anew, and of all that ask for it, when its key has changed.
+
+    The key of what is declared under a name and base id: for pytest the fixture is then as if it had that parameter.
+    """
+    # Up to pytest 8.2 keys are compared by identity.
+    known: dict[Hashable, Hashable] = {}
+    for definition in _all_definitions(session):
+        if hasattr(definition.func, DECLARATION):
+            look_up = functools.partial(key_of, definition.argname, definition.baseid)
+            definition.cache_key = functools.partial(_cache_key, look_up, known)
+
+
+def _cache_key(look_up: Callable[[], Hashable], known: dict[Hashable, Hashable], _: object) -> Hashable:
+    key = look_up()
+    return known.setdefault(key, key)
+
+
+def overrides_of(item: pytest.Item) -> list[RawOverride]:
+    """What the markers of a test change, the nearest last."""
+    from pytest_isolate.model.declaration import RawOverride
+    from pytest_isolate.model.service import Location
+
+    found = []
+    for node, mark in item.iter_markers_with_node(MARKER):
+        stray = tuple(arg for arg in mark.args if not isinstance(arg, Location))
+        places = (arg for arg in mark.args if isinstance(arg, Location))
+        found.append(RawOverride(values=mark.kwargs, stray=stray, location=next(places, None) or _location(node)))
+    return found[::-1]
+
+
+def _location(node: Any) -> Location:
+    """Where a marked test, class or module stands."""
+    from pytest_isolate.model.service import Location
+
+    if isinstance(node, (pytest.Function, pytest.Class)):
+        path, line, _ = node.reportinfo()
+        return Location(file=str(path), line=(line or 0) + 1)
+    return Location(file=str(node.path))
+
+
+def variant_of(item: pytest.Item) -> Any:
+    """What a test is run for, as it was parametrized; None where it is run once."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get(VARIANT) if callspec else None
+
+
+def run_for_each(metafunc: pytest.Metafunc, variants: Sequence[object]) -> None:
+    """Collect a test once for each variant."""
+    # A parameter needs a name that the test knows; nobody asks for it, so that pytest takes it out again.
+    metafunc.fixturenames.append(VARIANT)
+    metafunc.parametrize(VARIANT, variants, ids=[str(v) for v in variants], indirect=True, scope="session")
 
 
 def position(item: pytest.Item, worker: str) -> Where:

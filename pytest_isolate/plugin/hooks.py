@@ -6,13 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_isolate.plugin.fixtures import NEEDS_ISOLATE, SESSION_KEY, asks_for_service, may_need_services
-from pytest_isolate.plugin.options import Settings, add_options, parse_settings
+from pytest_isolate.plugin.fixtures import (
+    NEEDS_ISOLATE,
+    SESSION_KEY,
+    asks_for_service,
+    may_need_services,
+    sees_variants,
+)
+from pytest_isolate.plugin.options import VARIANT_OPTION, Settings, add_options, parse_settings, parse_variants
 
 if TYPE_CHECKING:
     from pytest_isolate.plugin.session import IsolateSession
 
 _SETTINGS_KEY: pytest.StashKey[Settings | None] = pytest.StashKey()
+_MARKER = (
+    "isolate(service={key: value}): run the test, or the tests of a class or module, with a service changed; see "
+    "docs/variants.md of pytest-isolate"
+)
 _SUMMARY = "isolate: skipped {count}; to run {them}: pytest --isolate"
 
 
@@ -33,12 +43,25 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the options, and turn declarations in TOML into fixtures."""
     from pytest_isolate.plugin.configuration import find_configuration
 
+    config.addinivalue_line("markers", _MARKER)
     config.stash[_SETTINGS_KEY] = parse_settings(config)
+    parse_variants(config)
     source = find_configuration(config.rootpath)
     if source:
         from pytest_isolate.plugin.toml import build_plugin
 
         config.pluginmanager.register(build_plugin(source), "isolate-toml")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have what reaches varied services run once for each variant, with --isolate and without, so that ids stay."""
+    if not asks_for_service(metafunc.definition):
+        return
+    if metafunc.config.getoption(VARIANT_OPTION) or sees_variants(metafunc.definition):
+        from pytest_isolate.plugin.varying import parametrize
+
+        parametrize(metafunc)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 Value = TypeVar("Value")
 
+VARIANT_OPTION = "--isolate-variant"
 DEFAULT_SUBNETS = "10.189.0.0/16"
 DEFAULT_BIND = "127.0.0.1"
 DEFAULT_IDLE = "1h"
@@ -87,6 +88,14 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="NUMBER",
         help="containers that may run at once (default: 200)",
     )
+    group.addoption(
+        VARIANT_OPTION,
+        metavar="SERVICE=ALTERNATIVE",
+        action="append",
+        default=[],
+        help="run the tests that reach a service with this alternative of it only: one of its variants, or an image; "
+        "may be given several times",
+    )
     parser.addini("isolate", "start services as if --isolate was given", type="bool", default=False)
     parser.addini("isolate_subnets", "default of --isolate-subnets", default=DEFAULT_SUBNETS)
     parser.addini("isolate_bind", "default of --isolate-bind", default=DEFAULT_BIND)
@@ -120,6 +129,18 @@ def parse_settings(config: pytest.Config) -> Settings | None:
         max_memory_bytes=_parse(config, "max-memory", parse_size) if memory else None,
         max_containers=_parse(config, "max-containers", _parse_count) if containers else None,
     )
+
+
+def parse_variants(config: pytest.Config) -> dict[str, list[str]]:
+    """The alternatives that are named, by service; pytest.UsageError for what names none."""
+    chosen: dict[str, list[str]] = {}
+    for text in config.getoption(VARIANT_OPTION):
+        name, _, value = text.partition("=")
+        if not (name and value):
+            valid = "SERVICE=ALTERNATIVE, such as db=postgres:17"
+            raise pytest.UsageError(f"{VARIANT_OPTION}={text}: names no alternative of a service\n  valid  {valid}")
+        chosen.setdefault(name, []).append(value)
+    return chosen
 
 
 def _value(config: pytest.Config, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,6 +48,8 @@ class Report:
             terminal.write_line(text)
         for text in sorted(self.refusals):
             terminal.write_line(f"ERROR: {text}", red=True)
+        for text in variant_lines(terminal.stats):
+            terminal.write_line(text)
         line = self._summary_line()
         if line:
             terminal.write_line(line)
@@ -94,6 +96,29 @@ class Report:
 
 
 _WORTH_TELLING_S = 0.5
+_OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
+
+
+def note_variant(report: pytest.TestReport, variant: object) -> pytest.TestReport:
+    """The report of a test, with what it was run for; xdist brings that to the controller."""
+    if variant is not None:
+        report.isolate_variant = str(variant)  # type: ignore[attr-defined]  # reports may carry more
+    return report
+
+
+def variant_lines(stats: Mapping[str, Sequence[object]]) -> list[str]:
+    """For each variant how its tests ended, sorted by name."""
+    counts: dict[str, dict[str, int]] = {}
+    for outcome in _OUTCOMES:
+        for report in stats.get(outcome, ()):
+            variant = getattr(report, "isolate_variant", None)
+            if variant is not None:
+                ended = counts.setdefault(variant, {})
+                ended[outcome] = ended.get(outcome, 0) + 1
+    return [
+        f"isolate: variant {variant}: {', '.join(f'{number} {outcome}' for outcome, number in ended.items())}"
+        for variant, ended in sorted(counts.items())
+    ]
 
 
 def _count(number: int, one: str, many: str) -> str:

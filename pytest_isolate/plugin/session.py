@@ -7,7 +7,7 @@ import re
 import secrets
 import signal
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,11 +22,20 @@ from pytest_isolate.planning.placement import Instance, place_instances, places_
 from pytest_isolate.planning.plan import Demand, Plan, build_plan, peak_demand
 from pytest_isolate.plugin import xdist
 from pytest_isolate.plugin.controlling import Controller
-from pytest_isolate.plugin.fixtures import all_declared, asked_fixtures, builtin_fixture_names, position
+from pytest_isolate.plugin.fixtures import (
+    all_declared,
+    asked_fixtures,
+    builtin_fixture_names,
+    forget_values_by,
+    overrides_of,
+    position,
+    variant_of,
+)
 from pytest_isolate.plugin.interrupts import join_interrupts
 from pytest_isolate.plugin.opening import open_run, run_budget
-from pytest_isolate.plugin.options import Settings
-from pytest_isolate.plugin.report import Report
+from pytest_isolate.plugin.options import Settings, parse_variants
+from pytest_isolate.plugin.report import Report, note_variant
+from pytest_isolate.plugin.varying import Wardrobe, members
 from pytest_isolate.plugin.wiring import Wired, check_budget, check_reuse, wire
 from pytest_isolate.running.cleanup import remove_all_before
 from pytest_isolate.running.clock import SystemClock
@@ -65,6 +74,7 @@ class IsolateSession:
             self._controller = Controller(config, settings, run, self._clock)
         self._worker = self._member.run.worker if self._member else ""
         self._catalogue = Catalogue(services={}, stacks={}, dependencies={})
+        self._wardrobe = Wardrobe(self._catalogue, os.path.exists)
         self._plan = Plan()
         self._wired: Wired | None = None
         self._item: pytest.Item | None = None
@@ -77,9 +87,7 @@ class IsolateSession:
     def begin(self, session: pytest.Session) -> None:
         """The run's story up to the first test. What is wrong ends the run before anything has started."""
         try:
-            self._catalogue = load(
-                all_declared(session), reserved=builtin_fixture_names(session), exists=os.path.exists
-            )
+            self._load(session)
             self._plan = build_plan((self._demand(item) for item in session.items), self._catalogue)
             if self._settings.plan_only and self._worker:
                 session.items.clear()
@@ -90,6 +98,25 @@ class IsolateSession:
                 self._open().lifecycle.start(self._plan.first_wave if not self._worker else ())
         except IsolateError as error:
             self._refuse(session, str(error))
+
+    def _load(self, session: pytest.Session) -> None:
+        self._catalogue = load(
+            all_declared(session),
+            reserved=builtin_fixture_names(session),
+            exists=os.path.exists,
+            chosen=parse_variants(self._config),
+        )
+        self._wardrobe = Wardrobe(self._catalogue, os.path.exists)
+        self._wardrobe.check(session.items)
+        if self._catalogue.groups or any(overrides_of(item) for item in session.items):
+            forget_values_by(session, self._key_of)
+
+    def _key_of(self, name: str, namespace: str) -> Hashable:
+        """What the value of a service's fixture is made for: for another variant or override it is made anew."""
+        assert self._item is not None
+        catalogue = self._wardrobe.of(self._item)
+        changes = tuple(map(catalogue.variation, members(catalogue, name, namespace)))
+        return changes or tuple(self._wardrobe.names_of(name, namespace, self._item).items())
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """What is about to start, or, with --isolate-plan, what would."""
@@ -120,15 +147,9 @@ class IsolateSession:
     def _demand(self, item: pytest.Item) -> Demand:
         services: dict[ServiceId, None] = {}
         for name, namespace in asked_fixtures(item):
-            services |= dict.fromkeys(self._members(name, namespace))
-        return Demand(where=position(item, self._worker), services=tuple(services))
-
-    def _members(self, name: str, namespace: str) -> list[ServiceId]:
-        """The service of that name, or the services of the stack of that name."""
-        stack = self._catalogue.stacks.get(StackId(namespace, name))
-        if stack is None:
-            return [ServiceId(StackId(namespace), name)]
-        return [ServiceId(StackId(namespace, name), member.name) for member in stack.services]
+            services |= dict.fromkeys(members(self._catalogue, name, namespace))
+        catalogue = self._wardrobe.of(item)
+        return Demand(where=position(item, self._worker), services=tuple(services), catalogue=catalogue)
 
     def _check_budget(self) -> None:
         workers = self._member.workers if self._member else 1
@@ -193,13 +214,14 @@ class IsolateSession:
                 before, after = (
                     places_of(position(i, self._worker), namespaces) if i else frozenset() for i in (item, nextitem)
                 )
-                ended = {place for place in before - after if place.scope is not Scope.SESSION}
+                # What lives for the run goes with the run, or is kept for the next one.
+                ended = frozenset(place for place in before - after if place.scope is not Scope.SESSION)
                 self._wired.lifecycle.finish_places(ended.__contains__)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Tell, with a test that fails, what its services say that explains it."""
-        report = yield
+        """Note which variant the test was run for; with one that fails, tell what its services say that explains it."""
+        report: pytest.TestReport = note_variant((yield), variant_of(item))
         if report.failed and self._wired:
             advice = self._wired.lifecycle.advise({instance.key for instance in self._placed.get(item, ())})
             report.sections += [("isolate", text) for text in advice]
@@ -210,12 +232,14 @@ class IsolateSession:
         __tracebackhide__ = True
         assert self._item is not None
         try:
-            members = self._members(name, namespace)
-            placed = place_instances(members, self._catalogue, position(self._item, self._worker))
+            wanted = members(self._catalogue, name, namespace)
+            if not wanted:
+                return self._wardrobe.names_of(name, namespace, self._item)
+            placed = place_instances(wanted, self._wardrobe.of(self._item), position(self._item, self._worker))
             if placed:
                 self._open().lifecycle.start(placed)
             instances = {i.key.service: i for i in placed}
-            services = {m.name: self._open().lifecycle.hand_out(instances[m].key) for m in members}
+            services = {m.name: self._open().lifecycle.hand_out(instances[m].key) for m in wanted}
         except IsolateError as error:
             # Its causes are told in its text; as a chain they would all be printed again.
             raise pytest.fail.Exception(str(error), pytrace=False) from None
@@ -230,7 +254,7 @@ class IsolateSession:
 
     def _place(self, item: pytest.Item) -> tuple[Instance, ...]:
         demand = self._demand(item)
-        return place_instances(demand.services, self._catalogue, demand.where)
+        return place_instances(demand.services, demand.catalogue or self._catalogue, demand.where)
 
     # -- clean up, report -----------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_isolate.errors import DeclarationError, Problem, suggest
-from pytest_isolate.model.declaration import Layer, RawService, RawStack
+from pytest_isolate.model.declaration import Layer, Preset, RawService, RawStack, RawVariants
 from pytest_isolate.model.service import Location
 from pytest_isolate.planning.fields import STACK_KEYS
 from pytest_isolate.plugin.configuration import Source
@@ -23,7 +23,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_KEYS = ("services", "stacks")
+_KEYS = ("services", "stacks", "variants")
+_VARIANTS = "isolate_variants"
+"""The name of the fixture that the table of variants becomes."""
 
 
 def build_plugin(source: Source) -> ModuleType:
@@ -65,7 +67,9 @@ class _Reader:
         stacks = {name: self._stack(name, content, services) for name, content in table["stacks"].items()}
         for name in stacks.keys() & services.keys():
             raise self._wrong(f"stacks.{name}", f"{name!r} is the name of a service too")
-        declared: dict[str, RawService | RawStack] = {**services, **stacks}
+        declared: dict[str, RawService | RawStack | RawVariants] = {**services, **stacks}
+        if table["variants"]:
+            declared[_VARIANTS] = self._variants(table["variants"], services)
         return {name: make_fixture(raw) for name, raw in declared.items()}
 
     def _service(
@@ -106,6 +110,38 @@ class _Reader:
         }
         options = {option: table[option] for option in STACK_KEYS if option in table}
         return RawStack(members=members, options=options, location=location)
+
+    def _variants(self, table: Mapping[str, Any], services: Mapping[str, RawService]) -> RawVariants:
+        location = self._location("variants")
+        alternatives: dict[str, object] = {}
+        for name, written in table.items():
+            if name == "mode":
+                continue
+            key = f"variants.{name}"
+            if isinstance(written, Mapping):
+                alternatives[name] = {word: self._alternative(key, one, services) for word, one in written.items()}
+            elif isinstance(written, list):
+                alternatives[name] = [self._alternative(key, one, services) for one in written]
+            else:
+                alternatives[name] = written
+        return RawVariants(services=alternatives, mode=table.get("mode", "product"), location=location)
+
+    def _alternative(self, key: str, written: object, services: Mapping[str, RawService]) -> object:
+        """The service of that name, what a table is based on with its changes; an image or a table as it is."""
+        if isinstance(written, str):
+            return services.get(written, written)
+        if not (isinstance(written, Mapping) and "use" in written):
+            return written
+        location = self._location("variants")
+        changes = {name: value for name, value in written.items() if name != "use"}
+        base = written["use"]
+        if isinstance(base, str) and base in PRESETS:
+            own = Layer(values=changes, location=location)
+            return Preset(name=base, layers=(*PRESETS[base]().layers, own))
+        if isinstance(base, str) and base in services:
+            return services[base].changed(changes, location)
+        names = [*PRESETS, *services]
+        raise self._wrong(key, f"unknown preset or service {base!r} in use{suggest(base, names)}", ", ".join(names))
 
     def _table(self, key: str, value: object) -> Mapping[str, Any]:
         if not isinstance(value, Mapping):

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_isolate.errors import PlanError
 from pytest_isolate.model.resources import Resources
-from pytest_isolate.model.service import StackId
-from pytest_isolate.planning.placement import Instance
+from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.planning.plan import Plan
 from pytest_isolate.plugin.guarding import Guard
 from pytest_isolate.plugin.opening import Membership, Opened, open_keep, run_budget
@@ -88,11 +87,11 @@ def check_budget(budget: Resources, needed: Resources) -> None:
 
 def check_reuse(settings: Settings, plan: Plan) -> None:
     """PlanError for what cannot be kept: a volume of two services, of which one may change and the other not."""
-    users: dict[tuple[StackId, str], Instance] = {}
+    users: dict[tuple[NetworkKey, str], Instance] = {}
     shared = [s.instance for s in plan.steps if not s.instance.key.place.node and not s.instance.key.place.worker]
     for instance in shared if settings.reuse else ():
         for name, _ in instance.spec.volumes:
-            first = users.setdefault((instance.key.service.stack, name), instance)
+            first = users.setdefault((instance.network, name), instance)
             if first is not instance:
                 raise PlanError(
                     f"services '{first.key.service}' and '{instance.key.service}' cannot be kept for later runs, "

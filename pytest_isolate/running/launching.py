@@ -12,7 +12,7 @@ from pytest_isolate.engine.api import ContainerRequest, Engine, ImageFacts, Port
 from pytest_isolate.errors import IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN, Run, fingerprint
-from pytest_isolate.model.service import Secret, ServiceSpec, Unlimited
+from pytest_isolate.model.service import Secret, ServiceSpec, Unlimited, describe_variation
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.addresses import Addresses
 from pytest_isolate.running.archive import build_archive, read_digests
@@ -225,7 +225,8 @@ def instance_code(key: InstanceKey) -> str:
     """A short word for an instance key, the same in every process."""
     place, service = key.place, key.service
     parts = (service.stack.namespace, service.stack.name, service.name, place.scope.word, place.node, place.worker)
-    return hashlib.sha256("\0".join((*parts, key.fingerprint)).encode()).hexdigest()[:16]
+    what = key.fingerprint + describe_variation(key.variation)
+    return hashlib.sha256("\0".join((*parts, what)).encode()).hexdigest()[:16]
 
 
 def collect_secrets(view: View, needed: Mapping[str, Running]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from concurrent.futures import Future, as_completed
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
-from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey, Place
+from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.running.addresses import Addresses
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.handle import Service
@@ -143,7 +143,7 @@ class Lifecycle:
         for key in {running.instance.network for running in finished}:
             with self._lock:
                 # pytest may have come back to the place meanwhile: then its network is in use again.
-                if any(NetworkKey(k.service.stack, k.place) == key for k in self._futures):
+                if any(k.network == key for k in self._futures):
                     continue
                 removals = (self._networks.forget(key), self._volumes.forget(key))
                 self._addresses.release(key)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import AddressSpaceFull, SubnetTaken
 from pytest_isolate.model.scope import Scope
+from pytest_isolate.model.service import describe_variation
 from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.running.grounds import Ground
 from pytest_isolate.running.once import Once
@@ -93,6 +94,7 @@ class Networks:
         stack = instance.network.stack
         # A stack that has grown since its network was kept gets one with room for all.
         name = f"network {stack.namespace} {stack.name} /{prefix_for(instance.room)}"
+        name += describe_variation(instance.key.variation)
         with ground.board.claim(name, check_open):
             record = ground.board.read(name)
             if record and (not ground.is_kept or record["id"] in self._engine.list_networks(ground.run.own_labels())):
@@ -141,10 +143,11 @@ def network_order(instance: Instance, *, is_kept: bool) -> str:
     """
     place = instance.network.place
     tier = 0 if is_kept else 1 + 2 * (Scope.SESSION - place.scope) + bool(place.worker)
-    return f"{tier:02d}{instance.rank:03d}"
+    # What a service needs is reached by no change that does not reach the service, so by fewer, or on its own network.
+    return f"{tier:02d}{instance.rank:03d}{len(instance.key.variation):02d}"
 
 
 def place_code(key: NetworkKey, more: str = "") -> str:
     """A short word for a place (and more, where that is given), for names; empty for the run itself."""
-    text = key.place.node + more
+    text = key.place.node + describe_variation(key.variation) + more
     return hashlib.sha256(text.encode()).hexdigest()[:6] if text else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from pytest_isolate.engine.api import Engine, ImageFacts
 from pytest_isolate.errors import EngineError, IsolateError, StartError
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import Run
+from pytest_isolate.model.service import describe_variation
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.clock import Clock
@@ -142,6 +144,8 @@ class Provider:
             snapshot = self._identify(instance, image)
             # With and without snapshots its password differs.
             code = full_fingerprint(instance, image, needed) + (snapshot.digest[:8] if snapshot else "")
+            # Used for another variation, it would have to be attached to networks that come before its own.
+            code += _variation_code(instance)
             with ground.keep.board.claim(code, self._check_open):
                 service, owner = _service_key(instance), self._run.owner
                 if not ground.keep.make_way(service, code, owner, read_start_time, self._remove_older):
@@ -326,7 +330,13 @@ class SharedStartError(StartError):
 
 def _service_key(instance: Instance) -> str:
     service = instance.key.service
-    return f"{service.stack.namespace} {service}"
+    # Alternatives are kept side by side; only a newer version of the same one takes the place of an older one.
+    return f"{service.stack.namespace} {service}{describe_variation(instance.key.variation)}"
+
+
+def _variation_code(instance: Instance) -> str:
+    text = describe_variation(instance.key.variation)
+    return hashlib.sha256(text.encode()).hexdigest()[:8] if text else ""
 
 
 def _record(running: Running) -> dict[str, Any]:

@@ -234,3 +234,48 @@ def test_options_are_described_in_the_help(project: Project) -> None:
         assert option in text
     for ini in ("isolate_reuse (bool)", "isolate_reuse_idle (string)", "isolate_project (string)"):
         assert ini in text
+
+
+# -- variants ---------------------------------------------------------------------------------------------------------
+
+VARIED = """
+db = service(IMAGE, command=forever(), volumes={"data": "/srv/data"})
+auth = service(IMAGE, command=forever(), needs=["db"])
+versions = variants(db={"old": {"env": {"N": "old"}}, "new": {"env": {"N": "new"}}})
+"""
+
+
+def test_alternatives_are_kept_side_by_side(project: Project, lasting: LastingEngine) -> None:
+    project.conftest(VARIED, engine="")
+    project.tests("def test_it(auth, db, versions): assert db.env['N'] == versions['db']")
+    project.run_on(lasting, "--isolate-reuse").assert_outcomes(passed=2)
+    assert there(lasting) == 4
+    second = project.run_on(lasting, "--isolate-reuse")
+    second.assert_outcomes(passed=2)
+    assert "isolate: 0 services started, 4 reused from earlier runs" in second.stdout.str()
+    one = project.run_on(lasting, "--isolate-reuse", "--isolate-variant=db=new")
+    assert "isolate: 0 services started, 2 reused from earlier runs" in one.stdout.str()
+    assert there(lasting) == 4
+
+
+def test_changed_alternative_takes_the_place_of_its_older_version_only(
+    project: Project, lasting: LastingEngine
+) -> None:
+    project.conftest(VARIED, engine="")
+    project.tests("def test_it(db): pass")
+    project.run_on(lasting, "--isolate-reuse").assert_outcomes(passed=2)
+    project.conftest(VARIED.replace('"N": "new"', '"N": "newer"'), engine="")
+    result = project.run_on(lasting, "--isolate-reuse")
+    assert "isolate: 1 service started" in result.stdout.str()
+    assert "1 reused from an earlier run" in result.stdout.str()
+    assert there(lasting) == 2
+
+
+def test_changed_service_is_kept_beside_the_unchanged_one(project: Project, lasting: LastingEngine) -> None:
+    project.conftest(VARIED.partition("versions")[0], engine="")
+    project.tests(
+        "def test_a(db): pass\n\n@override(db={'env': {'N': 'lab'}})\ndef test_b(db): assert db.env['N'] == 'lab'"
+    )
+    for _ in range(2):
+        project.run_on(lasting, "--isolate-reuse").assert_outcomes(passed=2)
+    assert project.journal.services == ["db", "db"]

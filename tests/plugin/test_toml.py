@@ -263,3 +263,66 @@ def test_unreadable_toml_of_ours_is_told_without_isolate_too(project: Project) -
     project.write("isolate.toml", "[services.web\n")
     project.tests("def test_it(): pass")
     assert project.run(isolate=False).ret == pytest.ExitCode.USAGE_ERROR
+
+
+# -- variants ---------------------------------------------------------------------------------------------------------
+
+VARIED = f"""
+[tool.pytest-isolate.services.web]
+image = "{IMAGE}"
+command = {to_toml(program("serve 8000 hello"))}
+port = 8000
+
+[tool.pytest-isolate.services.next]
+use = "web"
+env.N = "next"
+
+[tool.pytest-isolate.variants]
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [
+        ("web = ['web', 'next', 'registry.example/web:2']", ["web=web", "web=next", "web=web-2"]),
+        ("web.old.env.N = 'old'\nweb.new = 'next'", ["web=old", "web=new"]),
+        (
+            "web = [{ use = 'next', env.N = '3' }, { use = 'postgres', image = 'p:1' }]",
+            ["web=debian-bookworm-slim", "web=p-1"],
+        ),
+        ("mode = 'zip'\nweb = ['a:1', 'b:2']\nnext = ['c:3', 'd:4']", ["web=a-1", "web=b-2"]),
+    ],
+)
+def test_variants_can_be_declared(project: Project, table: str, names: list[str]) -> None:
+    project.write("pyproject.toml", VARIED, table)
+    project.tests("def test_it(web): pass")
+    result = project.run("--collect-only", "-q", isolate=False)
+    assert [line for line in result.outlines if "::" in line] == [f"test_it.py::test_it[{name}]" for name in names]
+
+
+def test_alternatives_run_as_declared(project: Project) -> None:
+    project.write("pyproject.toml", VARIED, "web = { old = { env = { N = 'old' } }, new = 'next' }")
+    project.tests(
+        "def test_it(web, isolate_variants): assert (web.env['N'] == 'next') == (isolate_variants['web'] == 'new')"
+    )
+    project.run().assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ("wbe = ['a:1']", "unknown service 'wbe', did you mean 'web'?"),
+        ("web = 'a:1'", "'a:1' is not a list of alternatives"),
+        ("web = [1]", "1 is not an alternative of a service"),
+        ("web = [{ use = 'nxt' }]", "unknown preset or service 'nxt' in use, did you mean 'next'?"),
+        ("web = [{ imag = 'x:1' }]", "unknown key 'imag', did you mean 'image'?"),
+        ("mode = 'zap'\nweb = ['a:1']", "'zap' is not a way to combine alternatives, did you mean 'zip'?"),
+    ],
+)
+def test_wrong_variants_are_refused(project: Project, table: str, reason: str) -> None:
+    project.write("pyproject.toml", VARIED, table)
+    project.tests("def test_it(web): pass")
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert any("pyproject.toml:" in line and reason in line for line in errors_of(result) + result.errlines)
+    assert project.journal.is_empty

@@ -77,7 +77,7 @@ def test_a_stack_has_one_network(engine: StubEngine) -> None:
     first, second = ensure(networks), ensure(networks)
 
     assert first == second
-    assert first.startswith("id of isolate-01000-abcd1234-hr-net-1")
+    assert first.startswith("id of isolate-0100000-abcd1234-hr-net-1")
     assert len(engine.used) == 1
 
 

@@ -20,6 +20,7 @@ def test_the_public_names_are_these() -> None:
         "ExecResult",
         "IsolateError",
         "Service",
+        "ServiceChanges",
         "Stack",
         "apache",
         "command",
@@ -32,6 +33,7 @@ def test_the_public_names_are_these() -> None:
         "nats",
         "nginx",
         "openldap",
+        "override",
         "postgres",
         "rabbitmq",
         "redis",
@@ -39,6 +41,7 @@ def test_the_public_names_are_these() -> None:
         "stack",
         "tcp",
         "valkey",
+        "variants",
     ]
 
 
