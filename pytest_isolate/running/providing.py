@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pytest_isolate.engine.api import Engine, ImageFacts
@@ -197,19 +198,19 @@ class Provider:
         snapshot = self._identify(instance, image)
         with self._timeline.measure("dependencies", subject):
             needed = self._wait_for_needed(instance, wait)
-        start = Start(
-            instance=instance,
-            ground=ground,
-            image=image,
-            tag=snapshot.tag if snapshot and self._is_there(snapshot) else image_tag(instance.spec),
-            password=choose_password(instance, ground, snapshot),
-            needed=needed,
-            code=code,
-        )
         with self._timeline.measure("budget", subject):
             self._budget.acquire(instance, self._check_open)
         try:
-            with self._timeline.measure("start", subject):
+            with self._timeline.measure("start", subject), self._choose_tag(instance, snapshot) as tag:
+                start = Start(
+                    instance=instance,
+                    ground=ground,
+                    image=image,
+                    tag=tag,
+                    password=choose_password(instance, ground, snapshot),
+                    needed=needed,
+                    code=code,
+                )
                 return self._launch(start, snapshot)
         except BaseException:
             self._budget.release(instance)
@@ -283,8 +284,19 @@ class Provider:
             self._snapshots.identify(instance.spec, instance.key.service.stack.name, image) if self._snapshots else None
         )
 
-    def _is_there(self, snapshot: Snapshot) -> bool:
-        return self._snapshots is not None and self._snapshots.is_there(snapshot)
+    @contextmanager
+    def _choose_tag(self, instance: Instance, snapshot: Snapshot | None) -> Iterator[str]:
+        """The image to start from: the snapshot where there is one, which whoever starts first makes for all others."""
+        if self._snapshots is None or snapshot is None:
+            yield image_tag(instance.spec)
+        elif self._snapshots.is_there(snapshot, self._check_open):
+            yield snapshot.tag
+        else:
+            try:
+                yield image_tag(instance.spec)
+            except BaseException:
+                self._snapshots.abandon(snapshot)
+                raise
 
     def _wait_for_needed(self, instance: Instance, wait: Wait) -> dict[str, Running]:
         needed = {}

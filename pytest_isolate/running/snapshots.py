@@ -22,6 +22,7 @@ from pytest_isolate.running.archive import read_digests
 from pytest_isolate.sharing.liveness import Verdict
 from pytest_isolate.sharing.store import Usage
 
+_POLL_S = 0.1
 REPOSITORY = "pytest-isolate/snapshot"
 # A database of a test suite takes some 40 MB, so this is about a gigabyte; larger ones have their own limit.
 KEPT = 25
@@ -56,6 +57,7 @@ class Snapshots:
         self._usage = usage
         self._lock = lock
         self._made: dict[str, Future[None]] = {}
+        self._taken: set[str] = set()
         self._guard = threading.Lock()
         self._one_by_one = threading.Lock()
 
@@ -72,16 +74,29 @@ class Snapshots:
             password=password if spec.password is Secret.RANDOM else None,
         )
 
-    def is_there(self, snapshot: Snapshot) -> bool:
-        """Whether it can be started from; waits for one that is being made in this process."""
+    def is_there(self, snapshot: Snapshot, check_open: Callable[[], None]) -> bool:
+        """Whether it can be started from; waits for one that this process is about to make.
+
+        The first to be told that it is not there has to `take` or to `abandon` it.
+        """
         with self._guard:
             made = self._made.get(snapshot.digest)
-        if made:
-            made.result()
-        if self._engine.find_image(snapshot.tag) is None:
+            if made is None and self._engine.find_image(snapshot.tag) is None:
+                self._made[snapshot.digest] = Future()
+                return False
+        while made and not wait([made], _POLL_S).done:
+            check_open()
+        if made and self._engine.find_image(snapshot.tag) is None:
             return False
         self._usage.note(snapshot.digest)
         return True
+
+    def abandon(self, snapshot: Snapshot) -> None:
+        """The start that would have made it has failed: the next one may try."""
+        with self._guard:
+            made = self._made.pop(snapshot.digest, None)
+            if made and not made.done():
+                made.set_result(None)
 
     def take(self, snapshot: Snapshot, container_id: str) -> None:
         """Save what a service that has just become ready has made; its image is built in the background.
@@ -90,9 +105,13 @@ class Snapshots:
         cannot be made to go on.
         """
         with self._guard:
-            if snapshot.digest in self._made or self._is_too_large(snapshot):
+            if snapshot.digest in self._taken:
                 return
-            made = self._made[snapshot.digest] = Future()
+            self._taken.add(snapshot.digest)
+            made = self._made.setdefault(snapshot.digest, Future())
+        if self._is_too_large(snapshot):
+            made.set_result(None)
+            return
         try:
             folder = Path(tempfile.mkdtemp(prefix="pytest-isolate-snapshot-"))
         except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -60,6 +61,10 @@ def engine() -> StubEngine:
     return StubEngine()
 
 
+def always_open() -> None:
+    """The run goes on."""
+
+
 @pytest.fixture
 def snapshots(engine: StubEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Snapshots:
     (tmp_path / "tmp").mkdir()
@@ -77,10 +82,10 @@ def snapshot(snapshots: Snapshots) -> Snapshot:
 def test_first_start_is_saved_while_it_stands_still_and_used_from_then_on(
     engine: StubEngine, snapshots: Snapshots, snapshot: Snapshot, tmp_path: Path
 ) -> None:
-    assert not snapshots.is_there(snapshot)
+    assert not snapshots.is_there(snapshot, always_open)
     snapshots.take(snapshot, "c1")
     snapshots.take(snapshot, "c2")
-    assert snapshots.is_there(snapshot)
+    assert snapshots.is_there(snapshot, always_open)
 
     assert engine.calls == ["pause", "save", "unpause", "build"]
     assert list((tmp_path / "tmp").iterdir()) == []
@@ -95,7 +100,7 @@ def test_what_cannot_be_saved_goes_on_without(
     snapshots.take(snapshot, "c1")
     snapshots.finish(10)
 
-    assert not snapshots.is_there(snapshot)
+    assert not snapshots.is_there(snapshot, always_open)
     assert ("unpause" in engine.calls) is (fails != "pause")
     assert list((tmp_path / "tmp").iterdir()) == []
 
@@ -109,7 +114,7 @@ def test_folder_that_is_too_large_is_tried_once(
     later.take(snapshot, "c2")
 
     assert engine.calls == ["pause", "save", "unpause"]
-    assert not later.is_there(snapshot)
+    assert not later.is_there(snapshot, always_open)
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -121,7 +126,7 @@ def test_container_that_cannot_be_unpaused_is_handed_to_nobody(
         snapshots.take(snapshot, "c1")
 
     assert "build" not in engine.calls
-    assert not snapshots.is_there(snapshot)
+    assert not snapshots.is_there(snapshot, always_open)
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -132,7 +137,33 @@ def test_nobody_waits_for_one_that_has_no_room(
     snapshots.take(snapshot, "c1")
 
     assert engine.calls == []
-    assert not snapshots.is_there(snapshot)
+    assert not snapshots.is_there(snapshot, always_open)
+
+
+def test_who_comes_second_waits_for_what_the_first_makes(snapshots: Snapshots, snapshot: Snapshot) -> None:
+    assert not snapshots.is_there(snapshot, always_open)
+    with ThreadPoolExecutor() as pool:
+        second = pool.submit(snapshots.is_there, snapshot, always_open)
+        assert not wait([second], 0.3).done
+        snapshots.take(snapshot, "c1")
+        assert second.result(10)
+
+
+def test_who_comes_second_takes_over_from_a_start_that_fails(snapshots: Snapshots, snapshot: Snapshot) -> None:
+    assert not snapshots.is_there(snapshot, always_open)
+    snapshots.abandon(snapshot)
+    assert not snapshots.is_there(snapshot, always_open)
+    snapshots.take(snapshot, "c2")
+    assert snapshots.is_there(snapshot, always_open)
+
+
+def test_the_wait_for_another_one_s_snapshot_ends_with_the_run(snapshots: Snapshots, snapshot: Snapshot) -> None:
+    def check() -> None:
+        raise InterruptedError
+
+    assert not snapshots.is_there(snapshot, always_open)
+    with pytest.raises(InterruptedError):
+        snapshots.is_there(snapshot, check)
 
 
 def test_password_is_random_for_each_user_and_the_same_in_each_run(snapshots: Snapshots, tmp_path: Path) -> None:
