@@ -7,11 +7,12 @@ import signal
 import sys
 from collections.abc import Callable
 
-from benchmarks import overhead, quickstart, workloads
+from benchmarks import latency, overhead, quickstart, workloads
 from benchmarks.results import write_section
 
 BENCHMARKS: dict[str, Callable[[int], str]] = {
     "overhead": overhead.run,
+    "latency": latency.run,
     "quickstart": quickstart.run,
     "w1": workloads.run_w1,
     "w2": workloads.run_w2,
@@ -20,7 +21,7 @@ BENCHMARKS: dict[str, Callable[[int], str]] = {
     "w5": workloads.run_w5,
     "w6": workloads.run_w6,
 }
-ROUNDS = {"overhead": 40, "quickstart": 9, "w1": 9, "w2": 9, "w3": 3, "w4": 9, "w5": 40, "w6": 5}
+ROUNDS = {"overhead": 40, "latency": 15, "quickstart": 9, "w1": 9, "w2": 9, "w3": 3, "w4": 9, "w5": 40, "w6": 5}
 
 
 def main() -> None:

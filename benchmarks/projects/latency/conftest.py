@@ -1,0 +1,60 @@
+"""The environment of each service holds the port that it will answer on, so that it is known before the start."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+
+import pytest
+
+from pytest_isolate import http, postgres, service
+from pytest_isolate.engine.docker import connect
+
+PORT = {"PORT_OUTSIDE": "{self.external_port}"}
+web = service(image=os.environ["WEB_IMAGE"], port=8000, ready=http(), env=PORT)
+db = service(postgres(image=os.environ["POSTGRES_IMAGE"]), env=PORT)
+dies = service(
+    image=os.environ["WEB_IMAGE"], port=8000, command=["sh", "-c", "sleep 0.3; date '+died at %s.%N'; exit 3"]
+)
+FOUND: dict[str, float] = {}
+
+
+def ask(name: str, found: dict[str, "subprocess.Popen[str]"]) -> None:
+    """Begin to ask as soon as the service's container has a port: before it is started."""
+    engine = connect(os.environ)
+    label = json.dumps({"label": [f"pytest-isolate.service={name}"]})
+    query = f"/containers/json?all=true&filters={urllib.parse.quote(label)}"
+    while True:
+        for container in engine._http.ask("containers", "GET", query).json():
+            if json.loads(container["Labels"]["pytest-isolate.owner"])["pid"] == os.getpid():
+                state = engine._http.ask("container", "GET", f"/containers/{container['Id']}/json").json()
+                (port,) = re.findall(r"PORT_OUTSIDE=(\d+)", " ".join(state["Config"]["Env"]))
+                argv = [sys.executable, "asking.py", name, port]
+                found[name] = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+                return
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def first_answers() -> dict[str, "subprocess.Popen[str]"]:
+    found: dict[str, subprocess.Popen[str]] = {}
+    for name in ("web", "db"):
+        threading.Thread(target=ask, args=(name, found), daemon=True).start()
+    return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    report = yield
+    died = re.search(r"died at ([\d.]+)", str(report.longrepr))
+    if died:
+        FOUND["death"] = call.stop - float(died[1])
+    return report
+
+
+def pytest_sessionfinish() -> None:
+    print("\nLATENCY", json.dumps(FOUND))

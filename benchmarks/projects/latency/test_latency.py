@@ -1,0 +1,15 @@
+import time
+
+import pytest
+from conftest import FOUND
+
+
+@pytest.mark.parametrize("name", ["web", "db"])
+def test_ready(name, request, first_answers):
+    request.getfixturevalue(name)
+    seen = time.monotonic()
+    FOUND[name] = seen - float(first_answers[name].communicate(timeout=30)[0])
+
+
+def test_death(dies):
+    raise AssertionError("it has died")
