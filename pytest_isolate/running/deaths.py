@@ -18,6 +18,7 @@ class Deaths:
         self._run_ids = tuple(dict.fromkeys(run_ids))
         self._lock = threading.Lock()
         self._events: dict[str, threading.Event] = {}
+        self._exit_codes: dict[str, int] = {}
         self._streams: list[EventStream] = []
         self._is_broken = False
         self._is_stopped = False
@@ -40,15 +41,23 @@ class Deaths:
         event = threading.Event()
         with self._lock:
             self._events[container_id] = event
+            self._exit_codes.pop(container_id, None)
             if self._is_broken:
                 event.set()
         return event
+
+    def exit_code(self, container_id: str) -> int | None:
+        """The code that a container has exited with; None where nothing was heard of its death."""
+        with self._lock:
+            return self._exit_codes.get(container_id)
 
     def _listen(self, stream: EventStream) -> None:
         try:
             for death in stream:
                 with self._lock:
                     event = self._events.get(death.container_id)
+                    if event:
+                        self._exit_codes[death.container_id] = death.exit_code
                 if event:
                     event.set()
         except EngineError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,6 +69,7 @@ class Provider:
         budget: BudgetKeeper,
         require_guard: Callable[[], None],
         keep_held: Callable[[HeldPorts], None],
+        save_pristine: Callable[[Running], None],
     ) -> None:
         self._engine = engine
         self._run = run
@@ -83,8 +85,10 @@ class Provider:
         self._budget = budget
         self._require_guard = require_guard
         self._keep_held = keep_held
+        self._save_pristine = save_pristine
         self._slots = threading.BoundedSemaphore(PARALLEL_STARTS)
         self._closing = threading.Event()
+        self._undoing: dict[InstanceKey, Future[None]] = {}
         self.kept_codes: set[str] = set()
         """The kept instances that this process has used."""
 
@@ -213,7 +217,11 @@ class Provider:
                 )
                 return self._launch(start, snapshot)
         except BaseException:
-            self._budget.release(instance)
+            undone = self._undoing.pop(instance.key, None)
+            if undone:
+                undone.add_done_callback(lambda _: self._budget.release(instance))
+            else:
+                self._budget.release(instance)
             raise
 
     def _launch(self, start: Start, snapshot: Snapshot | None) -> Running:
@@ -234,10 +242,22 @@ class Provider:
             if self._snapshots and snapshot and start.tag != snapshot.tag:
                 with self._timeline.measure("snapshot", subject):
                     self._snapshots.take(snapshot, running.container_id)
+            self._save_pristine(running)
         except BaseException:
-            self._launcher.undo(running)
+            self._undoing[start.instance.key] = self._undo(running)
             raise
         return running
+
+    def _undo(self, running: Running) -> Future[None]:
+        """Remove what has failed, in the background: the engine takes its time, and the error need not wait for it."""
+        undone: Future[None] = Future()
+
+        def undo() -> None:
+            self._launcher.undo(running)
+            undone.set_result(None)
+
+        threading.Thread(target=undo, name="isolate-undo", daemon=True).start()
+        return undone
 
     def _adopt(self, instance: Instance, ground: Ground, record: Mapping[str, Any], wait: Wait) -> Running | None:
         """The instance that another process has published; None where it cannot be used any more."""

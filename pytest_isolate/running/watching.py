@@ -70,6 +70,10 @@ class Watcher:
             raise self._not_ready_error(running, outcome.answer, outcome)
 
     def _read_death(self, running: Running) -> ContainerState:
+        code = self._deaths.exit_code(running.container_id)
+        # The engine answers only when it has taken the container's network apart: 0.2 s after it has told of the death.
+        if code not in (None, _KILLED):
+            return ContainerState(is_running=False, exit_code=code)
         state = self._engine.inspect_container(running.container_id)
         if state.is_running:
             raise EngineUnreachable(

@@ -66,7 +66,7 @@ def test_mariadb_has_what_a_client_needs() -> None:
         "MARIADB_USER": "{self.user}",
         "MARIADB_PASSWORD": "{self.password}",
         "MARIADB_DATABASE": "{self.database}",
-        "MARIADB_RANDOM_ROOT_PASSWORD": "1",
+        "MARIADB_ROOT_PASSWORD": "{self.password}",
     }
 
 
@@ -78,7 +78,7 @@ def test_mysql_has_what_a_client_needs() -> None:
         "MYSQL_USER": "{self.user}",
         "MYSQL_PASSWORD": "{self.password}",
         "MYSQL_DATABASE": "{self.database}",
-        "MYSQL_RANDOM_ROOT_PASSWORD": "1",
+        "MYSQL_ROOT_PASSWORD": "{self.password}",
     }
 
 

@@ -1,4 +1,4 @@
-"""Asks a port every millisecond whether a service answers, and writes down when it first does: `asking.py KIND PORT`.
+"""Asks a port every millisecond whether a service answers, and writes down when it first does: `asking.py KIND < port`.
 
 A process of its own, so that it does not take turns with the one that is measured.
 """
@@ -24,7 +24,8 @@ def answers(port: int, question: bytes, expected: bytes) -> bool:
 
 
 def main() -> None:
-    kind, port = sys.argv[1], int(sys.argv[2])
+    print("here", flush=True)
+    kind, port = sys.argv[1], int(sys.stdin.readline())
     while not answers(port, *ASK[kind]):
         time.sleep(0.001)
     print(time.monotonic())

@@ -23,8 +23,8 @@ dies = service(
 FOUND: dict[str, float] = {}
 
 
-def ask(name: str, found: dict[str, "subprocess.Popen[str]"]) -> None:
-    """Begin to ask as soon as the service's container has a port: before it is started."""
+def tell_port(name: str, asking: "subprocess.Popen[str]") -> None:
+    """Let it ask as soon as the service's container has a port: before it is started."""
     engine = connect(os.environ)
     label = json.dumps({"label": [f"pytest-isolate.service={name}"]})
     query = f"/containers/json?all=true&filters={urllib.parse.quote(label)}"
@@ -33,17 +33,23 @@ def ask(name: str, found: dict[str, "subprocess.Popen[str]"]) -> None:
             if json.loads(container["Labels"]["pytest-isolate.owner"])["pid"] == os.getpid():
                 state = engine._http.ask("container", "GET", f"/containers/{container['Id']}/json").json()
                 (port,) = re.findall(r"PORT_OUTSIDE=(\d+)", " ".join(state["Config"]["Env"]))
-                argv = [sys.executable, "asking.py", name, port]
-                found[name] = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+                asking.stdin.write(f"{port}\n")
+                asking.stdin.flush()
                 return
         time.sleep(0.002)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def first_answers() -> dict[str, "subprocess.Popen[str]"]:
-    found: dict[str, subprocess.Popen[str]] = {}
+    """The processes that ask, up before anything starts."""
+    found = {}
     for name in ("web", "db"):
-        threading.Thread(target=ask, args=(name, found), daemon=True).start()
+        asking = subprocess.Popen(
+            [sys.executable, "asking.py", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert asking.stdout.readline() == "here\n"
+        threading.Thread(target=tell_port, args=(name, asking), daemon=True).start()
+        found[name] = asking
     return found
 
 
