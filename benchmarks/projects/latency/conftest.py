@@ -8,10 +8,11 @@ import sys
 import threading
 import time
 import urllib.parse
+from contextlib import suppress
 
 import pytest
 
-from pytest_isolate import http, postgres, service
+from pytest_isolate import IsolateError, http, postgres, service
 from pytest_isolate.engine.docker import connect
 
 PORT = {"PORT_OUTSIDE": "{self.external_port}"}
@@ -28,14 +29,16 @@ def tell_port(name: str, asking: "subprocess.Popen[str]") -> None:
     engine = connect(os.environ)
     label = json.dumps({"label": [f"pytest-isolate.service={name}"]})
     query = f"/containers/json?all=true&filters={urllib.parse.quote(label)}"
-    while True:
-        for container in engine._http.ask("containers", "GET", query).json():
-            if json.loads(container["Labels"]["pytest-isolate.owner"])["pid"] == os.getpid():
-                state = engine._http.ask("container", "GET", f"/containers/{container['Id']}/json").json()
-                (port,) = re.findall(r"PORT_OUTSIDE=(\d+)", " ".join(state["Config"]["Env"]))
-                asking.stdin.write(f"{port}\n")
-                asking.stdin.flush()
-                return
+    while asking.poll() is None:
+        # Others' containers come and go.
+        with suppress(IsolateError):
+            for container in engine._http.ask("containers", "GET", query).json():
+                if json.loads(container["Labels"]["pytest-isolate.owner"])["pid"] == os.getpid():
+                    state = engine._http.ask("container", "GET", f"/containers/{container['Id']}/json").json()
+                    (port,) = re.findall(r"PORT_OUTSIDE=(\d+)", " ".join(state["Config"]["Env"]))
+                    asking.stdin.write(f"{port}\n")
+                    asking.stdin.flush()
+                    return
         time.sleep(0.002)
 
 
