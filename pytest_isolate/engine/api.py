@@ -126,6 +126,25 @@ class EventStream(Protocol):
         """End the iteration, in whichever thread it runs."""
 
 
+class Session(Protocol):
+    """A command that runs in a container, with its input and output open."""
+
+    def send(self, text: bytes) -> None:
+        """Write to its input."""
+
+    def receive(self, timeout_s: float) -> tuple[int, bytes] | None:
+        """What it writes next and where to (1: stdout, 2: stderr); None when it has ended.
+
+        EngineError when it writes nothing for so long, or when the connection to it broke.
+        """
+
+    def exit_code(self) -> int:
+        """How it ended; ask when there is nothing more to receive."""
+
+    def close(self) -> None:
+        """Let go of it: its input ends, and with it whatever reads from there. Safe to repeat."""
+
+
 Progress = Callable[[str], None]
 
 
@@ -222,6 +241,9 @@ class Engine(Removing, Protocol):
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         """Run a command in a container and wait for its end."""
+
+    def open_session(self, container_id: str, argv: Sequence[str], env: Mapping[str, str]) -> Session:
+        """Start a command in a container, with these variables besides the container's own, and talk to it."""
 
     def list_images(self, label: str) -> Sequence[Labelled]:
         """Every tagged image that carries a label of this name, by its tag."""

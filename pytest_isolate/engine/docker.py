@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,9 +23,10 @@ from pytest_isolate.engine.api import (
     Labelled,
     Progress,
 )
-from pytest_isolate.engine.http import Stream, open_http
+from pytest_isolate.engine.http import Line, Stream, open_http
 from pytest_isolate.engine.removal import LISTING_NETWORKS, Remover, gone_is_fine
 from pytest_isolate.engine.wire import (
+    FRAME_HEAD_BYTES,
     as_query,
     build_failed,
     container_body,
@@ -36,6 +37,7 @@ from pytest_isolate.engine.wire import (
     is_attached,
     label_filter,
     split_frames,
+    take_frame,
 )
 from pytest_isolate.errors import EngineError, ObjectNotFound
 
@@ -208,6 +210,19 @@ class DockerEngine(Remover):
             exit_code=int(code), stdout=stdout.decode(errors="replace"), stderr=stderr.decode(errors="replace")
         )
 
+    def open_session(self, container_id: str, argv: Sequence[str], env: Mapping[str, str]) -> DockerSession:
+        """Start a command in a container, with these variables besides the container's own, and talk to it."""
+        what = f"the command {argv[0]!r} could not be run in a container"
+        body = {
+            **{f"Attach{stream}": True for stream in ("Stdin", "Stdout", "Stderr")},
+            "Cmd": list(argv),
+            "Env": [f"{name}={value}" for name, value in env.items()],
+        }
+        path = f"/containers/{quote(container_id)}/exec"
+        command = f"/exec/{self._http.ask(what, 'POST', path, body=body).json()['Id']}"
+        line = self._http.converse(what, f"{command}/start", {"Detach": False, "Tty": False})
+        return DockerSession(line, lambda: int(self._http.ask(what, "GET", f"{command}/json").json()["ExitCode"]))
+
     def list_images(self, label: str) -> Sequence[Labelled]:
         """Every tagged image that carries a label of this name, by its tag."""
         query = as_query({"label": [label]})
@@ -241,6 +256,38 @@ class DockerEngine(Remover):
 
     def _tell(self, container_id: str, verb: str, done: str) -> None:
         self._http.ask(f"a container could not be {done}", "POST", f"/containers/{quote(container_id)}/{verb}")
+
+
+class DockerSession:
+    """A command that runs in a container, over the connection that the engine has handed over to it."""
+
+    def __init__(self, line: Line, exit_code: Callable[[], int]) -> None:
+        self._line = line
+        self._received = b""
+        self._ask_exit_code = exit_code
+
+    def send(self, text: bytes) -> None:
+        """Write to its input."""
+        self._line.send(text)
+
+    def receive(self, timeout_s: float) -> tuple[int, bytes] | None:
+        """What it writes next and where to; None when it has ended."""
+        while (frame := take_frame(self._received)) is None:
+            piece = self._line.receive(timeout_s)
+            if not piece:
+                return None
+            self._received += piece
+        stream, text = frame
+        self._received = self._received[FRAME_HEAD_BYTES + len(text) :]
+        return stream, text
+
+    def exit_code(self) -> int:
+        """How it ended."""
+        return self._ask_exit_code()
+
+    def close(self) -> None:
+        """Let go of it: its input ends."""
+        self._line.close()
 
 
 class DockerEvents:

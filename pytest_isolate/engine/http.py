@@ -27,6 +27,8 @@ _FIRST_ANSWER_S = 10
 # The longest single request: removing a container with a large volume took 1.7 s, so a minute means trouble.
 _REQUEST_TIMEOUT_S = 60
 _PIECE_BYTES = 1 << 20
+# "Switching protocols", and what engines before that said.
+_HANDED_OVER = (101, 200)
 
 
 def open_http(env: Mapping[str, str]) -> Http:
@@ -113,6 +115,25 @@ class Http:
         exchange = self._open(what, self._target(what, path, query))
         exchange.sock.settimeout(None)
         return Stream(what, self.address, exchange)
+
+    def converse(self, what: str, path: str, body: object) -> Line:
+        """A line both ways, in place of an answer: the engine hands the connection to what it starts."""
+        content = json.dumps(body).encode()
+        target = self._target(what, path, None)
+        with self._explained(what):
+            connection = _connection(self, _REQUEST_TIMEOUT_S)
+            try:
+                connection.connect()
+                headers = {"Content-Type": "application/json", "Connection": "Upgrade", "Upgrade": "tcp"}
+                connection.request("POST", target, content, headers)
+                status, rest = _read_head(connection.sock)
+            except BaseException:
+                connection.close()
+                raise
+        if status not in _HANDED_OVER:
+            connection.close()
+            raise refusal_error(what, status, explanation(rest))
+        return Line(what, self.address, connection.sock, rest)
 
     def _open(self, what: str, target: str) -> _Exchange:
         """An answer that is read piece by piece."""
@@ -211,6 +232,45 @@ class Stream:
         raise unreachable_error(self._what, self._address, reason) from error
 
 
+class Line:
+    """A connection that carries bytes both ways."""
+
+    def __init__(self, what: str, address: str, sock: socket.socket, received: bytes) -> None:
+        self._what = what
+        self._address = address
+        self._sock = sock
+        self._received = received
+
+    def send(self, content: bytes) -> None:
+        """Write all of it."""
+        try:
+            self._sock.settimeout(_REQUEST_TIMEOUT_S)
+            self._sock.sendall(content)
+        except OSError as error:
+            raise unreachable_error(self._what, self._address, _reason(error)) from error
+
+    def receive(self, timeout_s: float) -> bytes:
+        """What comes next; empty at the end."""
+        if self._received:
+            received, self._received = self._received, b""
+            return received
+        try:
+            self._sock.settimeout(timeout_s)
+            return self._sock.recv(_PIECE_BYTES)
+        except TimeoutError as error:
+            raise EngineError(self._what, found=[f"no answer within {timeout_s:g} s"]) from error
+        except OSError as error:
+            raise unreachable_error(self._what, self._address, _reason(error)) from error
+
+    def close(self) -> None:
+        """End it, also for whoever is receiving. Safe to repeat."""
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the other side has done so, or it is closed already
+        self._sock.close()
+
+
 @dataclass(frozen=True, slots=True)
 class _Content:
     kind: str
@@ -250,6 +310,21 @@ def _open_exchange(client: Http, method: str, target: str, content: _Content | N
     except BaseException:
         connection.close()
         raise
+
+
+def _read_head(sock: socket.socket) -> tuple[int, bytes]:
+    """The status of an answer, and what has come behind its head."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        piece = sock.recv(_PIECE_BYTES)
+        if not piece:
+            raise http.client.RemoteDisconnected("it ended the connection without an answer")
+        received += piece
+    head, _, rest = received.partition(b"\r\n\r\n")
+    words = head.split(None, 2)
+    if len(words) < 2 or not words[1].isdigit():
+        raise http.client.BadStatusLine(head.decode(errors="replace"))
+    return int(words[1]), rest
 
 
 def _connection(client: Http, timeout_s: float) -> http.client.HTTPConnection:

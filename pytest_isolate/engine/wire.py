@@ -25,6 +25,7 @@ _API = (1, 41)
 _NOT_FOUND = 404
 # A frame's header: which stream, three bytes of nothing, the length.
 _FRAME = struct.Struct(">BxxxL")
+FRAME_HEAD_BYTES = _FRAME.size
 
 
 def api_version(engine: Mapping[str, Any]) -> str:
@@ -45,6 +46,15 @@ def split_frames(raw: bytes) -> Iterator[tuple[int, bytes]]:
         position += _FRAME.size
         yield stream, raw[position : position + length]
         position += length
+
+
+def take_frame(raw: bytes) -> tuple[int, bytes] | None:
+    """The first piece, where all of it is there."""
+    if len(raw) < FRAME_HEAD_BYTES:
+        return None
+    stream, length = _FRAME.unpack_from(raw)
+    text = raw[FRAME_HEAD_BYTES : FRAME_HEAD_BYTES + length]
+    return (stream, text) if len(text) == length else None
 
 
 def explanation(answer: bytes) -> str:
