@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import ExecResult as ExecResult
     from pytest_isolate.errors import IsolateError as IsolateError
+    from pytest_isolate.plugin.declare import fresh as fresh
     from pytest_isolate.plugin.declare import service as service
     from pytest_isolate.plugin.declare import stack as stack
     from pytest_isolate.plugin.declare import variants as variants
@@ -33,17 +34,20 @@ if TYPE_CHECKING:
     from pytest_isolate.presets.rabbitmq import rabbitmq as rabbitmq
     from pytest_isolate.presets.redis import redis as redis
     from pytest_isolate.presets.valkey import valkey as valkey
+    from pytest_isolate.running.freshness.handle import FreshService as FreshService
     from pytest_isolate.running.handle import Service as Service
     from pytest_isolate.running.handle import Stack as Stack
 
 _HOMES = {
     "ExecResult": "engine.api",
+    "FreshService": "running.freshness.handle",
     "IsolateError": "errors",
     "Service": "running.handle",
     "ServiceChanges": "plugin.override",
     "Stack": "running.handle",
     "apache": "presets.apache",
     "command": "presets.probes",
+    "fresh": "plugin.declare",
     "http": "presets.probes",
     "log": "presets.probes",
     "mariadb": "presets.mariadb",
@@ -66,12 +70,14 @@ _HOMES = {
 
 __all__ = [
     "ExecResult",
+    "FreshService",
     "IsolateError",
     "Service",
     "ServiceChanges",
     "Stack",
     "apache",
     "command",
+    "fresh",
     "http",
     "log",
     "mariadb",

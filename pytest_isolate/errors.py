@@ -13,6 +13,7 @@
     │   └── AddressSpaceFull    no subnet or loopback address is left
     ├── StartError            a service did not come up
     ├── NotReadyError         a service came up, but did not get ready in time
+    ├── FreshError            an init failed, or no fresh copy of a service's data could be made
     ├── ExecError             a command in a container failed (only with check=True)
     └── CleanupError          something of ours could not be removed
 
@@ -127,6 +128,13 @@ class StartError(IsolateError):
 
 class NotReadyError(StartError):
     """A service came up, but its probes were not answered in time."""
+
+
+class FreshError(IsolateError):
+    """No fresh copy of a service's data could be made."""
+
+    def __init__(self, what: str, *, tried: Lines = (), found: Lines = (), do: Lines = ()) -> None:
+        super().__init__(build_message(what, tried=tried, found=found, do=do))
 
 
 class ExecError(IsolateError):

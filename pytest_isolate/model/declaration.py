@@ -92,9 +92,22 @@ class RawOverride:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RawFresh:
+    """Fresh copies of a service's data as written. `base` is whatever was given; the very declaration of a fixture
+    means the service that this fixture hands out."""
+
+    base: object
+    options: Mapping[str, object]
+    location: Location
+
+
+Raw = RawService | RawStack | RawVariants | RawFresh
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
     """A raw declaration, the name it goes by, and the namespace (pytest's base id) that sees it."""
 
     name: str
     namespace: str
-    raw: RawService | RawStack | RawVariants
+    raw: Raw

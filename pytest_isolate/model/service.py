@@ -92,6 +92,7 @@ class ServiceSpec:
     user: str | None = None
     password: str | Secret | None = None
     database: str | None = None
+    copies: str | None = None
     scope: Scope = Scope.SESSION
     share: str = "run"
     location: Location

@@ -27,6 +27,7 @@ from pytest_isolate.planning.values import (
     parse_share,
     parse_size,
     parse_text,
+    parse_way,
 )
 
 
@@ -152,6 +153,7 @@ SERVICE_PARSERS: Mapping[str, Parser] = {
     "user": parse_text,
     "password": parse_password,
     "database": parse_text,
+    "copies": parse_way,
     "scope": parse_scope,
     "share": parse_share,
 }

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from pytest_isolate.errors import DeclarationError, Problem, suggest
-from pytest_isolate.model.declaration import Declared, Layer, RawService, RawStack, RawVariants
+from pytest_isolate.model.declaration import Declared, Layer, RawFresh, RawService, RawStack, RawVariants
+from pytest_isolate.model.fresh import FreshSpec
 from pytest_isolate.model.probes import Command, Log
 from pytest_isolate.model.service import Location, ServiceId, ServiceSpec, StackId, StackSpec, Variation
 from pytest_isolate.planning.alternatives import Group, load_groups
@@ -21,6 +22,7 @@ from pytest_isolate.planning.fields import (
     STACK_PARSERS,
     anchor_files,
 )
+from pytest_isolate.planning.fresh_fields import hide_bases, load_fresh
 from pytest_isolate.planning.narrowing import Chosen, narrow
 from pytest_isolate.planning.placeholders import SELF
 from pytest_isolate.planning.references import resolve_references
@@ -45,6 +47,8 @@ class Catalogue:
     variations: Mapping[ServiceId, Variation] = field(default_factory=dict)
     declared: Catalogue | None = None
     """The catalogue without the changes, where there are some."""
+
+    fresh: Mapping[ServiceId, FreshSpec] = field(default_factory=dict)
 
     def variation(self, service: ServiceId) -> Variation:
         """The changes that reach a service."""
@@ -97,6 +101,7 @@ def read(
     stacks: dict[StackId, StackSpec] = {}
     raws: dict[ServiceId, RawService] = {}
     varied: list[Declared] = []
+    copying: dict[ServiceId, RawFresh] = {}
     for _, group in groupby(items, key=lambda d: (d.namespace, d.name)):
         same = list(group)
         # As with any fixture, the one that pytest registered last wins over those of installed plugins.
@@ -109,15 +114,23 @@ def read(
             service_id = ServiceId(StackId(item.namespace), item.name)
             services[service_id] = load_service(item.name, item.raw, problems, exists)
             raws[service_id] = item.raw
+        elif isinstance(item.raw, RawFresh):
+            copying[ServiceId(StackId(item.namespace), item.name)] = item.raw
         else:
             stack = load_stack(item.name, item.raw, problems, exists)
             stack_id = StackId(item.namespace, item.name)
             stacks[stack_id] = stack
             services |= {ServiceId(stack_id, member.name): member for member in stack.services}
             raws |= {ServiceId(stack_id, n): raw for n, raw in item.raw.members.items() if isinstance(raw, RawService)}
+    hidden = hide_bases(copying, raws)
+    raws |= hidden
+    services |= {base: load_service(base.name, raw, problems, exists) for base, raw in hidden.items()}
+    fresh = load_fresh(copying, raws, services, problems, exists)
     dependencies = resolve_references(services, problems)
     groups = narrow(load_groups(varied, raws, problems), chosen or {}, raws, problems)
-    return Catalogue(services=services, stacks=stacks, dependencies=dependencies, raws=raws, groups=groups)
+    return Catalogue(
+        services=services, stacks=stacks, dependencies=dependencies, raws=raws, groups=groups, fresh=fresh
+    )
 
 
 def _reading_order(problem: Problem) -> tuple[str, int, str]:

@@ -11,18 +11,20 @@ from dataclasses import dataclass, field
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId
+from pytest_isolate.planning.copying import Wanted, count_copies
 from pytest_isolate.planning.loading import Catalogue
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place, Where, place_instances, places_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """One selected test and the services that it asks for, directly or through other fixtures."""
+    """One selected test; the services and fresh copies that it asks for, directly or through other fixtures."""
 
     where: Where
     services: tuple[ServiceId, ...]
     catalogue: Catalogue | None = None
     """What is declared, as this test has it, where that differs."""
+    fresh: tuple[ServiceId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +40,13 @@ class Step:
 class Plan:
     """Every instance that the selected tests will use, in the order of first need.
 
-    `claims` says, for each place that ends with some tests, how much the widest such place around it may need at once.
+    `claims` says, for each place that ends with some tests, how much the widest such place around it may need at once;
+    `copies`, which fresh copies of its data an instance will be asked for.
     """
 
     steps: tuple[Step, ...] = ()
     claims: Mapping[Place, Resources] = field(default_factory=dict)
+    copies: Mapping[InstanceKey, tuple[Wanted, ...]] = field(default_factory=dict)
 
     @property
     def first_wave(self) -> tuple[Instance, ...]:
@@ -53,11 +57,13 @@ class Plan:
 def build_plan(demands: Iterable[Demand], catalogue: Catalogue) -> Plan:
     """Place what each test asks for; what several tests share appears once."""
     found: dict[InstanceKey, tuple[Instance, list[Where]]] = {}
+    demands = tuple(demands)
     for demand in demands:
         for instance in place_instances(demand.services, demand.catalogue or catalogue, demand.where):
             found.setdefault(instance.key, (instance, []))[1].append(demand.where)
     steps = tuple(Step(instance=i, tests=len(tests), first_test=tests[0].test) for i, tests in found.values())
-    return Plan(steps, _build_claims(found.values()))
+    copies = count_copies((d.where, d.fresh, d.catalogue or catalogue) for d in demands if d.fresh)
+    return Plan(steps, _build_claims(found.values()), copies)
 
 
 def _build_claims(uses: Collection[tuple[Instance, Sequence[Where]]]) -> dict[Place, Resources]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from pytest_isolate.errors import suggest
+from pytest_isolate.model.fresh import WAYS
 from pytest_isolate.model.scope import SCOPES, SHARES, Scope
 from pytest_isolate.model.service import UNLIMITED, Secret, Unlimited
 
@@ -38,6 +39,13 @@ def parse_text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise Wrong(f"{value!r} is not a text", "a text that is not empty")
     return value
+
+
+def parse_way(value: object) -> str:
+    """The name of a way to copy a service's data within it."""
+    if value not in WAYS:
+        raise Wrong(f"{value!r} is not a way to copy data{suggest(value, WAYS)}", ", ".join(WAYS))
+    return str(value)
 
 
 def parse_flag(value: object) -> bool:

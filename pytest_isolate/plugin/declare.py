@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from pytest_isolate.model.declaration import Layer, Preset, RawService, RawStack, RawVariants, caller_location
+from pytest_isolate.model.declaration import (
+    Layer,
+    Preset,
+    Raw,
+    RawFresh,
+    RawService,
+    RawStack,
+    RawVariants,
+    caller_location,
+)
 from pytest_isolate.model.scope import SCOPES
 from pytest_isolate.model.service import Location
 from pytest_isolate.plugin.fixtures import DECLARATION, hand_out
@@ -55,6 +64,18 @@ def _as_written(written: object) -> object:
     return [getattr(one, DECLARATION, one) for one in written] if isinstance(written, (list, tuple)) else written
 
 
+def fresh(base: object, /, **options: object) -> Any:
+    """A fixture whose value is a `FreshService`: for each test its own clean copy of a shared service's data.
+
+    `base` is a service's fixture, a preset or an image's name. `init=` makes the first state: a file of SQL or a folder
+    of such files, `command(...)`, or a function that is given the handle of the database that is being prepared. It
+    runs once for each content (or `key=`), whichever worker comes first. `scope=` is pytest's, "function" by default.
+    """
+    location = caller_location(1)
+    raw = build_raw(base, {}, location) if isinstance(base, str) else _as_raw(base, location)
+    return make_fixture(RawFresh(base=raw, options=options, location=location))
+
+
 def build_raw(base: object, changes: Mapping[str, object], location: Location) -> RawService:
     """A base and what is changed about it."""
     own = Layer(values=changes, location=location)
@@ -76,7 +97,7 @@ def _as_raw(value: object, location: Location) -> object:
     return getattr(value, DECLARATION, value)
 
 
-def make_fixture(raw: RawService | RawStack | RawVariants) -> Any:
+def make_fixture(raw: Raw) -> Any:
     """The fixture that hands out what is declared."""
 
     def isolated(request: pytest.FixtureRequest) -> object:
@@ -88,20 +109,23 @@ def make_fixture(raw: RawService | RawStack | RawVariants) -> Any:
     return decorate(isolated)
 
 
-def describe(raw: RawService | RawStack | RawVariants) -> str:
+def describe(raw: Raw) -> str:
     """One line for `pytest --fixtures`."""
     if isinstance(raw, RawVariants):
         return f"Alternatives of {', '.join(raw.services)} (declared at {raw.location})."
+    if isinstance(raw, RawFresh):
+        return f"Fresh copy of a shared service's data (declared at {raw.location})."
     if isinstance(raw, RawStack):
         return f"Stack of {', '.join(raw.members)}, each in a container (declared at {raw.location})."
     image = next((layer.values["image"] for layer in reversed(raw.layers) if "image" in layer.values), "a built image")
     return f"Service in a container: {image} (declared at {raw.location})."
 
 
-def _scope_word(raw: RawService | RawStack | RawVariants) -> Any:
+def _scope_word(raw: Raw) -> Any:
     """The scope for pytest; one that is none is reported by the loader, so any will do until then."""
     if isinstance(raw, RawVariants):
         return "session"
-    tables = [raw.options] if isinstance(raw, RawStack) else [layer.values for layer in reversed(raw.layers)]
-    word = next((table["scope"] for table in tables if "scope" in table), "session")
-    return word if isinstance(word, str) and word in SCOPES else "session"
+    tables = [layer.values for layer in reversed(raw.layers)] if isinstance(raw, RawService) else [raw.options]
+    default = "function" if isinstance(raw, RawFresh) else "session"
+    word = next((table["scope"] for table in tables if "scope" in table), default)
+    return word if isinstance(word, str) and word in SCOPES else default

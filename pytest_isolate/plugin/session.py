@@ -17,6 +17,7 @@ from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, StackId
+from pytest_isolate.planning.copying import Wanted, place_of_copy
 from pytest_isolate.planning.loading import Catalogue, load
 from pytest_isolate.planning.placement import Instance, place_instances, places_of
 from pytest_isolate.planning.plan import Demand, Plan, build_plan, peak_demand
@@ -39,7 +40,8 @@ from pytest_isolate.plugin.varying import Wardrobe, members
 from pytest_isolate.plugin.wiring import Wired, check_budget, check_reuse, wire
 from pytest_isolate.running.cleanup import remove_all_before
 from pytest_isolate.running.clock import SystemClock
-from pytest_isolate.running.handle import Stack
+from pytest_isolate.running.freshness.handle import FreshService
+from pytest_isolate.running.handle import Service, Stack
 from pytest_isolate.running.images import missing_images
 from pytest_isolate.running.owner import read_owner
 from pytest_isolate.running.timeline import Timeline
@@ -146,10 +148,14 @@ class IsolateSession:
 
     def _demand(self, item: pytest.Item) -> Demand:
         services: dict[ServiceId, None] = {}
-        for name, namespace in asked_fixtures(item):
+        asked = asked_fixtures(item)
+        for name, namespace in asked:
             services |= dict.fromkeys(members(self._catalogue, name, namespace))
+        named = (ServiceId(StackId(namespace), name) for name, namespace in asked)
+        fresh = tuple(service for service in named if service in self._catalogue.fresh)
         catalogue = self._wardrobe.of(item)
-        return Demand(where=position(item, self._worker), services=tuple(services), catalogue=catalogue)
+        where = position(item, self._worker)
+        return Demand(where=where, services=tuple(services), catalogue=catalogue, fresh=fresh)
 
     def _check_budget(self) -> None:
         workers = self._member.workers if self._member else 1
@@ -216,6 +222,7 @@ class IsolateSession:
                 )
                 # What lives for the run goes with the run, or is kept for the next one.
                 ended = frozenset(place for place in before - after if place.scope is not Scope.SESSION)
+                self._wired.freshness.finish_places(ended.__contains__)
                 self._wired.lifecycle.finish_places(ended.__contains__)
 
     @pytest.hookimpl(wrapper=True)
@@ -240,10 +247,21 @@ class IsolateSession:
                 self._open().lifecycle.start(placed)
             instances = {i.key.service: i for i in placed}
             services = {m.name: self._open().lifecycle.hand_out(instances[m].key) for m in wanted}
+            fresh_id = ServiceId(StackId(namespace), name)
+            if fresh_id in self._catalogue.fresh:
+                return self._hand_out_copy(fresh_id, instances[wanted[0]], services[wanted[0].name])
         except IsolateError as error:
             # Its causes are told in its text; as a chain they would all be printed again.
             raise pytest.fail.Exception(str(error), pytrace=False) from None
         return Stack(name, services) if StackId(namespace, name) in self._catalogue.stacks else services[name]
+
+    def _hand_out_copy(self, fresh_id: ServiceId, instance: Instance, base: Service) -> FreshService:
+        assert self._item is not None
+        wired, spec = self._open(), self._catalogue.fresh[fresh_id]
+        where = position(self._item, self._worker)
+        want = Wanted(fresh_id=fresh_id, spec=spec, count=1)
+        place = place_of_copy(spec, fresh_id, where)
+        return wired.freshness.hand_out(want, place, wired.lifecycle.wait(instance.key), base, where.test)
 
     def _start_for(self, items: Sequence[pytest.Item]) -> None:
         """Begin to start what tests ask for, as far as that is known before they run."""
@@ -300,6 +318,7 @@ class IsolateSession:
 
     def _remove(self, *, in_background: bool) -> None:
         if self._wired:
+            self._wired.freshness.close(_CLOSE_S)
             self._wired.lifecycle.close(_CLOSE_S)
         if self._controller:
             kept = self._wired.provider.kept_codes if self._wired else ()

@@ -124,7 +124,10 @@ _WARDROBES: pytest.StashKey[dict[object, Wardrobe]] = pytest.StashKey()
 
 
 def members(catalogue: Catalogue, name: str, namespace: str) -> list[ServiceId]:
-    """The service of that name, or the services of the stack of that name; none for variants."""
+    """The service of that name, or the base of those copies, or the services of that stack; none for variants."""
+    fresh = catalogue.fresh.get(ServiceId(StackId(namespace), name))
+    if fresh:
+        return [fresh.base]
     if any((group.name, group.namespace) == (name, namespace) for group in catalogue.groups):
         return []
     stack = catalogue.stacks.get(StackId(namespace, name))

@@ -20,6 +20,7 @@ from pytest_isolate.running.addresses import Addresses, check_bind_ip
 from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.deaths import Deaths
+from pytest_isolate.running.freshness.handing import Freshness
 from pytest_isolate.running.grounds import Ground, Grounds, KeptGround
 from pytest_isolate.running.images import Images
 from pytest_isolate.running.launching import Launcher
@@ -58,6 +59,7 @@ class Wired:
     deaths: Deaths
     guard: Guard
     snapshots: Snapshots | None
+    freshness: Freshness
     sweeping: Future[None]
 
     def close(self, snapshots_s: float) -> None:
@@ -130,6 +132,7 @@ def wire(
 
     locks = open_locks()
     snapshots = Snapshots(engine, ensure_secret(home()), snapshot_usage(), locks) if settings.cache else None
+    freshness = Freshness(engine, run, grounds, plan.copies, member.workers, clock)
     provider = Provider(
         engine=engine,
         run=run,
@@ -144,9 +147,16 @@ def wire(
         budget=BudgetKeeper(LeaseTable(member.folder), run_budget(settings), run, clock, plan, member.workers),
         require_guard=guard.require,
         keep_held=keep_held,
+        save_pristine=freshness.save_pristine,
     )
     lifecycle = Lifecycle(
-        engine=engine, clock=clock, networks=networks, addresses=addresses, volumes=volumes, provider=provider
+        engine=engine,
+        clock=clock,
+        networks=networks,
+        addresses=addresses,
+        volumes=volumes,
+        provider=provider,
+        on_ready=freshness.begin,
     )
     # It removes the run's objects when the controller is gone; nothing may be started beside that.
     guard.on_closing(provider.stop)
@@ -157,6 +167,7 @@ def wire(
         deaths=deaths,
         guard=guard,
         snapshots=snapshots,
+        freshness=freshness,
         sweeping=opened.sweeping,
     )
 

@@ -30,12 +30,13 @@ def mariadb(version: str = "11.4", /, **changes: object) -> Preset:
         "user": "app",
         "password": Secret.RANDOM,
         "database": "app",
+        "copies": "mariadb",
         "url": "mysql://{user}:{password}@{host}:{port}/{database}",
         "env": {
             "MARIADB_USER": "{self.user}",
             "MARIADB_PASSWORD": "{self.password}",
             "MARIADB_DATABASE": "{self.database}",
-            "MARIADB_RANDOM_ROOT_PASSWORD": "1",
+            "MARIADB_ROOT_PASSWORD": "{self.password}",
         },
         "ready": READY,
     }

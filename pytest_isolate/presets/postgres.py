@@ -33,6 +33,7 @@ def postgres(version: str = "16", /, **changes: object) -> Preset:
         "user": "postgres",
         "password": Secret.RANDOM,
         "database": "postgres",
+        "copies": "postgres",
         "url": "postgresql://{user}:{password}@{host}:{port}/{database}",
         "env": {
             "POSTGRES_USER": "{self.user}",

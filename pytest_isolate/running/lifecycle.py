@@ -35,6 +35,7 @@ class Lifecycle:
         addresses: Addresses,
         volumes: Volumes,
         provider: Provider,
+        on_ready: Callable[[Running, Service], None],
     ) -> None:
         self._engine = engine
         self._clock = clock
@@ -42,6 +43,7 @@ class Lifecycle:
         self._addresses = addresses
         self._volumes = volumes
         self._provider = provider
+        self._on_ready = on_ready
         self._lock = threading.Lock()
         self._futures: dict[InstanceKey, Future[Running]] = {}
         self._threads: list[threading.Thread] = []
@@ -72,7 +74,10 @@ class Lifecycle:
 
     def hand_out(self, key: InstanceKey) -> Service:
         """What a test gets, once the instance is ready."""
-        running = self.wait(key)
+        return self.handle_of(self.wait(key))
+
+    def handle_of(self, running: Running) -> Service:
+        """The handle of an instance that is ready."""
         return Service(
             running.view,
             engine=self._engine,
@@ -129,9 +134,12 @@ class Lifecycle:
 
     def _provide(self, instance: Instance, future: Future[Running]) -> None:
         try:
-            future.set_result(self._provider.provide(instance, self.wait))
+            running = self._provider.provide(instance, self.wait)
         except BaseException as error:
             future.set_exception(error)
+            return
+        future.set_result(running)
+        self._on_ready(running, self.handle_of(running))
 
     def _finish(self, futures: Collection[Future[Running]]) -> None:
         finished = []

@@ -68,6 +68,7 @@ class Provider:
         budget: BudgetKeeper,
         require_guard: Callable[[], None],
         keep_held: Callable[[HeldPorts], None],
+        save_pristine: Callable[[Running], None],
     ) -> None:
         self._engine = engine
         self._run = run
@@ -83,6 +84,7 @@ class Provider:
         self._budget = budget
         self._require_guard = require_guard
         self._keep_held = keep_held
+        self._save_pristine = save_pristine
         self._slots = threading.BoundedSemaphore(PARALLEL_STARTS)
         self._closing = threading.Event()
         self.kept_codes: set[str] = set()
@@ -234,6 +236,7 @@ class Provider:
             if self._snapshots and snapshot and start.tag != snapshot.tag:
                 with self._timeline.measure("snapshot", subject):
                     self._snapshots.take(snapshot, running.container_id)
+            self._save_pristine(running)
         except BaseException:
             self._launcher.undo(running)
             raise

@@ -33,7 +33,7 @@ class View:
 
     def url(self, endpoint: Endpoint) -> str:
         """The service's url at an endpoint."""
-        template = self.spec.url or _default_url(self.spec)
+        template = self.spec.url or default_url(self.spec)
         words = {"user": self.spec.user, "password": self.password, "database": self.spec.database}
         quoted = {key: quote(value or "", safe="") for key, value in words.items()}
         return template.format(host=endpoint.host, port=endpoint.port, **quoted)
@@ -97,6 +97,7 @@ def render_spec(own: View, others: Mapping[str, View]) -> Rendered:
     )
 
 
-def _default_url(spec: ServiceSpec) -> str:
+def default_url(spec: ServiceSpec) -> str:
+    """The url template of a service that declares none."""
     scheme = "http" if any(isinstance(probe, Http) for probe in spec.ready) else "tcp"
     return f"{scheme}://{{host}}:{{port}}"

@@ -18,12 +18,14 @@ MODULES = sorted(ROOT.rglob("*.py"))
 def test_the_public_names_are_these() -> None:
     assert pytest_isolate.__all__ == [
         "ExecResult",
+        "FreshService",
         "IsolateError",
         "Service",
         "ServiceChanges",
         "Stack",
         "apache",
         "command",
+        "fresh",
         "http",
         "log",
         "mariadb",

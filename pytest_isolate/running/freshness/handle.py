@@ -1,0 +1,71 @@
+"""What a test is handed of a fresh() fixture: a service whose database is the test's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NoReturn
+
+from pytest_isolate.engine.api import Engine
+from pytest_isolate.errors import IsolateError, build_message
+from pytest_isolate.running.handle import Service
+from pytest_isolate.running.rendering import View, default_url
+
+
+class FreshService(Service):
+    """A copy of a shared service's data: as the service's handle, but `database` and `url` are its own.
+
+    What would take the server away from other tests (stop, start, restart, kill, pause, unpause) is refused;
+    `base` is the handle of the shared service.
+    """
+
+    def __init__(self, name: str, view: View, base: Service, engine: Engine) -> None:
+        super().__init__(view, engine=engine, image=base.image, container_id=base.container_id, start_again=base.start)
+        self._name = name
+        self.base = base
+        """The shared service that this is a copy of."""
+
+    @property
+    def name(self) -> str:
+        """The name that it is declared under."""
+        return self._name
+
+    def stop(self, timeout_s: int = 10) -> NoReturn:  # noqa: ARG002  # the signature of the service's
+        """Refused: the server is shared."""
+        self._refuse("stop")
+
+    def start(self) -> NoReturn:
+        """Refused: the server is shared."""
+        self._refuse("start")
+
+    def restart(self, timeout_s: int = 10) -> NoReturn:  # noqa: ARG002  # the signature of the service's
+        """Refused: the server is shared."""
+        self._refuse("restart")
+
+    def kill(self) -> NoReturn:
+        """Refused: the server is shared."""
+        self._refuse("kill")
+
+    def pause(self) -> NoReturn:
+        """Refused: the server is shared."""
+        self._refuse("pause")
+
+    def unpause(self) -> NoReturn:
+        """Refused: the server is shared."""
+        self._refuse("unpause")
+
+    def _refuse(self, verb: str) -> NoReturn:
+        raise IsolateError(
+            build_message(
+                f"{verb}() is not for {self.name!r}: it is a database on the server of {self.base.name!r}, "
+                "which other tests use at the same time",
+                do=f"for a server of its own: service(..., scope='function'); or {self.name}.base.{verb}() if you must",
+            )
+        )
+
+
+def build_handle(name: str, base: Service, view: View, engine: Engine, database: str) -> FreshService:
+    """The handle of one database on the server of `base`."""
+    url = view.spec.url or default_url(view.spec)
+    if "{database}" not in url:
+        url = f"{url.rstrip('/')}/{{database}}"
+    return FreshService(name, replace(view, spec=replace(view.spec, database=database, url=url)), base, engine)
