@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_isolate.errors import DeclarationError, Problem, suggest
-from pytest_isolate.model.declaration import Layer, Preset, RawService, RawStack, RawVariants
+from pytest_isolate.model.declaration import Layer, Preset, Raw, RawFresh, RawService, RawStack, RawVariants
 from pytest_isolate.model.service import Location
 from pytest_isolate.planning.fields import STACK_KEYS
 from pytest_isolate.plugin.configuration import Source
@@ -23,7 +23,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_KEYS = ("services", "stacks", "variants")
+_KEYS = ("services", "stacks", "fresh", "variants")
 _VARIANTS = "isolate_variants"
 """The name of the fixture that the table of variants becomes."""
 
@@ -67,7 +67,10 @@ class _Reader:
         stacks = {name: self._stack(name, content, services) for name, content in table["stacks"].items()}
         for name in stacks.keys() & services.keys():
             raise self._wrong(f"stacks.{name}", f"{name!r} is the name of a service too")
-        declared: dict[str, RawService | RawStack | RawVariants] = {**services, **stacks}
+        fresh = {name: self._fresh(name, content, services) for name, content in table["fresh"].items()}
+        for name in fresh.keys() & (services.keys() | stacks.keys()):
+            raise self._wrong(f"fresh.{name}", f"{name!r} is the name of a service or stack too")
+        declared: dict[str, Raw] = {**services, **stacks, **fresh}
         if table["variants"]:
             declared[_VARIANTS] = self._variants(table["variants"], services)
         return {name: make_fixture(raw) for name, raw in declared.items()}
@@ -142,6 +145,20 @@ class _Reader:
             return services[base].changed(changes, location)
         names = [*PRESETS, *services]
         raise self._wrong(key, f"unknown preset or service {base!r} in use{suggest(base, names)}", ", ".join(names))
+
+    def _fresh(self, name: str, content: object, services: Mapping[str, RawService]) -> RawFresh:
+        """Fresh copies of a service of the file, or of a preset that is nobody else's."""
+        key = f"fresh.{name}"
+        location = self._location(key)
+        options = dict(self._table(key, content))
+        base = options.pop("base", None)
+        if isinstance(base, str) and base in services:
+            return RawFresh(base=services[base], options=options, location=location)
+        if isinstance(base, str) and base in PRESETS:
+            return RawFresh(base=RawService(layers=PRESETS[base]().layers), options=options, location=location)
+        names = [*services, *PRESETS]
+        reason = "needs a base" if base is None else f"unknown service or preset {base!r} in base{suggest(base, names)}"
+        raise self._wrong(key, reason, ", ".join(names))
 
     def _table(self, key: str, value: object) -> Mapping[str, Any]:
         if not isinstance(value, Mapping):

@@ -17,8 +17,10 @@ from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.freshness.handle import FreshService, build_handle
 from pytest_isolate.running.freshness.keeper import Keeper
 from pytest_isolate.running.freshness.makers import Makers
+from pytest_isolate.running.freshness.mariadb import MariadbWay
 from pytest_isolate.running.freshness.naming import CopyName
 from pytest_isolate.running.freshness.postgres import PostgresWay
+from pytest_isolate.running.freshness.redis import RedisWay
 from pytest_isolate.running.freshness.templates import Templates
 from pytest_isolate.running.freshness.ways import Way, WayError
 from pytest_isolate.running.grounds import Grounds
@@ -29,7 +31,11 @@ from pytest_isolate.sharing.store import Board
 
 # Copies that are there and not in use, of all processes that share an instance: some hundred MiB of disk.
 CAP = 48
-WAYS: Mapping[str, Callable[[Engine, Running], Way]] = {"postgres": PostgresWay}
+WAYS: Mapping[str, Callable[[Engine, Running], Way]] = {
+    "mariadb": MariadbWay,
+    "postgres": PostgresWay,
+    "redis": RedisWay,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ class Keeper:
         for want in wanted:
             self._table.add(want.fresh_id, -(-want.count // workers))
         self._specs = {want.fresh_id: want.spec for want in wanted}
+        self._workers = workers
         self._names = names
         self._open_way = open_way
         self._templates = templates
@@ -195,7 +196,7 @@ class Keeper:
         return None
 
     def _carry_out(self, step: Create[ServiceId] | Drop | Sweep) -> None:
-        way = self._way = self._way or self._open_way()
+        way = self._way = self._way or self._open()
         match step:
             case Create(kind):
                 name, began = next(self._names), self._clock.now()
@@ -211,6 +212,13 @@ class Keeper:
             case Sweep():
                 for name in self._makers.orphans(way.copies()):
                     way.drop(name)
+
+    def _open(self) -> Way:
+        way = self._open_way()
+        if way.room is not None:
+            # As many again may be in use.
+            self._table.cap = max(1, min(self._table.cap, way.room // (2 * self._workers)))
+        return way
 
     def _tell(self, step: Create[ServiceId] | Drop | Sweep, error: IsolateError) -> None:
         """Whoever waits for a copy that cannot be made is told why; whoever comes later has it tried again."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.running.freshness.client import Client, run_to_end
 from pytest_isolate.running.freshness.naming import PRISTINE, parse_copy_name
-from pytest_isolate.running.freshness.ways import InitOutput, WayError
+from pytest_isolate.running.freshness.ways import InitOutput, WayError, common_variables
 from pytest_isolate.running.launching import Running
 
 # Made by CREATE DATABASE as of these versions.
@@ -20,6 +20,8 @@ _GONE_WITHIN_S = 10
 
 class PostgresWay:
     """One psql, which stays open."""
+
+    room = None
 
     def __init__(self, engine: Engine, running: Running) -> None:
         self._engine = engine
@@ -54,6 +56,7 @@ class PostgresWay:
         """Environment variables that every client of PostgreSQL knows."""
         view = self._running.view
         return {
+            **common_variables(self._running, database),
             "PGHOST": "127.0.0.1",
             "PGPORT": str(view.spec.ports[0]),
             "PGUSER": view.spec.user or "",

@@ -58,7 +58,7 @@ class PoolTable(Generic[Kind]):
         self.pools: dict[Kind, Pool[Kind]] = {}
         self.held: set[str] = set()
         self.doomed: deque[str] = deque()
-        self._cap = cap
+        self.cap = cap
 
     def add(self, kind: Kind, expected: int) -> None:
         """Expect takes of a kind. Nothing is made of it before `open`."""
@@ -115,7 +115,7 @@ class PoolTable(Generic[Kind]):
         awaited = max(pools, key=lambda pool: pool.waiting - len(pool.ready), default=None)
         if awaited and awaited.waiting > len(awaited.ready):
             return Create(awaited.kind)
-        has_room = self.idle < self._cap
+        has_room = self.idle < self.cap
         if self.doomed and not has_room:
             return Drop(self.doomed.popleft())
         pools = [pool for pool in pools if not pool.is_failing]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from pytest_isolate.errors import IsolateError
+from pytest_isolate.running.launching import Running
 
 
 class WayError(IsolateError):
@@ -16,11 +17,27 @@ class InitOutput(IsolateError):
     """An init that failed; `str()` of it is what it said."""
 
 
+def common_variables(running: Running, database: str) -> dict[str, str]:
+    """Environment variables that tell every command of an init where its database is."""
+    view = running.view
+    return {
+        "ISOLATE_HOST": "127.0.0.1",
+        "ISOLATE_PORT": str(view.spec.ports[0]),
+        "ISOLATE_USER": view.spec.user or "",
+        "ISOLATE_PASSWORD": view.password or "",
+        "ISOLATE_DATABASE": database,
+    }
+
+
 class Way(Protocol):
     """One client that stays open inside the service's container. For one thread at a time.
 
     Every method may raise WayError, and EngineError where the container or the client is gone.
     """
+
+    @property
+    def room(self) -> int | None:
+        """How many copies there can be at a time; None where nothing but space bounds them."""
 
     def save_pristine(self) -> None:
         """Put the declared database, as it is now, aside. Nobody may be connected to it. Safe to repeat."""
