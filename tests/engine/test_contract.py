@@ -19,7 +19,15 @@ import pytest
 from fakes.engine import PULLABLE, FakeEngine
 from fakes.programs import IMAGE, program
 
-from pytest_isolate.engine.api import BuildRequest, ContainerRequest, ContainerState, Engine, Event, PortBinding
+from pytest_isolate.engine.api import (
+    BuildRequest,
+    ContainerRequest,
+    ContainerState,
+    Engine,
+    Event,
+    PortBinding,
+    Session,
+)
 from pytest_isolate.errors import (
     BuildFailed,
     EngineError,
@@ -815,3 +823,59 @@ def test_fake_engine_that_is_away_says_so_until_it_is_back() -> None:
     engine.come_back()
     assert engine.facts().name == "Fake"
     engine.close()
+
+
+def hear_all(session: Session) -> dict[int, bytes]:
+    """All that it writes until it ends, by stream."""
+    heard = {1: b"", 2: b""}
+    while (piece := session.receive(10)) is not None:
+        heard[piece[0]] += piece[1]
+    return heard
+
+
+def test_a_session_hears_and_answers(bench: Bench) -> None:
+    session = bench.engine.open_session(bench.start("sleep 60"), ["cat"], {})
+    for text in (b"one\n", b"two\n"):
+        session.send(text)
+        assert session.receive(10) == (1, text)
+    session.close()
+    session.close()
+
+
+def test_a_session_tells_stdout_from_stderr_and_how_it_ended(bench: Bench) -> None:
+    argv = ["sh", "-c", "echo out $WORD; echo err >&2; exit 3"]
+    session = bench.engine.open_session(bench.start("sleep 60"), argv, {"WORD": "given"})
+
+    assert hear_all(session) == {1: b"out given\n", 2: b"err\n"}
+    assert session.exit_code() == 3
+    session.close()
+
+
+def test_a_session_that_says_nothing_is_not_waited_for_longer_than_asked(bench: Bench) -> None:
+    session = bench.engine.open_session(bench.start("sleep 60"), ["cat"], {})
+
+    with pytest.raises(EngineError, match=r"no answer within 0\.1 s"):
+        session.receive(0.1)
+    session.close()
+
+
+def test_a_session_ends_with_its_container(bench: Bench) -> None:
+    container_id = bench.start("sleep 60")
+    session = bench.engine.open_session(container_id, ["cat"], {})
+    bench.engine.kill_container(container_id)
+
+    assert hear_all(session) == {1: b"", 2: b""}
+    session.close()
+
+
+def test_a_session_in_a_container_that_is_gone_is_an_error(bench: Bench) -> None:
+    with pytest.raises(ObjectNotFound):
+        bench.engine.open_session(GONE, ["cat"], {})
+
+
+def test_a_session_of_a_program_that_is_not_there_says_so_and_ends(bench: Bench) -> None:
+    session = bench.engine.open_session(bench.start("sleep 60"), ["no-such-program"], {})
+
+    assert b"not found in $PATH" in b"".join(hear_all(session).values())
+    assert session.exit_code() in (126, 127)
+    session.close()

@@ -7,6 +7,7 @@ import posixpath
 import re
 import socket
 import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fakes.programs import read_steps
+from fakes.sessions import FakeSession, environment
+from fakes.sessions import run as run_outside
 from pytest_isolate.engine.api import ContainerRequest, ExecResult, PortBinding
 from pytest_isolate.errors import EngineError, ObjectNotFound, PortTaken
 
@@ -135,6 +138,8 @@ class FakeContainer:
     files: Files = field(default_factory=dict)
     listeners: dict[int, Listener] = field(default_factory=dict)
     published: dict[int, int] = field(default_factory=dict)
+    _root: tempfile.TemporaryDirectory[str] | None = None
+    _sessions: list[FakeSession] = field(default_factory=list)
     _sockets: list[socket.socket] = field(default_factory=list)
     _threads: list[threading.Thread] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -197,6 +202,8 @@ class FakeContainer:
         assert self._process is not None
         code = self._process.run(steps)
         self.exit_code = KILLED if self._killed else code
+        for session in self._sessions:
+            session.kill()
         self._unpublish()
         self._ended.set()
         self.on_death(self)
@@ -251,7 +258,29 @@ class FakeContainer:
                 entry.size = len(text.encode())
                 archive.addfile(entry, io.BytesIO(text.encode()))
 
+    def open_session(self, argv: Sequence[str], env: Mapping[str, str]) -> FakeSession:
+        self._sessions.append(FakeSession(argv, self._outside(env)))
+        return self._sessions[-1]
+
+    def _outside(self, env: Mapping[str, str]) -> dict[str, str]:
+        """The environment of a process of this host, which finds the container's files below a folder."""
+        self._root = self._root or tempfile.TemporaryDirectory(prefix="fake-container-")
+        for name, text in self.files.items():
+            path = Path(self._root.name) / "files" / name.lstrip("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return environment(Path(self._root.name), self.request.env, env)
+
+    def discard(self) -> None:
+        """It is removed."""
+        for session in self._sessions:
+            session.kill()
+        if self._root:
+            self._root.cleanup()
+
     def run(self, argv: Sequence[str]) -> ExecResult:
+        if argv[0] == "psql":
+            return run_outside(argv, self._outside({}))
         written: dict[str, list[str]] = {"out": [], "err": []}
         steps = read_argv(list(argv))
         if steps is None:

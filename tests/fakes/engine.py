@@ -17,6 +17,7 @@ from fakes.container import FakeContainer, Files
 from fakes.images import FakeImage, build, image_id
 from fakes.journal import Journal
 from fakes.programs import IMAGE
+from fakes.sessions import FakeSession
 from pytest_isolate.engine.api import (
     BuildRequest,
     ContainerRequest,
@@ -136,6 +137,7 @@ class FakeEngine:
         for container in list(self.containers.values()):
             if container.is_running:
                 container.kill()
+            container.discard()
 
     def find_image(self, image: str) -> ImageFacts | None:
         with self._asked("find_image", image):
@@ -275,6 +277,7 @@ class FakeEngine:
             return
         if container.is_running:
             container.kill()
+        container.discard()
         with self._lock:
             self.containers.pop(container_id, None)
             for network in self.networks.values():
@@ -305,6 +308,15 @@ class FakeEngine:
                     f"the command {argv[0]!r} could not be run in a container", found=["it is not running"]
                 )
         return container.run(argv)
+
+    def open_session(self, container_id: str, argv: Sequence[str], env: Mapping[str, str]) -> FakeSession:
+        with self._asked("open_session", container_id, argv):
+            container = self._container(container_id)
+            if not container.is_running or container.is_paused:
+                raise EngineError(
+                    f"the command {argv[0]!r} could not be run in a container", found=["it is not running"]
+                )
+        return container.open_session(argv, env)
 
     def list_containers(self, labels: Mapping[str, str]) -> Sequence[str]:
         with self._asked("list_containers", labels):

@@ -15,6 +15,7 @@ from pytest_isolate.errors import (
     EngineError,
     EngineUnreachable,
     ExecError,
+    FreshError,
     ImageNotFound,
     IsolateError,
     NotReadyError,
@@ -137,6 +138,14 @@ a command in service 'db' ended with code 2
     "a silent command": (
         ExecError("db", ["false"], 1, ""),
         "a command in service 'db' ended with code 1\n  tried  false\n  found  no output",
+    ),
+    "an init": (
+        FreshError("the init of 'orders' has failed", tried="schema.sql", found="line 3: no such table", do="see it"),
+        """\
+the init of 'orders' has failed
+  tried  schema.sql
+  found  line 3: no such table
+  do     see it""",
     ),
     "clean-up": (
         CleanupError(["container 'x': refused", "network 'y': refused"], do=["docker rm x", "docker network rm y"]),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_isolate.model.fresh import WAYS
 from pytest_isolate.model.identity import (
     LABEL_FINGERPRINT,
     LABEL_INSTANCE,
@@ -70,6 +71,7 @@ values_of = {
     "user": optional_words,
     "password": st.just(Secret.RANDOM) | optional_words,
     "database": optional_words,
+    "copies": st.none() | st.sampled_from(WAYS),
     "scope": st.sampled_from(Scope),
     "share": st.sampled_from(["run", "worker"]),
     "location": st.builds(Location, file=words, line=st.integers(0, 999)),

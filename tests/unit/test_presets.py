@@ -66,7 +66,7 @@ def test_mariadb_has_what_a_client_needs() -> None:
         "MARIADB_USER": "{self.user}",
         "MARIADB_PASSWORD": "{self.password}",
         "MARIADB_DATABASE": "{self.database}",
-        "MARIADB_RANDOM_ROOT_PASSWORD": "1",
+        "MARIADB_ROOT_PASSWORD": "{self.password}",
     }
 
 

@@ -22,7 +22,7 @@ from pytest_isolate.running.freshness.naming import CopyName
 from pytest_isolate.running.freshness.postgres import PostgresWay
 from pytest_isolate.running.freshness.redis import RedisWay
 from pytest_isolate.running.freshness.templates import Templates
-from pytest_isolate.running.freshness.ways import Way, WayError
+from pytest_isolate.running.freshness.ways import Way, WayError, closed_on_failure
 from pytest_isolate.running.grounds import Grounds
 from pytest_isolate.running.handle import Service
 from pytest_isolate.running.launching import Running
@@ -85,7 +85,8 @@ class Freshness:
             return
         try:
             way = WAYS[spec.copies](self._engine, running)
-            way.save_pristine()
+            with closed_on_failure(way):
+                way.save_pristine()
         except WayError as error:
             raise EngineError("its first state could not be put aside for fresh()", found=str(error)) from error
         with self._lock:

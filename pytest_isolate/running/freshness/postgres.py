@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.running.freshness.client import Client, run_to_end
 from pytest_isolate.running.freshness.naming import PRISTINE, parse_copy_name
-from pytest_isolate.running.freshness.ways import InitOutput, WayError, common_variables
+from pytest_isolate.running.freshness.ways import InitOutput, WayError, closed_on_failure, common_variables
 from pytest_isolate.running.launching import Running
 
 # Made by CREATE DATABASE as of these versions.
@@ -27,7 +27,8 @@ class PostgresWay:
         self._engine = engine
         self._running = running
         self._client = self._connect()
-        self._version = int(self._run("SHOW server_version_num")[0])
+        with closed_on_failure(self._client):
+            self._version = int(self._run("SHOW server_version_num")[0])
         self._plain: dict[str, bool] = {}
 
     def save_pristine(self) -> None:

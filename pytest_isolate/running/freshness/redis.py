@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.running.freshness.client import Client
 from pytest_isolate.running.freshness.naming import PRISTINE, parse_copy_name
-from pytest_isolate.running.freshness.ways import InitOutput, WayError, common_variables
+from pytest_isolate.running.freshness.ways import InitOutput, WayError, closed_on_failure, common_variables
 from pytest_isolate.running.launching import Running
 
 _CLIENT = 'exec "$(command -v redis-cli || command -v valkey-cli)" "$@"'
@@ -63,7 +63,8 @@ class RedisWay:
         argv = ["sh", "-c", _CLIENT, "redis-cli", "-h", "127.0.0.1", "-p", str(view.spec.ports[0])]
         argv += ["--user", view.spec.user] if view.spec.user and view.password else []
         self._client = Client(engine, running.container_id, argv, self.variables(self._base))
-        self._last = int(self._run("CONFIG GET databases")[1]) - 1
+        with closed_on_failure(self._client):
+            self._last = int(self._run("CONFIG GET databases")[1]) - 1
 
     @property
     def room(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from pytest_isolate.errors import IsolateError
@@ -27,6 +28,23 @@ def common_variables(running: Running, database: str) -> dict[str, str]:
         "ISOLATE_PASSWORD": view.password or "",
         "ISOLATE_DATABASE": database,
     }
+
+
+class Closing(Protocol):
+    """What has to be closed."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+@contextmanager
+def closed_on_failure(opened: Closing) -> Iterator[None]:
+    """Close something if what is done with it first fails."""
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise
 
 
 class Way(Protocol):

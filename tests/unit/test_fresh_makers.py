@@ -1,0 +1,44 @@
+"""Whose copies may be dropped by others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_isolate.running.freshness.makers import Makers
+from pytest_isolate.running.freshness.naming import CopyName
+from pytest_isolate.sharing.store import Board
+from unit.builders import OWNER
+
+DEAD = replace(OWNER, pid=43)
+
+
+def start_time(pid: int) -> str | None:
+    return OWNER.start_time if pid == OWNER.pid else None
+
+
+def makers(tmp_path: Path, here: object = OWNER) -> Makers:
+    return Makers(board=Board(tmp_path / "board"), here=here, read_start_time=start_time)  # type: ignore[arg-type]
+
+
+def name(run: str, worker: str, number: int = 1) -> str:
+    return str(CopyName(run, worker, number))
+
+
+def test_copies_of_the_dead_are_orphans_and_those_of_the_living_are_not(tmp_path: Path) -> None:
+    makers(tmp_path).sign_up("run", "gw0")
+    makers(tmp_path, DEAD).sign_up("run", "gw1")
+    names = [name("run", "gw0"), name("run", "gw1"), name("run", "gw1", 2), "app", "isolate_pristine"]
+
+    assert makers(tmp_path).orphans(names) == [name("run", "gw1"), name("run", "gw1", 2)]
+
+
+def test_copies_of_a_maker_that_nobody_knows_stay(tmp_path: Path) -> None:
+    assert makers(tmp_path).orphans([name("other", "gw0")]) == []
+
+
+def test_another_run_with_a_worker_of_the_same_name_is_another_maker(tmp_path: Path) -> None:
+    makers(tmp_path).sign_up("one", "gw0")
+    makers(tmp_path, DEAD).sign_up("two", "gw0")
+
+    assert makers(tmp_path).orphans([name("one", "gw0"), name("two", "gw0")]) == [name("two", "gw0")]
