@@ -862,6 +862,8 @@ def test_a_session_that_says_nothing_is_not_waited_for_longer_than_asked(bench: 
 def test_a_session_ends_with_its_container(bench: Bench) -> None:
     container_id = bench.start("sleep 60")
     session = bench.engine.open_session(container_id, ["cat"], {})
+    session.send(b"it runs\n")
+    assert session.receive(10) == (1, b"it runs\n")
     bench.engine.kill_container(container_id)
 
     assert hear_all(session) == {1: b"", 2: b""}
