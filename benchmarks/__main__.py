@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from benchmarks import latency, overhead, quickstart, workloads
+from benchmarks import fresh, latency, overhead, quickstart, workloads
 from benchmarks.results import write_section
 
 BENCHMARKS: dict[str, Callable[[int], str]] = {
@@ -20,8 +20,9 @@ BENCHMARKS: dict[str, Callable[[int], str]] = {
     "w4": workloads.run_w4,
     "w5": workloads.run_w5,
     "w6": workloads.run_w6,
+    "fresh": fresh.run,
 }
-ROUNDS = {"overhead": 40, "latency": 15, "quickstart": 9, "w1": 9, "w2": 9, "w3": 3, "w4": 9, "w5": 40, "w6": 5}
+ROUNDS = {"overhead": 40, "latency": 15, "quickstart": 9, "w1": 9, "w2": 9, "w3": 3, "w4": 9, "w5": 40, "w6": 5, "fresh": 1}
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ class Outcome:
 
 def run_w1(rounds: int) -> str:
     """One Postgres, one Redis, one auth service that needs the Postgres; three tests, one for each."""
-    env = _prepare()
+    env = prepare()
     outcome = _measure(
         [
             build_ours(OURS, "w1", env),
@@ -82,7 +82,7 @@ def run_w1(rounds: int) -> str:
 
 def run_w2(rounds: int) -> str:
     """Five services with dependencies."""
-    env = _prepare()
+    env = prepare()
     outcome = _measure(
         [
             build_ours(OURS, "w2", env),
@@ -104,7 +104,7 @@ def run_w2(rounds: int) -> str:
 
 def run_w3(rounds: int) -> str:
     """A container for each test."""
-    env = _prepare()
+    env = prepare()
     outcome = _measure(
         [
             build_ours(OURS, "w3", env),
@@ -125,7 +125,7 @@ def run_w3(rounds: int) -> str:
 
 def run_w4(rounds: int) -> str:
     """W1's services and twenty tests in two workers."""
-    env = _prepare()
+    env = prepare()
     parallel = ("-n", "2")
     outcome = _measure(
         [
@@ -147,7 +147,7 @@ def run_w4(rounds: int) -> str:
 
 def run_w5(rounds: int) -> str:
     """A test that needs no service, where services are declared."""
-    env = _prepare()
+    env = prepare()
     outcome = _measure([build_ours(OURS, "w5", env), *build_peers("w5", env), build_bare()], rounds)
     pairs = zip(outcome.seconds[OURS], outcome.seconds[BARE], strict=True)
     added_ms = 1000 * median(ours - bare for ours, bare in pairs)
@@ -160,7 +160,7 @@ def run_w5(rounds: int) -> str:
 
 def run_w6(rounds: int) -> str:
     """Many small services in many stacks."""
-    env = _prepare()
+    env = prepare()
     outcome = _measure(
         [
             *(build_ours(_of_stacks(OURS, n), "w6", env | _stacks(n), project="stacks") for n in (_FEW, _MANY)),
@@ -190,7 +190,7 @@ def _stacks(number: int) -> dict[str, str]:
     return {"STACKS": str(number)}
 
 
-def _prepare() -> dict[str, str]:
+def prepare() -> dict[str, str]:
     """The environment of all contenders: where the images and the engine are."""
     address, _ = _find_engine()
     return {**ensure_images(address), "DOCKER_HOST": address}

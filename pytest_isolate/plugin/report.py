@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """What this run shows; `plan`, `refusals`, `cleanup_errors` and `warnings` are filled by whoever meets them."""
+    """What this run shows; `plan`, `refusals`, `cleanup_errors`, `warnings` and `fresh` are filled by whoever knows."""
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
@@ -25,6 +25,7 @@ class Report:
         self.refusals: set[str] = set()
         self.cleanup_errors: list[str] = []
         self.warnings: list[str] = []
+        self.fresh: dict[str, list[float]] = {}
 
     def progress(self, text: str) -> None:
         """One step of a pull or a build."""
@@ -53,6 +54,8 @@ class Report:
         line = self._summary_line()
         if line:
             terminal.write_line(line)
+        for text in self._fresh_lines():
+            terminal.write_line(text)
         for text in self.cleanup_errors:
             terminal.write_line(f"isolate: {text}", red=True)
         for text in self.warnings:
@@ -63,6 +66,7 @@ class Report:
         spans = self._timeline.spans
         return {
             "starts": [[span.subject, span.seconds] for span in spans if span.what == "start" and not span.failed],
+            "fresh": self.fresh,
             "reused": sum(span.what == "reused" for span in spans),
             "beside": [span.subject for span in spans if span.what == "beside kept"],
             "waited": sum(s.seconds for s in spans if s.what == "budget" and s.seconds >= _WORTH_TELLING_S),
@@ -71,6 +75,17 @@ class Report:
     def add_figures(self, figures: dict[str, Any]) -> None:
         """Count what a worker has done."""
         self._from_workers.append(figures)
+
+    def _fresh_lines(self) -> list[str]:
+        total: dict[str, list[float]] = {}
+        for figures in [self.figures(), *self._from_workers]:
+            for name, numbers in figures["fresh"].items():
+                total[name] = [sum(pair) for pair in zip(total.get(name, [0.0] * 4), numbers, strict=True)]
+        return [
+            f"isolate: fresh copies of {name}: {taken:.0f} handed out, {hits:.0f} at once, made in "
+            f"{1000 * seconds / max(made, 1):.0f} ms each"
+            for name, (taken, hits, seconds, made) in sorted(total.items())
+        ]
 
     def _summary_line(self) -> str:
         everywhere = [self.figures(), *self._from_workers]

@@ -309,6 +309,7 @@ class IsolateSession:
                 xdist.report(self._config, cleanup_error=str(error))
             finally:
                 if self._wired:
+                    self._report.fresh = self._wired.freshness.figures()
                     xdist.report(self._config, kept=sorted(self._wired.provider.kept_codes))
                     self._wired.close(_SNAPSHOTS_S if has_time else 0)
                     self._wired = None

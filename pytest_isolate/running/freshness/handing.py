@@ -128,8 +128,8 @@ class Freshness:
             keepers, self._keepers = self._keepers, {}
             opened, self._opened = self._opened, {}
         for key, keeper in keepers.items():
-            keeper.close(timeout_s, drop=key in self._kept)
             self._closed.append(keeper)
+            keeper.close(timeout_s, drop=key in self._kept)
         for way in opened.values():
             way.close()
 
