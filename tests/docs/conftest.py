@@ -41,7 +41,7 @@ def pytest_load_initial_conftests():
 """
 # What else is installed takes time in each run, and has nothing to do with ours.
 _OTHERS = ("anyio", "hypothesispytest", "platformdirs", "xdist", "xdist.looponfail")
-FILES = ("nginx.conf", "check.sh", "auth.conf", "ann.ldif")
+FILES = ("nginx.conf", "check.sh", "auth.conf", "ann.ldif", "schema.sql")
 
 
 class Project:

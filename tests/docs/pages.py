@@ -11,7 +11,10 @@ ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 CHECKED = [
     ROOT / "README.md",
-    *(DOCS / f"{name}.md" for name in ("how-it-works", "declaring", "presets", "variants", "handle", "options")),
+    *(
+        DOCS / f"{name}.md"
+        for name in ("how-it-works", "declaring", "fresh", "presets", "variants", "handle", "options")
+    ),
 ]
 PAGES = [
     ROOT / "README.md",
