@@ -36,12 +36,13 @@ def mysql(version: str = "8.4", /, **changes: object) -> Preset:
         "user": "app",
         "password": Secret.RANDOM,
         "database": "app",
+        "copies": "mariadb",
         "url": "mysql://{user}:{password}@{host}:{port}/{database}",
         "env": {
             "MYSQL_USER": "{self.user}",
             "MYSQL_PASSWORD": "{self.password}",
             "MYSQL_DATABASE": "{self.database}",
-            "MYSQL_RANDOM_ROOT_PASSWORD": "1",
+            "MYSQL_ROOT_PASSWORD": "{self.password}",
         },
         "ready": READY,
     }

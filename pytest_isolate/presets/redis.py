@@ -28,6 +28,7 @@ def redis(version: str = "8", /, **changes: object) -> Preset:
         "user": "default",
         "password": Secret.RANDOM,
         "database": "0",
+        "copies": "redis",
         "url": URL,
         "ready": READY,
     }

@@ -20,6 +20,7 @@ def valkey(version: str = "8", /, **changes: object) -> Preset:
         "user": "default",
         "password": Secret.RANDOM,
         "database": "0",
+        "copies": "redis",
         "url": URL,
         "ready": READY,
     }

@@ -233,14 +233,12 @@ def test_redis_is_copied_with_the_time_that_its_keys_have_left(project: Project)
     project.conftest(
         """
         cache = service(
-            build={"context": "redis", "network": "host"},
-            command=["redis-server", "--protected-mode", "no", "--databases", "16", "--save", ""],
-            port=6379,
-            copies="redis",
+            redis(image=None, build={"context": "redis", "network": "host"}),
+            command=["redis-server", "--databases", "16", "--save", "", "--requirepass", "{self.password}"],
         )
 
         def ask(service, *words):
-            return service.exec("redis-cli", "-n", service.database, *words, check=True).stdout.split()
+            return service.exec("redis-cli", "-a", service.password, "-n", service.database, *words, check=True).stdout.split()
 
         def fill(handle):
             with open("ran", "a") as file:

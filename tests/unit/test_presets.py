@@ -78,7 +78,7 @@ def test_mysql_has_what_a_client_needs() -> None:
         "MYSQL_USER": "{self.user}",
         "MYSQL_PASSWORD": "{self.password}",
         "MYSQL_DATABASE": "{self.database}",
-        "MYSQL_RANDOM_ROOT_PASSWORD": "1",
+        "MYSQL_ROOT_PASSWORD": "{self.password}",
     }
 
 
