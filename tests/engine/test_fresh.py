@@ -238,7 +238,8 @@ def test_redis_is_copied_with_the_time_that_its_keys_have_left(project: Project)
         )
 
         def ask(service, *words):
-            return service.exec("redis-cli", "-a", service.password, "-n", service.database, *words, check=True).stdout.split()
+            login = ["-a", service.password, "-n", service.database]
+            return service.exec("redis-cli", *login, *words, check=True).stdout.split()
 
         def fill(handle):
             with open("ran", "a") as file:

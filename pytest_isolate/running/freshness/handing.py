@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, FreshError
 from pytest_isolate.model.identity import Run
+from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId
 from pytest_isolate.planning.copying import Wanted
 from pytest_isolate.planning.placement import InstanceKey, Place
@@ -113,9 +114,14 @@ class Freshness:
 
     def finish_places(self, has_ended: Callable[[Place], bool]) -> None:
         """Take back the copies of places that have ended; they are dropped in the background."""
+
+        def is_over(place: Place) -> bool:
+            # What lives for the whole session ends with it: see close().
+            return place.scope is not Scope.SESSION and has_ended(place)
+
         with self._lock:
-            leases = [self._leases.pop(key) for key in list(self._leases) if has_ended(key[1])]
-            keepers = [self._keepers.pop(key) for key in list(self._keepers) if has_ended(key.place)]
+            leases = [self._leases.pop(key) for key in list(self._leases) if is_over(key[1])]
+            keepers = [self._keepers.pop(key) for key in list(self._keepers) if is_over(key.place)]
         for lease in leases:
             lease.keeper.give_back(lease.name)
         for keeper in keepers:

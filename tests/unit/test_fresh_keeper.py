@@ -1,0 +1,206 @@
+"""A keeper with its thread, on a server in memory: many who take at once, servers that fail, and the end."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_isolate.errors import EngineError, FreshError
+from pytest_isolate.model.fresh import FreshSpec
+from pytest_isolate.planning.copying import Wanted
+from pytest_isolate.running.clock import SystemClock
+from pytest_isolate.running.freshness.keeper import Keeper
+from pytest_isolate.running.freshness.makers import Makers
+from pytest_isolate.running.freshness.naming import CopyName
+from pytest_isolate.running.freshness.ways import WayError
+from pytest_isolate.sharing.store import Board
+from unit.builders import HERE, OWNER, sid
+
+ORDERS = sid("orders")
+SPEC = FreshSpec(name="orders", base=sid("db"), location=HERE)
+
+
+class Server:
+    """Databases by name; `fail` is called before each is made."""
+
+    def __init__(self) -> None:
+        self.databases: set[str] = set()
+        self.ever: list[str] = []
+        self.in_use: set[str] = set()
+        self.opened = 0
+        self.fail: Callable[[], None] = lambda: None
+
+    def open(self) -> Any:
+        self.opened += 1
+        return MemoryWay(self)
+
+
+class MemoryWay:
+    """What a keeper needs of a way."""
+
+    def __init__(self, server: Server, room: int | None = None) -> None:
+        self.server, self.room = server, room
+
+    def create(self, template: str, name: str) -> str:
+        self.server.fail()
+        assert template == "template"
+        assert name not in self.server.ever
+        self.server.ever.append(name)
+        self.server.databases.add(name)
+        return name
+
+    def drop(self, name: str) -> None:
+        assert name not in self.server.in_use
+        self.server.databases.discard(name)
+
+    def copies(self) -> Sequence[str]:
+        return sorted(self.server.databases)
+
+    def close(self) -> None:
+        pass
+
+
+class Templates:
+    """A template that is there, or an init that has failed."""
+
+    def __init__(self, error: FreshError | None = None) -> None:
+        self.error = error
+
+    def ensure(self, _: FreshSpec) -> str:
+        if self.error:
+            raise self.error
+        return "template"
+
+
+@contextmanager
+def kept(
+    server: Server, tmp_path: Path, *, count: int = 10_000, error: FreshError | None = None, cap: int = 8
+) -> Iterator[Keeper]:
+    dead = replace(OWNER, pid=43)
+    board = Board(tmp_path / "board")
+    Makers(board=board, here=dead, read_start_time=lambda _: None).sign_up("run", "dead")
+    keeper = Keeper(
+        wanted=(Wanted(fresh_id=ORDERS, spec=SPEC, count=count),),
+        workers=1,
+        cap=cap,
+        names=map(lambda n: str(CopyName("run", "gw0", n)), itertools.count(1)),  # noqa: C417
+        open_way=server.open,
+        templates=Templates(error),  # type: ignore[arg-type]
+        makers=Makers(board=board, here=OWNER, read_start_time=lambda pid: "1.00" if pid == OWNER.pid else None),
+        clock=SystemClock(),
+    )
+    keeper.start()
+    try:
+        yield keeper
+    finally:
+        keeper.close(5, drop=True)
+
+
+def test_many_at_once_are_never_given_the_same(tmp_path: Path) -> None:
+    server, lock = Server(), threading.Lock()
+    given: list[str] = []
+
+    def test(_: int) -> None:
+        name, database = keeper.take(ORDERS)
+        assert database in server.databases
+        with lock:
+            assert name not in given
+            given.append(name)
+            server.in_use.add(name)
+        server.in_use.discard(name)
+        keeper.give_back(name)
+
+    with kept(server, tmp_path) as keeper, ThreadPoolExecutor(6) as pool:
+        list(pool.map(test, range(3000)))
+
+    assert len(given) == 3000
+    assert server.databases == set()
+
+
+def test_what_a_dead_process_has_left_is_dropped(tmp_path: Path) -> None:
+    server = Server()
+    orphan, strange = str(CopyName("run", "dead", 1)), str(CopyName("other", "gw0", 1))
+    server.databases |= {orphan, strange}
+    with kept(server, tmp_path, count=1) as keeper:
+        keeper.take(ORDERS)
+        wait_until(lambda: orphan not in server.databases)
+
+    assert server.databases == {strange}
+
+
+def test_a_client_that_has_broken_is_replaced(tmp_path: Path) -> None:
+    server = Server()
+    failures = iter([EngineError("psql in a container has ended")])
+
+    def fail() -> None:
+        error = next(failures, None)
+        if error:
+            raise error
+
+    server.fail = fail
+    with kept(server, tmp_path) as keeper:
+        assert keeper.take(ORDERS)
+
+    assert server.opened == 2
+
+
+def test_a_server_that_makes_no_copy_is_told_to_whoever_waits_and_asked_again_by_the_next(tmp_path: Path) -> None:
+    server = Server()
+
+    def fail() -> None:
+        raise WayError("disk full")
+
+    server.fail = fail
+    with kept(server, tmp_path) as keeper:
+        for _ in range(2):
+            with pytest.raises(FreshError, match=r"no copy for 'orders' could be made\n  found  disk full"):
+                keeper.take(ORDERS)
+        server.fail = lambda: None
+        assert keeper.take(ORDERS)
+
+
+def test_an_init_that_has_failed_is_told_to_everybody(tmp_path: Path) -> None:
+    with kept(Server(), tmp_path, error=FreshError("the init of 'orders' has failed")) as keeper:
+        for _ in range(3):
+            with pytest.raises(FreshError, match="the init of 'orders' has failed"):
+                keeper.take(ORDERS)
+        assert keeper.failure(ORDERS)
+
+
+def test_nothing_is_handed_out_when_the_run_ends(tmp_path: Path) -> None:
+    with kept(Server(), tmp_path) as keeper:
+        keeper.take(ORDERS)
+        keeper.close(5, drop=True)
+
+        with pytest.raises(FreshError, match="the run is ending"):
+            keeper.take(ORDERS)
+
+
+def test_a_server_with_room_for_few_is_not_filled_with_what_nobody_uses(tmp_path: Path) -> None:
+    server = Server()
+    server.open = lambda: MemoryWay(server, room=6)  # type: ignore[method-assign]
+    with kept(server, tmp_path) as keeper:
+        held = [keeper.take(ORDERS)[0] for _ in range(3)]
+        wait_until(lambda: len(server.databases) == 6)
+        for name in held:
+            keeper.give_back(name)
+        wait_until(lambda: len(server.databases) == 3)
+
+        assert keeper.figures()["orders"][0] == 3
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    waiting = threading.Event()
+    for _ in range(500):
+        if is_so():
+            return
+        waiting.wait(0.01)
+    pytest.fail("did not happen within 5 s")
