@@ -32,7 +32,9 @@ def base_of(spec: FreshSpec, catalogue: Catalogue, where: Where) -> InstanceKey:
     return place_instances([spec.base], catalogue, where)[-1].key
 
 
-def count_copies(wanted: Iterable[tuple[Where, Sequence[ServiceId], Catalogue]]) -> dict[InstanceKey, tuple[Wanted, ...]]:
+def count_copies(
+    wanted: Iterable[tuple[Where, Sequence[ServiceId], Catalogue]],
+) -> dict[InstanceKey, tuple[Wanted, ...]]:
     """What each instance will be asked for, by tests and what is declared as each of them has it."""
     places: dict[InstanceKey, dict[ServiceId, set[Place]]] = defaultdict(lambda: defaultdict(set))
     specs: dict[ServiceId, FreshSpec] = {}

@@ -128,9 +128,7 @@ def read(
     fresh = load_fresh(copying, raws, services, problems, exists)
     dependencies = resolve_references(services, problems)
     groups = narrow(load_groups(varied, raws, problems), chosen or {}, raws, problems)
-    return Catalogue(
-        services=services, stacks=stacks, dependencies=dependencies, raws=raws, groups=groups, fresh=fresh
-    )
+    return Catalogue(services=services, stacks=stacks, dependencies=dependencies, raws=raws, groups=groups, fresh=fresh)
 
 
 def _reading_order(problem: Problem) -> tuple[str, int, str]:

@@ -241,3 +241,25 @@ def test_without_isolate_tests_are_skipped(fresh: Project) -> None:
     fresh.tests("def test_it(orders): pass")
 
     fresh.run(isolate=False).assert_outcomes(skipped=1)
+
+
+def test_each_variant_of_the_base_has_copies_of_its_own(fresh: Project) -> None:
+    fresh.conftest(
+        DB,
+        """
+        kinds = variants(db={"old": {"env": {"KIND": "old"}}, "new": {"env": {"KIND": "new"}}})
+        orders = fresh(db, init="schema.sql", scope="module")
+        """,
+    )
+    fresh.tests(
+        ASK,
+        """
+        @pytest.mark.parametrize("number", range(2))
+        def test_it(orders, number, kinds):
+            assert orders.env["KIND"] == kinds["db"]
+            assert psql(orders, "read") == ["first", "second", *["mine"] * number]
+            psql(orders, "add mine")
+        """,
+    )
+
+    fresh.run().assert_outcomes(passed=4)

@@ -151,7 +151,7 @@ def test_copies_are_counted_by_the_places_that_they_live_for() -> None:
     (wanted,) = plan.copies.values()
     assert {want.spec.name: want.count for want in wanted} == {"orders": 5, "stock": 1}
     assert list(plan.copies) == [plan.steps[0].instance.key]
-    assert count_copies([], catalogue) == {}
+    assert count_copies([]) == {}
 
 
 def test_each_worker_has_copies_of_its_own_whatever_their_scope() -> None:

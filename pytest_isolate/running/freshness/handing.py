@@ -71,7 +71,7 @@ class Freshness:
         self._keepers: dict[InstanceKey, Keeper] = {}
         self._closed: list[Keeper] = []
         self._kept: set[InstanceKey] = set()
-        self._leases: dict[tuple[ServiceId, Place], Lease] = {}
+        self._leases: dict[tuple[ServiceId, Place, InstanceKey], Lease] = {}
         self._opened: dict[str, Way] = {}
         # A generator could not be asked by several keepers at once.
         self._names: Iterator[str] = map(lambda n: str(CopyName(run.run_id, run.worker, n)), itertools.count(1))  # noqa: C417
@@ -99,9 +99,10 @@ class Freshness:
             self._keeper(running, base)
 
     def hand_out(self, want: Wanted, place: Place, running: Running, base: Service, test: str) -> FreshService:
-        """A place's own copy, the same as long as the place lasts."""
+        """A place's own copy of an instance, the same as long as the place lasts."""
+        key = (want.fresh_id, place, running.instance.key)
         with self._lock:
-            lease = self._leases.get((want.fresh_id, place))
+            lease = self._leases.get(key)
         if lease is None:
             keeper = self._keeper(running, base)
             keeper.expect(want)
@@ -109,7 +110,7 @@ class Freshness:
             handle = build_handle(want.spec.name, base, running.view, self._engine, database)
             lease = Lease(keeper, name, handle)
             with self._lock:
-                self._leases[want.fresh_id, place] = lease
+                self._leases[key] = lease
         return lease.handle
 
     def finish_places(self, has_ended: Callable[[Place], bool]) -> None:

@@ -19,7 +19,15 @@ class FreshService(Service):
     """
 
     def __init__(self, name: str, view: View, base: Service, engine: Engine) -> None:
-        super().__init__(view, engine=engine, image=base.image, container_id=base.container_id, start_again=base.start)
+        # What stops and starts it again is refused below, so nothing of that is ever called.
+        super().__init__(
+            view,
+            engine=engine,
+            image=base.image,
+            container_id=base.container_id,
+            hold_data=self.stop,
+            start_again=self.start,
+        )
         self._name = name
         self.base = base
         """The shared service that this is a copy of."""
