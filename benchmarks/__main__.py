@@ -22,7 +22,18 @@ BENCHMARKS: dict[str, Callable[[int], str]] = {
     "w6": workloads.run_w6,
     "fresh": fresh.run,
 }
-ROUNDS = {"overhead": 40, "latency": 15, "quickstart": 9, "w1": 9, "w2": 9, "w3": 3, "w4": 9, "w5": 40, "w6": 5, "fresh": 1}
+ROUNDS = {
+    "overhead": 40,
+    "latency": 15,
+    "quickstart": 9,
+    "w1": 9,
+    "w2": 9,
+    "w3": 3,
+    "w4": 9,
+    "w5": 40,
+    "w6": 5,
+    "fresh": 1,
+}
 
 
 def main() -> None:
