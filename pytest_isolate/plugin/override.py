@@ -28,6 +28,7 @@ class ServiceChanges(TypedDict, total=False):
     files: Mapping[str, str | PathLike[str] | Mapping[str, object] | None] | None
     volumes: Mapping[str, str | None] | None
     snapshot: str | Sequence[str] | None
+    in_memory: str | Sequence[str] | None
     ready: Probe | Sequence[Probe] | None
     timeout: str | float | None
     memory: str | int | None
@@ -41,6 +42,7 @@ class ServiceChanges(TypedDict, total=False):
     user: str | None
     password: str | None
     database: str | None
+    copies: str | None
 
 
 def override(**services: ServiceChanges | Mapping[str, ServiceChanges]) -> pytest.MarkDecorator:
