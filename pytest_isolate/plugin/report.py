@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_isolate.planning.plan import Plan, describe_plan
-from pytest_isolate.running.timeline import Timeline
+from pytest_isolate.running.timeline import Timeline, trace_starts
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import EngineFacts
@@ -65,7 +65,7 @@ class Report:
         """What the summary needs of this process, in plain types."""
         spans = self._timeline.spans
         return {
-            "starts": [[span.subject, span.seconds] for span in spans if span.what == "start" and not span.failed],
+            "starts": [[path.seconds, path.subject, dict(path.parts)] for path in trace_starts(spans)],
             "fresh": self.fresh,
             "reused": sum(span.what == "reused" for span in spans),
             "beside": [span.subject for span in spans if span.what == "beside kept"],
@@ -89,7 +89,7 @@ class Report:
 
     def _summary_line(self) -> str:
         everywhere = [self.figures(), *self._from_workers]
-        starts = [(seconds, name) for figures in everywhere for name, seconds in figures["starts"]]
+        starts = [start for figures in everywhere for start in figures["starts"]]
         reused = sum(figures["reused"] for figures in everywhere)
         beside = sorted(name for figures in everywhere for name in figures["beside"])
         waited = sum(figures["waited"] for figures in everywhere)
@@ -97,8 +97,9 @@ class Report:
             return ""
         parts = [_count(len(starts), "service started", "services started")]
         if starts:
-            seconds, name = max(starts)
-            parts.append(f"the slowest was {name} ({seconds:.1f} s)")
+            seconds, name, took = max(starts, key=lambda start: start[0])
+            told = [f"{_PARTS[part]} {s:.1f} s" for part, s in took.items() if part in _PARTS and s >= _SHOWN_S]
+            parts.append(f"the slowest was {name} ({seconds:.1f} s{': ' if told else ''}{', '.join(told)})")
         if reused:
             parts.append(_count(reused, "reused from an earlier run", "reused from earlier runs"))
         if beside:
@@ -111,6 +112,16 @@ class Report:
 
 
 _WORTH_TELLING_S = 0.5
+_SHOWN_S = 0.05
+_PARTS = {
+    "image": "image",
+    "dependencies": "what it needs",
+    "budget": "room",
+    "network": "network",
+    "create": "container",
+    "ready": "until it answered",
+    "snapshot": "snapshot",
+}
 _OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,18 +12,47 @@ from pytest_isolate.running.clock import Clock
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """One thing that took time: `what` is image, network, create, start, ready, dependencies or clean-up."""
+    """One thing that took time: `what` is image, network, create, start, ready, dependencies or clean-up.
+
+    Each instance is provided in a thread of its own, so what belongs to one start has one `thread`.
+    """
 
     what: str
     subject: str
     began: float
     ended: float
     failed: bool = False
+    thread: int = 0
 
     @property
     def seconds(self) -> float:
         """How long it took."""
         return self.ended - self.began
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Path:
+    """What a start took from the moment when it was asked for, and how long each part of it took, the longest first."""
+
+    subject: str
+    seconds: float
+    parts: Mapping[str, float]
+
+
+def trace_starts(spans: Sequence[Span]) -> list[Path]:
+    """How each start that succeeded came about."""
+    paths = []
+    for start in spans:
+        if start.what != "start" or start.failed:
+            continue
+        own = [s for s in spans if (s.thread, s.subject) == (start.thread, start.subject) and s.ended <= start.ended]
+        # A thread's number is used again: only what has come after the start before this one counts.
+        since = max((s.ended for s in own if s.what == "start" and s is not start), default=float("-inf"))
+        parts = {s.what: s.seconds for s in own if s.began >= since and s is not start}
+        began = min((s.began for s in own if s.began >= since), default=start.began)
+        longest_first = dict(sorted(parts.items(), key=lambda part: -part[1]))
+        paths.append(Path(subject=start.subject, seconds=start.ended - began, parts=longest_first))
+    return paths
 
 
 class Timeline:
@@ -42,7 +71,8 @@ class Timeline:
             yield
             failed = False
         finally:
-            span = Span(what=what, subject=subject, began=began, ended=self._clock.now(), failed=failed)
+            ended, thread = self._clock.now(), threading.get_ident()
+            span = Span(what=what, subject=subject, began=began, ended=ended, failed=failed, thread=thread)
             with self._lock:
                 self._spans.append(span)
 

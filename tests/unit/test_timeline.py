@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pytest_isolate.running.clock import SystemClock
-from pytest_isolate.running.timeline import Span, Timeline
+from pytest_isolate.running.timeline import Path, Span, Timeline, trace_starts
 
 from .builders import FakeClock
 
@@ -18,7 +18,8 @@ def test_a_span_is_recorded_with_its_begin_and_end(clock: FakeClock) -> None:
     with timeline.measure("image", "db"):
         clock.seconds += 2.5
 
-    assert timeline.spans == (Span(what="image", subject="db", began=1000.0, ended=1002.5),)
+    here = threading.get_ident()
+    assert timeline.spans == (Span(what="image", subject="db", began=1000.0, ended=1002.5, thread=here),)
     assert timeline.spans[0].seconds == 2.5
 
 
@@ -85,3 +86,31 @@ def test_waiting_says_whether_the_event_came(is_set: bool) -> None:
         event.set()
 
     assert SystemClock().wait(event, 0.001) is is_set
+
+
+def span(what: str, began: float, ended: float, subject: str = "db", *, thread: int = 1, failed: bool = False) -> Span:
+    return Span(what=what, subject=subject, began=began, ended=ended, thread=thread, failed=failed)
+
+
+def test_a_start_is_told_with_its_parts_from_when_it_was_asked_for() -> None:
+    spans = [
+        span("image", 1, 1.5),
+        span("image", 1, 4, "auth", thread=2),
+        span("create", 2, 3),
+        span("ready", 3, 6),
+        span("start", 2, 6),
+        span("start", 4, 5, "auth", thread=2, failed=True),
+        span("ready", 6.5, 6.75, thread=3),
+        span("start", 6.25, 7, thread=3),
+    ]
+
+    assert trace_starts(spans) == [
+        Path(subject="db", seconds=5, parts={"ready": 3, "create": 1, "image": 0.5}),
+        Path(subject="db", seconds=0.75, parts={"ready": 0.25}),
+    ]
+
+
+def test_a_later_start_in_a_thread_of_the_same_number_stands_for_itself() -> None:
+    spans = [span("ready", 1, 3), span("start", 1, 3), span("image", 4, 5), span("ready", 5, 6), span("start", 5, 6)]
+
+    assert [path.seconds for path in trace_starts(spans)] == [2, 2]
