@@ -23,6 +23,7 @@ from benchmarks.contenders import (
 from benchmarks.engine import Engine
 from benchmarks.environments import clone_id
 from benchmarks.images import LABEL, ensure_images
+from benchmarks.imports import describe_imports
 from benchmarks.leftovers import Leftovers
 from benchmarks.measuring import Contender, Sample, measure_in_turn, spread
 from benchmarks.results import build_table
@@ -76,6 +77,7 @@ def run_w1(rounds: int) -> str:
         [
             *_against_limit_and_peers(outcome, 3),
             f"With `--isolate-reuse`: {added_s:.2f} s over pytest alone; target 0.4.",
+            describe_imports(build_ours(OURS, "w1", env), build_bare()),
         ],
     )
 
@@ -154,7 +156,10 @@ def run_w5(rounds: int) -> str:
     return _describe(
         "One test that needs no service, in a project that declares W2's services; with `--isolate`.",
         outcome,
-        [f"Added to pytest alone, median of the differences within a round: {added_ms:.0f} ms; target at most 15."],
+        [
+            f"Added to pytest alone, median of the differences within a round: {added_ms:.0f} ms; target at most 15.",
+            describe_imports(build_ours(OURS, "w5", env), build_bare()),
+        ],
     )
 
 
