@@ -36,6 +36,19 @@ def hide_bases(
     return hidden
 
 
+def as_whole_instance(raw: RawFresh) -> RawService | None:
+    """The service that each test gets a whole instance of; None where copies of its data are made within one.
+
+    Where something has to be initialised there must be a way to copy it.
+    """
+    base = raw.base
+    if not isinstance(base, RawService) or base.bad_base is not None or raw.options.keys() - {"scope"}:
+        return None
+    ways = [layer.values["copies"] for layer in base.layers if layer.values.get("copies") is not None]
+    scope = {"scope": raw.options.get("scope", Scope.FUNCTION.word)}
+    return None if ways else base.changed(scope, raw.location)
+
+
 def find_base(fresh_id: ServiceId, base: RawService, raws: Mapping[ServiceId, RawService]) -> ServiceId | None:
     """The service that this very declaration stands for, among those that are visible from there; the nearest one."""
     near = [
@@ -108,7 +121,8 @@ def _check(spec: FreshSpec, base: ServiceSpec) -> Iterable[Problem]:
             subject=f"{spec.name}.base",
             reason=f"service {base.name!r} declares no way to copy its data",
             valid="a preset such as postgres('16'), or a service with copies='postgres', 'mariadb' or 'redis'",
-            hint=f"give each test a whole service of its own instead: service(..., scope={spec.scope.word!r})",
+            hint="without init= each test gets a whole service of its own; what its first start makes of files= or of "
+            "its image can be saved: snapshot='/the/folder'",
         )
         return
     missing = [key for key in _NEEDS[base.copies] if getattr(base, key) is None]

@@ -22,7 +22,7 @@ from pytest_isolate.planning.fields import (
     STACK_PARSERS,
     anchor_files,
 )
-from pytest_isolate.planning.fresh_fields import hide_bases, load_fresh
+from pytest_isolate.planning.fresh_fields import as_whole_instance, hide_bases, load_fresh
 from pytest_isolate.planning.narrowing import Chosen, narrow
 from pytest_isolate.planning.placeholders import SELF
 from pytest_isolate.planning.references import resolve_references
@@ -108,15 +108,16 @@ def read(
         item = same[-1]
         problems += _check_duplicates(same)
         problems += _check_name(item, reserved)
+        whole = as_whole_instance(item.raw) if isinstance(item.raw, RawFresh) else item.raw
         if isinstance(item.raw, RawVariants):
             varied.append(item)
-        elif isinstance(item.raw, RawService):
+        elif isinstance(whole, RawService):
             service_id = ServiceId(StackId(item.namespace), item.name)
-            services[service_id] = load_service(item.name, item.raw, problems, exists)
-            raws[service_id] = item.raw
+            services[service_id] = load_service(item.name, whole, problems, exists)
+            raws[service_id] = whole
         elif isinstance(item.raw, RawFresh):
             copying[ServiceId(StackId(item.namespace), item.name)] = item.raw
-        else:
+        elif isinstance(item.raw, RawStack):
             stack = load_stack(item.name, item.raw, problems, exists)
             stack_id = StackId(item.namespace, item.name)
             stacks[stack_id] = stack

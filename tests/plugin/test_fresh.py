@@ -263,3 +263,26 @@ def test_each_variant_of_the_base_has_copies_of_its_own(fresh: Project) -> None:
     )
 
     fresh.run().assert_outcomes(passed=4)
+
+
+def test_a_service_without_a_way_comes_whole_and_before_its_test(project: Project) -> None:
+    project.conftest(
+        """
+        web = service(IMAGE, command=program("serve 8000 hello"), port=8000)
+        own = fresh(web)
+        """
+    )
+    project.tests(
+        """
+        seen = set()
+
+        @pytest.mark.parametrize("number", range(3))
+        def test_it(own, web, number):
+            assert own.container_id not in {*seen, web.container_id}
+            seen.add(own.container_id)
+        """
+    )
+    project.run().assert_outcomes(passed=3)
+    assert project.journal.services.count("own") == 3
+    assert project.journal.services.count("web") == 1
+    project.journal.assert_nothing_is_left()

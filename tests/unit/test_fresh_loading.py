@@ -107,11 +107,20 @@ def test_a_base_that_is_no_service_is_refused(base: object) -> None:
 
 def test_a_service_that_cannot_be_copied_is_told_the_way_out() -> None:
     plain = raw()
-    found = problem(of(plain), plain)
+    found = problem(of(plain, init="schema.sql"), plain)
 
     assert found.reason == "service 'db' declares no way to copy its data"
     assert "copies='postgres'" in found.valid
-    assert "scope='function'" in found.hint
+    assert "without init=" in found.hint
+
+
+@pytest.mark.parametrize(("options", "scope"), [({}, Scope.FUNCTION), ({"scope": "module"}, Scope.MODULE)])
+def test_of_a_service_without_a_way_there_are_whole_instances(options: dict[str, Any], scope: Scope) -> None:
+    plain = raw()
+    loaded = declare(("db", "", plain), ("orders", "", of(plain, **options)))
+
+    assert {s.name: s.scope for s in loaded.services.values()} == {"db": Scope.SESSION, "orders": scope}
+    assert loaded.fresh == {}
 
 
 def test_a_way_needs_to_know_whose_and_which_database() -> None:
