@@ -14,7 +14,15 @@ VARIANT_OPTION = "--isolate-variant"
 DEFAULT_SUBNETS = "10.189.0.0/16"
 DEFAULT_BIND = "127.0.0.1"
 DEFAULT_IDLE = "1h"
+DEFAULT_IDLE_S = 3600.0
 DEFAULT_IN_MEMORY = "1g"
+DEFAULT_IN_MEMORY_BYTES = 1 << 30
+_DEFAULTS = {
+    "subnets": DEFAULT_SUBNETS,
+    "bind": DEFAULT_BIND,
+    "reuse-idle": DEFAULT_IDLE,
+    "in-memory": DEFAULT_IN_MEMORY,
+}
 
 
 @dataclass(frozen=True)
@@ -113,20 +121,17 @@ def parse_settings(config: pytest.Config) -> Settings | None:
     plan_only = config.getoption("--isolate-plan")
     if not (config.getoption("--isolate") or config.getini("isolate") or plan_only):
         return None
-    # Costs milliseconds that a run without --isolate need not pay.
-    from pytest_isolate.planning.values import parse_duration, parse_size
-
     memory, containers = _value(config, "max-memory"), _value(config, "max-containers")
     return Settings(
         plan_only=plan_only,
-        subnets=_parse(config, "subnets", _parse_pool),
-        bind=_parse(config, "bind", _parse_address),
+        subnets=_parse(config, "subnets", _parse_pool, DEFAULT_SUBNETS),
+        bind=_parse(config, "bind", _parse_address, DEFAULT_BIND),
         cache=not config.getoption("--isolate-no-cache") and bool(config.getini("isolate_cache")),
-        in_memory_bytes=_parse(config, "in-memory", lambda text: 0 if text == "0" else parse_size(text)),
+        in_memory_bytes=_parse(config, "in-memory", _parse_size_or_nothing, DEFAULT_IN_MEMORY_BYTES),
         reuse=config.getoption("--isolate-reuse") or bool(config.getini("isolate_reuse")),
-        reuse_idle_s=_parse(config, "reuse-idle", parse_duration),
+        reuse_idle_s=_parse(config, "reuse-idle", _parse_duration, DEFAULT_IDLE_S),
         project=_value(config, "project") or str(config.rootpath),
-        max_memory_bytes=_parse(config, "max-memory", parse_size) if memory else None,
+        max_memory_bytes=_parse(config, "max-memory", _parse_size) if memory else None,
         max_containers=_parse(config, "max-containers", _parse_count) if containers else None,
     )
 
@@ -147,14 +152,33 @@ def _value(config: pytest.Config, name: str) -> str:
     return config.getoption(f"--isolate-{name}") or str(config.getini(f"isolate_{name.replace('-', '_')}"))
 
 
-def _parse(config: pytest.Config, name: str, parse: Callable[[str], Value]) -> Value:
+def _parse(config: pytest.Config, name: str, parse: Callable[[str], Value], default: Value | None = None) -> Value:
+    """The value of an option; with a default, what that one is parsed to: parsing costs imports, most runs need none."""
     value = _value(config, name)
+    if default is not None and value == _DEFAULTS.get(name):
+        return default
     try:
         return parse(value)
     except ValueError as error:
         valid = getattr(error, "valid", "")
         text = f"--isolate-{name}={value}: {error}" + (f"\n  valid  {valid}" if valid else "")
         raise pytest.UsageError(text) from None
+
+
+def _parse_duration(value: str) -> float:
+    from pytest_isolate.planning.values import parse_duration
+
+    return parse_duration(value)
+
+
+def _parse_size(value: str) -> int:
+    from pytest_isolate.planning.values import parse_size
+
+    return parse_size(value)
+
+
+def _parse_size_or_nothing(value: str) -> int:
+    return 0 if value == "0" else _parse_size(value)
 
 
 def _parse_pool(value: str) -> str:

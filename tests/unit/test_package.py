@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import pytest_isolate
+from pytest_isolate.planning.values import parse_duration, parse_size
+from pytest_isolate.plugin import options
 
 ROOT = Path(pytest_isolate.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -83,3 +85,8 @@ def test_the_package_says_that_it_is_typed() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_says_what_it_owns(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def test_defaults_of_options_are_what_their_texts_say() -> None:
+    assert parse_duration(options.DEFAULT_IDLE) == options.DEFAULT_IDLE_S
+    assert parse_size(options.DEFAULT_IN_MEMORY) == options.DEFAULT_IN_MEMORY_BYTES
