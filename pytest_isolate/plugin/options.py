@@ -153,7 +153,7 @@ def _value(config: pytest.Config, name: str) -> str:
 
 
 def _parse(config: pytest.Config, name: str, parse: Callable[[str], Value], default: Value | None = None) -> Value:
-    """The value of an option; with a default, what that one is parsed to: parsing costs imports, most runs need none."""
+    """The value of an option; with a default, what that one is parsed to: parsing costs imports."""
     value = _value(config, name)
     if default is not None and value == _DEFAULTS.get(name):
         return default
