@@ -6,6 +6,7 @@ import multiprocessing
 import secrets
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ SETTINGS = Settings(
     subnets="10.189.0.0/16",
     bind="127.0.0.1",
     cache=False,
+    in_memory_bytes=0,
     reuse=False,
     reuse_idle_s=60,
     project="race",
@@ -68,8 +70,12 @@ def race(member: Membership, rounds: int, journal: str, barrier: Any, got: Any) 
     catalogue = load(declared, reserved=frozenset(), exists=lambda _: True)
     clock = SystemClock()
     timeline = Timeline(clock)
-    engine = open_engine(journal)
-    wired = wire(engine, Opened(guardian=""), member, SETTINGS, Plan(), clock, timeline, Report(timeline))
+    armed: Future[str] = Future()
+    armed.set_result("")
+    swept: Future[None] = Future()
+    swept.set_result(None)
+    opened = Opened(engine=open_engine(journal), armed=armed, sweeping=swept)
+    wired = wire(opened, member, SETTINGS, Plan(), clock, timeline, Report(timeline))
     where = Where(test="t", test_class="t", module="t", worker=member.run.worker)
     for name in names:
         (instance,) = place_instances([ServiceId(StackId("", name), name)], catalogue, where)

@@ -79,16 +79,19 @@ class Freshness:
     def save_pristine(self, running: Running) -> None:
         """Put the state of a service that has just become ready aside, before anybody is given it.
 
-        What is kept may be asked for copies by a later run, which comes too late for that.
+        What is kept may be asked for copies by a later run, which comes too late for that. As nobody may ever ask, it
+        goes on where that fails.
         """
-        spec, is_kept = running.spec, running.ground.is_kept
-        if spec.copies is None or (running.instance.key not in self._copies and not is_kept):
+        spec, is_wanted = running.spec, running.instance.key in self._copies
+        if spec.copies is None or not (is_wanted or running.ground.is_kept):
             return
         try:
             way = WAYS[spec.copies](self._engine, running)
             with closed_on_failure(way):
                 way.save_pristine()
-        except WayError as error:
+        except (WayError, EngineError) as error:
+            if not is_wanted:
+                return
             raise EngineError("its first state could not be put aside for fresh()", found=str(error)) from error
         with self._lock:
             self._opened[running.container_id] = way  # to open one costs more than all that it is used for here
