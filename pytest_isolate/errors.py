@@ -14,6 +14,7 @@
     ├── StartError            a service did not come up
     ├── NotReadyError         a service came up, but did not get ready in time
     ├── FreshError            an init failed, or no fresh copy of a service's data could be made
+    ├── ResetError            a service could not be brought back to a clean state after a test
     ├── ExecError             a command in a container failed (only with check=True)
     └── CleanupError          something of ours could not be removed
 
@@ -134,6 +135,16 @@ class FreshError(IsolateError):
     """No fresh copy of a service's data could be made."""
 
     def __init__(self, what: str, *, tried: Lines = (), found: Lines = (), do: Lines = ()) -> None:
+        super().__init__(build_message(what, tried=tried, found=found, do=do))
+
+
+class ResetError(IsolateError):
+    """A service could not be brought back to a clean state after a test that had used it."""
+
+    def __init__(self, service: str, test: str, *, tried: Lines = (), found: Lines = (), do: Lines = ()) -> None:
+        self.service = service
+        self.test = test
+        what = f"service {service} could not be reset after {test}"
         super().__init__(build_message(what, tried=tried, found=found, do=do))
 
 

@@ -20,11 +20,12 @@ class Tcp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Http:
-    """GET `path`; ready when the status is `status`, or below 400 where none is given."""
+    """Ask for `path`, by GET where no method is given; ready when the status is `status`, or below 400 without one."""
 
     path: str = "/"
     port: int | None = None
     status: int | None = None
+    method: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

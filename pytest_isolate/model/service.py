@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pytest_isolate.model.probes import Probe
+from pytest_isolate.model.resetting import Reset
 from pytest_isolate.model.scope import Scope
 
 Pairs = tuple[tuple[str, str], ...]
@@ -93,6 +94,7 @@ class ServiceSpec:
     password: str | Secret | None = None
     database: str | None = None
     copies: str | None = None
+    reset: Reset | None = None
     scope: Scope = Scope.SESSION
     share: str = "run"
     location: Location

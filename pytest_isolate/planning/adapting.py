@@ -9,6 +9,7 @@ from dataclasses import replace
 from pytest_isolate.errors import Problem
 from pytest_isolate.model.declaration import Layer, RawService
 from pytest_isolate.model.identity import fingerprint
+from pytest_isolate.model.resetting import describe_reset
 from pytest_isolate.model.service import Change, ServiceId, ServiceSpec, StackId, StackSpec, Variation
 from pytest_isolate.planning.alternatives import Alternative, copies_of
 from pytest_isolate.planning.graph import reachable
@@ -76,7 +77,8 @@ def _apply_picks(
 
 
 def _digest(spec: ServiceSpec) -> str:
-    text = f"{fingerprint(spec, stack='')} {spec.timeout_s}"
+    reset = describe_reset(spec.reset) if spec.reset else ""
+    text = f"{fingerprint(spec, stack='')} {spec.timeout_s} {reset}"
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

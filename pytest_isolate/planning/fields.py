@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 from pytest_isolate.model.service import Build, File, Location
 from pytest_isolate.planning.probe_fields import parse_probes
+from pytest_isolate.planning.reset_fields import parse_reset
 from pytest_isolate.planning.values import (
     Wrong,
     known_keys,
@@ -154,6 +155,7 @@ SERVICE_PARSERS: Mapping[str, Parser] = {
     "password": parse_password,
     "database": parse_text,
     "copies": parse_way,
+    "reset": parse_reset,
     "scope": parse_scope,
     "share": parse_share,
 }

@@ -125,8 +125,7 @@ def _check(spec: FreshSpec, base: ServiceSpec) -> Iterable[Problem]:
             "its image can be saved: snapshot='/the/folder'",
         )
         return
-    missing = [key for key in _NEEDS[base.copies] if getattr(base, key) is None]
-    missing += [] if base.ports else ["port"]
+    missing = missing_for_copies(base)
     if missing:
         wrong = Wrong(f"service {base.name!r} has copies={base.copies!r}, but no {' and no '.join(missing)}")
         yield _problem(spec.location, spec.name, "base", wrong)
@@ -136,6 +135,12 @@ def _check(spec: FreshSpec, base: ServiceSpec) -> Iterable[Problem]:
     if base.scope < spec.scope:
         reason = f"lives for the {spec.scope.word}, but its base lives for the {base.scope.word} only"
         yield _problem(spec.location, spec.name, "scope", Wrong(reason, ", ".join(_scopes_up_to(base.scope))))
+
+
+def missing_for_copies(spec: ServiceSpec) -> list[str]:
+    """The keys that a service's way to copy its data needs, and that are not there."""
+    keys = _NEEDS[spec.copies] if spec.copies else ()
+    return [*(key for key in keys if getattr(spec, key) is None), *(() if spec.ports else ("port",))]
 
 
 def _scopes_up_to(widest: Scope) -> list[str]:

@@ -26,6 +26,7 @@ from pytest_isolate.planning.fresh_fields import as_whole_instance, hide_bases, 
 from pytest_isolate.planning.narrowing import Chosen, narrow
 from pytest_isolate.planning.placeholders import SELF
 from pytest_isolate.planning.references import resolve_references
+from pytest_isolate.planning.reset_checks import check_reset, settle_shares
 from pytest_isolate.planning.values import Wrong
 
 _PROJECT_FILES = ("conftest.py", ".toml")
@@ -102,6 +103,7 @@ def read(
     raws: dict[ServiceId, RawService] = {}
     varied: list[Declared] = []
     copying: dict[ServiceId, RawFresh] = {}
+    said_stacks: set[StackId] = set()
     for _, group in groupby(items, key=lambda d: (d.namespace, d.name)):
         same = list(group)
         # As with any fixture, the one that pytest registered last wins over those of installed plugins.
@@ -121,6 +123,7 @@ def read(
             stack = load_stack(item.name, item.raw, problems, exists)
             stack_id = StackId(item.namespace, item.name)
             stacks[stack_id] = stack
+            said_stacks |= {stack_id} if "share" in item.raw.options else set()
             services |= {ServiceId(stack_id, member.name): member for member in stack.services}
             raws |= {ServiceId(stack_id, n): raw for n, raw in item.raw.members.items() if isinstance(raw, RawService)}
     hidden = hide_bases(copying, raws)
@@ -128,8 +131,18 @@ def read(
     services |= {base: load_service(base.name, raw, problems, exists) for base, raw in hidden.items()}
     fresh = load_fresh(copying, raws, services, problems, exists)
     dependencies = resolve_references(services, problems)
+    said = {service for service, raw in raws.items() if "share" in merge_layers(raw.layers)}
+    said |= {service for service in services if service.stack in said_stacks}
+    services = settle_shares(services, dependencies, said, problems)
+    stacks = {stack_id: _with_members(stack_id, stack, services) for stack_id, stack in stacks.items()}
     groups = narrow(load_groups(varied, raws, problems), chosen or {}, raws, problems)
     return Catalogue(services=services, stacks=stacks, dependencies=dependencies, raws=raws, groups=groups, fresh=fresh)
+
+
+def _with_members(stack_id: StackId, stack: StackSpec, services: Mapping[ServiceId, ServiceSpec]) -> StackSpec:
+    """A stack with its members as they are now; they are all shared alike."""
+    members = tuple(services[ServiceId(stack_id, member.name)] for member in stack.services)
+    return replace(stack, services=members, share=members[0].share if members else stack.share)
 
 
 def _reading_order(problem: Problem) -> tuple[str, int, str]:
@@ -160,6 +173,8 @@ def load_service(name: str, raw: RawService, problems: list[Problem], exists: Ca
         problems += _check_image(spec, settings, exists)
     if not wrong_keys & {"port", "ports", "ready", "url", "files"}:
         problems += _check_whole(spec, settings, exists)
+    if not wrong_keys & {"port", "ports", "copies", "user", "password", "database"}:
+        problems += [_problem(settings["reset"].location, name, "reset", wrong) for wrong in check_reset(spec)]
     return spec
 
 

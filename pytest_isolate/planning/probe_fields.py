@@ -22,9 +22,10 @@ def parse_probes(value: object) -> tuple[Probe, ...]:
 
 
 _PROBES = "http('/path'), tcp(), log('pattern'), command('word', ...); in TOML {http = '/path'} and so on; or a list"
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _PROBE_KEYS: dict[str, tuple[type[Tcp] | type[Http] | type[Log], str, tuple[str, ...]]] = {
     "tcp": (Tcp, "port", ("port", "send", "expect")),
-    "http": (Http, "path", ("path", "port", "status")),
+    "http": (Http, "path", ("path", "port", "status", "method")),
     "log": (Log, "pattern", ("pattern", "times")),
 }
 
@@ -55,13 +56,16 @@ def _check_probe(probe: Probe) -> Probe:
             if expect is not None:
                 _check_pattern(expect, "tcp.expect")
                 _check_byte_pattern(expect, "tcp.expect")
-        case Http(path=path, port=port, status=status):
+        case Http(path=path, port=port, status=status, method=method):
             _check_optional_port(port, "http")
             if not isinstance(path, str) or not re.fullmatch("/[!-~]*", path):
                 valid = "a text that begins with '/', other characters than ASCII's and spaces written as %20 and so on"
                 raise Wrong(f"{path!r} is not a path of a URL", valid, "http.path")
             if status is not None and not (isinstance(status, int) and 100 <= status <= 599):
                 raise Wrong(f"{status!r} is not an HTTP status", "a whole number from 100 to 599", "http.status")
+            if method is not None and method not in _METHODS:
+                hint = suggest(method, _METHODS)
+                raise Wrong(f"{method!r} is not a method of HTTP{hint}", ", ".join(_METHODS), "http.method")
         case Log(pattern=pattern, times=times):
             _check_pattern(pattern, "log.pattern")
             if isinstance(times, bool) or not isinstance(times, int) or times < 1:

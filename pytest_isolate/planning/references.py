@@ -25,7 +25,7 @@ def resolve_references(
             elif reference.service != SELF:
                 found[reference.service] = _visible(service_id, services)[reference.service]
         resolved[service_id] = tuple(found[name] for name in sorted(found))
-        problems += _check_lifetimes(service_id, resolved[service_id], services)
+        problems += check_lifetimes(service_id, resolved[service_id], services)
     cycle = find_cycle(resolved)
     if cycle:
         spec = services[cycle[0]]
@@ -119,9 +119,10 @@ def valid_attributes(spec: ServiceSpec, *, own: bool) -> list[str]:
     return names
 
 
-def _check_lifetimes(
+def check_lifetimes(
     service_id: ServiceId, needed: Iterable[ServiceId], services: Mapping[ServiceId, ServiceSpec]
 ) -> Iterable[Problem]:
+    """What is wrong with a service that would outlive, or be shared more widely than, what it needs."""
     spec = services[service_id]
     for other in needed:
         if services[other].scope < spec.scope:

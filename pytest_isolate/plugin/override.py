@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import pytest
 
 from pytest_isolate.model.declaration import caller_location
-from pytest_isolate.model.probes import Probe
+from pytest_isolate.model.probes import Command, Http, Probe
 from pytest_isolate.plugin.fixtures import MARKER
 
 _Plain = str | int | float | bool
@@ -43,6 +43,7 @@ class ServiceChanges(TypedDict, total=False):
     password: str | None
     database: str | None
     copies: str | None
+    reset: bool | Command | Http | Mapping[str, object] | Callable[[Any], object] | None
 
 
 def override(**services: ServiceChanges | Mapping[str, ServiceChanges]) -> pytest.MarkDecorator:

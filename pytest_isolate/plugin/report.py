@@ -54,7 +54,7 @@ class Report:
         line = self._summary_line()
         if line:
             terminal.write_line(line)
-        for text in self._fresh_lines():
+        for text in (*self._fresh_lines(), *self._reset_lines()):
             terminal.write_line(text)
         for text in self.cleanup_errors:
             terminal.write_line(f"isolate: {text}", red=True)
@@ -67,6 +67,7 @@ class Report:
         return {
             "starts": [[path.seconds, path.subject, dict(path.parts)] for path in trace_starts(spans)],
             "fresh": self.fresh,
+            "resets": [[s.subject, s.seconds] for s in spans if s.what == "reset"],
             "reused": sum(span.what == "reused" for span in spans),
             "beside": [span.subject for span in spans if span.what == "beside kept"],
             "waited": sum(s.seconds for s in spans if s.what == "budget" and s.seconds >= _WORTH_TELLING_S),
@@ -85,6 +86,16 @@ class Report:
             f"isolate: fresh copies of {name}: {taken:.0f} handed out, {hits:.0f} at once, made in "
             f"{1000 * seconds / max(made, 1):.0f} ms each"
             for name, (taken, hits, seconds, made) in sorted(total.items())
+        ]
+
+    def _reset_lines(self) -> list[str]:
+        took: dict[str, list[float]] = {}
+        for figures in [self.figures(), *self._from_workers]:
+            for name, seconds in figures["resets"]:
+                took.setdefault(name, []).append(seconds)
+        return [
+            f"isolate: {name} was reset {_count(len(s), 'time', 'times')}, in {1000 * sum(s) / len(s):.0f} ms each"
+            for name, s in sorted(took.items())
         ]
 
     def _summary_line(self) -> str:

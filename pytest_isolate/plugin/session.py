@@ -7,7 +7,7 @@ import re
 import secrets
 import signal
 import threading
-from collections.abc import Generator, Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,8 +19,9 @@ from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.copying import Wanted, place_of_copy
 from pytest_isolate.planning.loading import Catalogue, load
-from pytest_isolate.planning.placement import Instance, place_instances, places_of
+from pytest_isolate.planning.placement import Instance, Place, place_instances, places_of
 from pytest_isolate.planning.plan import Demand, Plan, build_plan, peak_demand
+from pytest_isolate.planning.resetting import check_resets
 from pytest_isolate.plugin import xdist
 from pytest_isolate.plugin.controlling import Controller
 from pytest_isolate.plugin.fixtures import (
@@ -36,6 +37,7 @@ from pytest_isolate.plugin.interrupts import join_interrupts
 from pytest_isolate.plugin.opening import open_run, run_budget
 from pytest_isolate.plugin.options import Settings, parse_variants
 from pytest_isolate.plugin.report import Report, note_variant
+from pytest_isolate.plugin.resets import Resets
 from pytest_isolate.plugin.varying import Wardrobe, members
 from pytest_isolate.plugin.wiring import Wired, check_budget, check_reuse, wire
 from pytest_isolate.running.cleanup import remove_all_before
@@ -75,6 +77,7 @@ class IsolateSession:
             run = Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32))
             self._controller = Controller(config, settings, run, self._clock)
         self._worker = self._member.run.worker if self._member else ""
+        self._workers = self._member.workers if self._member else 1
         self._catalogue = Catalogue(services={}, stacks={}, dependencies={})
         self._wardrobe = Wardrobe(self._catalogue, os.path.exists)
         self._plan = Plan()
@@ -82,6 +85,7 @@ class IsolateSession:
         self._item: pytest.Item | None = None
         self._placed: dict[pytest.Item, tuple[Instance, ...]] = {}
         self._number = 0
+        self._resets = Resets()
         self._separate_interrupts = join_interrupts()
 
     # -- declare, plan, start -------------------------------------------------------------------------------------
@@ -110,15 +114,23 @@ class IsolateSession:
         )
         self._wardrobe = Wardrobe(self._catalogue, os.path.exists)
         self._wardrobe.check(session.items)
-        if self._catalogue.groups or any(overrides_of(item) for item in session.items):
+        is_reset = any(spec.reset for spec in self._catalogue.services.values())
+        if is_reset or self._catalogue.groups or any(overrides_of(item) for item in session.items):
             forget_values_by(session, self._key_of)
 
     def _key_of(self, name: str, namespace: str) -> Hashable:
-        """What the value of a service's fixture is made for: for another variant or override it is made anew."""
+        """What the value of a service's fixture is made for: for another variant, override or instance it is made anew.
+
+        pytest asks for it whenever a test asks for the fixture, so this is also where it is known what a test uses.
+        """
         assert self._item is not None
         catalogue = self._wardrobe.of(self._item)
-        changes = tuple(map(catalogue.variation, members(catalogue, name, namespace)))
-        return changes or tuple(self._wardrobe.names_of(name, namespace, self._item).items())
+        services = members(catalogue, name, namespace)
+        if ServiceId(StackId(namespace), name) not in catalogue.fresh:
+            self._resets.note(services)
+        changes = tuple(map(catalogue.variation, services))
+        names = tuple(self._wardrobe.names_of(name, namespace, self._item).items())
+        return changes or names, self._resets.replacements(services)
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """What is about to start, or, with --isolate-plan, what would."""
@@ -158,8 +170,8 @@ class IsolateSession:
         return Demand(where=where, services=tuple(services), catalogue=catalogue, fresh=fresh)
 
     def _check_budget(self) -> None:
-        workers = self._member.workers if self._member else 1
-        check_budget(run_budget(self._settings), peak_demand(self._plan, workers))
+        check_budget(run_budget(self._settings), peak_demand(self._plan, self._workers))
+        check_resets((step.instance for step in self._plan.steps), self._workers)
         check_reuse(self._settings, self._plan)
 
     def _open(self) -> Wired:
@@ -209,21 +221,33 @@ class IsolateSession:
         after = [] if self._worker else items[self._number : self._number + _AHEAD]
         return after if nextitem in after else [nextitem]
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, Any, Any]:
-        """Remove what belongs to the test, class, module or package that ends with this test."""
+        """Reset what the test has used; remove what belongs to the test, class, module or package that ends with it.
+
+        Within pytest's own wrappers: what a reset writes is captured as the test's.
+        """
+        ended = self._places_that_end(item, nextitem)
         try:
-            return (yield)
+            with self._resets.behind(item, lambda used: self._placed_for(used, item), self._wired, ended):
+                return (yield)
         finally:
             if self._wired:
-                namespaces = {service.stack.namespace for service in self._catalogue.services}
-                before, after = (
-                    places_of(position(i, self._worker), namespaces) if i else frozenset() for i in (item, nextitem)
-                )
-                # What lives for the run goes with the run, or is kept for the next one.
-                ended = frozenset(place for place in before - after if place.scope is not Scope.SESSION)
                 self._wired.freshness.finish_places(ended.__contains__)
                 self._wired.lifecycle.finish_places(ended.__contains__)
+
+    def _places_that_end(self, item: pytest.Item, nextitem: pytest.Item | None) -> frozenset[Place]:
+        if self._wired is None:
+            return frozenset()
+        namespaces = {service.stack.namespace for service in self._catalogue.services}
+        before, after = (
+            places_of(position(i, self._worker), namespaces) if i else frozenset() for i in (item, nextitem)
+        )
+        # What lives for the run goes with the run, or is kept for the next one.
+        return frozenset(place for place in before - after if place.scope is not Scope.SESSION)
+
+    def _placed_for(self, services: Iterable[ServiceId], item: pytest.Item) -> tuple[Instance, ...]:
+        return place_instances(services, self._wardrobe.of(item), position(item, self._worker))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -231,7 +255,8 @@ class IsolateSession:
         report: pytest.TestReport = note_variant((yield), variant_of(item))
         if report.failed and self._wired:
             advice = self._wired.lifecycle.advise({instance.key for instance in self._placed.get(item, ())})
-            report.sections += [("isolate", text) for text in advice]
+            untold = self._resets.untold if report.when == "teardown" else []
+            report.sections += [("isolate", text) for text in (*advice, *untold)]
         return report
 
     def hand_out(self, name: str, namespace: str) -> object:
@@ -242,7 +267,8 @@ class IsolateSession:
             wanted = members(self._catalogue, name, namespace)
             if not wanted:
                 return self._wardrobe.names_of(name, namespace, self._item)
-            placed = place_instances(wanted, self._wardrobe.of(self._item), position(self._item, self._worker))
+            placed = self._placed_for(wanted, self._item)
+            check_resets(placed, self._workers)
             if placed:
                 self._open().lifecycle.start(placed)
             instances = {i.key.service: i for i in placed}
@@ -320,6 +346,7 @@ class IsolateSession:
     def _remove(self, *, in_background: bool) -> None:
         if self._wired:
             self._wired.freshness.close(_CLOSE_S)
+            self._wired.resetter.close(_CLOSE_S)
             self._wired.lifecycle.close(_CLOSE_S)
         if self._controller:
             kept = self._wired.provider.kept_codes if self._wired else ()

@@ -8,6 +8,8 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytest_isolate.errors import PlanError
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.planning.placement import Instance, NetworkKey
@@ -22,12 +24,14 @@ from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.deaths import Deaths
 from pytest_isolate.running.freshness.handing import Freshness
 from pytest_isolate.running.grounds import Ground, Grounds, KeptGround
+from pytest_isolate.running.handle import Service
 from pytest_isolate.running.images import Images
-from pytest_isolate.running.launching import Launcher
+from pytest_isolate.running.launching import Launcher, Running
 from pytest_isolate.running.lifecycle import Lifecycle
 from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.ports import HeldPorts
 from pytest_isolate.running.providing import Provider
+from pytest_isolate.running.resetting import Resetter
 from pytest_isolate.running.snapshots import Snapshots
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.running.volumes import Volumes
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
 
 # A sweep that has more to remove than this goes on in the next run.
 _SWEEP_S = 30
+# What a user's function may raise to say that it has failed.
+_FAILURES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +66,7 @@ class Wired:
     guard: Guard
     snapshots: Snapshots | None
     freshness: Freshness
+    resetter: Resetter
     sweeping: Future[None]
 
     def close(self, snapshots_s: float) -> None:
@@ -133,6 +140,12 @@ def wire(
     locks = open_locks()
     snapshots = Snapshots(engine, ensure_secret(home()), snapshot_usage(), locks) if settings.cache else None
     freshness = Freshness(engine, run, grounds, plan.copies, member.workers, clock)
+    resetter = Resetter(engine, run, clock, timeline, freshness.open_way, _FAILURES)
+
+    def on_ready(running: Running, base: Service) -> None:
+        freshness.begin(running, base)
+        resetter.begin(running)
+
     provider = Provider(
         engine=engine,
         run=run,
@@ -156,7 +169,7 @@ def wire(
         addresses=addresses,
         volumes=volumes,
         provider=provider,
-        on_ready=freshness.begin,
+        on_ready=on_ready,
     )
     # It removes the run's objects when the controller is gone; nothing may be started beside that.
     guard.on_closing(provider.stop)
@@ -168,6 +181,7 @@ def wire(
         guard=guard,
         snapshots=snapshots,
         freshness=freshness,
+        resetter=resetter,
         sweeping=opened.sweeping,
     )
 

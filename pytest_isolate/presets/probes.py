@@ -13,9 +13,12 @@ def tcp(port: int | None = None, *, send: bytes = b"", expect: str | None = None
     return Tcp(port=port, send=send, expect=expect)
 
 
-def http(path: str = "/", *, port: int | None = None, status: int | None = None) -> Http:
-    """Ready when GET `path` answers with `status`, or with any status below 400 where none is given."""
-    return Http(path=path, port=port, status=status)
+def http(path: str = "/", *, port: int | None = None, status: int | None = None, method: str | None = None) -> Http:
+    """Ready when GET `path` answers with `status`, or with any status below 400 where none is given.
+
+    As `reset=` it is what a service is asked after each test: by POST, unless `method` says otherwise.
+    """
+    return Http(path=path, port=port, status=status, method=method)
 
 
 def log(pattern: str, *, times: int = 1) -> Log:
@@ -24,5 +27,8 @@ def log(pattern: str, *, times: int = 1) -> Log:
 
 
 def command(*argv: str) -> Command:
-    """Ready when `argv`, run inside the container, ends with code 0. Costs the engine more than the other probes."""
+    """Ready when `argv`, run inside the container, ends with code 0. Costs the engine more than the other probes.
+
+    As `init=` or `reset=` it is what is run there.
+    """
     return Command(argv=argv)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import Future, as_completed
+from concurrent.futures import Future, as_completed, wait
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
+from pytest_isolate.planning.resetting import dependents_of
 from pytest_isolate.running.addresses import Addresses
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.handle import Service
@@ -21,6 +22,8 @@ from pytest_isolate.running.volumes import Volumes
 
 # A server goes on to say so with each attempt.
 _LOG_LINES = 50
+# How long starts that are under way may take before something that they may need is taken away.
+_SETTLE_S = 60
 
 
 class Lifecycle:
@@ -105,6 +108,21 @@ class Lifecycle:
             futures = [self._futures.pop(key) for key in list(self._futures) if has_ended(key.place)]
             if futures:
                 self._spawn("isolate-finish", self._finish, futures)
+
+    def discard(self, key: InstanceKey) -> tuple[InstanceKey, ...]:
+        """Remove an instance, and with it all that need it: whoever asks for one of these next has it started anew."""
+        with self._lock:
+            futures = dict(self._futures)
+        # What is on its way up may need it.
+        wait(futures.values(), timeout=_SETTLE_S)
+        running = {r.instance.key: r for r in self.ready()}
+        gone = [i.key for i in dependents_of(key, [r.instance for r in running.values()])]
+        with self._lock:
+            for gone_key in gone:
+                self._futures.pop(gone_key, None)
+        for gone_key in gone:
+            self._provider.discard(running[gone_key])
+        return tuple(gone)
 
     def close(self, timeout_s: float) -> None:
         """Start nothing more, and wait until what is under way has noticed. Removing is the clean-up's business."""

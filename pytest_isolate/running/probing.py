@@ -97,7 +97,7 @@ def _read_expected(sock: socket.socket, expected: re.Pattern[bytes]) -> Answer:
 def _ask_http(probe: Http, endpoint: Endpoint) -> Answer:
     connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=_ANSWER_S)
     try:
-        connection.request("GET", probe.path, headers={"Connection": "close"})
+        connection.request(probe.method or "GET", probe.path, headers={"Connection": "close"})
         status = connection.getresponse().status
     except TimeoutError:
         return NotYet("no answer")

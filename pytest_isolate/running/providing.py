@@ -110,7 +110,8 @@ class Provider:
             code = instance_code(instance.key)
             with ground.board.claim(code, self._check_open):
                 kept = None
-                if self._grounds.kept and not ground.board.has_begun(code):
+                # Another run may use what is kept at the same time, and would lose its data with a reset of ours.
+                if self._grounds.kept and not instance.spec.reset and not ground.board.has_begun(code):
                     kept = self._provide_kept(instance, self._grounds.kept, ground.board, wait)
                 return kept or self._agree(instance, ground, ground.board, code, wait)
         except EngineError as error:
@@ -136,6 +137,12 @@ class Provider:
         """Remove an instance whose place has ended, and give its part of the budget back."""
         self._launcher.undo(running)
         self._budget.release(running.instance)
+
+    def discard(self, running: Running) -> None:
+        """Remove an instance that nobody may use any more; asked for again, it is started anew."""
+        if running.ground.board:
+            running.ground.board.withdraw(instance_code(running.instance.key))
+        self.let_go(running)
 
     def _provide_kept(self, instance: Instance, ground: KeptGround, board: Board, wait: Wait) -> Running | None:
         """The instance that is kept, or is from now on; None where the run has to have one of its own.

@@ -23,6 +23,7 @@ from pytest_isolate.errors import (
     PlanError,
     PortTaken,
     Problem,
+    ResetError,
     StartError,
     SubnetTaken,
     build_message,
@@ -145,6 +146,14 @@ a command in service 'db' ended with code 2
 the init of 'orders' has failed
   tried  schema.sql
   found  line 3: no such table
+  do     see it""",
+    ),
+    "reset": (
+        ResetError("'db' (postgres:16)", "test_it.py::test_a", tried="POST /reset", found="status 500", do="see it"),
+        """\
+service 'db' (postgres:16) could not be reset after test_it.py::test_a
+  tried  POST /reset
+  found  status 500
   do     see it""",
     ),
     "clean-up": (

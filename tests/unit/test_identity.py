@@ -25,6 +25,7 @@ from pytest_isolate.model.identity import (
     parse_owner,
 )
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
+from pytest_isolate.model.resetting import Pristine
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import UNLIMITED, Build, File, Location, Secret, ServiceSpec
 
@@ -72,12 +73,13 @@ values_of = {
     "password": st.just(Secret.RANDOM) | optional_words,
     "database": optional_words,
     "copies": st.none() | st.sampled_from(WAYS),
+    "reset": st.none() | st.just(Pristine()) | words.map(lambda word: Command(argv=(word,))),
     "scope": st.sampled_from(Scope),
     "share": st.sampled_from(["run", "worker"]),
     "location": st.builds(Location, file=words, line=st.integers(0, 999)),
 }
 specs = st.builds(ServiceSpec, **values_of)
-NOT_COUNTED = {"location", "timeout_s", "scope", "share"}
+NOT_COUNTED = {"location", "timeout_s", "reset", "scope", "share"}
 
 
 def digest(of: ServiceSpec) -> str:

@@ -236,16 +236,17 @@ def test_a_status_is_judged(wanted: int | None, status: str, answer: Answer) -> 
     assert ask_server(Http(status=wanted), http_answer(status)) == answer
 
 
-def test_the_path_is_asked_for() -> None:
+@pytest.mark.parametrize("method", [None, "HEAD", "POST"])
+def test_the_path_is_asked_for(method: str | None) -> None:
     heard: list[bytes] = []
 
     def talk(connection: socket.socket) -> None:
         heard.append(connection.recv(4096))
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
 
-    ask_server(Http(path="/healthz?deep=1"), talk)
+    ask_server(Http(path="/healthz?deep=1", method=method), talk)
 
-    assert heard[0].startswith(b"GET /healthz?deep=1 HTTP/1.1\r\n")
+    assert heard[0].startswith(f"{method or 'GET'} /healthz?deep=1 HTTP/1.1\r\n".encode())
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, FreshError
 from pytest_isolate.model.identity import Run
+from pytest_isolate.model.resetting import Pristine
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId
 from pytest_isolate.planning.copying import Wanted
@@ -82,7 +83,8 @@ class Freshness:
         What is kept may be asked for copies by a later run, which comes too late for that. As nobody may ever ask, it
         goes on where that fails.
         """
-        spec, is_wanted = running.spec, running.instance.key in self._copies
+        spec = running.spec
+        is_wanted = running.instance.key in self._copies or isinstance(spec.reset, Pristine)
         if spec.copies is None or not (is_wanted or running.ground.is_kept):
             return
         try:
@@ -92,9 +94,16 @@ class Freshness:
         except (WayError, EngineError) as error:
             if not is_wanted:
                 return
-            raise EngineError("its first state could not be put aside for fresh()", found=str(error)) from error
+            raise EngineError("its first state could not be put aside", found=str(error)) from error
         with self._lock:
             self._opened[running.container_id] = way  # to open one costs more than all that it is used for here
+
+    def open_way(self, running: Running) -> Way:
+        """A client of an instance's server that is the caller's own; the one that is open already, if there is one."""
+        with self._lock:
+            way = self._opened.pop(running.container_id, None)
+        assert running.spec.copies is not None
+        return way or WAYS[running.spec.copies](self._engine, running)
 
     def begin(self, running: Running, base: Service) -> None:
         """Make templates and copies of an instance that is ready, if tests will ask for them."""
@@ -128,9 +137,15 @@ class Freshness:
             keepers = [self._keepers.pop(key) for key in list(self._keepers) if is_over(key.place)]
         for lease in leases:
             lease.keeper.give_back(lease.name)
-        for keeper in keepers:
-            self._closed.append(keeper)
-            threading.Thread(target=keeper.close, args=(0,), kwargs={"drop": False}, daemon=True).start()
+        self._close_behind(keepers)
+
+    def forget(self, keys: Collection[InstanceKey]) -> None:
+        """These instances are gone, and with them every copy on them."""
+        with self._lock:
+            for lease_key in [k for k in self._leases if k[2] in keys]:
+                del self._leases[lease_key]
+            keepers = [self._keepers.pop(key) for key in keys if key in self._keepers]
+        self._close_behind(keepers)
 
     def close(self, timeout_s: float) -> None:
         """Make and hand out nothing more; on servers that go on, drop every copy."""
@@ -150,6 +165,11 @@ class Freshness:
             for name, numbers in keeper.figures().items():
                 total[name] = [sum(pair) for pair in zip(total.get(name, [0.0] * len(numbers)), numbers, strict=True)]
         return total
+
+    def _close_behind(self, keepers: Iterable[Keeper]) -> None:
+        for keeper in keepers:
+            self._closed.append(keeper)
+            threading.Thread(target=keeper.close, args=(0,), kwargs={"drop": False}, daemon=True).start()
 
     def _take(self, keeper: Keeper, fresh_id: ServiceId, test: str) -> tuple[str, str]:
         try:
@@ -193,11 +213,6 @@ class Freshness:
             assert running.spec.copies is not None
             return WAYS[running.spec.copies](self._engine, running)
 
-        def first_way() -> Way:
-            with self._lock:
-                way = self._opened.pop(running.container_id, None)
-            return way or open_way()
-
         def check_open() -> None:
             keeper.check_open()
 
@@ -206,7 +221,7 @@ class Freshness:
             workers=workers,
             cap=max(2, CAP // workers),
             names=self._names,
-            open_way=first_way,
+            open_way=lambda: self.open_way(running),
             templates=Templates(
                 self._engine, running, base, self._run.run_id, board, self._errors, open_way, check_open
             ),

@@ -28,6 +28,13 @@ _DUMP = (
 _REFUSED = re.compile(r"ERROR (at line \d+: |\d+ \(\w+\))")
 
 
+def environment(running: Running, database: str) -> dict[str, str]:
+    """Environment variables that tell a command where a database is."""
+    view = running.view
+    own = {"MYSQL_HOST": "127.0.0.1", "MYSQL_TCP_PORT": str(view.spec.ports[0]), "MYSQL_PWD": view.password or ""}
+    return {**common_variables(running, database), **own}
+
+
 class MariadbWay:
     """One client of the server's administrator, which stays open."""
 
@@ -59,9 +66,7 @@ class MariadbWay:
 
     def variables(self, database: str) -> Mapping[str, str]:
         """Environment variables that tell a command where the database is."""
-        view = self._running.view
-        own = {"MYSQL_HOST": "127.0.0.1", "MYSQL_TCP_PORT": str(view.spec.ports[0]), "MYSQL_PWD": view.password or ""}
-        return {**common_variables(self._running, database), **own}
+        return environment(self._running, database)
 
     def finish_template(self, name: str) -> None:
         """What is copied is the text: whoever is still connected can change the database, but not that."""
@@ -84,6 +89,21 @@ class MariadbWay:
     def copies(self) -> Sequence[str]:
         """The names of all databases that may be copies of ours."""
         return [name for name in self._run("SHOW DATABASES") if parse_copy_name(name)]
+
+    def prepare_reset(self) -> None:
+        """Nothing can be done ahead: a database cannot be given another name."""
+
+    def reset(self) -> None:
+        """Make the declared database anew. Who is connected to it is disconnected: an open transaction blocks that."""
+        database = self._running.spec.database or ""
+        query = f"SELECT id FROM information_schema.processlist WHERE db = {_text(database)} AND id <> CONNECTION_ID()"
+        for number in self._run(query):
+            try:
+                self._run(f"KILL {number}")
+            except WayError:
+                continue  # it has gone by itself
+        self.drop(database)
+        self.create(PRISTINE, database)
 
     def close(self) -> None:
         """Let go of the client."""

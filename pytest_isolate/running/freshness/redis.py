@@ -52,6 +52,22 @@ if not number then return 0 end
 redis.call('SELECT', number); redis.call('FLUSHDB')
 redis.call('SELECT', last); return redis.call('HDEL', 'isolate:numbers', name)
 """
+_SIZE = "redis.call('SELECT', ARGV[4]); return redis.call('DBSIZE')"
+_EMPTY_ALL = """
+local taken = {[tostring(last)] = true}
+for _, other in ipairs(redis.call('HVALS', 'isolate:numbers')) do taken[other] = true end
+for used in string.gmatch(redis.call('INFO', 'keyspace'), 'db(%d+):') do
+  if not taken[used] then redis.call('SELECT', used); redis.call('FLUSHDB') end
+end
+"""
+_RESTORE = """
+local number = base
+"""
+
+
+def environment(running: Running, database: str) -> dict[str, str]:
+    """Environment variables that tell a command where a database is."""
+    return {**common_variables(running, database), "REDISCLI_AUTH": running.view.password or ""}
 
 
 class RedisWay:
@@ -65,6 +81,7 @@ class RedisWay:
         self._client = Client(engine, running.container_id, argv, self.variables(self._base))
         with closed_on_failure(self._client):
             self._last = int(self._run("CONFIG GET databases")[1]) - 1
+            self._begins_empty = self._is_pristine_empty()
 
     @property
     def room(self) -> int:
@@ -76,6 +93,7 @@ class RedisWay:
         if PRISTINE not in self._numbers():
             source = f"local source = '{self._base}'"
             self._script(_TAKE_NUMBER + source + _COPY, PRISTINE)
+            self._begins_empty = self._is_pristine_empty()
 
     def begin_template(self, name: str) -> str:
         """A database in the pristine state, for init to work on."""
@@ -87,7 +105,7 @@ class RedisWay:
 
     def variables(self, database: str) -> Mapping[str, str]:
         """Environment variables that tell a command where the database is."""
-        return {**common_variables(self._running, database), "REDISCLI_AUTH": self._running.view.password or ""}
+        return environment(self._running, database)
 
     def finish_template(self, name: str) -> None:
         """Nobody has its number, once those who have worked on it are disconnected."""
@@ -108,6 +126,16 @@ class RedisWay:
         """The names of all databases that may be copies of ours."""
         return [name for name in self._numbers() if parse_copy_name(name)]
 
+    def prepare_reset(self) -> None:
+        """Nothing can be done ahead."""
+
+    def reset(self) -> None:
+        """Empty every database that is nobody's copy, and restore the declared one. Connections stay open.
+
+        Where there is nothing to restore, a test may even have said FLUSHALL.
+        """
+        self._script(_EMPTY_ALL if self._begins_empty else _FIND_SOURCE + _EMPTY_ALL + _RESTORE + _COPY, "", PRISTINE)
+
     def close(self) -> None:
         """Let go of redis-cli."""
         self._client.close()
@@ -115,6 +143,10 @@ class RedisWay:
     @property
     def _base(self) -> str:
         return self._running.spec.database or "0"
+
+    def _is_pristine_empty(self) -> bool:
+        number = self._numbers().get(PRISTINE)
+        return number is not None and self._script(_SIZE, "", number) == ["0"]
 
     def _numbers(self) -> dict[str, str]:
         lines = self._script("return redis.call('HGETALL', 'isolate:numbers')", "")

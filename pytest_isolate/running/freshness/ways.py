@@ -19,11 +19,11 @@ class InitOutput(IsolateError):
 
 
 def common_variables(running: Running, database: str) -> dict[str, str]:
-    """Environment variables that tell every command of an init where its database is."""
+    """Environment variables that tell every command of an init or reset where its database is."""
     view = running.view
     return {
         "ISOLATE_HOST": "127.0.0.1",
-        "ISOLATE_PORT": str(view.spec.ports[0]),
+        "ISOLATE_PORT": str(view.spec.ports[0]) if view.spec.ports else "",
         "ISOLATE_USER": view.spec.user or "",
         "ISOLATE_PASSWORD": view.password or "",
         "ISOLATE_DATABASE": database,
@@ -83,6 +83,12 @@ class Way(Protocol):
 
     def copies(self) -> Sequence[str]:
         """The names of all databases on the server that may be copies of ours."""
+
+    def prepare_reset(self) -> None:
+        """Do ahead what reset() can have done ahead. Safe to repeat, and while tests run."""
+
+    def reset(self) -> None:
+        """Put the declared database back to the pristine state, whoever is connected to it."""
 
     def close(self) -> None:
         """Let go of the client. Safe to repeat."""

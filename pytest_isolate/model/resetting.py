@@ -1,0 +1,39 @@
+"""What brings a service back to a clean state after each test that used it, as data; done in running.resetting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_isolate.model.probes import Command, Http
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pristine:
+    """The state in which the service became ready, by the way that its key `copies` names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResetFunction:
+    """A function of the user's, called with the service's handle."""
+
+    function: Callable[[Any], object]
+
+
+Reset = Pristine | Command | Http | ResetFunction
+RESET_METHOD = "POST"
+"""What an HTTP call that resets is, where it does not say."""
+
+
+def describe_reset(reset: Reset) -> str:
+    """A short text for messages, such as `POST /reset`; the same in every process."""
+    match reset:
+        case Pristine():
+            return "the preset's own way"
+        case Command(argv=argv):
+            return f"{' '.join(argv)} in its container"
+        case Http(path=path, port=port, method=method):
+            return f"{method or RESET_METHOD} {path}" + (f" on port {port}" if port else "")
+        case ResetFunction(function=function):
+            return f"{getattr(function, '__qualname__', type(function).__qualname__)}(...)"

@@ -1,0 +1,39 @@
+"""The key `reset` of a declaration: how a service is brought back to a clean state, checked."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+
+from pytest_isolate.model.probes import Command, Http, Log, Tcp
+from pytest_isolate.model.resetting import Pristine, Reset, ResetFunction
+from pytest_isolate.planning.probe_fields import parse_probes
+from pytest_isolate.planning.values import Wrong
+
+_RESETS = (
+    "true, command('word', ...), http('/path'), or a plain function of one argument; in TOML {command = ['word', ...]} "
+    "or {http = '/path'}"
+)
+
+
+def parse_reset(value: object) -> Reset | None:
+    """How a service is reset; None for not at all."""
+    if isinstance(value, bool):
+        return Pristine() if value else None
+    if isinstance(value, (Mapping, Command, Http, Log, Tcp)):
+        return _parse_call(value)
+    if callable(value) and not _is_async(value):
+        return ResetFunction(function=value)
+    raise Wrong(f"{value!r} cannot reset a service", _RESETS)
+
+
+def _parse_call(value: object) -> Reset:
+    (call,) = parse_probes(value)
+    if isinstance(call, (Command, Http)):
+        return call
+    raise Wrong(f"{type(call).__name__.lower()}() asks a service something and changes nothing", _RESETS)
+
+
+def _is_async(function: object) -> bool:
+    """Whether a call would only make a coroutine, which nobody awaits."""
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
