@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from pytest_isolate import http, postgres, service, tcp
+from pytest_isolate import fresh, http, postgres, service, tcp
 
 db = service(postgres(image=os.environ["POSTGRES_IMAGE"]))
 memo = service(image=os.environ["REDIS_IMAGE"], port=6379, ready=tcp(send=b"PING\r\n", expect=r"\A\+PONG"))
@@ -14,7 +14,8 @@ auth = service(
 )
 web = service(image=os.environ["WEB_IMAGE"], port=8000, ready=http())
 worker = service(web, env={"NEEDS": "{db.address} {memo.address}"})
-fresh_db = service(db, scope="function")
+# A container for each test, or a database of its own in one.
+fresh_db = fresh(db) if os.environ.get("FRESH") else service(db, scope="function")
 
 
 @pytest.fixture(scope="session")
