@@ -121,7 +121,8 @@ def run_w3(rounds: int) -> str:
     )
     times, copies = (outcome.ratio("testcontainers", name) for name in (OURS, _COPIES))
     return _describe(
-        "Ten tests, each with a Postgres of its own; with `fresh()` a database of its own. The limit keeps two starting at a time.",
+        "Ten tests, each with a Postgres of its own; with `fresh()` a database of its own. The limit keeps two "
+        "starting at a time.",
         outcome,
         [
             f"{times:.2f} times as fast as testcontainers; target at least 9.",
