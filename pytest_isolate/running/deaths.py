@@ -46,6 +46,12 @@ class Deaths:
                 event.set()
         return event
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether nothing more can be heard."""
+        with self._lock:
+            return self._is_broken
+
     def exit_code(self, container_id: str) -> int | None:
         """The code that a container has exited with; None where nothing was heard of its death."""
         with self._lock:

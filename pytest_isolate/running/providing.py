@@ -131,7 +131,7 @@ class Provider:
         started_at = self._clock.time()
         self._engine.start_container(running.container_id)
         self._memory.let_go(running)
-        self._watcher.wait_until_ready(running, started_at, self._check_open)
+        self._watcher.wait_until_ready(running, started_at, self._check_open, is_first=False)
 
     def let_go(self, running: Running) -> None:
         """Remove an instance whose place has ended, and give its part of the budget back."""
@@ -293,7 +293,7 @@ class Provider:
         )
         if ground.is_kept:
             with self._timeline.measure("reused", str(instance.key.service)):
-                self._watcher.wait_until_ready(running, running.started_at, self._check_open)
+                self._watcher.wait_until_ready(running, running.started_at, self._check_open, is_first=False)
         return running
 
     def _still_runs(self, container_id: str) -> bool:

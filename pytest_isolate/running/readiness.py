@@ -31,11 +31,14 @@ def wait_until_ready(
     ask: Callable[[Probe], Answer],
     is_dear: Callable[[Probe], bool],
     died: threading.Event,
-    read_death: Callable[[], Dead],
+    read_death: Callable[[], Dead | None],
     clock: Clock,
     timeout_s: float,
 ) -> Outcome:
-    """Ask each probe in turn until it answers Ready; the deadline is for all of them together."""
+    """Ask each probe in turn until it answers Ready; the deadline is for all of them together.
+
+    `read_death` says nothing where it was an earlier life of the container that has ended.
+    """
     started = clock.now()
     asked = 0
     for probe in probes:
@@ -45,7 +48,10 @@ def wait_until_ready(
             answer = ask(probe)
             asked += 1
             if died.is_set():
-                answer = read_death()
+                death = read_death()
+                answer = death or answer
+                if death is None:
+                    died.clear()
             waited = clock.now() - started
             if isinstance(answer, Dead) or (isinstance(answer, NotYet) and waited >= timeout_s):
                 return Outcome(answer=answer, probe=probe, asked=asked, waited_s=waited)

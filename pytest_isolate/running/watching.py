@@ -32,8 +32,13 @@ class Watcher:
         self._clock = clock
         self._deaths = deaths
 
-    def wait_until_ready(self, running: Running, started_at: float, check_open: Callable[[], None]) -> None:
-        """Return when it is ready; StartError when it dies, NotReadyError when it takes longer than declared."""
+    def wait_until_ready(
+        self, running: Running, started_at: float, check_open: Callable[[], None], *, is_first: bool = True
+    ) -> None:
+        """Return when it is ready; StartError when it dies, NotReadyError when it takes longer than declared.
+
+        Of a container that was started before, the engine may tell only now that its earlier life has ended.
+        """
         died = self._deaths.expect(running.container_id)
         # It may have died before anybody listened for its id.
         if not self._engine.inspect_container(running.container_id).is_running:
@@ -41,8 +46,9 @@ class Watcher:
         probes = choose_probes(running)
         if not probes:
             self._clock.wait(died, _SETTLE_S)
-            if died.is_set():
-                raise self._death_error(running)
+            state = self._read_death(running, is_first=is_first) if died.is_set() else None
+            if state:
+                raise self._death_error(running, state)
             return
         target = probing.Target(
             container_id=running.container_id,
@@ -55,34 +61,43 @@ class Watcher:
             check_open()
             return probing.ask(probe, target, self._engine)
 
+        deaths: list[ContainerState] = []
+
+        def read_death() -> Dead | None:
+            deaths[:] = filter(None, [self._read_death(running, is_first=is_first)])
+            return Dead(_describe(deaths[0])) if deaths else None
+
         outcome = wait_until_ready(
             probes,
             ask=ask,
             is_dear=probing.is_dear,
             died=died,
-            read_death=lambda: Dead(_describe(self._read_death(running))),
+            read_death=read_death,
             clock=self._clock,
             timeout_s=running.spec.timeout_s,
         )
         if isinstance(outcome.answer, Dead):
-            raise self._death_error(running)
+            raise self._death_error(running, deaths[0])
         if isinstance(outcome.answer, NotYet):
             raise self._not_ready_error(running, outcome.answer, outcome)
 
-    def _read_death(self, running: Running) -> ContainerState:
+    def _read_death(self, running: Running, *, is_first: bool) -> ContainerState | None:
+        """How it has ended; None where it lives, and what was heard is of an earlier life."""
         code = self._deaths.exit_code(running.container_id)
         # The engine answers only when it has taken the container's network apart: 0.2 s after it has told of the death.
-        if code not in (None, _KILLED):
+        if is_first and code not in (None, _KILLED):
             return ContainerState(is_running=False, exit_code=code)
         state = self._engine.inspect_container(running.container_id)
+        if state.is_running and not self._deaths.is_broken:
+            return None
         if state.is_running:
             raise EngineUnreachable(
                 "the engine's event stream ended while services were starting", do="see whether the engine restarted"
             )
         return state
 
-    def _death_error(self, running: Running) -> StartError:
-        spec, state, lines = running.spec, self._read_death(running), self._last_lines(running)
+    def _death_error(self, running: Running, state: ContainerState) -> StartError:
+        spec, lines = running.spec, self._last_lines(running)
         do = advise_if_full("\n".join(lines), running) or f"run it by hand: docker run --rm -it {image_tag(spec)}"
         if _may_be_out_of_memory(state):
             do = "give it more memory: memory=..."

@@ -167,3 +167,21 @@ def test_a_question_that_fails_ends_the_wait(clock: FakeClock) -> None:
 
     with pytest.raises(EngineUnreachable):
         Service(clock, {Tcp(): 0}).wait(ask=ask)
+
+
+def test_the_end_of_an_earlier_life_is_not_the_end_of_this_one(clock: FakeClock) -> None:
+    died = threading.Event()
+    died.set()
+
+    outcome = wait_until_ready(
+        [Tcp()],
+        ask=lambda _: Ready() if clock.now() > 1001 else NEVER,
+        is_dear=is_dear,
+        died=died,
+        read_death=lambda: None,
+        clock=clock,
+        timeout_s=30,
+    )
+
+    assert outcome.answer == Ready()
+    assert not died.is_set()
