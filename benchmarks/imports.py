@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 
 from benchmarks.measuring import Contender, clean_env
@@ -35,7 +36,7 @@ def describe_imports(contender: Contender, bare: Contender) -> str:
 def _read_imports(contender: Contender) -> dict[str, int]:
     """Microseconds by module, of the process that runs pytest; its children write to pipes of their own."""
     command, *options = contender.argv
-    argv: Sequence[str] = [command.replace("/pytest", "/python"), "-X", "importtime", "-m", "pytest", *options]
+    argv: Sequence[str] = [str(Path(command).with_name("python")), "-X", "importtime", "-m", "pytest", *options]
     env = {**clean_env(), **contender.env}
     done = subprocess.run(argv, check=False, cwd=contender.folder, env=env, capture_output=True, text=True)
     if done.returncode:
