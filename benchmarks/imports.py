@@ -34,8 +34,11 @@ def describe_imports(contender: Contender, bare: Contender) -> str:
 
 
 def _read_imports(contender: Contender) -> dict[str, int]:
-    """Microseconds by module, of the process that runs pytest; its children write to pipes of their own."""
-    command, *options = contender.argv
+    """Microseconds by module, of the process that runs pytest; its children write to pipes of their own.
+
+    With `-s`, or pytest would capture what is said of the imports of a conftest.py.
+    """
+    command, *options = *contender.argv, "-s"
     argv: Sequence[str] = [str(Path(command).with_name("python")), "-X", "importtime", "-m", "pytest", *options]
     env = {**clean_env(), **contender.env}
     done = subprocess.run(argv, check=False, cwd=contender.folder, env=env, capture_output=True, text=True)
