@@ -58,6 +58,7 @@ class Resets:
         except pytest.exit.Exception:
             raise
         except Exception:
+            # A tear-down that fails has used the services all the same; its own error is the one that is raised.
             self.untold = reset_all()
             raise
         failed = reset_all()

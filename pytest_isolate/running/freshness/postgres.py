@@ -141,7 +141,7 @@ class PostgresWay:
         while self._run(f"SELECT pg_terminate_backend(pid) {connected}"):
             if time.monotonic() > deadline:
                 raise WayError(f"connections to {name} stay open")
-            time.sleep(0.002)
+            time.sleep(0.002)  # a backend is only asked to end, and nothing tells when it has
 
     def _copy(self, source: str, name: str) -> None:
         """The database, and what CREATE DATABASE leaves out: its rights and its settings, which lie in shared tables.
