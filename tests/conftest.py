@@ -15,6 +15,15 @@ from pytest_isolate.errors import EngineUnreachable
 pytest_plugins = ["pytester"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _outside_ci() -> Iterator[None]:
+    """In a CI job pytest prints longer lines, and our clean-up waits. Tests that want that say so."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("CI", "BUILD_NUMBER"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_engine() -> Iterator[Engine]:
     """The engine that answers; without one the test is skipped, or fails where one is required."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from pytest_isolate.model.service import Location
+from pytest_isolate.model.location import Location
 
 _PRESET = "preset "
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(NamedTuple):
     """What one call, table or preset says. Later layers win over earlier ones."""
 
     values: Mapping[str, object]
@@ -41,14 +40,7 @@ def build_preset(name: str, values: Mapping[str, object], changes: Mapping[str, 
     return Preset(name=name, layers=(own, Layer(values=changes, location=caller)) if changes else (own,))
 
 
-def caller_location(depth: int) -> Location:
-    """The file and line of the code `depth` calls above the one that asks."""
-    frame = sys._getframe(depth + 1)
-    return Location(file=frame.f_code.co_filename, line=frame.f_lineno)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawService:
+class RawService(NamedTuple):
     """A service as written; `bad_base` says what is wrong with its base and what would be right, if it has none."""
 
     layers: tuple[Layer, ...]
@@ -64,8 +56,7 @@ class RawService:
         return RawService(layers=(*self.layers, Layer(values=values, location=location)), bad_base=self.bad_base)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawStack:
+class RawStack(NamedTuple):
     """A stack as written: members by name (of whatever type they are), and its own options."""
 
     members: Mapping[str, object]
@@ -73,8 +64,7 @@ class RawStack:
     location: Location
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawVariants:
+class RawVariants(NamedTuple):
     """Alternatives as written: for each service a list or a table of them, of whatever type they are."""
 
     services: Mapping[str, object]
@@ -82,8 +72,7 @@ class RawVariants:
     location: Location
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawOverride:
+class RawOverride(NamedTuple):
     """A marker as written: what it changes, by service or stack, and what stands in it without a name."""
 
     values: Mapping[str, object]
@@ -91,8 +80,7 @@ class RawOverride:
     location: Location
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawFresh:
+class RawFresh(NamedTuple):
     """Fresh copies of a service's data as written. `base` is whatever was given; the very declaration of a fixture
     means the service that this fixture hands out."""
 
@@ -104,8 +92,7 @@ class RawFresh:
 Raw = RawService | RawStack | RawVariants | RawFresh
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
+class Declared(NamedTuple):
     """A raw declaration, the name it goes by, and the namespace (pytest's base id) that sees it."""
 
     name: str

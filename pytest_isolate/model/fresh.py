@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_isolate.model.location import Location
 from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import Location, ServiceId
+from pytest_isolate.model.service import ServiceId
 
 WAYS = ("postgres", "mariadb", "redis")
 """The ways of copying a service's data within it, as its key `copies` names them."""

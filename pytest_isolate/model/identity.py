@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 
-from pytest_isolate.model.service import Location, Pairs, ServiceId, ServiceSpec
+from pytest_isolate.model.service import Pairs, ServiceId, ServiceSpec
 
 LABEL = "pytest-isolate"
 LABEL_RUN = f"{LABEL}.run"
@@ -122,7 +122,7 @@ def fingerprint(
 
 def _plain(value: object) -> object:
     """A form that json writes the same way each time; types are told apart."""
-    if is_dataclass(value) and not isinstance(value, (type, Location)):
+    if is_dataclass(value) and not isinstance(value, type):
         return {"type": type(value).__name__, **{f.name: _plain(getattr(value, f.name)) for f in fields(value)}}
     if isinstance(value, tuple):
         return [_plain(v) for v in value]

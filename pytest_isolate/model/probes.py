@@ -1,4 +1,4 @@
-"""Readiness questions as values: what is asked, and what can be answered. Asking is done in running.probing."""
+"""Readiness questions as values. Asking is done in running.probing."""
 
 from __future__ import annotations
 
@@ -57,25 +57,3 @@ def describe_probe(probe: Probe) -> str:
             return f"log line matching {pattern!r}"
         case Command(argv=argv):
             return f"command {' '.join(argv)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The service answers."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotYet:
-    """The service does not answer yet; `reason` is what was seen."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dead:
-    """The service will never answer; `reason` is what was seen."""
-
-    reason: str
-
-
-Answer = Ready | NotYet | Dead

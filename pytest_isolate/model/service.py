@@ -5,23 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Probe
 from pytest_isolate.model.resetting import Reset
 from pytest_isolate.model.scope import Scope
+from pytest_isolate.model.secret import Secret
 
 Pairs = tuple[tuple[str, str], ...]
 """A read-only mapping that can be hashed: sorted (key, value) pairs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
-    """The file and line (0: unknown) that declare something."""
-
-    file: str
-    line: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +37,6 @@ class File:
     text: str | None = None
     source: str | None = None
     mode: int | None = None
-
-
-class Secret(Enum):
-    """Stands for a value that is made anew for each run."""
-
-    RANDOM = "random"
 
 
 class Unlimited(Enum):

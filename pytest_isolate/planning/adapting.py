@@ -33,14 +33,14 @@ def adapt(
         declared = catalogue.services[service_id]
         # pytest has decided about the life of the fixture, and with it of its service.
         lasting = (Layer(values={"scope": None, "share": None}, location=raw.location),)
-        spec = load_service(service_id.name, replace(raw, layers=(*raw.layers, *lasting)), problems, exists)
+        spec = load_service(service_id.name, raw._replace(layers=(*raw.layers, *lasting)), problems, exists)
         return replace(spec, scope=declared.scope, share=declared.share)
 
     raws, changes = _apply_picks(catalogue, picks)
     specs = {service_id: load(service_id, raw) for service_id, raw in raws.items()}
     for service_id, layers in overrides.items():
         before = raws.get(service_id, catalogue.raws[service_id])
-        spec = load(service_id, replace(before, layers=(*before.layers, *layers)))
+        spec = load(service_id, before._replace(layers=(*before.layers, *layers)))
         if replace(spec, location=catalogue.services[service_id].location) == _spec(service_id, specs, catalogue):
             continue
         change = changes.get(service_id, Change(service_id, ""))
@@ -71,7 +71,7 @@ def _apply_picks(
         depth = len(catalogue.raws[picked].layers)
         for service_id in copies_of(picked, catalogue.raws):
             own = catalogue.raws[service_id].layers[depth:]
-            raws[service_id] = replace(alternative.raw, layers=(*alternative.raw.layers, *own))
+            raws[service_id] = alternative.raw._replace(layers=(*alternative.raw.layers, *own))
             changes[service_id] = Change(service_id, f"={alternative.name}", origin)
     return raws, changes
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import Declared, Layer, Preset, RawService, RawVariants
-from pytest_isolate.model.service import Location, ServiceId
+from pytest_isolate.model.location import Location
+from pytest_isolate.model.service import ServiceId
 from pytest_isolate.planning.references import is_within
 
 MODES: Mapping[str, Callable[..., Iterable[tuple[str, ...]]]] = {"product": itertools.product, "zip": zip}
@@ -154,7 +155,7 @@ def build_alternative(base: RawService, written: object, location: Location) -> 
 
 
 def _without_image(layer: Layer) -> Layer:
-    return replace(layer, values={k: v for k, v in layer.values.items() if k not in ("image", "build")})
+    return layer._replace(values={k: v for k, v in layer.values.items() if k not in ("image", "build")})
 
 
 def _derive_name(written: object, raw: RawService) -> str:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
-from pytest_isolate.model.service import Build, File, Location
+from pytest_isolate.model.location import Location
+from pytest_isolate.model.service import Build, File
 from pytest_isolate.planning.probe_fields import parse_probes
 from pytest_isolate.planning.reset_fields import parse_reset
 from pytest_isolate.planning.values import (

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pytest_isolate.model.identity import fingerprint
-from pytest_isolate.model.service import Secret, ServiceSpec
+from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.planning.placeholders import SELF, parse_references
 
 # What a service can say of itself that is the same in every run and under every name.

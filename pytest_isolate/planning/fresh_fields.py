@@ -8,9 +8,10 @@ from pathlib import PurePath
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import RawFresh, RawService
 from pytest_isolate.model.fresh import FreshSpec, Init, InitCommand, InitFiles, InitFunction
+from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command
 from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import Location, ServiceId, ServiceSpec
+from pytest_isolate.model.service import ServiceId, ServiceSpec
 from pytest_isolate.planning.fields import absolute
 from pytest_isolate.planning.references import is_within
 from pytest_isolate.planning.values import Wrong, known_keys, parse_argv, parse_scope, parse_text

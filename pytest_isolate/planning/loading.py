@@ -10,8 +10,9 @@ from itertools import groupby
 from pytest_isolate.errors import DeclarationError, Problem, suggest
 from pytest_isolate.model.declaration import Declared, Layer, RawFresh, RawService, RawStack, RawVariants
 from pytest_isolate.model.fresh import FreshSpec
+from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Log
-from pytest_isolate.model.service import Location, ServiceId, ServiceSpec, StackId, StackSpec, Variation
+from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, StackSpec, Variation
 from pytest_isolate.planning.alternatives import Group, load_groups
 from pytest_isolate.planning.fields import (
     LOCATED_PARSERS,

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import RawService
-from pytest_isolate.model.service import Location, ServiceId
+from pytest_isolate.model.location import Location
+from pytest_isolate.model.service import ServiceId
 from pytest_isolate.planning.alternatives import Alternative, Axis, Group, image_name
 
 OPTION = "--isolate-variant"

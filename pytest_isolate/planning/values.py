@@ -10,7 +10,8 @@ from pathlib import PurePath
 from pytest_isolate.errors import suggest
 from pytest_isolate.model.fresh import WAYS
 from pytest_isolate.model.scope import SCOPES, SHARES, Scope
-from pytest_isolate.model.service import UNLIMITED, Secret, Unlimited
+from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.service import UNLIMITED, Unlimited
 
 
 class Wrong(ValueError):

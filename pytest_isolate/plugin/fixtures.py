@@ -13,7 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_isolate.model.declaration import Declared, RawOverride
-    from pytest_isolate.model.service import Location
+    from pytest_isolate.model.location import Location
     from pytest_isolate.planning.placement import Where
 
 DECLARATION = "isolate_declaration"
@@ -148,7 +148,7 @@ def _cache_key(look_up: Callable[[], Hashable], known: dict[Hashable, Hashable],
 def overrides_of(item: pytest.Item) -> list[RawOverride]:
     """What the markers of a test change, the nearest last."""
     from pytest_isolate.model.declaration import RawOverride
-    from pytest_isolate.model.service import Location
+    from pytest_isolate.model.location import Location
 
     found = []
     for node, mark in item.iter_markers_with_node(MARKER):
@@ -160,7 +160,7 @@ def overrides_of(item: pytest.Item) -> list[RawOverride]:
 
 def _location(node: Any) -> Location:
     """Where a marked test, class or module stands."""
-    from pytest_isolate.model.service import Location
+    from pytest_isolate.model.location import Location
 
     if isinstance(node, (pytest.Function, pytest.Class)):
         path, line, _ = node.reportinfo()

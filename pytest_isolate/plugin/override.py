@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 import pytest
 
-from pytest_isolate.model.declaration import caller_location
+from pytest_isolate.model.location import caller_location
 from pytest_isolate.model.probes import Command, Http, Probe
 from pytest_isolate.plugin.fixtures import MARKER
 

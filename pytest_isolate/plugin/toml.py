@@ -12,11 +12,11 @@ import pytest
 
 from pytest_isolate.errors import DeclarationError, Problem, suggest
 from pytest_isolate.model.declaration import Layer, Preset, Raw, RawFresh, RawService, RawStack, RawVariants
-from pytest_isolate.model.service import Location
+from pytest_isolate.model.location import Location
 from pytest_isolate.planning.fields import STACK_KEYS
 from pytest_isolate.plugin.configuration import Source
 from pytest_isolate.plugin.declare import make_fixture
-from pytest_isolate.presets import PRESETS
+from pytest_isolate.presets.catalogue import PRESETS
 
 if sys.version_info >= (3, 11):
     import tomllib

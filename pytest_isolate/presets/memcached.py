@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_isolate.model.declaration import Preset, build_preset, caller_location
+from pytest_isolate.model.declaration import Preset, build_preset
+from pytest_isolate.model.location import caller_location
 from pytest_isolate.model.probes import Tcp
 
 # Format: protocol.txt of memcached, "Other commands".

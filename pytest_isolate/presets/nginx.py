@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_isolate.model.declaration import Preset, build_preset, caller_location
+from pytest_isolate.model.declaration import Preset, build_preset
+from pytest_isolate.model.location import caller_location
 from pytest_isolate.model.probes import Tcp
 
 # Any answer below 500: which pages there are, and who may see them, is the user's configuration.

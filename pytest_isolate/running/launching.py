@@ -12,7 +12,8 @@ from pytest_isolate.engine.api import ContainerRequest, Engine, ImageFacts, Port
 from pytest_isolate.errors import IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN, Run, fingerprint
-from pytest_isolate.model.service import Secret, ServiceSpec, Unlimited, describe_variation
+from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.service import ServiceSpec, Unlimited, describe_variation
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.addresses import Addresses
 from pytest_isolate.running.archive import build_archive, read_digests

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, EngineUnreachable
+from pytest_isolate.model.answers import Answer, NotYet, Ready
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.probes import Answer, Command, Http, Log, NotYet, Probe, Ready, Tcp
+from pytest_isolate.model.probes import Command, Http, Log, Probe, Tcp
 
 _CONNECT_S = 1.0
 _ANSWER_S = 2.0

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_isolate.model.probes import Answer, Dead, NotYet, Probe, Ready
+from pytest_isolate.model.answers import Answer, Dead, NotYet, Ready
+from pytest_isolate.model.probes import Probe
 from pytest_isolate.running.clock import Clock
 
 _FIRST_PAUSE_S = 0.005

@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
-from pytest_isolate.model.service import Secret, ServiceSpec
+from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.planning.freezing import may_be_frozen, snapshot_digest
 from pytest_isolate.running.archive import read_digests
 from pytest_isolate.sharing.liveness import Verdict

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from pytest_isolate.engine.api import ContainerState, Engine
 from pytest_isolate.errors import EngineUnreachable, NotReadyError, StartError
+from pytest_isolate.model.answers import Answer, Dead, NotYet
 from pytest_isolate.model.identity import Run
-from pytest_isolate.model.probes import Answer, Command, Dead, Log, NotYet, Probe, Tcp, describe_probe
+from pytest_isolate.model.probes import Command, Log, Probe, Tcp, describe_probe
 from pytest_isolate.running import probing
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.deaths import Deaths

@@ -10,11 +10,12 @@ import pytest
 from docs.pages import CHECKED, DOCS, ROOT, first_cells, headings, section
 from pytest_isolate import errors
 from pytest_isolate.engine.api import ExecResult
-from pytest_isolate.model.service import MIB, Location, ServiceSpec
+from pytest_isolate.model.location import Location
+from pytest_isolate.model.service import MIB, ServiceSpec
 from pytest_isolate.planning.fields import SERVICE_KEYS, STACK_KEYS
 from pytest_isolate.plugin import hookspecs
 from pytest_isolate.plugin.options import DEFAULT_BIND, DEFAULT_SUBNETS
-from pytest_isolate.presets import PRESETS
+from pytest_isolate.presets.catalogue import PRESETS
 from pytest_isolate.running.handle import Inside, Service
 from pytest_isolate.running.safety import memory_limit
 

@@ -10,7 +10,8 @@ import pytest
 from docs.conftest import IMPORTS, Project
 from docs.pages import CHECKED, DOCS, Block, read_blocks
 from pytest_isolate.model.declaration import Declared
-from pytest_isolate.model.service import Location, ServiceId, ServiceSpec
+from pytest_isolate.model.location import Location
+from pytest_isolate.model.service import ServiceId, ServiceSpec
 from pytest_isolate.planning.loading import load
 from pytest_isolate.plugin.configuration import Source
 from pytest_isolate.plugin.fixtures import DECLARATION

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.conftest import Project
-from pytest_isolate.presets import PRESETS
+from pytest_isolate.presets.catalogue import PRESETS
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
 

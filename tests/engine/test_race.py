@@ -19,7 +19,8 @@ from engine.conftest import Left
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.model.declaration import Declared, Layer, RawService, RawStack
 from pytest_isolate.model.identity import LABEL_RUN, Run
-from pytest_isolate.model.service import Location, ServiceId, StackId
+from pytest_isolate.model.location import Location
+from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.loading import load
 from pytest_isolate.planning.placement import Where, place_instances
 from pytest_isolate.planning.plan import Plan

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pytest_isolate.errors import DeclarationError, Problem
 from pytest_isolate.model.declaration import Declared, Layer, Preset, RawService, RawStack
 from pytest_isolate.model.identity import Owner, Run
-from pytest_isolate.model.service import Location, ServiceId, ServiceSpec, StackId
+from pytest_isolate.model.location import Location
+from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId
 from pytest_isolate.planning.loading import Catalogue, load
 
 HERE = Location(file="/project/conftest.py", line=7)

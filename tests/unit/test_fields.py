@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
 from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import UNLIMITED, Build, File, Location, Secret
+from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.service import UNLIMITED, Build, File
 from pytest_isolate.planning import values
 from pytest_isolate.planning.fields import LOCATED_PARSERS, SERVICE_KEYS, SERVICE_PARSERS
 from pytest_isolate.planning.values import Wrong

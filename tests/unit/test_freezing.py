@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_isolate.model.service import File, Secret, ServiceSpec
+from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.service import File, ServiceSpec
 from pytest_isolate.planning.freezing import may_be_frozen, snapshot_digest
 
 from .builders import spec

@@ -16,7 +16,7 @@ from pytest_isolate.planning.copying import count_copies, place_of_copy
 from pytest_isolate.planning.loading import Catalogue, load
 from pytest_isolate.planning.placement import Where
 from pytest_isolate.planning.plan import Demand, build_plan
-from pytest_isolate.presets import PRESETS
+from pytest_isolate.presets.catalogue import PRESETS
 from unit.builders import HERE, raw, sid
 
 DB = raw(PRESETS["postgres"]())

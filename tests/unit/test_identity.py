@@ -24,10 +24,12 @@ from pytest_isolate.model.identity import (
     fingerprint,
     parse_owner,
 )
+from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
 from pytest_isolate.model.resetting import Pristine
 from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import UNLIMITED, Build, File, Location, Secret, ServiceSpec
+from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.service import UNLIMITED, Build, File, ServiceSpec
 
 from .builders import HERE, OWNER, declare, load_all, make_run, raw, sid, spec
 

@@ -10,9 +10,10 @@ import pytest
 from pytest_isolate.errors import DeclarationError, Problem
 from pytest_isolate.model.declaration import Layer, RawService
 from pytest_isolate.model.identity import fingerprint
+from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
 from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import File, Location, ServiceSpec, StackId
+from pytest_isolate.model.service import File, ServiceSpec, StackId
 from pytest_isolate.planning.fields import SERVICE_KEYS
 from pytest_isolate.planning.loading import merge_layers
 from pytest_isolate.plugin.configuration import Source

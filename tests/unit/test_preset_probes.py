@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pytest_isolate.model.probes import Tcp
-from pytest_isolate.presets import PRESETS
+from pytest_isolate.presets.catalogue import PRESETS
 from pytest_isolate.presets.memcached import READY as MEMCACHED
 from pytest_isolate.presets.mosquitto import READY as MOSQUITTO
 from pytest_isolate.presets.mysql import READY as MYSQL

@@ -8,22 +8,21 @@ import pytest
 
 from pytest_isolate.model.declaration import Preset, RawService
 from pytest_isolate.model.probes import Command, Http, Log, Tcp, describe_probe
-from pytest_isolate.model.service import Secret, ServiceSpec
+from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.planning.freezing import may_be_frozen
-from pytest_isolate.presets import (
-    PRESETS,
-    mariadb,
-    mosquitto,
-    mysql,
-    nats,
-    nginx,
-    openldap,
-    postgres,
-    probes,
-    rabbitmq,
-    redis,
-    valkey,
-)
+from pytest_isolate.presets import probes
+from pytest_isolate.presets.catalogue import PRESETS
+from pytest_isolate.presets.mariadb import mariadb
+from pytest_isolate.presets.mosquitto import mosquitto
+from pytest_isolate.presets.mysql import mysql
+from pytest_isolate.presets.nats import nats
+from pytest_isolate.presets.nginx import nginx
+from pytest_isolate.presets.openldap import openldap
+from pytest_isolate.presets.postgres import postgres
+from pytest_isolate.presets.rabbitmq import rabbitmq
+from pytest_isolate.presets.redis import redis
+from pytest_isolate.presets.valkey import valkey
 
 from .builders import declare, load_all, only_problem, sid
 

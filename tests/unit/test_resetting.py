@@ -18,7 +18,7 @@ from pytest_isolate.planning.freezing import snapshot_digest
 from pytest_isolate.planning.loading import Catalogue
 from pytest_isolate.planning.placement import Instance, Where, place_instances
 from pytest_isolate.planning.resetting import check_resets, dependents_of, order_resets
-from pytest_isolate.presets import PRESETS
+from pytest_isolate.presets.catalogue import PRESETS
 from pytest_isolate.running.resetting import Failed, call
 from unit.builders import declare, load_all, load_one, only_problem, raw, raw_stack, sid, spec
 from unit.test_probing import server

@@ -11,7 +11,7 @@ import pytest
 from pytest_isolate.engine.api import BuildRequest, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
-from pytest_isolate.model.service import Secret
+from pytest_isolate.model.secret import Secret
 from pytest_isolate.running.snapshots import KEPT, KEPT_BYTES, Snapshot, Snapshots, judge_snapshots
 from pytest_isolate.sharing.store import Usage
 
