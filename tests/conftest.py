@@ -10,9 +10,11 @@ import pytest
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.engine.docker import DockerEngine, connect
-from pytest_isolate.errors import EngineUnreachable
+from pytest_isolate.errors import EngineError, EngineUnreachable
+from pytest_isolate.model.identity import LABEL_RUN
 
 pytest_plugins = ["pytester"]
+_HANGS: list[str] = []
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,6 +37,24 @@ def real_engine() -> Iterator[Engine]:
         pytest.skip(f"needs a container engine: {'; '.join(error.tried)}")
     yield engine
     engine.close()
+
+
+@pytest.fixture(autouse=True)
+def _engine_answers(request: pytest.FixtureRequest) -> None:
+    """Fail at once where the engine hangs: each test would find out anew, after minutes.
+
+    Docker before 20.10.27 may, when the last container of a network goes while another comes: moby issue 46661.
+    """
+    if "real_engine" not in request.fixturenames:
+        return
+    engine: Engine = request.getfixturevalue("real_engine")
+    try:
+        if not _HANGS:
+            engine.list_networks({LABEL_RUN: "none"})
+    except EngineError as error:
+        _HANGS.append(str(error))
+    if _HANGS:
+        pytest.fail(f"the engine hangs: {_HANGS[0]}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -165,7 +165,11 @@ def unreachable_error(what: str, address: str, reason: str) -> EngineUnreachable
         what,
         tried=[address],
         found=[f"the engine does not answer (any more): {reason}"],
-        do="see whether the engine still runs and what its own log says",
+        # Moby issue 46661: a network's last container goes while another one comes.
+        do=[
+            "see whether the engine still runs and what its own log says",
+            "Docker before 20.10.27 may hang for good while containers come and go: restart it, and upgrade",
+        ],
     )
 
 

@@ -40,7 +40,7 @@ def pytest_load_initial_conftests():
     pytest_isolate.postgres = built(postgres, "postgres")
 """
 # What else is installed takes time in each run, and has nothing to do with ours.
-_OTHERS = ("anyio", "hypothesispytest", "platformdirs", "xdist", "xdist.looponfail")
+_OTHERS = ("anyio", "hypothesispytest", "platformdirs", "timeout", "xdist", "xdist.looponfail")
 FILES = ("nginx.conf", "check.sh", "auth.conf", "ann.ldif", "schema.sql")
 
 

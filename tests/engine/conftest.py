@@ -33,7 +33,8 @@ PREAMBLE = "import pytest\nfrom fakes.programs import IMAGE, forever, program\nf
 
 # Warnings are errors in the runs under test as in ours: a socket that is left open shows. What else is installed has
 # nothing to do with ours, and would cost a second for each run.
-_PYTEST = ["-m", "pytest", "-p", "no:cacheprovider", "-p", "no:anyio", "-p", "no:hypothesispytest"]
+_WITHOUT = ("cacheprovider", "anyio", "hypothesispytest", "timeout")
+_PYTEST = ["-m", "pytest", *(word for name in _WITHOUT for word in ("-p", f"no:{name}"))]
 
 
 class Left:
@@ -173,9 +174,7 @@ class Project:
     def start(self, *args: str) -> Running:
         log = self.path / f"output-{len(self.runs)}.txt"
         path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
-        # pytest tells the same at greater length where CI is set.
         env = {**os.environ, "PYTHONPATH": path, **self.env}
-        env.pop("CI", None)
         with log.open("w") as file:
             process = subprocess.Popen(
                 [sys.executable, *_PYTEST, "-W", "error", "--isolate", *args],

@@ -18,7 +18,7 @@ import pytest_isolate.plugin.toml  # noqa: F401
 # What else is installed costs a second for each run, and has nothing to do with ours.
 _WITHOUT_OTHERS = [
     word
-    for name in ("anyio", "hypothesispytest", "platformdirs", "xdist", "xdist.looponfail")
+    for name in ("anyio", "hypothesispytest", "platformdirs", "timeout", "xdist", "xdist.looponfail")
     for word in ("-p", f"no:{name}")
 ]
 TESTS = Path(__file__).parent.parent
