@@ -122,3 +122,22 @@ def test_switched_off_plugin_leaves_its_fixtures_skipped(project: Project) -> No
     project.write("conftest.py", "from pytest_isolate import service\nweb = service('any:1')")
     project.write("test_it.py", "def test_web(web): raise AssertionError")
     project.run_subprocess("-p", "no:isolate", isolate=False).assert_outcomes(skipped=1)
+
+
+def test_the_plugins_own_modules_are_imported_as_they_were_installed(project: Project) -> None:
+    """pytest rewrites the asserts of plugins: a hundred modules in each run that finds no result of an earlier one."""
+    project.conftest(
+        """
+        import sys
+        def pytest_sessionfinish():
+            ours = [m for name, m in sys.modules.items() if name.startswith("pytest_isolate.") and m.__spec__]
+            rewritten = [m.__name__ for m in ours if "rewrite" in type(m.__spec__.loader).__module__]
+            print("modules:", len(ours) > 50, "rewritten:", rewritten)
+        """,
+        WEB,
+    )
+    project.tests("def test_it(web): pass")
+
+    result = project.run_subprocess("-s")
+
+    result.stdout.fnmatch_lines("*modules: True rewritten: [[]'pytest_isolate.plugin'[]]")
