@@ -13,8 +13,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
 
 ROOT = Path(__file__).parents[2]
 DECLARE = f"""
-def built(name):
-    return {{"context": {str(ROOT / "examples" / "services")!r} + "/" + name, "network": "host"}}
+def built(name, debian="bookworm"):
+    context = {str(ROOT / "examples" / "services")!r} + "/" + name
+    return {{"context": context, "network": "host", "args": {{"DEBIAN": debian}}}}
 """
 POSTGRES = """
 db = service(postgres(image=None, build=built("postgres"), database="app"))
@@ -63,9 +64,11 @@ def facts(service, database=""):
 '''
 
 
-def test_a_copy_of_postgres_is_a_true_one_and_neighbours_do_not_see_each_other(project: Project) -> None:
+@pytest.mark.parametrize("release", ["bookworm", "trixie"])
+def test_a_copy_of_postgres_is_a_true_one_and_neighbours_do_not_see_each_other(project: Project, release: str) -> None:
     project.write("schema.sql", SCHEMA)
-    project.conftest(DECLARE, POSTGRES, FACTS, 'orders = fresh(db, init="schema.sql")\nstock = fresh(db)')
+    newer = f'db = service(db, build=built("postgres", {release!r}))'
+    project.conftest(DECLARE, POSTGRES, newer, FACTS, 'orders = fresh(db, init="schema.sql")\nstock = fresh(db)')
     project.tests(
         "from conftest import facts, psql",
         f"SCHEMA = {SCHEMA!r}",
