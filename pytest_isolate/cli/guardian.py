@@ -73,18 +73,21 @@ def _find_engine(run_id: str, controller_pid: int, start_time: str) -> str:
 
 
 def _remove(address: str, run_id: str) -> bool:
-    """Remove everything of the run; whether there may be more to remove."""
+    """Remove everything of the run but what it has left on purpose; whether there may be more to remove."""
     from pytest_isolate.engine.http import open_address
     from pytest_isolate.engine.removal import Remover
     from pytest_isolate.errors import IsolateError
     from pytest_isolate.model.identity import LABEL_RUN
     from pytest_isolate.running.cleanup import remove_all
+    from pytest_isolate.running.marking import read_marks, spared
 
     remover, labels = Remover(open_address(address, os.environ)), {LABEL_RUN: run_id}
     try:
-        found = [*remover.list_containers(labels), *remover.list_volumes(labels), *remover.list_networks(labels)]
+        kept = spared(read_marks(remover), run_id)
+        there = [*remover.list_containers(labels), *remover.list_volumes(labels), *remover.list_networks(labels)]
+        found = set(there) - kept
         if found:
-            remove_all(remover, labels)
+            remove_all(remover, labels, kept)
     except IsolateError:
         return True  # asked again until nothing is left, or the time is over
     return bool(found)

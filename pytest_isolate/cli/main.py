@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -33,11 +34,35 @@ def gc(dry_run: bool, as_json: bool) -> None:
     Only what carries our labels, and only where its owner is provably dead; in doubt it stays. Ends with code 0, or
     with 1 when the engine does not answer or something could not be removed.
     """
+    _look_after(
+        lambda sweep: sweep.judge(), dry_run=dry_run, as_json=as_json, nothing="nothing of ours is on the engine"
+    )
+
+
+@main.command()
+@click.argument("run")
+@click.option("--dry-run", is_flag=True, help="Remove nothing; show what would go.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+def remove(run: str, dry_run: bool, as_json: bool) -> None:
+    """Remove what RUN has left for you to look inside (pytest --isolate-keep).
+
+    Nothing else of that run, nor of others. Ends with code 0, or with 1 when the run has left nothing, the engine does
+    not answer, or something could not be removed.
+    """
+    nothing = f"run {run} has left nothing on the engine"
+    if not _look_after(lambda sweep: sweep.judge_left(run), dry_run=dry_run, as_json=as_json, nothing=nothing):
+        raise SystemExit(EXIT_FAILED)
+
+
+def _look_after(
+    find: Callable[[Sweep], Sequence[Judged]], *, dry_run: bool, as_json: bool, nothing: str
+) -> Sequence[Judged]:
+    """Remove what may go of what is found; tell of each object what became of it, and why."""
     try:
         engine = connect(os.environ)
         try:
             sweep = Sweep(engine, read_owner(), kept_folder(), snapshot_usage(), time.time)
-            judged = sweep.judge()
+            judged = find(sweep)
             removed = {(item.kind, item.object_id) for item in ([] if dry_run else sweep.remove(judged))}
         finally:
             engine.close()
@@ -45,7 +70,11 @@ def gc(dry_run: bool, as_json: bool) -> None:
         click.echo(str(error), err=True)
         raise SystemExit(EXIT_FAILED) from error
     fates = [(item, _fate(item, removed, dry_run)) for item in judged]
-    click.echo(json.dumps([_facts(item, fate) for item, fate in fates], indent=2) if as_json else _table(fates))
+    if as_json:
+        click.echo(json.dumps([_facts(item, fate) for item, fate in fates], indent=2))
+    else:
+        click.echo(_table(fates) or nothing)
+    return judged
 
 
 def _fate(item: Judged, removed: set[tuple[str, str]], dry_run: bool) -> str:
@@ -62,7 +91,7 @@ def _facts(item: Judged, fate: str) -> dict[str, object]:
 
 def _table(fates: list[tuple[Judged, str]]) -> str:
     if not fates:
-        return "nothing of ours is on the engine"
+        return ""
     rows = [(fate, item.found.kind, item.found.name, item.verdict.reason) for item, fate in fates]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[3]]) for row in rows)

@@ -160,6 +160,9 @@ class Removing(Protocol):
     def list_volumes(self, labels: Mapping[str, str]) -> Sequence[str]:
         """The names of all volumes that carry these labels."""
 
+    def labels_of_volumes(self, label: str) -> Sequence[Mapping[str, str]]:
+        """The labels of every volume that carries one of this name, whatever its value."""
+
     def remove_container(self, container_id: str) -> None:
         """Kill and remove a container with its anonymous volumes; one that is gone, or going, is fine."""
 

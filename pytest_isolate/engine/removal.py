@@ -13,6 +13,7 @@ from urllib.parse import quote
 from pytest_isolate.engine.http import Http
 from pytest_isolate.engine.wire import as_query, is_in_use, label_filter
 from pytest_isolate.errors import EngineError, ObjectNotFound
+from pytest_isolate.model.identity import LABEL_KEPT
 
 # Somebody else may be removing what is on a network. To detach by force what leaves at that moment can hang Docker
 # before 20.10.27 for good (moby issue 46661).
@@ -33,6 +34,7 @@ class Remover:
         self.list_containers(labels)
         self.list_networks(labels)
         self.list_volumes(labels)
+        self.labels_of_volumes(LABEL_KEPT)
 
     def list_containers(self, labels: Mapping[str, str]) -> Sequence[str]:
         """The ids of all containers that carry these labels, running or not."""
@@ -50,6 +52,12 @@ class Remover:
         query = as_query(label_filter(labels))
         found = self._http.ask(LISTING_VOLUMES, "GET", "/volumes", query=query).json()
         return [str(v["Name"]) for v in found["Volumes"] or ()]
+
+    def labels_of_volumes(self, label: str) -> Sequence[Mapping[str, str]]:
+        """The labels of every volume that carries one of this name, whatever its value."""
+        query = as_query({"label": [label]})
+        found = self._http.ask(LISTING_VOLUMES, "GET", "/volumes", query=query).json()
+        return [v["Labels"] for v in found["Volumes"] or ()]
 
     def remove_container(self, container_id: str) -> None:
         """Kill and remove a container with its anonymous volumes; one that is gone, or going, is fine."""

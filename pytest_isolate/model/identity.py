@@ -22,6 +22,7 @@ LABEL_WORKER = f"{LABEL}.worker"
 LABEL_INSTANCE = f"{LABEL}.instance"
 LABEL_HOLDS = f"{LABEL}.holds"
 LABEL_REUSE = f"{LABEL}.reuse"
+LABEL_KEPT = f"{LABEL}.kept"
 LABEL_SNAPSHOT = f"{LABEL}.snapshot"
 LABEL_SNAPSHOT_BYTES = f"{LABEL_SNAPSHOT}-bytes"
 

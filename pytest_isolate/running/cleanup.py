@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from pytest_isolate.engine.api import Engine, Removing
@@ -14,30 +14,35 @@ from pytest_isolate.running.clock import Clock
 _PARALLEL = 6
 
 
-def remove_all(engine: Removing, labels: Mapping[str, str]) -> None:
-    """Remove what carries all these labels. Goes on after an error; CleanupError names everything that is left."""
+def remove_all(engine: Removing, labels: Mapping[str, str], spared: Collection[str] = ()) -> None:
+    """Remove what carries all these labels, but for some ids.
+
+    Goes on after an error; CleanupError names everything that is left.
+    """
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        failures = _remove_each(pool, engine.list_containers, labels, engine.remove_container)
-        failures += _remove_each(pool, engine.list_volumes, labels, engine.remove_volume)
-        failures += _remove_each(pool, engine.list_networks, labels, engine.remove_network)
+        failures = _remove_each(pool, engine.list_containers, labels, engine.remove_container, spared)
+        failures += _remove_each(pool, engine.list_volumes, labels, engine.remove_volume, spared)
+        failures += _remove_each(pool, engine.list_networks, labels, engine.remove_network, spared)
     if failures:
         raise CleanupError(failures, do=_by_hand(labels))
 
 
-def kill_all(engine: Engine, labels: Mapping[str, str]) -> None:
-    """Kill every container that carries all these labels; CleanupError where that cannot be done."""
+def kill_all(engine: Engine, labels: Mapping[str, str], spared: Collection[str] = ()) -> None:
+    """Kill every container that carries all these labels, but for some; CleanupError where that cannot be done."""
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        failures = _remove_each(pool, engine.list_containers, labels, engine.kill_container)
+        failures = _remove_each(pool, engine.list_containers, labels, engine.kill_container, spared)
     if failures:
         raise CleanupError(failures, do=_by_hand(labels))
 
 
-def remove_all_before(engine: Removing, labels: Mapping[str, str], clock: Clock, deadline_s: float) -> None:
+def remove_all_before(
+    engine: Removing, labels: Mapping[str, str], clock: Clock, deadline_s: float, spared: Collection[str] = ()
+) -> None:
     """remove_all, tried again while the engine does not answer (it may be restarting), for so many seconds."""
     never, started, pause = threading.Event(), clock.now(), 0.2
     while True:
         try:
-            return remove_all(engine, labels)
+            return remove_all(engine, labels, spared)
         except CleanupError:
             if clock.now() - started >= deadline_s:
                 raise
@@ -50,9 +55,10 @@ def _remove_each(
     find: Callable[[Mapping[str, str]], Sequence[str]],
     labels: Mapping[str, str],
     remove: Callable[[str], None],
+    spared: Collection[str],
 ) -> list[str]:
     try:
-        names = find(labels)
+        names = [name for name in find(labels) if name not in spared]
     except EngineError as error:
         return [str(error)]
     futures = [pool.submit(remove, name) for name in names]

@@ -11,6 +11,7 @@ from pytest_isolate.engine.api import Engine, Labelled
 from pytest_isolate.errors import CleanupError, EngineError
 from pytest_isolate.model.identity import LABEL_OWNER, LABEL_REUSE, LABEL_RUN, LABEL_SNAPSHOT, Owner, parse_owner
 from pytest_isolate.running.keeping import Keep
+from pytest_isolate.running.marking import read_marks, spared
 from pytest_isolate.running.owner import read_start_time
 from pytest_isolate.running.snapshots import judge_snapshots
 from pytest_isolate.sharing.liveness import Verdict, judge
@@ -44,7 +45,17 @@ class Sweep:
         ordered = sorted(found, key=lambda o: (_ORDER.index(o.kind), o.name))
         images = sorted(self._engine.list_images(LABEL_SNAPSHOT), key=lambda image: image.name)
         verdicts = judge_snapshots(images, self._usage.read(), self._time())
-        return [Judged(item, self._judge(item)) for item in ordered] + list(map(Judged, images, verdicts))
+        judged = [Judged(item, self._judge(item)) for item in ordered] + list(map(Judged, images, verdicts))
+        # Behind the verdicts: whoever is dead has put his marks before.
+        marked = self._judge_marked()
+        return [Judged(j.found, marked.get(j.found.object_id, j.verdict)) for j in judged]
+
+    def judge_left(self, run_id: str) -> list[Judged]:
+        """What a run has left for somebody to look inside, which now may go."""
+        left = spared(read_marks(self._engine), run_id)
+        found = [o for o in self._engine.find_labelled(LABEL_RUN) if o.object_id in left]
+        ordered = sorted(found, key=lambda o: (_ORDER.index(o.kind), o.name))
+        return [Judged(item, Verdict(True, "nobody looks inside any more")) for item in ordered]
 
     def remove(self, judged: Sequence[Judged]) -> list[Labelled]:
         """Remove what was judged dead, containers first; goes on after errors, and raises them as a CleanupError."""
@@ -67,6 +78,16 @@ class Sweep:
         if failures:
             raise CleanupError(failures, do="pytest-isolate gc tries again")
         return removed
+
+    def _judge_marked(self) -> dict[str, Verdict]:
+        """The verdicts on what runs have left on purpose, by id."""
+        verdicts: dict[str, Verdict] = {}
+        for mark in read_marks(self._engine):
+            left_s = mark.until - self._time()
+            text = f"kept for a look inside, for {left_s / 3600:.1f} h more (pytest-isolate remove {mark.run_id})"
+            verdict = Verdict(False, text) if left_s > 0 else Verdict(True, "was kept for a look inside, long enough")
+            verdicts |= dict.fromkeys(mark.objects, verdict)
+        return verdicts
 
     def _judge(self, item: Labelled) -> Verdict:
         project = item.labels.get(LABEL_REUSE)

@@ -345,6 +345,10 @@ class FakeEngine:
                 raise EngineError(f"image {tag} could not be removed", found=["a container is using it"])
             self.images.pop(tag, None)
 
+    def labels_of_volumes(self, label: str) -> Sequence[Mapping[str, str]]:
+        with self._asked("labels_of_volumes", label):
+            return [dict(v.labels) for v in self.volumes.values() if label in v.labels]
+
     def find_labelled(self, label: str) -> Sequence[Labelled]:
         with self._asked("find_labelled", label):
             everything = [("container", i, c.request.name, c.request.labels) for i, c in self.containers.items()]
