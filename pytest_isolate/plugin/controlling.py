@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
@@ -22,6 +22,9 @@ from pytest_isolate.sharing.store import LeaseTable, create_run_folder, remove_r
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine
 
+Leave: TypeAlias = "Callable[[Engine, Run, list[str]], Collection[str]]"
+"""The ids of what is not to be removed of a run, or of one of its workers; what goes wrong is added to a list."""
+
 # Removing what a crashed worker had takes less than a second; what it has not done by then is done with all the rest.
 _BURY_S = 30
 
@@ -29,13 +32,14 @@ _BURY_S = 30
 class Controller:
     """The owner of a run, be it xdist's controller or the only process."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, run: Run, clock: Clock) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, run: Run, clock: Clock, leave: Leave) -> None:
         self.run = run
         self.kept_codes: set[str] = set()
         """The kept instances that the run has used."""
         self._config = config
         self._settings = settings
         self._clock = clock
+        self._leave = leave
         self._member: Membership | None = None
         self._engine: Engine | None = None
         self._lock = threading.Lock()
@@ -58,7 +62,8 @@ class Controller:
 
         def bury() -> None:
             try:
-                remove_all(self._connect(), run.own_labels())
+                engine = self._connect()
+                remove_all(engine, run.own_labels(), self._leave(engine, run, self._warnings))
                 budget = BudgetKeeper(LeaseTable(member.folder), run_budget(self._settings), self.run, self._clock)
                 budget.release_worker(run.worker)
             except IsolateError as error:
@@ -78,8 +83,10 @@ class Controller:
         if self._member is None or (engine is None and find_guardian(self._member) is None):
             return
         try:
-            if not (in_background and self._hand_over(engine)):
-                remove_all_before(engine or self._connect(), self.run.own_labels(), self._clock, deadline_s)
+            engine = engine or self._connect()
+            left = self._leave(engine, self.run, self._warnings)
+            if not (in_background and self._hand_over(engine, left)):
+                remove_all_before(engine, self.run.own_labels(), self._clock, deadline_s, left)
         finally:
             if self._settings.reuse:
                 open_keep(self._settings, self._clock).leave(self.run.owner, [*kept, *self.kept_codes])
@@ -103,13 +110,13 @@ class Controller:
         warnings, self._warnings = self._warnings, []
         return warnings
 
-    def _hand_over(self, engine: Engine | None) -> bool:
+    def _hand_over(self, engine: Engine, left: Collection[str]) -> bool:
         """Whether everything is killed and the guardian has taken over; then nothing is left to be told of."""
         guardian = find_guardian(self.member())
         if not guardian or not survives_this_process():
             return False
         try:
-            kill_all(engine or self._connect(), self.run.own_labels())
+            kill_all(engine, self.run.own_labels(), left)
             with closing(connect_to_guardian(guardian)) as link:
                 self._is_handed_over = link.finish()
         except IsolateError:

@@ -68,6 +68,14 @@ def asked_fixtures(item: pytest.Item) -> list[tuple[str, str]]:
     return [(definition.argname, definition.baseid) for definition in _asked(item)]
 
 
+def used_fixtures(item: pytest.Item) -> list[tuple[str, str]]:
+    """The same, with what was asked for while it ran: `request.getfixturevalue()`, in the test or in a fixture."""
+    request: Any = getattr(item, "_request", None)
+    definitions = getattr(request, "_fixture_defs", {}).values() if request else ()
+    later = [(d.argname, d.baseid) for d in definitions if hasattr(d.func, DECLARATION)]
+    return list(dict.fromkeys([*asked_fixtures(item), *later]))
+
+
 def _asked(item: pytest.Item) -> Iterator[Any]:
     info = getattr(item, "_fixtureinfo", None)
     if info is None:

@@ -17,11 +17,13 @@ DEFAULT_IDLE = "1h"
 DEFAULT_IDLE_S = 3600.0
 DEFAULT_IN_MEMORY = "1g"
 DEFAULT_IN_MEMORY_BYTES = 1 << 30
+KEEP_NEVER, KEEP_FAILED, KEEP_ALWAYS = "never", "failed", "always"
 _DEFAULTS = {
     "subnets": DEFAULT_SUBNETS,
     "bind": DEFAULT_BIND,
     "reuse-idle": DEFAULT_IDLE,
     "in-memory": DEFAULT_IN_MEMORY,
+    "keep": KEEP_NEVER,
 }
 
 
@@ -39,6 +41,7 @@ class Settings:
     project: str
     max_memory_bytes: int | None
     max_containers: int | None
+    keep: str
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -97,6 +100,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="containers that may run at once (default: 200)",
     )
     group.addoption(
+        "--isolate-keep",
+        metavar="WHEN",
+        help="never, failed or always: leave what failed tests have used, or all that is there at the end, for you to "
+        f"look inside (default: {KEEP_NEVER})",
+    )
+    group.addoption(
         VARIANT_OPTION,
         metavar="SERVICE=ALTERNATIVE",
         action="append",
@@ -112,6 +121,7 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("isolate_reuse", "keep services as if --isolate-reuse was given", type="bool", default=False)
     parser.addini("isolate_reuse_idle", "default of --isolate-reuse-idle", default=DEFAULT_IDLE)
     parser.addini("isolate_project", "default of --isolate-project", default="")
+    parser.addini("isolate_keep", "default of --isolate-keep", default=KEEP_NEVER)
     parser.addini("isolate_max_memory", "default of --isolate-max-memory", default="")
     parser.addini("isolate_max_containers", "default of --isolate-max-containers", default="")
 
@@ -133,6 +143,7 @@ def parse_settings(config: pytest.Config) -> Settings | None:
         project=_value(config, "project") or str(config.rootpath),
         max_memory_bytes=_parse(config, "max-memory", _parse_size) if memory else None,
         max_containers=_parse(config, "max-containers", _parse_count) if containers else None,
+        keep=_parse(config, "keep", _parse_keep, KEEP_NEVER),
     )
 
 
@@ -204,6 +215,14 @@ def _parse_address(value: str) -> str:
         return str(IPv4Address(value))
     except ValueError:
         raise Wrong("not an IPv4 address", "such as 127.0.0.1, or 0.0.0.0 for all") from None
+
+
+def _parse_keep(value: str) -> str:
+    from pytest_isolate.planning.values import Wrong
+
+    if value not in (KEEP_NEVER, KEEP_FAILED, KEEP_ALWAYS):
+        raise Wrong(f"{value!r} does not say when", f"{KEEP_NEVER}, {KEEP_FAILED}, {KEEP_ALWAYS}")
+    return value
 
 
 def _parse_count(value: str) -> int:

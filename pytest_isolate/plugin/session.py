@@ -7,7 +7,7 @@ import re
 import secrets
 import signal
 import threading
-from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,9 +31,11 @@ from pytest_isolate.plugin.fixtures import (
     forget_values_by,
     overrides_of,
     position,
+    used_fixtures,
     variant_of,
 )
 from pytest_isolate.plugin.interrupts import join_interrupts
+from pytest_isolate.plugin.keeping import Keeping
 from pytest_isolate.plugin.opening import open_run, run_budget
 from pytest_isolate.plugin.options import Settings, parse_variants
 from pytest_isolate.plugin.report import Report, note_variant
@@ -57,6 +59,8 @@ _SNAPSHOTS_S = 10
 # How long an engine that does not answer may take to come back before its objects are reported as left behind.
 _CLEANUP_S = 10
 
+Asked = list[tuple[str, str]]
+
 
 class IsolateSession:
     """A pytest plugin object for one run with --isolate: in xdist's controller, and wherever a test needs a service.
@@ -71,11 +75,13 @@ class IsolateSession:
         self._clock = SystemClock()
         self._timeline = Timeline(self._clock)
         self._report = Report(self._timeline)
+        self._keeping = Keeping(settings.keep, self._clock)
+        config.pluginmanager.register(self._keeping, "isolate-keeping")
         self._member = xdist.receive(config)
         self._controller: Controller | None = None
         if self._member is None:
             run = Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32))
-            self._controller = Controller(config, settings, run, self._clock)
+            self._controller = Controller(config, settings, run, self._clock, self._keeping.leave)
         self._worker = self._member.run.worker if self._member else ""
         self._workers = self._member.workers if self._member else 1
         self._catalogue = Catalogue(services={}, stacks={}, dependencies={})
@@ -158,9 +164,9 @@ class IsolateSession:
         names = ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test")
         return self._settings.plan_only or any(getattr(option, name, False) for name in names)
 
-    def _demand(self, item: pytest.Item) -> Demand:
+    def _demand(self, item: pytest.Item, fixtures: Callable[[pytest.Item], Asked] = asked_fixtures) -> Demand:
         services: dict[ServiceId, None] = {}
-        asked = asked_fixtures(item)
+        asked = fixtures(item)
         for name, namespace in asked:
             services |= dict.fromkeys(members(self._catalogue, name, namespace))
         named = (ServiceId(StackId(namespace), name) for name, namespace in asked)
@@ -231,6 +237,9 @@ class IsolateSession:
         try:
             with self._resets.behind(item, lambda used: self._placed_for(used, item), self._wired, ended):
                 return (yield)
+        except (Exception, pytest.fail.Exception):
+            self._keeping.keep_late(lambda: self._demand(item, used_fixtures), self._wired)
+            raise
         finally:
             if self._wired:
                 self._wired.freshness.finish_places(ended.__contains__)
@@ -257,6 +266,7 @@ class IsolateSession:
             advice = self._wired.lifecycle.advise({instance.key for instance in self._placed.get(item, ())})
             untold = self._resets.untold if report.when == "teardown" else []
             report.sections += [("isolate", text) for text in (*advice, *untold)]
+            self._keeping.note(report, lambda: self._demand(item, used_fixtures), self._wired)
         return report
 
     def hand_out(self, name: str, namespace: str) -> object:
@@ -348,12 +358,17 @@ class IsolateSession:
             self._wired.freshness.close(_CLOSE_S)
             self._wired.resetter.close(_CLOSE_S)
             self._wired.lifecycle.close(_CLOSE_S)
+            rest = self._keeping.rest(self._wired)
+            self._keeping.hear(rest)
+            xdist.report(self._config, rest=rest)
         if self._controller:
             kept = self._wired.provider.kept_codes if self._wired else ()
             engine = self._wired.engine if self._wired else None
             self._controller.remove_run(engine, kept, _CLEANUP_S, in_background=in_background)
         elif self._wired and self._member:
-            remove_all_before(self._wired.engine, self._member.run.own_labels(), self._clock, _CLEANUP_S)
+            engine, run = self._wired.engine, self._member.run
+            left = self._keeping.leave(engine, run, self._report.warnings)
+            remove_all_before(engine, run.own_labels(), self._clock, _CLEANUP_S, left)
 
     # -- xdist ----------------------------------------------------------------------------------------------------
 
@@ -375,6 +390,7 @@ class IsolateSession:
         if "figures" in facts:
             self._report.add_figures(facts["figures"])
         controller.kept_codes.update(facts.get("kept", ()))
+        self._keeping.hear(facts.get("rest", ()))
         if error:
             controller.bury_worker(xdist.worker_of(controller.member(), node))
 

@@ -16,7 +16,7 @@ from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.planning.plan import Plan
 from pytest_isolate.plugin.guarding import Guard
 from pytest_isolate.plugin.opening import Membership, Opened, open_keep, run_budget
-from pytest_isolate.plugin.options import Settings
+from pytest_isolate.plugin.options import KEEP_NEVER, Settings
 from pytest_isolate.plugin.report import Report
 from pytest_isolate.running.addresses import Addresses, check_bind_ip
 from pytest_isolate.running.budget import BudgetKeeper
@@ -33,6 +33,7 @@ from pytest_isolate.running.ports import HeldPorts
 from pytest_isolate.running.providing import Provider
 from pytest_isolate.running.resetting import Resetter
 from pytest_isolate.running.snapshots import Snapshots
+from pytest_isolate.running.sparing import Sparing
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.running.volumes import Volumes
 from pytest_isolate.running.watching import Watcher
@@ -67,6 +68,7 @@ class Wired:
     snapshots: Snapshots | None
     freshness: Freshness
     resetter: Resetter
+    sparing: Sparing
     sweeping: Future[None]
 
     def close(self, snapshots_s: float) -> None:
@@ -146,6 +148,8 @@ def wire(
         freshness.begin(running, base)
         resetter.begin(running)
 
+    budget = BudgetKeeper(LeaseTable(member.folder), run_budget(settings), run, clock, plan, member.workers)
+    sparing = Sparing(budget, is_on=settings.keep != KEEP_NEVER)
     provider = Provider(
         engine=engine,
         run=run,
@@ -157,10 +161,11 @@ def wire(
         networks=networks,
         launcher=launcher,
         watcher=watcher,
-        budget=BudgetKeeper(LeaseTable(member.folder), run_budget(settings), run, clock, plan, member.workers),
+        budget=budget,
         require_guard=guard.require,
         keep_held=keep_held,
         save_pristine=freshness.save_pristine,
+        sparing=sparing,
     )
     lifecycle = Lifecycle(
         engine=engine,
@@ -170,6 +175,7 @@ def wire(
         volumes=volumes,
         provider=provider,
         on_ready=on_ready,
+        sparing=sparing,
     )
     # It removes the run's objects when the controller is gone; nothing may be started beside that.
     guard.on_closing(provider.stop)
@@ -182,6 +188,7 @@ def wire(
         snapshots=snapshots,
         freshness=freshness,
         resetter=resetter,
+        sparing=sparing,
         sweeping=opened.sweeping,
     )
 

@@ -11,10 +11,10 @@ from pytest_isolate.errors import StartError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.planning.placement import Instance
-from pytest_isolate.planning.plan import Plan, lasting_demand
+from pytest_isolate.planning.plan import Plan, lasting_demand, peak_demand
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.launching import instance_code, label
-from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, promote, release, release_holder
+from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, keep, promote, release, release_holder
 from pytest_isolate.sharing.store import LeaseTable
 
 # Tests, pytest itself and the rest of the machine need room too.
@@ -37,6 +37,7 @@ class BudgetKeeper:
         self._clock = clock
         self._claims = plan.claims
         self._lasting = lasting_demand(plan, workers)
+        self._peak = peak_demand(plan, workers)
         self._never = threading.Event()
         self._lock = threading.Lock()
         self._tests: list[tuple[str, set[str]]] = []
@@ -75,6 +76,13 @@ class BudgetKeeper:
         with self._lock:
             self._granted.discard(name)
         self._table.update(lambda leases: release(leases, name))
+
+    def keep(self, instance: Instance) -> bool:
+        """Let an instance that ends with its tests stay to the end of the run; false where there is no room."""
+        if not instance.key.place.node:
+            return True
+        name, room = lease_name(instance), Resources(memory_bytes=instance.spec.reserved_bytes, containers=1)
+        return self._table.update(lambda leases: keep(leases, name, room, self._budget, self._peak)) is None
 
     def release_worker(self, worker: str) -> None:
         """Give back what a worker held that has died."""

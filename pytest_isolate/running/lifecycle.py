@@ -18,6 +18,7 @@ from pytest_isolate.running.launching import Running
 from pytest_isolate.running.memory import advise_if_full
 from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.providing import Closing, Provider
+from pytest_isolate.running.sparing import Sparing
 from pytest_isolate.running.volumes import Volumes
 
 # A server goes on to say so with each attempt.
@@ -39,6 +40,7 @@ class Lifecycle:
         volumes: Volumes,
         provider: Provider,
         on_ready: Callable[[Running, Service], None],
+        sparing: Sparing,
     ) -> None:
         self._engine = engine
         self._clock = clock
@@ -47,6 +49,7 @@ class Lifecycle:
         self._volumes = volumes
         self._provider = provider
         self._on_ready = on_ready
+        self._sparing = sparing
         self._lock = threading.Lock()
         self._futures: dict[InstanceKey, Future[Running]] = {}
         self._threads: list[threading.Thread] = []
@@ -137,6 +140,7 @@ class Lifecycle:
         """Let go of every port and address. Call it when the containers are gone."""
         for running in self.ready():
             running.ports.release()
+        self._sparing.release_ports()
         self._addresses.close()
 
     def ready(self) -> tuple[Running, ...]:
@@ -165,13 +169,16 @@ class Lifecycle:
         for future in as_completed(futures):
             if not future.exception():
                 finished.append(future.result())
-                self._provider.let_go(future.result())
+                if not self._sparing.is_spared(future.result()):
+                    self._provider.let_go(future.result())
         for key in {running.instance.network for running in finished}:
             with self._lock:
                 # pytest may have come back to the place meanwhile: then its network is in use again.
                 if any(k.network == key for k in self._futures):
                     continue
                 removals = (self._networks.forget(key), self._volumes.forget(key))
+                if self._sparing.is_left(key):
+                    continue
                 self._addresses.release(key)
             for remove in removals:
                 try:

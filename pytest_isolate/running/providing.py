@@ -35,6 +35,7 @@ from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.owner import read_start_time
 from pytest_isolate.running.ports import HeldPorts
 from pytest_isolate.running.snapshots import Snapshot, Snapshots
+from pytest_isolate.running.sparing import Sparing
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.running.watching import Watcher
 from pytest_isolate.sharing.store import Board
@@ -70,6 +71,7 @@ class Provider:
         require_guard: Callable[[], None],
         keep_held: Callable[[HeldPorts], None],
         save_pristine: Callable[[Running], None],
+        sparing: Sparing,
     ) -> None:
         self._engine = engine
         self._run = run
@@ -86,6 +88,7 @@ class Provider:
         self._require_guard = require_guard
         self._keep_held = keep_held
         self._save_pristine = save_pristine
+        self._sparing = sparing
         self._slots = threading.BoundedSemaphore(PARALLEL_STARTS)
         self._closing = threading.Event()
         self._undoing: dict[InstanceKey, Future[None]] = {}
@@ -142,6 +145,7 @@ class Provider:
         """Remove an instance that nobody may use any more; asked for again, it is started anew."""
         if running.ground.board:
             running.ground.board.withdraw(instance_code(running.instance.key))
+        self._sparing.give_up(running)
         self.let_go(running)
 
     def _provide_kept(self, instance: Instance, ground: KeptGround, board: Board, wait: Wait) -> Running | None:
@@ -250,8 +254,9 @@ class Provider:
                 with self._timeline.measure("snapshot", subject):
                     self._snapshots.take(snapshot, running.container_id)
             self._save_pristine(running)
-        except BaseException:
-            self._undoing[start.instance.key] = self._undo(running)
+        except BaseException as error:
+            if isinstance(error, Closing) or not self._sparing.spare_failed(running):
+                self._undoing[start.instance.key] = self._undo(running)
             raise
         return running
 
@@ -284,6 +289,7 @@ class Provider:
             image=image,
             container_id=record["container"],
             network_id=record["network"],
+            volumes=tuple(record["volumes"]),
             fingerprint=record["fingerprint"],
             view=view,
             ports=HeldPorts(host="", by_inner={}),

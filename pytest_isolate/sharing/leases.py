@@ -16,6 +16,7 @@ from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.service import MIB
 
 _NOTHING = Resources()
+_KEPT = "kept"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,19 @@ def release(leases: tuple[Lease, ...], name: str) -> tuple[Lease, ...]:
     """The table without one lease of this name: of a test that is run again there are two for a moment."""
     found = next((lease for lease in leases if lease.name == name), None)
     return tuple(lease for lease in leases if lease is not found)
+
+
+def keep(
+    leases: tuple[Lease, ...], name: str, room: Resources, budget: Resources, peak: Resources
+) -> tuple[Lease, ...] | Refused:
+    """The table when an instance is not given back at its end. Refused where what is still to come would not fit.
+
+    Then it holds its room on its own: nobody waits for it, as the most that others need at once still fits beside it.
+    """
+    kept = tuple(lease for lease in leases if lease.holder == _KEPT)
+    if not sum((lease.room for lease in kept), peak + room).fits(budget):
+        return Refused(f"{len(kept)} are kept already")
+    return (*release(leases, name), Lease(name=f"{_KEPT} {len(kept)} {name}", room=room, holder=_KEPT, claim=room))
 
 
 def release_holder(leases: Iterable[Lease], holder: str) -> tuple[Lease, ...]:

@@ -86,7 +86,7 @@ def kept(
 ) -> Iterator[Keeper]:
     dead = replace(OWNER, pid=43)
     board = Board(tmp_path / "board")
-    Makers(board=board, here=dead, read_start_time=lambda _: None).sign_up("run", "dead")
+    Makers(board=board, here=dead, read_start_time=lambda _: None, time=lambda: 1000.0).sign_up("run", "dead")
     keeper = Keeper(
         wanted=(Wanted(fresh_id=ORDERS, spec=SPEC, count=count),),
         workers=1,
@@ -94,7 +94,12 @@ def kept(
         names=map(lambda n: str(CopyName("run", "gw0", n)), itertools.count(1)),  # noqa: C417
         open_way=server.open,
         templates=Templates(error),  # type: ignore[arg-type]
-        makers=Makers(board=board, here=OWNER, read_start_time=lambda pid: "1.00" if pid == OWNER.pid else None),
+        makers=Makers(
+            board=board,
+            here=OWNER,
+            read_start_time=lambda pid: "1.00" if pid == OWNER.pid else None,
+            time=lambda: 1000.0,
+        ),
         clock=SystemClock(),
     )
     keeper.start()

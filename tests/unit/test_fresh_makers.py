@@ -18,7 +18,7 @@ def start_time(pid: int) -> str | None:
 
 
 def makers(tmp_path: Path, here: object = OWNER) -> Makers:
-    return Makers(board=Board(tmp_path / "board"), here=here, read_start_time=start_time)  # type: ignore[arg-type]
+    return Makers(board=Board(tmp_path / "board"), here=here, read_start_time=start_time, time=lambda: 1000.0)  # type: ignore[arg-type]
 
 
 def name(run: str, worker: str, number: int = 1) -> str:

@@ -16,7 +16,7 @@ from pytest_isolate.model.service import ServiceId
 from pytest_isolate.planning.copying import Wanted
 from pytest_isolate.planning.placement import InstanceKey, Place
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.freshness.handle import FreshService, build_handle
+from pytest_isolate.running.freshness.handle import FreshService, build_handle, view_database
 from pytest_isolate.running.freshness.keeper import Keeper
 from pytest_isolate.running.freshness.makers import Makers
 from pytest_isolate.running.freshness.mariadb import MariadbWay
@@ -29,6 +29,7 @@ from pytest_isolate.running.grounds import Grounds
 from pytest_isolate.running.handle import Service
 from pytest_isolate.running.launching import Running
 from pytest_isolate.running.owner import read_owner, read_start_time
+from pytest_isolate.running.rendering import View
 from pytest_isolate.sharing.store import Board
 
 # Copies that are there and not in use, of all processes that share an instance: some hundred MiB of disk.
@@ -47,6 +48,7 @@ class Lease:
     keeper: Keeper
     name: str
     handle: FreshService
+    view: View
 
 
 class Freshness:
@@ -120,10 +122,18 @@ class Freshness:
             keeper.expect(want)
             name, database = self._take(keeper, want.fresh_id, test)
             handle = build_handle(want.spec.name, base, running.view, self._engine, database)
-            lease = Lease(keeper, name, handle)
+            lease = Lease(keeper, name, handle, view_database(running.view, database))
             with self._lock:
                 self._leases[key] = lease
         return lease.handle
+
+    def spare(self, fresh_id: ServiceId, place: Place, key: InstanceKey, until: float) -> View | None:
+        """A place's copy of an instance, which stays until then as long as its server does; None where it cannot."""
+        with self._lock:
+            lease = self._leases.get((fresh_id, place, key))
+        if lease is None or not lease.keeper.spare(lease.name, until):
+            return None
+        return lease.view
 
     def finish_places(self, has_ended: Callable[[Place], bool]) -> None:
         """Take back the copies of places that have ended; they are dropped in the background."""
@@ -204,7 +214,7 @@ class Freshness:
 
     def _build_keeper(self, running: Running, base: Service) -> Keeper:
         board = running.ground.board or self._errors
-        makers = Makers(board=board, here=read_owner(), read_start_time=read_start_time)
+        makers = Makers(board=board, here=read_owner(), read_start_time=read_start_time, time=self._clock.time)
         makers.sign_up(self._run.run_id, self._run.worker)
         is_private = running.ground.board is None
         workers = 1 if is_private else self._workers

@@ -73,7 +73,12 @@ class FreshService(Service):
 
 def build_handle(name: str, base: Service, view: View, engine: Engine, database: str) -> FreshService:
     """The handle of one database on the server of `base`."""
+    return FreshService(name, view_database(view, database), base, engine)
+
+
+def view_database(view: View, database: str) -> View:
+    """A server as it is seen by whoever uses this database of it."""
     url = view.spec.url or default_url(view.spec)
     if "{database}" not in url:
         url = f"{url.rstrip('/')}/{{database}}"
-    return FreshService(name, replace(view, spec=replace(view.spec, database=database, url=url)), base, engine)
+    return replace(view, spec=replace(view.spec, database=database, url=url))

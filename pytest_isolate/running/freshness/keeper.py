@@ -19,7 +19,8 @@ from pytest_isolate.running.freshness.ways import Way, WayError
 _TIMEOUT_S = 60
 # How often a keeper without work looks for what dead processes have left.
 _SWEEP_S = 20.0
-
+# Of numbered databases, a quarter may stay behind for somebody to look inside.
+_SPARED_PART = 4
 
 _SERVER = "see the service's log, and give its container more memory or processors"
 
@@ -58,6 +59,8 @@ class Keeper:
         self._way: Way | None = None
         self._template: dict[ServiceId, str] = {}
         self._database: dict[str, str] = {}
+        self._room: int | None = None
+        self._spared: set[str] = set()
         self._errors: dict[ServiceId, IsolateError] = {}
         self._failures: dict[ServiceId, list[FreshError]] = {}
         self._made_s: list[float] = []
@@ -85,6 +88,17 @@ class Keeper:
         with self._changed:
             self._table.give_back(name)
             self._changed.notify_all()
+
+    def spare(self, name: str, until: float) -> bool:
+        """Whether a copy stays, also when it is given back: not where tests would run short of numbers."""
+        with self._changed:
+            if name not in self._spared:
+                if self._room is not None and len(self._spared) >= self._room // (_SPARED_PART * self._workers):
+                    return False
+                self._makers.spare(name, until)
+                self._table.spare(name)
+                self._spared.add(name)
+            return True
 
     def close(self, timeout_s: float, *, drop: bool) -> None:
         """Make nothing more. With `drop`, the server goes on without us, so no copy may stay on it."""
@@ -215,6 +229,7 @@ class Keeper:
 
     def _open(self) -> Way:
         way = self._open_way()
+        self._room = way.room
         if way.room is not None:
             # As many again may be in use.
             self._table.cap = max(1, min(self._table.cap, way.room // (2 * self._workers)))

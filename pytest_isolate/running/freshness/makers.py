@@ -18,11 +18,16 @@ class Makers:
     board: Board
     here: Owner
     read_start_time: Callable[[int], str | None]
+    time: Callable[[], float]
 
     def sign_up(self, run_id: str, worker: str) -> None:
         """Say who this process is. Call it before it makes its first copy."""
         maker = CopyName(run_id, worker, 0).maker
         self.board.publish(_code(maker), {"owner": self.here.encode()})
+
+    def spare(self, name: str, until: float) -> None:
+        """Have nobody drop a copy before this time, in seconds of the epoch."""
+        self.board.publish(_spared_code(name), {"until": until})
 
     def orphans(self, names: Iterable[str]) -> list[str]:
         """The copies among these databases whose makers are dead; in doubt a maker lives."""
@@ -30,7 +35,7 @@ class Makers:
         found = []
         for name in names:
             copy = parse_copy_name(name)
-            if copy is None:
+            if copy is None or self._is_spared(name):
                 continue
             maker = copy.maker
             if maker not in verdicts:
@@ -39,6 +44,10 @@ class Makers:
                 found.append(name)
         return found
 
+    def _is_spared(self, name: str) -> bool:
+        record = self.board.read(_spared_code(name))
+        return record is not None and self.time() < record["until"]
+
     def _is_dead(self, maker: tuple[str, str]) -> bool:
         record = self.board.read(_code(maker))
         return record is not None and judge(parse_owner(record["owner"]), self.here, self.read_start_time).is_dead
@@ -46,3 +55,7 @@ class Makers:
 
 def _code(maker: tuple[str, str]) -> str:
     return f"maker of copies {' '.join(maker)}"
+
+
+def _spared_code(name: str) -> str:
+    return f"spared copy {name}"

@@ -109,6 +109,10 @@ class PoolTable(Generic[Kind]):
             self.held.remove(name)
             self.doomed.append(name)
 
+    def spare(self, name: str) -> None:
+        """A copy is not to be dropped any more, whoever gives it back."""
+        self.held.discard(name)
+
     def next_step(self, now: float) -> Create[Kind] | Drop | None:
         """Whoever waits goes first; then what is missing, while there is room; then what is to be dropped."""
         pools = [pool for pool in self.pools.values() if pool.is_open]
