@@ -42,6 +42,7 @@ class Keeping:
         self._tests: set[str] = set()
         self._left_out: set[str] = set()
         self._late: list[Entry] | None = None
+        self._failed = ""
         self._lines: list[str] = []
 
     # -- where tests run ------------------------------------------------------------------------------------------
@@ -52,12 +53,18 @@ class Keeping:
 
     def note(self, report: pytest.TestReport, demand: Callable[[], Demand], wired: Wired | None) -> None:
         """A test has failed: keep what it has used, and have its report say so."""
+        self._failed = report.nodeid
         entries = self._late if self._late is not None else self._keep(demand, wired)
         self._late = None
         if entries:
             report.isolate_keep = entries  # type: ignore[attr-defined]  # reports may carry more
         if report.nodeid in self._left_out:
             report.isolate_left_out = True  # type: ignore[attr-defined]  # as above
+
+    def is_last_word(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+        """Whether what a test has written is to stay as it is: it has failed, and no test comes after it."""
+        is_end = nextitem is None or item.session.shouldfail or item.session.shouldstop
+        return self._mode != KEEP_NEVER and self._failed == item.nodeid and bool(is_end)
 
     def rest(self, wired: Wired) -> list[Entry]:
         """At the end, what no test's report has told: starts that have failed, and with `always` all that is up."""

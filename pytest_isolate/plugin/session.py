@@ -235,7 +235,8 @@ class IsolateSession:
         """
         ended = self._places_that_end(item, nextitem)
         try:
-            with self._resets.behind(item, lambda used: self._placed_for(used, item), self._wired, ended):
+            wired = None if self._keeping.is_last_word(item, nextitem) else self._wired
+            with self._resets.behind(item, lambda used: self._placed_for(used, item), wired, ended):
                 return (yield)
         except (Exception, pytest.fail.Exception):
             self._keeping.keep_late(lambda: self._demand(item, used_fixtures), self._wired)

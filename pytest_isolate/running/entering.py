@@ -19,8 +19,8 @@ _OWN_PASSWORD = "{self.password}"  # noqa: S105  # a placeholder
 _SHELL = "docker exec -it {container} sh"
 STOPPED = ("docker logs {container}", "docker start {container}")
 """What there is to do with an instance that does not run."""
-_REDIS = 'exec "$(command -v redis-cli || command -v valkey-cli)" "$@"'
-_MARIADB = 'exec "$(command -v mariadb || command -v mysql)" "$@"'
+_REDIS = "exec $(command -v redis-cli || command -v valkey-cli)"
+_MARIADB = "exec $(command -v mariadb || command -v mysql)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +71,11 @@ def _client(view: View) -> str:
         case "postgres":
             return _enter(view, "PGPASSWORD", f"psql -h 127.0.0.1 -p {spec.ports[0]} -U {user} -d {database}")
         case "mariadb":
-            words = f"sh -c '{_MARIADB}' sh -h 127.0.0.1 -P {spec.ports[0]} -u {user} {database}"
-            return _enter(view, "MYSQL_PWD", words)
+            words = f"{_MARIADB} -h 127.0.0.1 -P {spec.ports[0]} -u {user} {database}"
+            return _enter(view, "MYSQL_PWD", f"sh -c {shlex.quote(words)}")
         case "redis":
-            words = f"sh -c '{_REDIS}' sh -p {spec.ports[0]} -n {database}"
-            return _enter(view, "REDISCLI_AUTH", words)
+            words = f"{_REDIS} -p {spec.ports[0]} -n {database}"
+            return _enter(view, "REDISCLI_AUTH", f"sh -c {shlex.quote(words)}")
     return ""
 
 

@@ -120,7 +120,8 @@ class Watcher:
             f"was not ready after {outcome.waited_s:.1f} s",
             tried=f"{describe_probe(outcome.probe)}{where}, {outcome.asked} times; last answer: {reason}",
             found=["its container runs; last log lines:", *self._last_lines(running)],
-            do=f"see whether ready= asks the right thing, or give it longer: timeout=...; declared at {spec.location}",
+            do="see whether ready= asks the right thing, give it longer: timeout=..., or look inside: "
+            f"--isolate-keep=failed; declared at {spec.location}",
         )
 
     def _last_lines(self, running: Running) -> list[str]:

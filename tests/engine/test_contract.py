@@ -760,6 +760,17 @@ def test_everything_with_a_label_of_a_name_is_found_whatever_its_value(bench: Be
     assert bench.engine.find_labelled(name[:-1]) == []
 
 
+def test_labels_of_volumes_are_found_by_the_name_of_one_of_them(bench: Bench) -> None:
+    name = f"{bench.tag}-mark"
+    marked = {**bench.labels, name: '{"a": ["b"]}'}
+    bench.engine.create_volume(bench.name(), marked)
+    bench.engine.create_volume(bench.name(), bench.labels)
+    bench.create("exit 0", labels=marked)
+
+    assert bench.engine.labels_of_volumes(name) == [marked]
+    assert bench.engine.labels_of_volumes(name[:-1]) == []
+
+
 def test_death_is_told_with_its_exit_code(bench: Bench) -> None:
     stream = bench.engine.watch(bench.labels)
     container = bench.start("exit 5")

@@ -195,6 +195,28 @@ def test_one_that_was_reset_and_given_up_is_not_told_of(project: Project, lastin
     assert told(result) == ""
 
 
+@pytest.mark.parametrize("option", ["-x", "--maxfail=1", "-pno:randomly"])
+def test_behind_the_last_test_nothing_is_reset_if_it_has_failed(
+    project: Project, lasting: LastingEngine, option: str
+) -> None:
+    project.conftest(
+        """
+        def forget(handle):
+            with open("resets", "a") as file:
+                file.write("again ")
+        """,
+        WEB.replace("port=8000", "port=8000, reset=forget"),
+        engine="",
+    )
+    more = "" if option.startswith("-p") else "def test_never(web): pass"
+    project.tests("def test_good(web): pass\ndef test_bad(web): assert False", more)
+
+    project.run_on(lasting, "--isolate-keep=failed", option).assert_outcomes(passed=1, failed=1)
+
+    assert (project.path / "resets").read_text() == "again "
+    assert kept(lasting) == ["web"]
+
+
 # -- how much ---------------------------------------------------------------------------------------------------------
 
 

@@ -96,7 +96,7 @@ def test_service_that_never_gets_ready_is_told_what_was_asked_and_answered(
         r"service 'web' \(debian:bookworm-slim\) was not ready after 0\.[6-9]\d* s",
         rf"  tried  {tried}",
         r"  found  its container runs; last log lines:\n +up",
-        r"  do     see whether ready= asks the right thing, or give it longer: timeout=",
+        r"  do     see whether ready= asks the right thing, give it longer: timeout=",
     )
 
 

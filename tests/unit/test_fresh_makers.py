@@ -17,8 +17,9 @@ def start_time(pid: int) -> str | None:
     return OWNER.start_time if pid == OWNER.pid else None
 
 
-def makers(tmp_path: Path, here: object = OWNER) -> Makers:
-    return Makers(board=Board(tmp_path / "board"), here=here, read_start_time=start_time, time=lambda: 1000.0)  # type: ignore[arg-type]
+def makers(tmp_path: Path, here: object = OWNER, now: float = 1000.0) -> Makers:
+    board = Board(tmp_path / "board")
+    return Makers(board=board, here=here, read_start_time=start_time, time=lambda: now)  # type: ignore[arg-type]
 
 
 def name(run: str, worker: str, number: int = 1) -> str:
@@ -42,3 +43,13 @@ def test_another_run_with_a_worker_of_the_same_name_is_another_maker(tmp_path: P
     makers(tmp_path, DEAD).sign_up("two", "gw0")
 
     assert makers(tmp_path).orphans([name("one", "gw0"), name("two", "gw0")]) == [name("two", "gw0")]
+
+
+def test_a_copy_that_somebody_wants_to_look_into_stays_until_its_time_is_over(tmp_path: Path) -> None:
+    maker = makers(tmp_path, DEAD)
+    maker.sign_up("run", "gw0")
+    maker.spare(name("run", "gw0"), 2000.0)
+    names = [name("run", "gw0"), name("run", "gw0", 2)]
+
+    assert makers(tmp_path).orphans(names) == [name("run", "gw0", 2)]
+    assert makers(tmp_path, now=2000.0).orphans(names) == names
