@@ -135,7 +135,7 @@ def test_it_is_armed_only_when_the_engine_has_answered_every_question(answers: A
             answers.let_go.set()
             reader.join(10)
             assert said == ["armed\n"]
-            assert answers.asked == ["version", "containers/json", "networks", "volumes"]
+            assert answers.asked == ["version", "containers/json", "networks", "volumes", "volumes"]
             watched.kill()
             assert guardian.wait(10) == 0
 

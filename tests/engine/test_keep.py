@@ -132,16 +132,17 @@ def test_fresh_data_of_a_failed_test_is_there_by_the_commands_that_are_printed(p
     kept.remove()
 
 
-def test_interrupt_keeps_what_failed_before_it_and_removes_the_rest(project: Project) -> None:
+@pytest.mark.parametrize("distribution", ["-pno:xdist", "-n1"])
+def test_interrupt_keeps_what_failed_before_it_and_removes_the_rest(project: Project, distribution: str) -> None:
     project.conftest(WEB, "spare = service(web)")
     project.tests(
         BAD,
         "from pathlib import Path\nimport time\n",
         "def test_slow(own, spare):\n    Path('up').touch()\n    time.sleep(60)\n",
     )
-    run = project.start("--isolate-keep=failed")
+    run = project.start("--isolate-keep=failed", distribution)
     run.wait_for((project.path / "up").exists)
-    run.interrupt()
+    run.interrupt_group()
 
     kept = Kept(project, run, code=2)
 
