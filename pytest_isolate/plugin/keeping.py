@@ -147,7 +147,8 @@ class Keeping:
 
     def _choose(self, found: Sequence[Labelled]) -> frozenset[str]:
         """What is wanted, and what holds the memory of that while it is stopped."""
-        wanted = {name for entry in self._entries.values() for name in entry["objects"]}
+        # A worker may be buried while others report.
+        wanted = {name for entry in list(self._entries.values()) for name in entry["objects"]}
         is_all = self._mode == KEEP_ALWAYS
         left = [o for o in found if is_all or o.object_id in wanted or o.labels.get(LABEL_HOLDS) in wanted]
         return frozenset(o.object_id for o in left)

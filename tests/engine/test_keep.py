@@ -159,3 +159,14 @@ def test_a_run_that_is_killed_leaves_nothing_although_a_test_has_failed(project:
 
     assert run.process.wait(60) == -9
     run.wait_for(lambda: project.objects() == [])
+
+
+def test_what_a_worker_had_that_crashes_later_stays(project: Project) -> None:
+    project.conftest(WEB)
+    project.tests(BAD, "def test_crash(own):\n    import os\n    os._exit(1)\n")
+
+    kept = Kept(project, project.start("--isolate-keep=failed", "-n1"))
+
+    assert len(kept.containers()) == 2
+    assert [get(url) for url in kept.urls()] == ["hello", "hello"]
+    kept.remove()
