@@ -37,10 +37,11 @@ class Server:
         self.in_use: set[str] = set()
         self.opened = 0
         self.fail: Callable[[], None] = lambda: None
+        self.room: int | None = None
 
     def open(self) -> Any:
         self.opened += 1
-        return MemoryWay(self)
+        return MemoryWay(self, self.room)
 
 
 class MemoryWay:
@@ -139,6 +140,31 @@ def test_what_a_dead_process_has_left_is_dropped(tmp_path: Path) -> None:
         wait_until(lambda: orphan not in server.databases)
 
     assert server.databases == {strange}
+
+
+def test_a_copy_that_somebody_wants_to_look_into_stays_when_all_others_are_dropped(tmp_path: Path) -> None:
+    server = Server()
+    with kept(server, tmp_path) as keeper:
+        (one, _), (other, _) = keeper.take(ORDERS), keeper.take(ORDERS)
+        assert keeper.spare(one, 2000.0)
+        assert keeper.spare(one, 2000.0)
+        keeper.give_back(one)
+        keeper.give_back(other)
+        wait_until(lambda: other not in server.databases)
+
+    assert server.databases == {one}
+
+
+def test_of_numbered_databases_only_a_part_stays(tmp_path: Path) -> None:
+    server = Server()
+    server.room = 9
+    with kept(server, tmp_path) as keeper:
+        names = [keeper.take(ORDERS)[0] for _ in range(3)]
+        assert [keeper.spare(name, 2000.0) for name in names] == [True, True, False]
+        keeper.give_back(names[2])
+        wait_until(lambda: names[2] not in server.databases)
+
+    assert server.databases == set(names[:2])
 
 
 def test_a_client_that_has_broken_is_replaced(tmp_path: Path) -> None:
