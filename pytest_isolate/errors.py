@@ -15,6 +15,7 @@
     ├── NotReadyError         a service came up, but did not get ready in time
     ├── FreshError            an init failed, or no fresh copy of a service's data could be made
     ├── ResetError            a service could not be brought back to a clean state after a test
+    ├── FaultError            a fault on purpose cannot be done here, or not be undone
     ├── ExecError             a command in a container failed (only with check=True)
     └── CleanupError          something of ours could not be removed
 
@@ -146,6 +147,14 @@ class ResetError(IsolateError):
         self.test = test
         what = f"service {service} could not be reset after {test}"
         super().__init__(build_message(what, tried=tried, found=found, do=do))
+
+
+class FaultError(IsolateError):
+    """A fault on purpose cannot be done to a service here, or not be undone."""
+
+    def __init__(self, service: str, what: str, *, tried: Lines = (), found: Lines = (), do: Lines = ()) -> None:
+        self.service = service
+        super().__init__(build_message(f"service {service!r} {what}", tried=tried, found=found, do=do))
 
 
 class ExecError(IsolateError):

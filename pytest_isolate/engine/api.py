@@ -10,12 +10,16 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
-    """Which engine answers, where, and whether it shares this host's network."""
+    """Which engine answers, where, and whether it shares this host's network.
+
+    `machine` is its kind of processor, as engines name it: amd64, arm64.
+    """
 
     name: str
     version: str
     address: str
     is_local: bool
+    machine: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,8 @@ class ContainerRequest:
     """A container to create. Limits that are None are not set.
 
     `volumes` are paths by name. `memory_folders` are sizes in bytes by path: of volumes of its own that are kept in
-    memory for as long as a container runs that has them, and go with this one.
+    memory for as long as a container runs that has them, and go with this one. `joined` is a container whose network is
+    this one's as well, in place of one of its own. With `keeps_input` its input is open, and nothing comes from there.
     """
 
     name: str
@@ -73,6 +78,9 @@ class ContainerRequest:
     cap_drop: tuple[str, ...] = ()
     cap_add: tuple[str, ...] = ()
     no_new_privileges: bool = True
+    joined: str = ""
+    user: str = ""
+    keeps_input: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,7 +76,13 @@ class DockerEngine(Remover):
         name = "Podman" if any(c.get("Name") == "Podman Engine" for c in version.get("Components") or ()) else "Docker"
         parts = urlsplit(self._http.address)
         local = parts.scheme == "unix" or parts.hostname in _LOOPBACK_HOSTS
-        return EngineFacts(name=name, version=version["Version"], address=self._http.address, is_local=local)
+        return EngineFacts(
+            name=name,
+            version=version["Version"],
+            address=self._http.address,
+            is_local=local,
+            machine=str(version.get("Arch", "")),
+        )
 
     def close(self) -> None:
         """Nothing stays open: each request has a connection of its own, and event streams are closed by themselves."""

@@ -82,7 +82,7 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
         "CapDrop": list(request.cap_drop),
         "CapAdd": list(request.cap_add),
         "SecurityOpt": ["no-new-privileges"] if request.no_new_privileges else [],
-        "NetworkMode": request.network or "default",
+        "NetworkMode": f"container:{request.joined}" if request.joined else request.network or "default",
     }
     config: dict[str, Any] = {
         "Image": request.image,
@@ -95,6 +95,10 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
         config["Cmd"] = list(request.command)
     if request.entrypoint is not None:
         config["Entrypoint"] = list(request.entrypoint)
+    if request.user:
+        config["User"] = request.user
+    if request.keeps_input:
+        config["OpenStdin"] = True
     if request.network:
         config["NetworkingConfig"] = {"EndpointsConfig": {request.network: {"Aliases": list(request.aliases)}}}
     return config

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import ParamSpec, TypeVar
 
 from pytest_isolate.engine.api import Engine, ExecResult
 from pytest_isolate.errors import ExecError, IsolateError, build_message
 from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.running.faults.methods import Faults
 from pytest_isolate.running.rendering import View
 
 Params = ParamSpec("Params")
@@ -57,11 +59,13 @@ class Service:
         container_id: str,
         hold_data: Callable[[], None],
         start_again: Callable[[], None],
+        faults: Faults,
     ) -> None:
         self._view = view
         self._engine = engine
         self._hold_data = hold_data
         self._start_again = start_again
+        self._faults = faults
         self.image = image
         """The image that it runs."""
         self.container_id = container_id
@@ -172,6 +176,37 @@ class Service:
     def unpause(self) -> None:
         """Let it go on after pause()."""
         self._ask(self._engine.unpause_container, self.container_id)
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Frozen for the length of a block: connections stay open, nothing answers."""
+        return self._faults.paused()
+
+    def stopped(self, timeout_s: int = 10) -> AbstractContextManager[None]:
+        """Stopped for the length of a block; behind it, it is ready again, at the same address."""
+        return self._faults.stopped(timeout_s)
+
+    def killed(self) -> AbstractContextManager[None]:
+        """Ended at once, and down for the length of a block; behind it, it is ready again, at the same address."""
+        return self._faults.killed()
+
+    def disconnected(self) -> AbstractContextManager[None]:
+        """Cut off for the length of a block, from tests and neighbours: connections stay open, no packet arrives."""
+        return self._faults.disconnected()
+
+    def slow(
+        self,
+        *,
+        latency: float | str = 0,
+        jitter: float | str = 0,
+        loss: float | str = 0,
+        rate: str | None = None,
+    ) -> AbstractContextManager[None]:
+        """On a slow network for the length of a block, for tests and neighbours: what it sends is held up, or lost.
+
+        `latency` and `jitter` are seconds or texts such as "100ms", `loss` is a fraction or a text such as "5%", and
+        `rate` a text such as "1mbit".
+        """
+        return self._faults.slow(latency=latency, jitter=jitter, loss=loss, rate=rate)
 
     def _ask(self, method: Callable[Params, Answer], *args: Params.args, **kwargs: Params.kwargs) -> Answer:
         """The engine's answer; its error tells all, so the library's own below it is not shown."""

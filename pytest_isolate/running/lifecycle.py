@@ -91,6 +91,7 @@ class Lifecycle:
             container_id=running.container_id,
             hold_data=lambda: self._provider.hold_data(running),
             start_again=lambda: self._provider.start_again(running),
+            faults=self._provider.faults_of(running),
         )
 
     def advise(self, keys: Collection[InstanceKey]) -> list[str]:

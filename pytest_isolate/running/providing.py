@@ -17,6 +17,8 @@ from pytest_isolate.model.service import describe_variation
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.faults.methods import Faults
+from pytest_isolate.running.faults.target import Target
 from pytest_isolate.running.grounds import Ground, Grounds, KeptGround
 from pytest_isolate.running.images import Images, image_tag
 from pytest_isolate.running.launching import (
@@ -135,6 +137,18 @@ class Provider:
         self._engine.start_container(running.container_id)
         self._memory.let_go(running)
         self._watcher.wait_until_ready(running, started_at, self._check_open, is_first=False)
+
+    def faults_of(self, running: Running) -> Faults:
+        """The faults that it can be given; what is made for them goes with this run, also where the service is kept."""
+        target = Target(
+            service=running.spec.name,
+            engine=self._engine,
+            container_id=running.container_id,
+            image=image_tag(running.spec),
+            labels=self._run.labels(),
+            name_helper=lambda word: self._run.resource_name(running.spec.name, "fault", word),
+        )
+        return Faults(target, lambda: self.hold_data(running), lambda: self.start_again(running))
 
     def let_go(self, running: Running) -> None:
         """Remove an instance whose place has ended, and give its part of the budget back."""
@@ -304,7 +318,9 @@ class Provider:
 
     def _still_runs(self, container_id: str) -> bool:
         try:
-            return self._engine.inspect_container(container_id).is_running
+            state = self._engine.inspect_container(container_id)
+            # A run that was killed may have left it paused.
+            return state.is_running and not state.is_paused
         except EngineError:
             return False
 

@@ -62,6 +62,7 @@ def make(engine: StubEngine, name: str = "auth", **values: object) -> Service:
         container_id="c1",
         hold_data=lambda: engine.calls.append(("hold", "c1")),
         start_again=lambda: engine.calls.append(start),
+        faults=None,
     )
 
 

@@ -14,7 +14,7 @@ from pytest_isolate.running.rendering import View, default_url
 class FreshService(Service):
     """A copy of a shared service's data: as the service's handle, but `database` and `url` are its own.
 
-    What would take the server away from other tests (stop, start, restart, kill, pause, unpause) is refused;
+    What would take the server away from other tests (stop, kill, pause and all faults, among others) is refused;
     `base` is the handle of the shared service.
     """
 
@@ -27,6 +27,7 @@ class FreshService(Service):
             container_id=base.container_id,
             hold_data=self.stop,
             start_again=self.start,
+            faults=base._faults,
         )
         self._name = name
         self.base = base
@@ -60,6 +61,26 @@ class FreshService(Service):
     def unpause(self) -> NoReturn:
         """Refused: the server is shared."""
         self._refuse("unpause")
+
+    def paused(self) -> NoReturn:
+        """Refused: the server is shared."""
+        self._refuse("paused")
+
+    def stopped(self, timeout_s: int = 10) -> NoReturn:  # noqa: ARG002  # the signature of the service's
+        """Refused: the server is shared."""
+        self._refuse("stopped")
+
+    def killed(self) -> NoReturn:
+        """Refused: the server is shared."""
+        self._refuse("killed")
+
+    def disconnected(self) -> NoReturn:
+        """Refused: the server is shared."""
+        self._refuse("disconnected")
+
+    def slow(self, **_: object) -> NoReturn:
+        """Refused: the server is shared."""
+        self._refuse("slow")
 
     def _refuse(self, verb: str) -> NoReturn:
         raise IsolateError(
