@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from inspect import signature
 
 import pytest
 
@@ -19,8 +20,8 @@ from pytest_isolate.presets.catalogue import PRESETS
 from pytest_isolate.running.handle import Inside, Service
 from pytest_isolate.running.safety import memory_limit
 
-PAGES = ("declaring", "presets", "handle", "options", "errors")
-DECLARING, PRESETS_PAGE, HANDLE, OPTIONS, ERRORS = (DOCS / f"{name}.md" for name in PAGES)
+PAGES = ("declaring", "presets", "handle", "options", "errors", "faults")
+DECLARING, PRESETS_PAGE, HANDLE, OPTIONS, ERRORS, FAULTS = (DOCS / f"{name}.md" for name in PAGES)
 
 
 @pytest.fixture
@@ -117,6 +118,12 @@ def test_every_member_of_a_service_is_described() -> None:
     instance = Service(None, engine=None, image="", container_id="", hold_data=None, start_again=None, faults=None)
     existing = {name for name in [*vars(Service), *vars(instance)] if not name.startswith("_")}
     assert names(first_cells(section(HANDLE, "Service"))) == existing
+
+
+def test_every_key_of_slow_is_described() -> None:
+    existing = [name for name in signature(Service.slow).parameters if name != "self"]
+    rows = re.findall(r"^\| `(\w+)` \|", section(FAULTS, "slow()"), re.MULTILINE)
+    assert rows == existing
 
 
 def test_every_member_of_inside_and_of_a_result_is_described() -> None:
