@@ -179,6 +179,19 @@ def test_faults_within_faults(project: Project) -> None:
                     1 / 0
                 assert seconds_for(get, web) < 0.1
 
+        @pytest.mark.parametrize("fault", ["disconnected", "slow"])
+        def test_a_fault_that_ends_too_early_is_told(web, fault):
+            engine, arguments = web._engine, {"latency": "1ms"} if fault == "slow" else {}
+            with pytest.raises(IsolateError, match=f"'web' was not {fault} to the end of the block"):
+                with getattr(web, fault)(**arguments):
+                    found = engine.find_labelled("pytest-isolate.run")
+                    (own,) = [each for each in found if each.object_id == web.container_id]
+                    run = own.labels["pytest-isolate.run"]
+                    for helper in found:
+                        if helper.labels["pytest-isolate.run"] == run and "-fault-" in helper.name:
+                            engine.kill_container(helper.object_id)
+            assert get(web) == "hello"
+
         def test_dead(web):
             web.kill()
             for fault in (web.paused(), web.stopped(), web.killed(), web.disconnected(), web.slow(latency=1)):
@@ -188,7 +201,7 @@ def test_faults_within_faults(project: Project) -> None:
             assert get(web) == "hello"
         """,
     )
-    project.run().assert_outcomes(passed=6)
+    project.run().assert_outcomes(passed=8)
     assert not project.objects()
 
 

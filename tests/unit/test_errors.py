@@ -15,6 +15,7 @@ from pytest_isolate.errors import (
     EngineError,
     EngineUnreachable,
     ExecError,
+    FaultError,
     FreshError,
     ImageNotFound,
     IsolateError,
@@ -147,6 +148,15 @@ the init of 'orders' has failed
   tried  schema.sql
   found  line 3: no such table
   do     see it""",
+    ),
+    "fault": (
+        FaultError(
+            "db", "cannot be paused, because it does not run", found="exited with code 1", do="start() it first"
+        ),
+        """\
+service 'db' cannot be paused, because it does not run
+  found  exited with code 1
+  do     start() it first""",
     ),
     "reset": (
         ResetError("'db' (postgres:16)", "test_it.py::test_a", tried="POST /reset", found="status 500", do="see it"),

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.engine.wire import api_version, refusal_error, split_frames
+from pytest_isolate.engine.api import ContainerRequest
+from pytest_isolate.engine.wire import api_version, container_body, refusal_error, split_frames
 from pytest_isolate.errors import EngineError, ObjectNotFound, PortTaken, SubnetTaken
 
 frames_of_two = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=20)), max_size=8)
@@ -65,3 +66,18 @@ def test_refusal_is_told_apart_by_what_the_engine_says(status: int, text: str, e
 
     assert type(error) is expected
     assert str(error) == f"it could not be done\n  found  {text}"
+
+
+def test_a_container_may_share_the_network_of_another() -> None:
+    request = ContainerRequest(name="x", image="x:1", labels={}, joined="c1", user="0:0", keeps_input=True)
+    body = container_body(request)
+    assert body["HostConfig"]["NetworkMode"] == "container:c1"
+    assert "NetworkingConfig" not in body
+    assert (body["User"], body["OpenStdin"]) == ("0:0", True)
+
+
+def test_a_container_has_its_images_user_and_no_input_unless_it_is_asked_for() -> None:
+    body = container_body(ContainerRequest(name="x", image="x:1", labels={}, network="n1", aliases=("x",)))
+    assert body["HostConfig"]["NetworkMode"] == "n1"
+    assert "User" not in body
+    assert "OpenStdin" not in body

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from random import Random
 
 from pytest_isolate.errors import EngineError, FaultError
@@ -27,7 +27,7 @@ def cut_off(target: Target) -> Iterator[None]:
         try:
             yield
         finally:
-            _remove_table(target, calls, filter_number, table)
+            _remove_table(target, calls, filter_number, table, "disconnected")
 
 
 @contextmanager
@@ -52,20 +52,26 @@ def _end_delays(target: Target, calls: Calls, delayer: Delayer, rules: int, tabl
     (message,) = netlink.unqueue_messages(table)
     delayer.stop(rules, message)
     if delayer.failure:
-        raise FaultError(
-            target.service,
-            "was not slow to the end of the block",
-            found=str(delayer.failure),
-            do="see whether its container was removed, or the engine restarted, meanwhile",
-        )
+        raise _ended_early(target, "slow", delayer.failure)
     calls.receive_now(rules)
-    _remove_table(target, calls, rules, table)
+    _remove_table(target, calls, rules, table, "slow")
 
 
-def _remove_table(target: Target, calls: Calls, filter_number: int, table: str) -> None:
-    """Where the container has ended meanwhile, its network and all rules in it have gone with it."""
-    with suppress(EngineError, FaultError):
+def _remove_table(target: Target, calls: Calls, filter_number: int, table: str, done: str) -> None:
+    try:
         tell(target, calls, filter_number, netlink.remove_messages(table))
+    except EngineError as error:
+        raise _ended_early(target, done, error) from None
+
+
+def _ended_early(target: Target, done: str, error: EngineError) -> FaultError:
+    """The helper has gone, and with it its rules."""
+    return FaultError(
+        target.service,
+        f"was not {done} to the end of the block",
+        found=str(error),
+        do="see whether something has removed its helper, a container of this run, or whether the engine restarted",
+    )
 
 
 def _table_name() -> str:
