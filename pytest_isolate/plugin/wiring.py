@@ -166,6 +166,7 @@ def wire(
         keep_held=keep_held,
         save_pristine=freshness.save_pristine,
         sparing=sparing,
+        on_restart=resetter.begin_again,
     )
     lifecycle = Lifecycle(
         engine=engine,

@@ -74,6 +74,7 @@ class Provider:
         keep_held: Callable[[HeldPorts], None],
         save_pristine: Callable[[Running], None],
         sparing: Sparing,
+        on_restart: Callable[[Running], None],
     ) -> None:
         self._engine = engine
         self._run = run
@@ -91,6 +92,7 @@ class Provider:
         self._keep_held = keep_held
         self._save_pristine = save_pristine
         self._sparing = sparing
+        self._on_restart = on_restart
         self._slots = threading.BoundedSemaphore(PARALLEL_STARTS)
         self._closing = threading.Event()
         self._undoing: dict[InstanceKey, Future[None]] = {}
@@ -137,6 +139,7 @@ class Provider:
         self._engine.start_container(running.container_id)
         self._memory.let_go(running)
         self._watcher.wait_until_ready(running, started_at, self._check_open, is_first=False)
+        self._on_restart(running)
 
     def faults_of(self, running: Running) -> Faults:
         """The faults that it can be given; what is made for them goes with this run, also where the service is kept."""

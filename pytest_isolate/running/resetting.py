@@ -62,6 +62,13 @@ class Resetter:
         if isinstance(running.spec.reset, Pristine):
             self._state(running).prepare()
 
+    def begin_again(self, running: Running) -> None:
+        """An instance was stopped or killed, and started: what was open in it is so no more."""
+        with self._lock:
+            state = self._pristine.get(running.instance.key)
+        if state:
+            state.reopen()
+
     def reset(self, reset: Reset, running: Running, handle: Service, test: str) -> None:
         """Return when an instance is clean; ResetError says what was tried and found."""
         try:
@@ -177,6 +184,11 @@ class PristineState:
                 raise
         self._thread = threading.Thread(target=self.prepare, name="isolate-prepare-reset", daemon=True)
         self._thread.start()
+
+    def reopen(self) -> None:
+        """What was open has ended with the service; the next reset opens it anew."""
+        with self._lock:
+            self._let_go()
 
     def close(self, timeout_s: float) -> None:
         """Prepare nothing more. Safe to repeat."""
