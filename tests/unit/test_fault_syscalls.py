@@ -108,8 +108,8 @@ def test_it_waits_for_whichever_comes_first(started: tuple[Process, Calls]) -> N
 
 
 def test_it_ends_with_its_input(started: tuple[Process, Calls]) -> None:
-    process, calls = started
-    calls.close()
+    process, _ = started
+    process.close()
     assert process.exit_code() == 0
 
 

@@ -6,7 +6,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from pytest_isolate.engine.api import ContainerRequest, Engine
 from pytest_isolate.errors import EngineError, FaultError
@@ -38,11 +38,8 @@ def open_network(target: Target) -> Iterator[Calls]:
     try:
         engine.copy_into(helper, build_archive(machine))
         engine.start_container(helper)
-        calls = Calls(engine.open_session(helper, [PATH], {}), machine)
-        try:
-            yield calls
-        finally:
-            calls.close()
+        with closing(engine.open_session(helper, [PATH], {})) as session:
+            yield Calls(session, machine)
     finally:
         # Its rules are gone by now; the engine takes a third of a second for the rest.
         threading.Thread(target=_remove, args=(engine, helper), name="isolate-fault-end", daemon=True).start()

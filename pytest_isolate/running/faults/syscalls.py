@@ -118,7 +118,6 @@ class Calls:
         self._session = session
         self._numbers = machine.calls
         self._received = b""
-        self._said = b""
         hello = self.receive(_ANSWER_S)
         if hello is None:
             raise EngineError("a program could not be run in a container", found=self._last_words())
@@ -159,10 +158,6 @@ class Calls:
     def receiving(self, socket_number: int) -> tuple[int, int, int, int]:
         """The arguments of recvfrom that wait for nothing."""
         return socket_number, self.received_at, RECEIVED_BYTES, _AT_ONCE
-
-    def close(self) -> None:
-        """End it, and with it all that it holds open. Safe to repeat."""
-        self._session.close()
 
     def _last_words(self) -> str:
         return self._received.decode(errors="replace").strip() or "it said nothing"
