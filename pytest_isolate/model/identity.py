@@ -23,6 +23,8 @@ LABEL_INSTANCE = f"{LABEL}.instance"
 LABEL_HOLDS = f"{LABEL}.holds"
 LABEL_REUSE = f"{LABEL}.reuse"
 LABEL_KEPT = f"{LABEL}.kept"
+LABEL_USER = f"{LABEL}.user"
+LABEL_PROJECT = f"{LABEL}.project"
 LABEL_SNAPSHOT = f"{LABEL}.snapshot"
 LABEL_SNAPSHOT_BYTES = f"{LABEL_SNAPSHOT}-bytes"
 

@@ -21,6 +21,7 @@ from pytest_isolate.plugin.report import Report
 from pytest_isolate.running.budget import machine_budget
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.keeping import Keep, project_code
+from pytest_isolate.running.owner import whose
 from pytest_isolate.running.sweep import Sweep
 from pytest_isolate.sharing.store import Board, kept_folder, snapshot_usage
 
@@ -100,7 +101,7 @@ def connect(config: pytest.Config) -> Engine:
 
 def open_keep(settings: Settings, clock: Clock) -> Keep:
     """What this project keeps for later runs."""
-    return Keep(kept_folder() / project_code(settings.project), clock.time)
+    return Keep(kept_folder() / project_code(settings.project), clock.time, whose(settings.project))
 
 
 def run_budget(settings: Settings) -> Resources:

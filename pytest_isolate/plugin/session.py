@@ -47,7 +47,7 @@ from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.freshness.handle import FreshService
 from pytest_isolate.running.handle import Service, Stack
 from pytest_isolate.running.images import missing_images
-from pytest_isolate.running.owner import read_owner
+from pytest_isolate.running.owner import read_owner, whose
 from pytest_isolate.running.timeline import Timeline
 
 # How long starts that are under way are waited for when the run ends; each notices between two requests.
@@ -80,7 +80,10 @@ class IsolateSession:
         self._member = xdist.receive(config)
         self._controller: Controller | None = None
         if self._member is None:
-            run = Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32))
+            labels = whose(settings.project)
+            run = Run(
+                run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32), extra_labels=labels
+            )
             self._controller = Controller(config, settings, run, self._clock, self._keeping.leave)
         self._worker = self._member.run.worker if self._member else ""
         self._workers = self._member.workers if self._member else 1

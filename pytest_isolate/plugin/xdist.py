@@ -28,8 +28,11 @@ def receive(config: pytest.Config) -> Membership | None:
     assert owner is not None
     worker_input: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]  # set by xdist in workers
     secret = bytes.fromhex(given["secret"])
+    labels = tuple((name, value) for name, value in given["labels"])
     return Membership(
-        run=Run(run_id=given["run_id"], owner=owner, secret=secret, worker=worker_input["workerid"]),
+        run=Run(
+            run_id=given["run_id"], owner=owner, secret=secret, worker=worker_input["workerid"], extra_labels=labels
+        ),
         folder=Path(given["folder"]),
         workers=int(worker_input["workercount"]),
     )
@@ -43,6 +46,7 @@ def send(node: Any, member: Membership) -> None:
         "owner": run.owner.encode(),
         "secret": run.secret.hex(),
         "folder": str(member.folder),
+        "labels": [list(pair) for pair in run.extra_labels],
     }
 
 

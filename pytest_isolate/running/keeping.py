@@ -9,10 +9,12 @@ from typing import Any
 
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_REUSE, Owner, Run, parse_owner
+from pytest_isolate.model.service import Pairs
 from pytest_isolate.sharing.liveness import Verdict, judge
 from pytest_isolate.sharing.store import Board, ensure_secret
 
 _USERS = "users"
+_MANUAL = "up-"
 ReadStartTime = Callable[[int], "str | None"]
 
 
@@ -21,20 +23,30 @@ def project_code(project: str) -> str:
     return hashlib.sha256(project.encode()).hexdigest()[:12]
 
 
+def manual_code(project: str) -> str:
+    """The word for what `pytest-isolate up` starts of a project: apart from what its runs keep."""
+    return f"{_MANUAL}{project_code(project)}"
+
+
+def is_manual(code: str) -> bool:
+    """Whether a word is for what `pytest-isolate up` has started, which stays until `pytest-isolate down`."""
+    return code.startswith(_MANUAL)
+
+
 class Keep:
     """What one project keeps. `folder` holds its board and its secret, readable by this user only."""
 
-    def __init__(self, folder: Path, time: Callable[[], float]) -> None:
+    def __init__(self, folder: Path, time: Callable[[], float], extra_labels: Pairs = ()) -> None:
         self.board = Board(folder)
         self._folder = folder
         self._time = time
+        self._labels = ((LABEL_REUSE, folder.name), *extra_labels)
 
     def run(self, owner: Owner) -> Run:
         """The run that kept objects belong to. Their passwords come from a secret that stays in the folder."""
         code = self._folder.name
-        return Run(
-            run_id=f"kept-{code}", owner=owner, secret=ensure_secret(self._folder), extra_labels=((LABEL_REUSE, code),)
-        )
+        run_id = code if is_manual(code) else f"kept-{code}"
+        return Run(run_id=run_id, owner=owner, secret=ensure_secret(self._folder), extra_labels=self._labels)
 
     def enter(self, owner: Owner, idle_s: float) -> None:
         """Note that a run uses what is kept, which may later be idle for so many seconds."""
@@ -72,6 +84,8 @@ class Keep:
 
     def judge(self, found: Labelled, here: Owner, read_start_time: ReadStartTime) -> Verdict:
         """Whether a kept object has been idle for too long. In doubt it stays."""
+        if is_manual(self._folder.name):
+            return Verdict(False, "started by pytest-isolate up, until pytest-isolate down")
         for user in self._users():
             verdict = judge(parse_owner(user), here, read_start_time)
             if not verdict.is_dead:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 from pathlib import Path
 
-from pytest_isolate.model.identity import Owner
+from pytest_isolate.model.identity import LABEL_PROJECT, LABEL_USER, Owner
+from pytest_isolate.model.service import Pairs
 
 # Field 22 of /proc/PID/stat, counted behind the command in parentheses, which may itself hold blanks (proc(5)).
 _START_TIME = 19
@@ -23,6 +25,20 @@ def read_owner() -> Owner:
         pid=pid,
         start_time=read_start_time(pid) or "",
     )
+
+
+def read_user() -> str:
+    """The name of the user that this process runs as; his number where he has none."""
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def whose(project: str) -> Pairs:
+    """Labels that tell people whose an object is. Nothing is decided by them."""
+    return ((LABEL_USER, read_user()), (LABEL_PROJECT, project))
 
 
 def read_start_time(pid: int) -> str | None:

@@ -14,6 +14,8 @@ class Verdict:
 
     is_dead: bool
     reason: str
+    is_alive: bool = False
+    """Provably alive; where neither is so, nobody can tell from here."""
 
 
 def judge(owner: Owner | None, here: Owner, read_start_time: Callable[[int], str | None]) -> Verdict:  # noqa: PLR0911  # a list of reasons
@@ -33,4 +35,4 @@ def judge(owner: Owner | None, here: Owner, read_start_time: Callable[[int], str
         return Verdict(True, f"its owner, process {owner.pid}, is gone")
     if started != owner.start_time:
         return Verdict(True, f"its owner is gone: process {owner.pid} is another one now")
-    return Verdict(False, f"its owner, process {owner.pid}, is running")
+    return Verdict(False, f"its owner, process {owner.pid}, is running", is_alive=True)
