@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 
 import click
 
+from pytest_isolate.cli.inside import execute
+from pytest_isolate.cli.logs import logs
+from pytest_isolate.cli.ps import ps
 from pytest_isolate.engine.docker import connect
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.identity import LABEL_RUN
@@ -75,6 +78,10 @@ def _look_after(
     else:
         click.echo(_table(fates) or nothing)
     return judged
+
+
+for _command in (ps, logs, execute):
+    main.add_command(_command)
 
 
 def _fate(item: Judged, removed: set[tuple[str, str]], dry_run: bool) -> str:

@@ -110,6 +110,14 @@ class Http:
                 saved.write(chunk)
         return True
 
+    def stream(self, what: str, path: str, query: Mapping[str, object]) -> Iterator[bytes]:
+        """An answer as it comes, however long the next piece of it takes."""
+        with closing(self._open(what, self._target(what, path, query))) as exchange:
+            exchange.sock.settimeout(None)
+            with self._explained(what):
+                while piece := exchange.response.read1(_PIECE_BYTES):
+                    yield piece
+
     def listen(self, what: str, path: str, query: Mapping[str, object]) -> Stream:
         """An answer without an end, of one JSON value a line."""
         exchange = self._open(what, self._target(what, path, query))
@@ -261,6 +269,22 @@ class Line:
             raise EngineError(self._what, found=[f"no answer within {timeout_s:g} s"]) from error
         except OSError as error:
             raise unreachable_error(self._what, self._address, _reason(error)) from error
+
+    def end_input(self) -> None:
+        """Say that nothing more will be sent; what the other side says still comes."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the other side has ended it all
+
+    def take_received(self) -> bytes:
+        """What had come already when the line was opened, once: nothing that waits for more would wake up for it."""
+        received, self._received = self._received, b""
+        return received
+
+    def fileno(self) -> int:
+        """For whoever waits for several things at once."""
+        return self._sock.fileno()
 
     def close(self) -> None:
         """End it, also for whoever is receiving. Safe to repeat."""

@@ -78,7 +78,7 @@ def open_run(config: pytest.Config, member: Membership, settings: Settings, cloc
             _sweep(engine, member.run, clock, report)
 
     try:
-        _check_local(engine)
+        check_local(engine)
         if settings.reuse:
             is_first.result()
     except BaseException:
@@ -156,7 +156,8 @@ def _connect_to_docker() -> Engine:
     return connect_to_docker(os.environ)
 
 
-def _check_local(engine: Engine) -> None:
+def check_local(engine: Engine) -> None:
+    """EngineError for an engine on another host."""
     facts = engine.facts()
     if not facts.is_local:
         raise EngineError(

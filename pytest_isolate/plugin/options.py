@@ -131,6 +131,12 @@ def parse_settings(config: pytest.Config) -> Settings | None:
     plan_only = config.getoption("--isolate-plan")
     if not (config.getoption("--isolate") or config.getini("isolate") or plan_only):
         return None
+    return build_settings(config)
+
+
+def build_settings(config: pytest.Config) -> Settings:
+    """The settings, whether services are asked for or not; pytest.UsageError for a value that cannot be used."""
+    plan_only = config.getoption("--isolate-plan")
     memory, containers = _value(config, "max-memory"), _value(config, "max-containers")
     return Settings(
         plan_only=plan_only,

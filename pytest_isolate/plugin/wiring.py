@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from pytest_isolate.running.freshness.handing import Freshness
 from pytest_isolate.running.grounds import Ground, Grounds, KeptGround
 from pytest_isolate.running.handle import Service
 from pytest_isolate.running.images import Images
+from pytest_isolate.running.keeping import Keep
 from pytest_isolate.running.launching import Launcher, Running
 from pytest_isolate.running.lifecycle import Lifecycle
 from pytest_isolate.running.networks import Networks
@@ -98,18 +100,24 @@ def check_budget(budget: Resources, needed: Resources) -> None:
 
 def check_reuse(settings: Settings, plan: Plan) -> None:
     """PlanError for what cannot be kept: a volume of two services, of which one may change and the other not."""
-    users: dict[tuple[NetworkKey, str], Instance] = {}
     shared = [s.instance for s in plan.steps if not s.instance.key.place.node and not s.instance.key.place.worker]
-    for instance in shared if settings.reuse else ():
+    for first, other, name in volumes_of_two(shared if settings.reuse else ()):
+        raise PlanError(
+            f"services '{first.key.service}' and '{other.key.service}' cannot be kept for later runs, "
+            f"because both use the volume {name!r}",
+            found=[f"they are declared at {i.spec.location}" for i in (first, other)],
+            do="run without --isolate-reuse, or give both scope='module' or share='worker'",
+        )
+
+
+def volumes_of_two(instances: Iterable[Instance]) -> Iterator[tuple[Instance, Instance, str]]:
+    """Each volume that two of these have in common."""
+    users: dict[tuple[NetworkKey, str], Instance] = {}
+    for instance in instances:
         for name, _ in instance.spec.volumes:
             first = users.setdefault((instance.network, name), instance)
             if first is not instance:
-                raise PlanError(
-                    f"services '{first.key.service}' and '{instance.key.service}' cannot be kept for later runs, "
-                    f"because both use the volume {name!r}",
-                    found=[f"they are declared at {i.spec.location}" for i in (first, instance)],
-                    do="run without --isolate-reuse, or give both scope='module' or share='worker'",
-                )
+                yield first, instance, name
 
 
 def wire(
@@ -120,13 +128,17 @@ def wire(
     clock: Clock,
     timeline: Timeline,
     report: Report,
+    keep: Keep | None = None,
 ) -> Wired:
-    """Everything that starts, shares, waits for and removes instances, for this process."""
+    """Everything that starts, shares, waits for and removes instances, for this process.
+
+    `keep` takes the place of what the project keeps for later runs.
+    """
     rng = random.Random(secrets.randbits(64))
     addresses = Addresses(rng, bind_ip=check_bind_ip(settings.bind))
     run = member.run
     engine, guard = opened.engine, Guard(opened.armed)
-    grounds = _build_grounds(member, settings, clock)
+    grounds = _build_grounds(member, settings, clock, keep)
     deaths = Deaths(engine, grounds.run_ids)
     deaths.start()
     networks = Networks(engine, settings.subnets, rng)
@@ -194,11 +206,11 @@ def wire(
     )
 
 
-def _build_grounds(member: Membership, settings: Settings, clock: Clock) -> Grounds:
+def _build_grounds(member: Membership, settings: Settings, clock: Clock, keep: Keep | None) -> Grounds:
     run = member.run
     kept = None
     if settings.reuse:
-        keep = open_keep(settings, clock)
+        keep = keep or open_keep(settings, clock)
         kept = KeptGround(run=keep.run(run.owner), board=keep.board, keep=keep)
     shared = Ground(run=replace(run, worker=""), board=Board(member.folder))
     return Grounds(private=Ground(run=run), shared=shared, kept=kept)

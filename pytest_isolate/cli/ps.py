@@ -1,0 +1,90 @@
+"""`pytest-isolate ps`: every run on the engine, whose it is, and its services."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from pytest_isolate.cli.opening import align, count, open_engine
+from pytest_isolate.engine.api import Labelled
+from pytest_isolate.engine.inventory import ContainerFacts
+from pytest_isolate.model.identity import LABEL_WORKER
+from pytest_isolate.running.runs import RunFacts, describe_service
+
+_GONE = "gone"
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+def ps(as_json: bool) -> None:
+    """Show every run that has something on the engine: whose it is, whether it lives, its services.
+
+    Ends with code 0, or with 1 when the engine does not answer.
+    """
+    with open_engine() as opened:
+        runs, containers = opened.runs(), opened.containers()
+    facts = [run_facts(run, containers) for run in runs]
+    click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(run_lines(facts)))
+
+
+def run_facts(run: RunFacts, containers: Mapping[str, ContainerFacts]) -> dict[str, Any]:
+    """A run in plain types."""
+    whose = run.whose
+    return {
+        "run": whose.run,
+        "state": whose.state,
+        "reason": whose.reason,
+        "host": whose.host,
+        "user": whose.user,
+        "process": whose.pid,
+        "project": whose.project,
+        "containers": [_container_facts(item, containers.get(item.object_id)) for item in run.containers],
+        "networks": run.others.get("network", 0),
+        "volumes": run.others.get("volume", 0),
+    }
+
+
+def _container_facts(item: Labelled, listed: ContainerFacts | None) -> dict[str, Any]:
+    """A container; one that has gone between two questions is told as that."""
+    return {
+        "service": describe_service(item.labels),
+        "worker": item.labels.get(LABEL_WORKER, ""),
+        "name": item.name,
+        "id": item.object_id,
+        "image": listed.image if listed else "",
+        "state": listed.state if listed else _GONE,
+        "status": listed.status if listed else "",
+        "addresses": {str(inner): outer for inner, outer in listed.ports.items()} if listed else {},
+    }
+
+
+def run_lines(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """The same for people."""
+    if not runs:
+        return ["nothing of ours is on the engine"]
+    lines: list[str] = []
+    for run in runs:
+        lines += [f"run {run['run']}  {run['state']}: {run['reason']}", f"  {_describe_owner(run)}"]
+        rows = [
+            (c["service"], c["status"] or c["state"], _addresses(c["addresses"]) or "-", c["name"])
+            for c in run["containers"]
+        ]
+        lines += align(rows, "  ")
+        rest = [count(run[f"{kind}s"], kind) for kind in ("network", "volume") if run[f"{kind}s"]]
+        lines += [f"  {', '.join(rest)}"] if rest else []
+    return lines
+
+
+def _describe_owner(run: Mapping[str, Any]) -> str:
+    parts = [f"host {run['host']}"] if run["host"] else []
+    parts += [f"user {run['user']}"] if run["user"] else []
+    parts += [f"process {run['process']}"] if run["process"] else []
+    parts += [f"project {run['project']}"] if run["project"] else []
+    return ", ".join(parts) or "its labels do not say whose it is"
+
+
+def _addresses(ports: Mapping[str, str]) -> str:
+    return ", ".join(f"{outer} -> {inner}" for inner, outer in ports.items())
