@@ -9,9 +9,12 @@ from collections.abc import Callable, Sequence
 
 import click
 
+from pytest_isolate.cli.completion import completion
 from pytest_isolate.cli.inside import execute
 from pytest_isolate.cli.logs import logs
+from pytest_isolate.cli.plan import plan
 from pytest_isolate.cli.ps import ps
+from pytest_isolate.cli.up import down, up
 from pytest_isolate.engine.docker import connect
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.identity import LABEL_RUN
@@ -80,7 +83,7 @@ def _look_after(
     return judged
 
 
-for _command in (ps, logs, execute):
+for _command in (up, down, ps, logs, execute, plan, completion):
     main.add_command(_command)
 
 

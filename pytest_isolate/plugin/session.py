@@ -97,6 +97,11 @@ class IsolateSession:
         self._resets = Resets()
         self._separate_interrupts = join_interrupts()
 
+    @property
+    def plan(self) -> Plan:
+        """What the selected tests need; empty until they are collected."""
+        return self._plan
+
     # -- declare, plan, start -------------------------------------------------------------------------------------
 
     def begin(self, session: pytest.Session) -> None:

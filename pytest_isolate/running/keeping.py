@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pytest_isolate.sharing.store import Board, ensure_secret
 
 _USERS = "users"
 _MANUAL = "up-"
+_ALONE = "alone"
 ReadStartTime = Callable[[int], "str | None"]
 
 
@@ -47,6 +49,16 @@ class Keep:
         code = self._folder.name
         run_id = code if is_manual(code) else f"kept-{code}"
         return Run(run_id=run_id, owner=owner, secret=ensure_secret(self._folder), extra_labels=self._labels)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Nobody else starts or removes what is kept here while this is held."""
+        return self.board.claim(_ALONE, lambda: None)
+
+    def clear(self, remove: Callable[[], None]) -> None:
+        """Remove all that is kept, and forget it."""
+        with self.alone(), self._claim():
+            remove()
+            self.board.clear()
 
     def enter(self, owner: Owner, idle_s: float) -> None:
         """Note that a run uses what is kept, which may later be idle for so many seconds."""

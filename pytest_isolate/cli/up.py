@@ -1,0 +1,176 @@
+"""`pytest-isolate up` and `down`: the project's services without tests, for work by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pytest_isolate.cli.asking import ask_pytest
+from pytest_isolate.cli.opening import EXIT_FAILED, Opened, align, count, ending_in, open_engine
+from pytest_isolate.errors import IsolateError, build_message
+from pytest_isolate.model.identity import LABEL_REUSE, LABEL_RUN
+from pytest_isolate.running.cleanup import remove_all
+from pytest_isolate.running.keeping import Keep
+from pytest_isolate.running.messages import UP
+from pytest_isolate.running.runs import UP as IS_UP
+from pytest_isolate.running.runs import RunFacts, is_project_of
+from pytest_isolate.running.safety import redact
+from pytest_isolate.running.variables import as_env_file
+from pytest_isolate.sharing.store import kept_folder
+
+EXIT_INTERRUPTED = 130
+# Not --isolate: nothing of a run is wanted but what it would collect.
+_COLLECT = ("--collect-only", "-q", "-o", "isolate=false")
+_PYTEST_INTERRUPTED = 2
+_PROGRESS_EVERY_S = 5.0
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--env-file", type=click.Path(dir_okay=False, path_type=Path), help="Write the variables to this file.")
+@click.option("--show-secrets", is_flag=True, help="Print random passwords instead of ***.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+def up(names: tuple[str, ...], env_file: Path | None, show_secrets: bool, as_json: bool) -> None:
+    """Start declared services for work by hand; they stay until `pytest-isolate down`.
+
+    NAME is a service, a stack, or a service of a stack (hr.db); what it needs starts with it. Without names: all that
+    conftest.py files and TOML declare. What is up already, and has not changed, is used as it is.
+
+    Ends with code 0 when all are up; 1 when one did not start, or no engine answers; 2 for a name that is not
+    declared; 4 when a declaration is wrong; with pytest's own code when it cannot collect; 130 after Ctrl-C.
+    """
+    hearer = _Hearer()
+    asked = ask_pytest(UP, names, _COLLECT, hearer.hear)
+    if not (hearer.ready or hearer.errors) and asked.exit_code not in (0, 5):
+        click.echo(asked.output.rstrip(), err=True)
+        raise SystemExit(EXIT_INTERRUPTED if "KeyboardInterrupt" in asked.output else asked.exit_code)
+    if env_file:
+        _write_private(env_file, _variables(hearer.ready))
+    facts = [_shown(service, show_secrets) for service in hearer.ready]
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    elif facts or not hearer.errors:
+        click.echo("\n".join(_lines(facts, env_file)))
+    for text in hearer.errors:
+        click.echo(text, err=True)
+    if hearer.exit_code:
+        raise SystemExit(hearer.exit_code)
+    if "KeyboardInterrupt" in asked.output and asked.exit_code == _PYTEST_INTERRUPTED:
+        click.echo("interrupted; what is up stays: pytest-isolate down", err=True)
+        raise SystemExit(EXIT_INTERRUPTED)
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="Of all this user's projects, not only of this folder's.")
+def down(everything: bool) -> None:
+    """Remove what `pytest-isolate up` has started for this folder's project, with its volumes and networks.
+
+    Ends with code 0, also when nothing was up; 1 when the engine does not answer, something could not be removed, or
+    another user has started it.
+    """
+    with open_engine() as opened:
+        found = [run for run in opened.runs() if run.whose.state == IS_UP]
+        runs = found if everything else _of_folder(found, os.getcwd())
+        if not runs:
+            click.echo("nothing is up" if everything else "nothing is up for this folder")
+        foreign = [run for run in runs if not _is_own(run)]
+        for run in runs:
+            if run not in foreign:
+                _take_down(opened, run)
+        for run in foreign:
+            click.echo(_refusal(run), err=True)
+    if foreign and not everything:
+        raise SystemExit(EXIT_FAILED)
+
+
+class _Hearer:
+    """What pytest has answered so far; progress is shown at once."""
+
+    def __init__(self) -> None:
+        self.ready: list[dict[str, Any]] = []
+        self.errors: list[str] = []
+        self.exit_code = 0
+        self._shown_at = float("-inf")
+
+    def hear(self, answer: Mapping[str, Any]) -> None:
+        """One answer."""
+        match answer["kind"]:
+            case "progress" if time.monotonic() - self._shown_at >= _PROGRESS_EVERY_S:
+                self._shown_at = time.monotonic()
+                click.echo(answer["text"], err=True)
+            case "ready":
+                self.ready.append({key: value for key, value in answer.items() if key != "kind"})
+            case "failed":
+                self.errors.append(answer["text"])
+                self.exit_code = EXIT_FAILED
+            case "error":
+                self.errors.append(answer["text"])
+                self.exit_code = answer["code"]
+
+
+def _variables(services: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {name: value for service in services for name, value in service["env"].items()}
+
+
+def _shown(service: Mapping[str, Any], show_secrets: bool) -> dict[str, Any]:
+    """A service without its secrets, unless they are wanted."""
+    secrets = () if show_secrets else tuple(service["secrets"])
+    shown = {key: value for key, value in service.items() if key != "secrets"}
+    shown["url"] = redact(shown["url"], secrets) if shown["url"] else None
+    shown["env"] = {name: redact(value, secrets) for name, value in shown["env"].items()}
+    return shown
+
+
+def _lines(services: Sequence[Mapping[str, Any]], file: Path | None) -> list[str]:
+    """Addresses, then the variables, as a file for them would have them."""
+    if not services:
+        return ["no service is declared in conftest.py files or TOML"]
+    rows = [(s["service"], ", ".join(f"{o} -> {i}" for i, o in s["addresses"].items()) or "-") for s in services]
+    lines = [*align([(name, address, s["image"]) for (name, address), s in zip(rows, services, strict=True)]), ""]
+    lines += as_env_file(_variables(services)).splitlines()
+    written = f"written to {file}; " if file else ""
+    return [*lines, "", f"{written}up until: pytest-isolate down"]
+
+
+def _write_private(path: Path, variables: Mapping[str, str]) -> None:
+    """Write a file with passwords in it, readable by this user only, also where there was one before."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(as_env_file(variables))
+
+
+def _of_folder(runs: Sequence[RunFacts], folder: str) -> list[RunFacts]:
+    """What is up for the project that a folder lies in: the nearest, where projects lie in one another."""
+    around = [run for run in runs if is_project_of(run.whose.project, folder)]
+    nearest = max((len(run.whose.project) for run in around), default=0)
+    return [run for run in around if len(run.whose.project) == nearest]
+
+
+def _is_own(run: RunFacts) -> bool:
+    return (kept_folder() / run.whose.run).is_dir()
+
+
+def _take_down(opened: Opened, run: RunFacts) -> None:
+    with ending_in(EXIT_FAILED):
+        keep = Keep(kept_folder() / run.whose.run, time.time)
+        keep.clear(lambda: remove_all(opened.engine, {LABEL_RUN: run.whose.run}))
+    click.echo(f"removed {count(len(run.containers), 'service')} of {run.whose.project}")
+
+
+def _refusal(run: RunFacts) -> str:
+    return str(
+        IsolateError(
+            build_message(
+                f"what is up for {run.whose.project} belongs to somebody else",
+                found=f"started by user {run.whose.user or 'unknown'} on host {run.whose.host or 'unknown'}",
+                do=f"run pytest-isolate down as that user; by force: docker rm -fv $(docker ps -aq --filter "
+                f"label={LABEL_REUSE}={run.whose.run})",
+            )
+        )
+    )

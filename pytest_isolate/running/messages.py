@@ -1,0 +1,68 @@
+"""What the command asks of a pytest that it starts, and what that answers: lines of JSON in a file.
+
+A file, because output belongs to pytest, and an xdist worker has nothing else in common with whoever asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+REQUEST_VARIABLE = "PYTEST_ISOLATE_REQUEST"
+UP, PLAN = "up", "plan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is wanted; `names` are services and stacks to start, all that are declared where there are none."""
+
+    what: str
+    answers: str
+    names: tuple[str, ...] = ()
+
+    def encode(self) -> str:
+        """A text for an environment variable; `read_request` reads it back."""
+        return json.dumps(asdict(self))
+
+
+def read_request(env: Mapping[str, str]) -> Request | None:
+    """What is asked of this process; None where nothing is."""
+    text = env.get(REQUEST_VARIABLE)
+    if not text:
+        return None
+    found = json.loads(text)
+    return Request(what=found["what"], answers=found["answers"], names=tuple(found["names"]))
+
+
+def tell(request: Request, kind: str, **content: Any) -> None:
+    """Append one answer. Several processes may do so at once: each is written with one call."""
+    line = json.dumps({"kind": kind, **content}) + "\n"
+    descriptor = os.open(request.answers, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+class Answers:
+    """The answers so far, each handed out once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = 0
+
+    def new(self) -> Iterator[dict[str, Any]]:
+        """What has come since the last call."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                lines = file.read()
+        except FileNotFoundError:
+            return
+        complete = lines[: lines.rfind(b"\n") + 1]
+        self._read += len(complete)
+        yield from map(json.loads, complete.splitlines())
