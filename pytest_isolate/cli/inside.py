@@ -39,9 +39,12 @@ def execute(name: str, command: tuple[str, ...]) -> None:
     own. NAME is a service (db, or hr.db in a stack), a container's name, or the beginning of its id. Ends with the
     command's exit code, or with 125 when it could not be run.
     """
+    argv = command[1:] if command[0] == "--" else command
+    if not argv:
+        raise click.UsageError("name a command: pytest-isolate exec db -- psql")
     with open_engine(EXIT_NOT_RUN) as opened:
         container = find_container(name, all_named(opened.runs()), os.getcwd()).found.object_id
-        code = Conversation(opened.client, container, command, is_terminal=_is_terminal()).run()
+        code = Conversation(opened.client, container, argv, is_terminal=_is_terminal()).run()
     raise SystemExit(code)
 
 

@@ -46,12 +46,15 @@ def find_certificates(env: Mapping[str, str], address: str, home: Path) -> str:
     return env.get("DOCKER_CERT_PATH") or str(home / ".docker")
 
 
-def why_no_address(address: str) -> str:
+def why_no_address(address: str) -> str:  # noqa: PLR0911  # a list of reasons
     """Why nobody can answer at an address; empty where it may be that somebody does."""
     if not address:
         return "there is no such context"
     if address.startswith("unix://"):
-        return "" if Path(address.removeprefix("unix://")).exists() else "no such socket"
+        try:
+            return "" if Path(address.removeprefix("unix://")).exists() else "no such socket"
+        except PermissionError:  # up to Python 3.13; later ones say that it is not there
+            return "its folder may not be entered"
     try:
         parts = urlsplit(address)
         host, _ = parts.hostname, parts.port

@@ -36,7 +36,7 @@ def open_http(env: Mapping[str, str]) -> Http:
     answers = []
     for candidate in find_candidates(env, lambda: read_docker_context(env, Path.home()), os.getuid()):
         client = open_address(candidate.address, env)
-        answer = why_no_address(candidate.address) or _why_no_engine(client)
+        answer = why_no_address(candidate.address) or why_no_engine(client)
         if not answer:
             return client
         answers.append(f"{candidate.address or 'no address'} ({candidate.named_by}): {answer}")
@@ -52,7 +52,7 @@ def open_address(address: str, env: Mapping[str, str]) -> Http:
     return Http(address, find_certificates(env, address, Path.home()))
 
 
-def _why_no_engine(client: Http) -> str:
+def why_no_engine(client: Http) -> str:
     """Why nobody answers as an engine does; empty where one does."""
     try:
         client.version()

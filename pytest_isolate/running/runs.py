@@ -90,9 +90,10 @@ def is_project_of(project: str, folder: str) -> bool:
 def _state(labels: Mapping[str, str], verdict: Verdict) -> str:
     if LABEL_REUSE in labels:
         return UP if is_manual(labels[LABEL_REUSE]) else KEPT
-    if verdict.is_dead:
-        return DEAD
-    return ALIVE if verdict.is_alive else UNKNOWN
+    if verdict.is_dead or verdict.is_alive:
+        return DEAD if verdict.is_dead else ALIVE
+    # What a run has left on purpose carries its own labels; only the verdict knows of it.
+    return KEPT if verdict.reason.startswith(KEPT) else UNKNOWN
 
 
 def _build_run(items: Sequence[tuple[Labelled, Verdict]]) -> RunFacts:

@@ -1,0 +1,85 @@
+"""`pytest-isolate doctor`: what this machine and its engine lack for runs with services."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from ipaddress import IPv4Network
+
+import click
+
+from pytest_isolate.cli.opening import EXIT_FAILED
+from pytest_isolate.engine.examining import EngineSide, try_all
+from pytest_isolate.running.diagnosis import OK, PROBLEM, Facts, Finding, diagnose
+from pytest_isolate.running.owner import read_user
+from pytest_isolate.running.subnets import DEFAULT_POOL
+from pytest_isolate.running.surroundings import Disk, read_disk, read_groups, read_inotify, read_routes
+
+_CHOSEN_BY = ("DOCKER_HOST", "DOCKER_CONTEXT")
+
+
+def _parse_pool(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        return str(IPv4Network(value))
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; an IPv4 network such as {DEFAULT_POOL}") from error
+
+
+@click.command()
+@click.option("--subnets", default=DEFAULT_POOL, callback=_parse_pool, help="The pool that --isolate-subnets names.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+def doctor(subnets: str, as_json: bool) -> None:
+    """Examine this machine and its container engine: each check with a verdict, and what to do.
+
+    Ends with code 0, also with warnings, or with 1 when there is a problem.
+    """
+    facts = gather(os.environ, subnets)
+    findings = diagnose(facts)
+    if as_json:
+        click.echo(json.dumps({"findings": [asdict(f) for f in findings], "facts": asdict(facts)}, indent=2))
+    else:
+        click.echo("\n".join(finding_lines(findings)))
+    if any(finding.verdict == PROBLEM for finding in findings):
+        raise SystemExit(EXIT_FAILED)
+
+
+def gather(env: Mapping[str, str], pool: str) -> Facts:
+    """Everything that the checks want to know."""
+    attempts, engine = try_all(env)
+    return Facts(
+        attempts=attempts,
+        engine=engine,
+        without_host="" if engine else _find_otherwise(env),
+        user=read_user(),
+        groups=read_groups(),
+        pool=pool,
+        routes=read_routes(),
+        disks=tuple(_disks(engine)),
+        inotify=read_inotify(),
+    )
+
+
+def finding_lines(findings: Sequence[Finding]) -> list[str]:
+    """One line for each check, and one below it where there is something to do."""
+    verdicts, checks = (max(len(getattr(f, name)) for f in findings) for name in ("verdict", "check"))
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.verdict.ljust(verdicts)}  {finding.check.ljust(checks)}  {finding.found}")
+        if finding.verdict != OK:
+            lines.append(f"{'':{verdicts + checks + 2}}  do: {finding.do}")
+    return lines
+
+
+def _find_otherwise(env: Mapping[str, str]) -> str:
+    """The engine that would answer if the environment named none; empty where there is none."""
+    rest = {name: value for name, value in env.items() if name not in _CHOSEN_BY}
+    engine = try_all(rest)[1] if len(rest) < len(env) else None
+    return engine.address if engine else ""
+
+
+def _disks(engine: EngineSide | None) -> list[Disk]:
+    disks = [read_disk("engine", engine.data_root)] if engine and engine.is_local and engine.data_root else []
+    return [*disks, read_disk("temp", tempfile.gettempdir())]
