@@ -82,4 +82,11 @@ def _find_otherwise(env: Mapping[str, str]) -> str:
 
 def _disks(engine: EngineSide | None) -> list[Disk]:
     disks = [read_disk("engine", engine.data_root)] if engine and engine.is_local and engine.data_root else []
-    return [*disks, read_disk("temp", tempfile.gettempdir())]
+    return [*disks, read_disk("temp", _temp_folder())]
+
+
+def _temp_folder() -> str:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:  # nothing can be written anywhere: that is what we are here to tell
+        return os.environ.get("TMPDIR") or "/tmp"  # noqa: S108  # looked at, not written to

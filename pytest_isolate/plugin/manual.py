@@ -19,6 +19,7 @@ from pytest_isolate.planning.loading import Catalogue, load
 from pytest_isolate.planning.plan import Plan, describe_plan
 from pytest_isolate.plugin.fixtures import all_declared, builtin_fixture_names
 from pytest_isolate.plugin.options import parse_variants
+from pytest_isolate.plugin.paths import without_root
 from pytest_isolate.plugin.starting import start
 from pytest_isolate.plugin.varying import members
 from pytest_isolate.running import messages
@@ -46,7 +47,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     try:
         _bring_up(session, request)
     except IsolateError as error:
-        messages.tell(request, "error", text=str(error), code=_exit_code(error))
+        messages.tell(request, "error", text=without_root(str(error), session.config.rootpath), code=_exit_code(error))
 
 
 def _bring_up(session: pytest.Session, request: messages.Request) -> None:

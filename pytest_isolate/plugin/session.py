@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import signal
 import threading
@@ -38,6 +37,7 @@ from pytest_isolate.plugin.interrupts import join_interrupts
 from pytest_isolate.plugin.keeping import Keeping
 from pytest_isolate.plugin.opening import open_run, run_budget
 from pytest_isolate.plugin.options import Settings, parse_variants
+from pytest_isolate.plugin.paths import without_root
 from pytest_isolate.plugin.report import Report, note_variant
 from pytest_isolate.plugin.resets import Resets
 from pytest_isolate.plugin.varying import Wardrobe, members
@@ -203,8 +203,7 @@ class IsolateSession:
 
     def _refuse(self, session: pytest.Session, text: str) -> None:
         """End the run with exit code 4. A worker cannot do that, so it runs nothing and tells the controller why."""
-        # Not in an address such as unix:///path.
-        text = re.sub(rf"(?<!//){re.escape(str(self._config.rootpath))}{re.escape(os.sep)}", "", text)
+        text = without_root(text, self._config.rootpath)
         if not self._worker:
             raise pytest.UsageError(text)
         session.items.clear()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from pytest_isolate.planning.placement import Instance, Where, place_instances
 from pytest_isolate.planning.plan import Plan, Step, peak_demand
 from pytest_isolate.plugin.opening import Membership, Opened, check_local, connect, run_budget
 from pytest_isolate.plugin.options import Settings, build_settings
+from pytest_isolate.plugin.paths import without_root
 from pytest_isolate.plugin.report import Report
 from pytest_isolate.plugin.wiring import Wired, check_budget, volumes_of_two, wire
 from pytest_isolate.running.clock import Clock, SystemClock
@@ -64,7 +66,7 @@ def start(config: pytest.Config, catalogue: Catalogue, wanted: Sequence[ServiceI
         wired.lifecycle.start(instances)
         qualified = ambiguous(instance.key.service for instance in instances)
         for instance in instances:
-            _tell_of(instance, wired, tell, qualified=instance.key.service in qualified)
+            _tell_of(instance, wired, tell, config.rootpath, qualified=instance.key.service in qualified)
 
 
 def _for_hands(catalogue: Catalogue) -> Catalogue:
@@ -115,11 +117,11 @@ def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, 
         remove_run_folder(folder)
 
 
-def _tell_of(instance: Instance, wired: Wired, tell: Tell, *, qualified: bool) -> None:
+def _tell_of(instance: Instance, wired: Wired, tell: Tell, root: Path, *, qualified: bool) -> None:
     try:
         running = wired.lifecycle.wait(instance.key)
     except IsolateError as error:
-        tell("failed", service=str(instance.key.service), text=str(error))
+        tell("failed", service=str(instance.key.service), text=without_root(str(error), root))
         return
     tell("ready", **_facts(running, qualified=qualified))
 

@@ -109,7 +109,14 @@ def _count_inotify(user: int) -> int:
             continue
         try:
             if process.stat().st_uid == user:
-                count += sum(os.readlink(link) == "anon_inode:inotify" for link in (process / "fd").iterdir())
+                count += sum(map(_is_inotify, (process / "fd").iterdir()))
         except OSError:
             continue  # it has ended meanwhile, or may not be looked at
     return count
+
+
+def _is_inotify(link: Path) -> bool:
+    try:
+        return os.readlink(link) == "anon_inode:inotify"
+    except OSError:
+        return False  # closed meanwhile

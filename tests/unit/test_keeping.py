@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pytest_isolate.engine.api import Labelled
-from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_REUSE, LABEL_RUN, Owner
-from pytest_isolate.running.keeping import Keep, project_code
+from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_PROJECT, LABEL_REUSE, LABEL_RUN, Owner
+from pytest_isolate.running.keeping import Keep, is_manual, manual_code, project_code
 
 HERE = Owner(host="host", boot="boot", pid_namespace="pid:[1]", pid=1, start_time="1")
 USER = replace(HERE, pid=42, start_time="77")
@@ -250,3 +250,32 @@ def test_no_file_but_the_secret_holds_a_password(bench: Bench) -> None:
 
     assert texts
     assert not any(run.secret.hex() in text or run.password("db") in text for text in texts)
+
+
+# -- by hand ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_started_by_hand_stays_until_it_is_taken_down(tmp_path: Path) -> None:
+    folder = tmp_path / manual_code("/home/ann/shop")
+    keep = Keep(folder, lambda: 1e12, ((LABEL_PROJECT, "/home/ann/shop"),))
+    run = keep.run(HERE)
+    assert run.run_id == folder.name
+    assert run.labels()[LABEL_PROJECT] == "/home/ann/shop"
+    item = Labelled(kind="container", object_id="c", name="c", labels=run.labels() | {LABEL_INSTANCE: "c"})
+    assert not keep.judge(item, HERE, {}.get).is_dead
+    assert "pytest-isolate down" in keep.judge(item, HERE, {}.get).reason
+
+
+def test_runs_and_hands_do_not_share_what_they_keep() -> None:
+    assert manual_code("shop") != project_code("shop")
+    assert is_manual(manual_code("shop"))
+    assert not is_manual(project_code("shop"))
+
+
+def test_clearing_forgets_what_was_kept_once_it_is_removed(tmp_path: Path) -> None:
+    keep = Keep(tmp_path / "up-1", lambda: 0)
+    keep.board.publish("web", {"container": "c"})
+    seen = []
+    keep.clear(lambda: seen.append(keep.board.read("web")))
+    assert seen == [{"container": "c"}]
+    assert keep.board.records() == []
