@@ -118,7 +118,8 @@ class Conversation:
         before = termios.tcgetattr(sys.stdin)
         handler = signal.signal(signal.SIGWINCH, lambda *_: resize())
         try:
-            tty.setraw(sys.stdin)
+            # What was typed before is not thrown away, as the default would.
+            tty.setraw(sys.stdin, termios.TCSADRAIN)
             resize()
             yield
         finally:

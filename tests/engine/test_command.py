@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
 import time
@@ -196,12 +197,14 @@ def test_exec_gives_a_terminal_where_there_is_one(project: Project, shell: Shell
     os.write(parent, b"test -t 0 && test -t 1 && echo is-a-$((1 + 1))-way-terminal; exit 5\n")
     seen, deadline = b"", time.monotonic() + 30
     while time.monotonic() < deadline:
+        if not select.select([parent], [], [], 1)[0]:
+            continue
         try:
             seen += os.read(parent, 1000)
         except OSError:
             break  # the command has ended
-    os.close(parent)
-    assert process.wait(10) == 5
+    os.close(parent)  # hangs up, where it has not ended
+    assert process.wait(30) == 5, seen
     assert b"is-a-2-way-terminal" in seen
 
 
