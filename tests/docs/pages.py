@@ -13,7 +13,7 @@ CHECKED = [
     ROOT / "README.md",
     *(
         DOCS / f"{name}.md"
-        for name in ("how-it-works", "declaring", "fresh", "presets", "variants", "handle", "faults", "options")
+        for name in ("how-it-works", "declaring", "fresh", "presets", "variants", "handle", "faults", "options", "command")
     ),
 ]
 PAGES = [

@@ -10,6 +10,7 @@ import pytest
 
 from docs.pages import CHECKED, DOCS, ROOT, first_cells, headings, section
 from pytest_isolate import errors
+from pytest_isolate.cli.main import main as commands
 from pytest_isolate.engine.api import ExecResult
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import MIB, ServiceSpec
@@ -17,11 +18,13 @@ from pytest_isolate.planning.fields import SERVICE_KEYS, STACK_KEYS
 from pytest_isolate.plugin import hookspecs
 from pytest_isolate.plugin.options import DEFAULT_BIND, DEFAULT_SUBNETS
 from pytest_isolate.presets.catalogue import PRESETS
+from pytest_isolate.running import runs
 from pytest_isolate.running.handle import Inside, Service
 from pytest_isolate.running.safety import memory_limit
 
 PAGES = ("declaring", "presets", "handle", "options", "errors", "faults")
 DECLARING, PRESETS_PAGE, HANDLE, OPTIONS, ERRORS, FAULTS = (DOCS / f"{name}.md" for name in PAGES)
+COMMAND = DOCS / "command.md"
 
 
 @pytest.fixture
@@ -129,6 +132,32 @@ def test_every_key_of_slow_is_described() -> None:
 def test_every_member_of_inside_and_of_a_result_is_described() -> None:
     assert set(first_cells(section(HANDLE, "Inside"))) == {n for n in vars(Inside) if not n.startswith("_")}
     assert set(first_cells(section(HANDLE, "ExecResult"))) == {field.name for field in fields(ExecResult)}
+
+
+def test_every_command_is_described() -> None:
+    described = {
+        cell.split()[1] for cell in re.findall(r"^\| `(pytest-isolate .*?)` \|", COMMAND.read_text(), re.MULTILINE)
+    }
+    assert described == set(commands.commands)
+
+
+def test_every_option_of_the_commands_is_described() -> None:
+    text = COMMAND.read_text() + (DOCS / "sharing.md").read_text()
+    for name, command in commands.commands.items():
+        for option in (opt for p in command.params for opt in p.opts if opt.startswith("--")):
+            short = next((o for p in command.params if option in p.opts for o in p.opts if len(o) == 2), option)
+            assert option in text or f"{name} {short}" in text, f"{name} {option}"
+
+
+def test_every_check_of_doctor_is_described() -> None:
+    source = (ROOT / "pytest_isolate" / "running" / "diagnosis.py").read_text()
+    existing = set(re.findall(r'check="([a-z]+)"', source)) | {"disk (engine)", "disk (temp)"}
+    assert set(first_cells(section(COMMAND, "doctor"))) == existing
+
+
+def test_every_state_of_a_run_is_described() -> None:
+    states = {runs.UP, runs.ALIVE, runs.KEPT, runs.DEAD, runs.UNKNOWN}
+    assert set(first_cells(section(COMMAND, "What is on the engine"))) == states
 
 
 def test_every_error_is_described() -> None:

@@ -165,8 +165,8 @@ def test_a_dead_run_is_meant_only_where_no_other_has_the_name() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_closest() -> None:
-    with pytest.raises(IsolateError, match="no container of ours is called 'mial', did you mean 'mail'"):
-        find("mial")
+    with pytest.raises(IsolateError, match="no container of ours is called 'maill', did you mean 'mail'"):
+        find("maill")
     with pytest.raises(IsolateError, match="nothing of ours runs on the engine"):
         find_container("db", [], "/")
 
