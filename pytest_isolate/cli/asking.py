@@ -22,6 +22,7 @@ class Asked:
 
     exit_code: int
     output: str
+    is_interrupted: bool = False
 
 
 def ask_pytest(
@@ -36,19 +37,24 @@ def ask_pytest(
         answers = Answers(path)
         with output.open("wb") as file:
             process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file)  # noqa: S603  # our own interpreter
-            exit_code = _follow(process, answers, on_answer)
-        return Asked(exit_code, output.read_text(errors="replace"))
+            exit_code, is_interrupted = _follow(process, answers, on_answer)
+        return Asked(exit_code, output.read_text(errors="replace"), is_interrupted)
 
 
-def _follow(process: subprocess.Popen[bytes], answers: Answers, on_answer: Callable[[dict[str, Any]], None]) -> int:
+def _follow(
+    process: subprocess.Popen[bytes], answers: Answers, on_answer: Callable[[dict[str, Any]], None]
+) -> tuple[int, bool]:
+    """How pytest has ended, and whether that was somebody's wish."""
+    is_interrupted = False
     while True:
         try:
             exit_code = process.wait(_POLL_S)
         except subprocess.TimeoutExpired:
             exit_code = None
         except KeyboardInterrupt:
+            is_interrupted = True
             continue  # pytest has heard it too, and ends in order
         for answer in answers.new():
             on_answer(answer)
         if exit_code is not None:
-            return exit_code
+            return exit_code, is_interrupted

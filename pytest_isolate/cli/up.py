@@ -27,7 +27,8 @@ from pytest_isolate.sharing.store import kept_folder
 EXIT_INTERRUPTED = 130
 # Not --isolate: nothing of a run is wanted but what it would collect.
 _COLLECT = ("--collect-only", "-q", "-o", "isolate=false")
-_PYTEST_INTERRUPTED = 2
+# All is well, or there are no tests.
+_COLLECTED = (0, 5)
 _PROGRESS_EVERY_S = 5.0
 
 
@@ -47,23 +48,23 @@ def up(names: tuple[str, ...], env_file: Path | None, show_secrets: bool, as_jso
     """
     hearer = _Hearer()
     asked = ask_pytest(UP, names, _COLLECT, hearer.hear)
-    if not (hearer.ready or hearer.errors) and asked.exit_code not in (0, 5):
+    has_answered = hearer.ready or hearer.errors or asked.is_interrupted
+    if not has_answered and asked.exit_code not in _COLLECTED:
         click.echo(asked.output.rstrip(), err=True)
-        raise SystemExit(EXIT_INTERRUPTED if "KeyboardInterrupt" in asked.output else asked.exit_code)
+        raise SystemExit(asked.exit_code)
     if env_file:
         _write_private(env_file, _variables(hearer.ready))
     facts = [_shown(service, show_secrets) for service in hearer.ready]
     if as_json:
         click.echo(json.dumps(facts, indent=2))
-    elif facts or not hearer.errors:
+    elif facts or not (hearer.errors or asked.is_interrupted):
         click.echo("\n".join(_lines(facts, env_file)))
     for text in hearer.errors:
         click.echo(text, err=True)
-    if hearer.exit_code:
-        raise SystemExit(hearer.exit_code)
-    if "KeyboardInterrupt" in asked.output and asked.exit_code == _PYTEST_INTERRUPTED:
+    if asked.is_interrupted:
         click.echo("interrupted; what is up stays: pytest-isolate down", err=True)
-        raise SystemExit(EXIT_INTERRUPTED)
+    if asked.is_interrupted or hearer.exit_code:
+        raise SystemExit(EXIT_INTERRUPTED if asked.is_interrupted else hearer.exit_code)
 
 
 @click.command()

@@ -6,11 +6,12 @@ Built on what keeps services between runs: their keep is one of their own, which
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -65,8 +66,12 @@ def start(config: pytest.Config, catalogue: Catalogue, wanted: Sequence[ServiceI
     with _wired(config, settings, plan, clock, tell) as wired:
         wired.lifecycle.start(instances)
         qualified = ambiguous(instance.key.service for instance in instances)
-        for instance in instances:
-            _tell_of(instance, wired, tell, config.rootpath, qualified=instance.key.service in qualified)
+        for instance, outcome in _as_they_end(instances, wired):
+            service = instance.key.service
+            if isinstance(outcome, Running):
+                tell("ready", **_facts(outcome, qualified=service in qualified))
+            else:
+                tell("failed", service=str(service), text=without_root(str(outcome), config.rootpath))
 
 
 def _for_hands(catalogue: Catalogue) -> Catalogue:
@@ -104,7 +109,7 @@ def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, 
             opened = Opened(engine=engine, armed=_done(""), sweeping=_done(None))
             member = Membership(run=run, folder=folder)
             wired = wire(opened, member, settings, plan, clock, timeline, _Told(timeline, tell), keep)
-            keep.enter(run.owner, 0)
+            keep.enter_alone(run.owner)
             try:
                 yield wired
             finally:
@@ -117,13 +122,20 @@ def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, 
         remove_run_folder(folder)
 
 
-def _tell_of(instance: Instance, wired: Wired, tell: Tell, root: Path, *, qualified: bool) -> None:
-    try:
-        running = wired.lifecycle.wait(instance.key)
-    except IsolateError as error:
-        tell("failed", service=str(instance.key.service), text=without_root(str(error), root))
-        return
-    tell("ready", **_facts(running, qualified=qualified))
+def _as_they_end(instances: Sequence[Instance], wired: Wired) -> Iterator[tuple[Instance, Running | IsolateError]]:
+    """Each instance when it is ready, or has failed. Who is interrupted meanwhile has been told of all before."""
+    ended: SimpleQueue[tuple[Instance, Running | IsolateError]] = SimpleQueue()
+
+    def wait(instance: Instance) -> None:
+        try:
+            ended.put((instance, wired.lifecycle.wait(instance.key)))
+        except IsolateError as error:
+            ended.put((instance, error))
+
+    for instance in instances:
+        threading.Thread(target=wait, args=(instance,), name="isolate-wait", daemon=True).start()
+    for _ in instances:
+        yield ended.get()
 
 
 def _facts(running: Running, *, qualified: bool) -> dict[str, Any]:

@@ -66,6 +66,11 @@ class Keep:
             users = [*self._users(), owner.encode()]
             self.board.publish(_USERS, {"users": users, "idle_s": idle_s})
 
+    def enter_alone(self, owner: Owner) -> None:
+        """Note that only this process uses what is kept: whoever holds `alone` knows that."""
+        with self._claim():
+            self.board.publish(_USERS, {"users": [owner.encode()], "idle_s": 0})
+
     def leave(self, owner: Owner, used: Sequence[str]) -> None:
         """Note that the run has ended, and which instances it has used: their idle time begins."""
         with self._claim():

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from engine.conftest import TESTS, Project
+from engine.conftest import TESTS, Project, _hear_all_signals
 from pytest_isolate.model.identity import LABEL_RUN
 from pytest_isolate.running.keeping import manual_code
 
@@ -77,8 +78,17 @@ class Shell:
         """What is up for this project, as ps tells it."""
         return next((r for r in self.facts("ps") if r["run"] == manual_code(str(self.path))), None)
 
-    def start(self, *args: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([*COMMAND, *args], cwd=self.path, env=self.env, stdout=subprocess.PIPE, text=True)
+    def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*COMMAND, *args],
+            cwd=self.path,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            text=True,
+            # Whoever runs these tests in the background lets them, and what they start, ignore some signals.
+            preexec_fn=_hear_all_signals,  # noqa: PLW1509  # no other thread forks
+            **options,
+        )
 
 
 @pytest.fixture
@@ -227,6 +237,22 @@ def test_commands_that_cannot_be_run_and_names_that_are_not_there(project: Proje
         },
     )
     assert "plain,web" in completed.stdout.split()
+
+
+def test_interrupted_up_leaves_what_is_ready_and_tells_of_it(project: Project, shell: Shell) -> None:
+    project.conftest(SERVICES, "slow = service(IMAGE, command=program('sleep 600'), ready=log('never'), memory='32m')")
+    process = shell.start("up", "--env-file", "e.env", "slow", "web", start_new_session=True)
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline and len((shell.own_run() or {"containers": ()})["containers"]) < 2:
+        time.sleep(0.1)
+    time.sleep(1)  # web answers at once
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "WEB_URL=" in output
+    run = shell.own_run()
+    assert run is not None
+    assert [c["service"] for c in run["containers"]] == ["web"]
 
 
 # -- doctor -----------------------------------------------------------------------------------------------------------

@@ -279,3 +279,12 @@ def test_clearing_forgets_what_was_kept_once_it_is_removed(tmp_path: Path) -> No
     keep.clear(lambda: seen.append(keep.board.read("web")))
     assert seen == [{"container": "c"}]
     assert keep.board.records() == []
+
+
+def test_who_is_alone_does_not_wait_for_users_that_nobody_can_see(tmp_path: Path) -> None:
+    keep = Keep(tmp_path / "up-1", lambda: 0)
+    keep.enter(replace(USER, host="elsewhere"), 60)
+    keep.board.publish("old", {"code": "old", "service": "web"})
+    assert not keep.make_way("web", "new", HERE, {}.get, lambda _: None)
+    keep.enter_alone(HERE)
+    assert keep.make_way("web", "new", HERE, {}.get, lambda _: None)
