@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import secrets
 import select
 import signal
 import subprocess
@@ -278,9 +279,10 @@ def test_doctor_finds_this_engine(shell: Shell, docker_client: Any) -> None:
 
 def test_doctor_sees_a_pool_fill_up(project: Project, shell: Shell) -> None:
     project.conftest(SERVICES)
-    shell.env["PYTEST_ADDOPTS"] += " --isolate-subnets=10.188.77.0/28"
+    pool = f"10.188.{secrets.randbelow(256)}.{16 * secrets.randbelow(16)}/28"
+    shell.env["PYTEST_ADDOPTS"] += f" --isolate-subnets={pool}"
     shell.run("up", "web")
-    result = shell.run("doctor", "--json", "--subnets", "10.188.77.0/28", code=1)
+    result = shell.run("doctor", "--json", "--subnets", pool, code=1)
     found = findings(result)["addresses"]
     assert (found["verdict"], "100% in use" in found["found"]) == ("problem", True)
     assert "pytest-isolate gc" in found["do"]
