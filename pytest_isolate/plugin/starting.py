@@ -24,7 +24,7 @@ from pytest_isolate.planning.loading import Catalogue
 from pytest_isolate.planning.placement import Instance, Where, place_instances
 from pytest_isolate.planning.plan import Plan, Step, peak_demand
 from pytest_isolate.plugin.opening import Membership, Opened, check_local, connect, run_budget
-from pytest_isolate.plugin.options import Settings, build_settings
+from pytest_isolate.plugin.options import KEEP_NEVER, Settings, build_settings
 from pytest_isolate.plugin.paths import without_root
 from pytest_isolate.plugin.report import Report
 from pytest_isolate.plugin.wiring import Wired, check_budget, volumes_of_two, wire
@@ -58,7 +58,7 @@ class _Told(Report):
 def start(config: pytest.Config, catalogue: Catalogue, wanted: Sequence[ServiceId], tell: Tell) -> None:
     """Start these services with what they need, or find them started; tells of each, and of each that fails."""
     # On disk: data in memory would be gone when somebody restarts the container.
-    settings = replace(build_settings(config), reuse=True, in_memory_bytes=0)
+    settings = replace(build_settings(config), reuse=True, keep=KEEP_NEVER, in_memory_bytes=0)
     instances = place_instances(wanted, _for_hands(catalogue), Where(test="", test_class="", module=""))
     plan = Plan(tuple(Step(instance=instance, tests=0, first_test="") for instance in instances))
     _check(instances, plan, settings)
