@@ -94,10 +94,15 @@ class _Hearer:
     """What pytest has answered so far; progress is shown at once."""
 
     def __init__(self) -> None:
-        self.ready: list[dict[str, Any]] = []
+        self._ready: dict[int, dict[str, Any]] = {}
         self.errors: list[str] = []
         self.exit_code = 0
         self._shown_at = float("-inf")
+
+    @property
+    def ready(self) -> list[dict[str, Any]]:
+        """The services that are up, each behind what it needs, however quick each was."""
+        return [self._ready[order] for order in sorted(self._ready)]
 
     def hear(self, answer: Mapping[str, Any]) -> None:
         """One answer."""
@@ -106,7 +111,7 @@ class _Hearer:
                 self._shown_at = time.monotonic()
                 click.echo(answer["text"], err=True)
             case "ready":
-                self.ready.append({key: value for key, value in answer.items() if key != "kind"})
+                self._ready[answer["order"]] = answer["facts"]
             case "failed":
                 self.errors.append(answer["text"])
                 self.exit_code = EXIT_FAILED

@@ -69,7 +69,8 @@ def start(config: pytest.Config, catalogue: Catalogue, wanted: Sequence[ServiceI
         for instance, outcome in _as_they_end(instances, wired):
             service = instance.key.service
             if isinstance(outcome, Running):
-                tell("ready", **_facts(outcome, qualified=service in qualified))
+                facts = _facts(outcome, qualified=service in qualified)
+                tell("ready", order=instances.index(instance), facts=facts)
             else:
                 tell("failed", service=str(service), text=without_root(str(outcome), config.rootpath))
 
