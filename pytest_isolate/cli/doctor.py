@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from ipaddress import IPv4Network
@@ -57,7 +56,7 @@ def gather(env: Mapping[str, str], pool: str) -> Facts:
         groups=read_groups(),
         pool=pool,
         routes=read_routes(),
-        disks=tuple(_disks(engine)),
+        disks=tuple(_disks(engine, env)),
         inotify=read_inotify(),
     )
 
@@ -80,13 +79,15 @@ def _find_otherwise(env: Mapping[str, str]) -> str:
     return engine.address if engine else ""
 
 
-def _disks(engine: EngineSide | None) -> list[Disk]:
+def _disks(engine: EngineSide | None, env: Mapping[str, str]) -> list[Disk]:
     disks = [read_disk("engine", engine.data_root)] if engine and engine.is_local and engine.data_root else []
-    return [*disks, read_disk("temp", _temp_folder())]
+    return [*disks, read_disk("temp", _temp_folder(env))]
 
 
-def _temp_folder() -> str:
-    try:
-        return tempfile.gettempdir()
-    except FileNotFoundError:  # nothing can be written anywhere: that is what we are here to tell
-        return os.environ.get("TMPDIR") or "/tmp"  # noqa: S108  # looked at, not written to
+def _temp_folder(env: Mapping[str, str]) -> str:
+    """The folder that is meant for temporary files.
+
+    Not what `tempfile` says: that passes over a disk that is full, which is what we are here to tell.
+    """
+    wanted = [env[name] for name in ("TMPDIR", "TEMP", "TMP") if env.get(name)]
+    return next(filter(os.path.isdir, wanted), "/tmp")  # noqa: S108  # looked at, not written to

@@ -241,6 +241,18 @@ def test_doctor_finds_a_wrong_docker_host(monkeypatch: pytest.MonkeyPatch, proje
     assert facts["facts"]["attempts"][0]["answer"] == "no such socket"
 
 
+def test_doctor_looks_at_the_temp_folder_that_is_meant_even_where_nothing_fits_there(
+    monkeypatch: pytest.MonkeyPatch, project: Project
+) -> None:
+    full = project.path / "full"
+    full.mkdir()
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{project.path}/no.sock")
+    monkeypatch.setenv("TMPDIR", str(full))
+    assert f"{full}: " in run("doctor").stdout
+    monkeypatch.setenv("TMPDIR", str(project.path / "no"))
+    assert "/tmp: " in run("doctor").stdout
+
+
 def test_doctor_takes_a_pool_that_is_one(project: Project) -> None:
     result = run("doctor", "--subnets", "10.0.0.0/33")
     assert result.exit_code == 2
