@@ -9,12 +9,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
+NAMES = ("how-it-works", "declaring", "fresh", "presets", "variants", "handle", "faults", "options", "command")
 CHECKED = [
     ROOT / "README.md",
-    *(
-        DOCS / f"{name}.md"
-        for name in ("how-it-works", "declaring", "fresh", "presets", "variants", "handle", "faults", "options", "command")
-    ),
+    *(DOCS / f"{name}.md" for name in NAMES),
 ]
 PAGES = [
     ROOT / "README.md",
