@@ -153,7 +153,17 @@ class Session(Protocol):
         """Let go of it: its input ends, and with it whatever reads from there. Safe to repeat."""
 
 
-Progress = Callable[[str], None]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far something has come that takes its time. `total` is 0 where nobody knows it; `unit` is bytes or steps."""
+
+    text: str
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+
+
+Tell = Callable[[Progress], None]
 
 
 class Removing(Protocol):
@@ -196,10 +206,10 @@ class Engine(Removing, Protocol):
     def find_image(self, image: str) -> ImageFacts | None:
         """The image, if the engine has it."""
 
-    def pull_image(self, image: str, progress: Progress) -> ImageFacts:
+    def pull_image(self, image: str, tell: Tell) -> ImageFacts:
         """The image, pulled; ImageNotFound says what the registry answered."""
 
-    def build_image(self, request: BuildRequest, progress: Progress) -> ImageFacts:
+    def build_image(self, request: BuildRequest, tell: Tell) -> ImageFacts:
         """The image, built and tagged; BuildFailed names the step and shows its last lines."""
 
     def used_subnets(self) -> Sequence[str]:

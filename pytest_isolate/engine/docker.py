@@ -21,7 +21,7 @@ from pytest_isolate.engine.api import (
     ExecResult,
     ImageFacts,
     Labelled,
-    Progress,
+    Tell,
 )
 from pytest_isolate.engine.http import Line, Stream, open_http
 from pytest_isolate.engine.removal import LISTING_NETWORKS, Remover, gone_is_fine
@@ -98,17 +98,17 @@ class DockerEngine(Remover):
         found = reply.json()
         return ImageFacts(image_id=found["Id"], health_command=health_command(found.get("Config") or {}))
 
-    def pull_image(self, image: str, progress: Progress) -> ImageFacts:
+    def pull_image(self, image: str, tell: Tell) -> ImageFacts:
         """The image, pulled; ImageNotFound says what the registry answered."""
-        load_sdk().pull(self._http, image, progress)
+        load_sdk().pull(self._http, image, tell)
         facts = self.find_image(image)
         if facts is None:
             raise image_not_found(image, "the pull ended, but the image is not there")
         return facts
 
-    def build_image(self, request: BuildRequest, progress: Progress) -> ImageFacts:
+    def build_image(self, request: BuildRequest, tell: Tell) -> ImageFacts:
         """The image, built and tagged; BuildFailed names the step and shows its last lines."""
-        load_sdk().build(self._http, request, progress)
+        load_sdk().build(self._http, request, tell)
         facts = self.find_image(request.tag)
         if facts is None:
             raise build_failed(request, "", ["the build ended, but the image is not there"])

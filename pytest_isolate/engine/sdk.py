@@ -15,9 +15,17 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException, StreamParseError
 
-from pytest_isolate.engine.api import BuildRequest, Progress
+from pytest_isolate.engine.api import BuildRequest, Tell
 from pytest_isolate.engine.http import Http
-from pytest_isolate.engine.wire import build_failed, default_tag, image_not_found, plain_text, unreachable_error
+from pytest_isolate.engine.wire import (
+    PullCount,
+    build_failed,
+    build_step,
+    default_tag,
+    image_not_found,
+    plain_text,
+    unreachable_error,
+)
 from pytest_isolate.errors import EngineError, EngineUnreachable, ImageNotFound
 
 # How long the engine may be silent in the middle of it.
@@ -31,21 +39,22 @@ _TRANSPORT_ERRORS = (
 )
 
 
-def pull(engine: Http, image: str, progress: Progress) -> None:
+def pull(engine: Http, image: str, tell: Tell) -> None:
     """Pull an image; ImageNotFound says what the registry answered."""
+    count = PullCount()
     try:
         with translated(f"image {image} could not be pulled", engine.address), closing(_open(engine)) as client:
             for line in client.pull(image, **default_tag(image), stream=True, decode=True):
                 if "error" in line:
                     raise image_not_found(image, line["error"])
-                progress(str(line.get("status", "")))
+                tell(count.add(line))
     except (EngineUnreachable, ImageNotFound):
         raise
     except EngineError as error:
         raise image_not_found(image, "\n".join(error.found)) from error
 
 
-def build(engine: Http, request: BuildRequest, progress: Progress) -> None:
+def build(engine: Http, request: BuildRequest, tell: Tell) -> None:
     """Build and tag an image; BuildFailed names the step and shows its last lines."""
     context, dockerfile = Path(request.context), Path(request.dockerfile)
     inside = dockerfile.is_relative_to(context)
@@ -68,7 +77,7 @@ def build(engine: Http, request: BuildRequest, progress: Progress) -> None:
             text = plain_text(str(line.get("stream", ""))).rstrip()
             if text.startswith("Step "):
                 step, output = text, []
-                progress(text)
+                tell(build_step(text))
             elif text and not text.startswith((" --->", "Removing intermediate container")):
                 output.append(text)
 

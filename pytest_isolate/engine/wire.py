@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_isolate.engine.api import BuildRequest, ContainerRequest, ContainerState, Event
+from pytest_isolate.engine.api import BuildRequest, ContainerRequest, ContainerState, Event, Progress
 from pytest_isolate.errors import (
     BuildFailed,
     EngineError,
@@ -212,6 +212,33 @@ def image_not_found(image: str, answer: str) -> ImageNotFound:
 def plain_text(text: str) -> str:
     """What a build prints, without the colours (ECMA-48 control sequences)."""
     return _COLOURS.sub("", text)
+
+
+class PullCount:
+    """Adds up what an engine says of each layer while it pulls an image."""
+
+    def __init__(self) -> None:
+        self._layers: dict[str, tuple[int, int]] = {}
+
+    def add(self, line: Mapping[str, Any]) -> Progress:
+        """How far the pull has come with one more line of `POST /images/create`."""
+        status, layer, detail = str(line.get("status", "")), str(line.get("id", "")), line.get("progressDetail") or {}
+        if status == "Downloading":
+            self._layers[layer] = (int(detail.get("current", 0)), int(detail.get("total", 0)))
+        elif status == "Download complete" and layer in self._layers:
+            total = self._layers[layer][1]
+            self._layers[layer] = (total, total)
+        done, total = (sum(numbers) for numbers in zip(*self._layers.values(), strict=True)) if self._layers else (0, 0)
+        text = "unpacking" if total and done == total else "pulling"
+        return Progress(text=text, done=done, total=total, unit="bytes")
+
+
+def build_step(line: str) -> Progress:
+    """How far a build has come with a line such as `Step 2/7 : RUN make`."""
+    match = re.fullmatch(r"Step (\d+)/(\d+) : (.*)", line, re.DOTALL)
+    if not match:
+        return Progress(text=line)
+    return Progress(text=match[3], done=int(match[1]), total=int(match[2]), unit="steps")
 
 
 def build_failed(request: BuildRequest, step: str, output: Sequence[str]) -> BuildFailed:

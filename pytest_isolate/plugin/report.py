@@ -27,9 +27,6 @@ class Report:
         self.warnings: list[str] = []
         self.fresh: dict[str, list[float]] = {}
 
-    def progress(self, text: str) -> None:
-        """One step of a pull or a build."""
-
     def plan_lines(self, plan: Plan) -> list[str]:
         """For --isolate-plan."""
         return ["isolate: plan", *(f"  {line}" for line in describe_plan(plan))]

@@ -23,6 +23,7 @@ from pytest_isolate.planning.plan import Demand, Plan, build_plan, peak_demand
 from pytest_isolate.planning.resetting import check_resets
 from pytest_isolate.plugin import xdist
 from pytest_isolate.plugin.controlling import Controller
+from pytest_isolate.plugin.display import Display, NotesView, View, display_noted, display_own, open_view
 from pytest_isolate.plugin.fixtures import (
     all_declared,
     asked_fixtures,
@@ -96,6 +97,7 @@ class IsolateSession:
         self._number = 0
         self._resets = Resets()
         self._separate_interrupts = join_interrupts()
+        self._display = Display(tuple, None)
 
     @property
     def plan(self) -> Plan:
@@ -113,6 +115,7 @@ class IsolateSession:
                 session.items.clear()
                 xdist.report(self._config, plan=self._report.plan_lines(self._plan))
             self._check_budget()
+            self._open_display()
             is_broken = session.testsfailed and not self._config.option.continue_on_collection_errors
             if self._plan.steps and not self._only_looks() and not is_broken:
                 self._open().lifecycle.start(self._plan.first_wave if not self._worker else ())
@@ -166,6 +169,14 @@ class IsolateSession:
         """With --isolate-plan, run nothing."""
         return True if self._settings.plan_only and not xdist.is_controller(self._config) else None
 
+    def _open_display(self) -> None:
+        """Show what this process waits for. pytest captures nothing at this moment."""
+        if self._member:
+            view: View | None = NotesView(self._member.folder, self._worker)
+        else:
+            view = None if self._only_looks() else open_view(self._config)
+        self._display = display_own(self._timeline, view, self._worker)
+
     def _only_looks(self) -> bool:
         """Whether the options say that no test will run, so that nothing may be started."""
         option = self._config.option
@@ -194,7 +205,7 @@ class IsolateSession:
             member = self._member or self._controller_of_this_process().member()
             settings, clock, report = self._settings, self._clock, self._report
             opened = open_run(self._config, member, settings, clock, report)
-            self._wired = wire(opened, member, settings, self._plan, clock, self._timeline, report)
+            self._wired = wire(opened, member, settings, self._plan, clock, self._timeline)
         return self._wired
 
     def _controller_of_this_process(self) -> Controller:
@@ -287,13 +298,14 @@ class IsolateSession:
                 return self._wardrobe.names_of(name, namespace, self._item)
             placed = self._placed_for(wanted, self._item)
             check_resets(placed, self._workers)
-            if placed:
-                self._open().lifecycle.start(placed)
-            instances = {i.key.service: i for i in placed}
-            services = {m.name: self._open().lifecycle.hand_out(instances[m].key) for m in wanted}
-            fresh_id = ServiceId(StackId(namespace), name)
-            if fresh_id in self._catalogue.fresh:
-                return self._hand_out_copy(fresh_id, instances[wanted[0]], services[wanted[0].name])
+            with self._display.waiting():
+                if placed:
+                    self._open().lifecycle.start(placed)
+                instances = {i.key.service: i for i in placed}
+                services = {m.name: self._open().lifecycle.hand_out(instances[m].key) for m in wanted}
+                fresh_id = ServiceId(StackId(namespace), name)
+                if fresh_id in self._catalogue.fresh:
+                    return self._hand_out_copy(fresh_id, instances[wanted[0]], services[wanted[0].name])
         except IsolateError as error:
             # Its causes are told in its text; as a chain they would all be printed again.
             raise pytest.fail.Exception(str(error), pytrace=False) from None
@@ -305,7 +317,8 @@ class IsolateSession:
         where = position(self._item, self._worker)
         want = Wanted(fresh_id=fresh_id, spec=spec, count=1)
         place = place_of_copy(spec, fresh_id, where)
-        return wired.freshness.hand_out(want, place, wired.lifecycle.wait(instance.key), base, where.test)
+        with self._timeline.measure("copy", str(fresh_id)):
+            return wired.freshness.hand_out(want, place, wired.lifecycle.wait(instance.key), base, where.test)
 
     def _start_for(self, items: Sequence[pytest.Item]) -> None:
         """Begin to start what tests ask for, as far as that is known before they run."""
@@ -346,12 +359,13 @@ class IsolateSession:
         """
         with _without_interruption():
             try:
-                with self._timeline.measure("clean-up", "run"):
+                with self._display.waiting(), self._timeline.measure("clean-up", "run"):
                     self._remove(in_background=has_time)
             except IsolateError as error:
                 self._report.cleanup_errors.append(str(error))
                 xdist.report(self._config, cleanup_error=str(error))
             finally:
+                self._display.close()
                 if self._wired:
                     self._report.fresh = self._wired.freshness.figures()
                     xdist.report(self._config, kept=sorted(self._wired.provider.kept_codes))
@@ -381,8 +395,13 @@ class IsolateSession:
     # -- xdist ----------------------------------------------------------------------------------------------------
 
     def greet_worker(self, node: Any) -> None:
-        """In the controller: tell a worker that is about to start which run it belongs to."""
-        xdist.send(node, self._controller_of_this_process().member())
+        """In the controller: tell a worker that is about to start which run it belongs to; show what it waits for."""
+        member = self._controller_of_this_process().member()
+        xdist.send(node, member)
+        if not self._config.pluginmanager.has_plugin("isolate-display"):
+            self._display = display_noted(member.folder, open_view(self._config))
+            self._config.pluginmanager.register(self._display, "isolate-display")
+            self._display.start()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:

@@ -18,7 +18,6 @@ from pytest_isolate.planning.plan import Plan
 from pytest_isolate.plugin.guarding import Guard
 from pytest_isolate.plugin.opening import Membership, Opened, open_keep, run_budget
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings
-from pytest_isolate.plugin.report import Report
 from pytest_isolate.running.addresses import Addresses, check_bind_ip
 from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.clock import Clock
@@ -127,7 +126,6 @@ def wire(
     plan: Plan,
     clock: Clock,
     timeline: Timeline,
-    report: Report,
     keep: Keep | None = None,
 ) -> Wired:
     """Everything that starts, shares, waits for and removes instances, for this process.
@@ -144,7 +142,7 @@ def wire(
     networks = Networks(engine, settings.subnets, rng)
     volumes = Volumes(engine)
     launcher = Launcher(engine, run, addresses, volumes, clock.time, settings.in_memory_bytes)
-    watcher = Watcher(engine, run, clock, deaths)
+    watcher = Watcher(engine, run, clock, deaths, timeline.tell)
 
     def keep_held(ports: HeldPorts) -> None:
         # A worker may die while others go on to use the instance that it started.
@@ -168,7 +166,7 @@ def wire(
         grounds=grounds,
         clock=clock,
         timeline=timeline,
-        images=Images(engine, locks, Board(built_folder()), report.progress),
+        images=Images(engine, locks, Board(built_folder()), timeline.tell),
         snapshots=snapshots,
         networks=networks,
         launcher=launcher,

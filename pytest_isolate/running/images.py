@@ -6,9 +6,10 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import PurePath
 
-from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts
+from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, Tell
 from pytest_isolate.model.service import Build, ServiceSpec
 from pytest_isolate.running.once import Once
 from pytest_isolate.running.sources import digest_sources
@@ -23,11 +24,11 @@ class Images:
     `built` says, from run to run, what each image was built from.
     """
 
-    def __init__(self, engine: Engine, lock: Lock, built: Board, progress: Callable[[str], None]) -> None:
+    def __init__(self, engine: Engine, lock: Lock, built: Board, tell: Tell) -> None:
         self._engine = engine
         self._lock = lock
         self._built = built
-        self._progress = progress
+        self._tell = tell
         self._made: Once[tuple[str | None, Build | None], ImageFacts] = Once()
 
     def ensure(self, spec: ServiceSpec) -> ImageFacts:
@@ -52,7 +53,7 @@ class Images:
             return found
         with self._lock(f"pull {tag}"):
             return self._engine.find_image(tag) or self._engine.pull_image(
-                tag, lambda text: self._progress(f"pulling {tag}: {text}")
+                tag, lambda progress: self._tell(replace(progress, text=f"{progress.text} {tag}"))
             )
 
     def _build(self, request: BuildRequest) -> ImageFacts:
@@ -62,7 +63,7 @@ class Images:
         found = self._engine.find_image(tag) if sources else None
         if found and self._built.read(tag) == _record(sources, found):
             return found
-        made = self._engine.build_image(request, lambda text: self._progress(f"building {tag}: {text}"))
+        made = self._engine.build_image(request, self._tell)
         # What has changed while it was built may be in it, or not.
         if sources and sources == digest_sources(request, self._engine.find_image):
             self._built.publish(tag, _record(sources, made))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pytest_isolate.engine.api import Progress
 from pytest_isolate.running.clock import Clock
 
 
@@ -28,6 +29,16 @@ class Span:
     def seconds(self) -> float:
         """How long it took."""
         return self.ended - self.began
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnderWay:
+    """What goes on right now: the innermost span of a thread, which has not ended, and what it has told last."""
+
+    what: str
+    subject: str
+    seconds: float
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,19 +73,42 @@ class Timeline:
         self._clock = clock
         self._lock = threading.Lock()
         self._spans: list[Span] = []
+        # For each thread what it is in, the innermost last: what, subject, since when.
+        self._open: dict[int, list[tuple[str, str, float]]] = {}
+        self._told: dict[int, Progress] = {}
 
     @contextmanager
     def measure(self, what: str, subject: str) -> Iterator[None]:
         """Record how long the block takes, also when it fails."""
-        began, failed = self._clock.now(), True
+        began, failed, thread = self._clock.now(), True, threading.get_ident()
+        with self._lock:
+            self._open.setdefault(thread, []).append((what, subject, began))
+            self._told.pop(thread, None)
         try:
             yield
             failed = False
         finally:
-            ended, thread = self._clock.now(), threading.get_ident()
-            span = Span(what=what, subject=subject, began=began, ended=ended, failed=failed, thread=thread)
+            span = Span(what=what, subject=subject, began=began, ended=self._clock.now(), failed=failed, thread=thread)
             with self._lock:
                 self._spans.append(span)
+                self._open[thread].pop()
+                self._told.pop(thread, None)
+
+    def tell(self, progress: Progress) -> None:
+        """How far that has come which this thread is at."""
+        self._told[threading.get_ident()] = progress
+
+    def under_way(self) -> tuple[UnderWay, ...]:
+        """What goes on right now, the longest first."""
+        now = self._clock.now()
+        with self._lock:
+            # A thread that has come to its end leaves an empty list, as often as its number is used again.
+            at = [(spans[-1], self._told.get(thread)) for thread, spans in self._open.items() if spans]
+        at.sort(key=lambda one: one[0][2])
+        return tuple(
+            UnderWay(what=what, subject=subject, seconds=now - began, progress=told)
+            for (what, subject, began), told in at
+        )
 
     @property
     def spans(self) -> tuple[Span, ...]:

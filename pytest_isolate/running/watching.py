@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pytest_isolate.engine.api import ContainerState, Engine
+from pytest_isolate.engine.api import ContainerState, Engine, Progress, Tell
 from pytest_isolate.errors import EngineUnreachable, NotReadyError, StartError
 from pytest_isolate.model.answers import Answer, Dead, NotYet
 from pytest_isolate.model.identity import Run
@@ -27,11 +27,12 @@ _KILLED = 128 + 9
 class Watcher:
     """Waits until containers are ready."""
 
-    def __init__(self, engine: Engine, run: Run, clock: Clock, deaths: Deaths) -> None:
+    def __init__(self, engine: Engine, run: Run, clock: Clock, deaths: Deaths, tell: Tell) -> None:
         self._engine = engine
         self._run = run
         self._clock = clock
         self._deaths = deaths
+        self._tell = tell
 
     def wait_until_ready(
         self, running: Running, started_at: float, check_open: Callable[[], None], *, is_first: bool = True
@@ -60,7 +61,11 @@ class Watcher:
 
         def ask(probe: Probe) -> Answer:
             check_open()
-            return probing.ask(probe, target, self._engine)
+            answer = probing.ask(probe, target, self._engine)
+            if isinstance(answer, NotYet):
+                reason = redact(answer.reason, running.secrets)
+                self._tell(Progress(text=f"asks {describe_probe(probe)}{_address(probe, running)}: {reason}"))
+            return answer
 
         deaths: list[ContainerState] = []
 
@@ -68,6 +73,7 @@ class Watcher:
             deaths[:] = filter(None, [self._read_death(running, is_first=is_first)])
             return Dead(_describe(deaths[0])) if deaths else None
 
+        self._tell(Progress(text=f"asks {describe_probe(probes[0])}{_address(probes[0], running)}"))
         outcome = wait_until_ready(
             probes,
             ask=ask,

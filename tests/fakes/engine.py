@@ -28,6 +28,7 @@ from pytest_isolate.engine.api import (
     ImageFacts,
     Labelled,
     Progress,
+    Tell,
 )
 from pytest_isolate.errors import EngineError, EngineUnreachable, ImageNotFound, ObjectNotFound, SubnetTaken
 
@@ -144,7 +145,7 @@ class FakeEngine:
             found = self.images.get(image)
             return ImageFacts(image_id=found.image_id, health_command=found.health_command) if found else None
 
-    def pull_image(self, image: str, progress: Progress) -> ImageFacts:
+    def pull_image(self, image: str, tell: Tell) -> ImageFacts:
         with self._asked("pull_image", image):
             if image not in self.pullable:
                 raise ImageNotFound(
@@ -153,13 +154,13 @@ class FakeEngine:
                     found=["manifest unknown"],
                     do="check the name, log in to its registry, or build it: build='folder with a Dockerfile'",
                 )
-            progress(f"Pulling from {image}")
+            tell(Progress(text="pulling", done=1 << 20, total=1 << 22, unit="bytes"))
             self.images[image] = self.pullable[image]
             return ImageFacts(image_id=self.images[image].image_id)
 
-    def build_image(self, request: BuildRequest, progress: Progress) -> ImageFacts:
+    def build_image(self, request: BuildRequest, tell: Tell) -> ImageFacts:
         with self._asked("build_image", request):
-            made = self.images[request.tag] = build(request, self.images, progress)
+            made = self.images[request.tag] = build(request, self.images, tell)
             return ImageFacts(image_id=made.image_id, health_command=made.health_command)
 
     def used_subnets(self) -> Sequence[str]:

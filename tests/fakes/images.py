@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from pytest_isolate.engine.api import BuildRequest
+from pytest_isolate.engine.api import BuildRequest, Tell
+from pytest_isolate.engine.wire import build_step
 from pytest_isolate.errors import BuildFailed
 
 
@@ -30,7 +31,7 @@ def image_id(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def build(request: BuildRequest, images: Mapping[str, FakeImage], progress: Callable[[str], None]) -> FakeImage:
+def build(request: BuildRequest, images: Mapping[str, FakeImage], tell: Tell) -> FakeImage:
     """FROM, RUN true, RUN false, CMD and HEALTHCHECK in either form, VOLUME, LABEL, ADD of an archive.
 
     Every other line does nothing.
@@ -41,7 +42,7 @@ def build(request: BuildRequest, images: Mapping[str, FakeImage], progress: Call
     image = FakeImage(image_id="")
     for number, line in enumerate(lines, start=1):
         step = f"Step {number}/{len(lines)} : {line}"
-        progress(step)
+        tell(build_step(step))
         verb, _, rest = line.partition(" ")
         if verb == "FROM" and rest.split()[0] not in bases:
             raise _failed(request, step, f"pull access denied for {rest}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from pytest_isolate.engine.api import BuildRequest, ImageFacts
+from pytest_isolate.engine.api import BuildRequest, ImageFacts, Progress, Tell
 from pytest_isolate.errors import EngineError
 
 
@@ -56,12 +56,12 @@ class StubEngine:
         self.calls.append(f"find {image}")
         return self.images.get(image)
 
-    def pull_image(self, image: str, progress: Callable[[str], None]) -> ImageFacts:
+    def pull_image(self, image: str, tell: Tell) -> ImageFacts:
         self.calls.append(f"pull {image}")
-        progress("layer 1")
+        tell(Progress(text="pulling", done=1, total=2, unit="bytes"))
         return ImageFacts(image_id=f"pulled {image}")
 
-    def build_image(self, request: BuildRequest, progress: Callable[[str], None]) -> ImageFacts:
+    def build_image(self, request: BuildRequest, tell: Tell) -> ImageFacts:
         self.calls.append(f"build {request}")
-        progress("step 1")
+        tell(Progress(text="FROM scratch", done=1, total=3, unit="steps"))
         return ImageFacts(image_id=f"built {request.tag}")

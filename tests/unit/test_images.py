@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_isolate.engine.api import BuildRequest, ImageFacts
+from pytest_isolate.engine.api import BuildRequest, ImageFacts, Progress
 from pytest_isolate.model.service import Build
 from pytest_isolate.running.images import Images, image_tag, missing_images
 from pytest_isolate.sharing.store import Board
@@ -48,12 +48,12 @@ def locks(engine: StubEngine) -> Locks:
 
 
 @pytest.fixture
-def said() -> list[str]:
+def said() -> list[Progress]:
     return []
 
 
 @pytest.fixture
-def images(engine: StubEngine, locks: Locks, said: list[str], tmp_path: Path) -> Images:
+def images(engine: StubEngine, locks: Locks, said: list[Progress], tmp_path: Path) -> Images:
     return Images(engine, locks, Board(tmp_path / "built"), said.append)
 
 
@@ -64,10 +64,12 @@ def test_an_image_that_is_there_is_taken_without_a_lock(images: Images, engine: 
     assert engine.calls == ["find image:1"]
 
 
-def test_an_image_that_is_not_there_is_pulled_under_a_lock(images: Images, engine: StubEngine, said: list[str]) -> None:
+def test_an_image_that_is_not_there_is_pulled_under_a_lock(
+    images: Images, engine: StubEngine, said: list[Progress]
+) -> None:
     assert images.ensure(spec(image="image:1")).image_id == "pulled image:1"
     assert engine.calls == ["find image:1", "lock pull image:1", "find image:1", "pull image:1", "unlock"]
-    assert said == ["pulling image:1: layer 1"]
+    assert said == [Progress(text="pulling image:1", done=1, total=2, unit="bytes")]
 
 
 def test_what_another_process_has_pulled_meanwhile_is_taken(images: Images, engine: StubEngine, locks: Locks) -> None:
@@ -77,7 +79,7 @@ def test_what_another_process_has_pulled_meanwhile_is_taken(images: Images, engi
     assert "pull image:1" not in engine.calls
 
 
-def test_an_image_is_built_under_a_lock(images: Images, engine: StubEngine, said: list[str]) -> None:
+def test_an_image_is_built_under_a_lock(images: Images, engine: StubEngine, said: list[Progress]) -> None:
     build = Build(context="/c", dockerfile="/c/D", args=(("A", "1"),), target="t", network="host")
     tag = "auth:1"
 
@@ -86,7 +88,7 @@ def test_an_image_is_built_under_a_lock(images: Images, engine: StubEngine, said
     request = BuildRequest(tag=tag, context="/c", dockerfile="/c/D", args={"A": "1"}, target="t", network="host")
     assert facts.image_id == "built auth:1"
     assert engine.calls == ["lock build auth:1", f"build {request}", "unlock"]
-    assert said == ["building auth:1: step 1"]
+    assert said == [Progress(text="FROM scratch", done=1, total=3, unit="steps")]
 
 
 def builds(engine: StubEngine, locks: Locks, folder: Path) -> int:

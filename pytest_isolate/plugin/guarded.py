@@ -1,0 +1,33 @@
+"""pytest's file on a terminal, while something else may stand below what it has written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TextIO
+
+# What moves no cursor: colours, and messages to the terminal itself (ECMA-48 CSI, OSC).
+_CONTROLS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\].*?(?:\x1b\\|\x07)")
+
+
+class GuardedFile:
+    """Calls `make_way` before anything is written, and knows what stands on the line that the cursor is on."""
+
+    def __init__(self, file: TextIO, line: str, make_way: Callable[[], None]) -> None:
+        self.file = file
+        self.line = last_line(line)
+        self._make_way = make_way
+
+    def write(self, text: str) -> int:
+        """Write behind what was written before."""
+        self._make_way()
+        self.line = last_line(self.line + text)
+        return self.file.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+def last_line(text: str) -> str:
+    """What of a text is on the line that the cursor is on after it."""
+    return re.split(r"[\r\n]", _CONTROLS.sub("", text))[-1]

@@ -1,0 +1,114 @@
+"""What a run waits for, as lines for people. Pure: `plugin.display` says when and where they are shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pytest_isolate.running.timeline import UnderWay
+
+_DOING = {
+    "image": "waits for its image",
+    "dependencies": "waits for what it needs",
+    "budget": "waits for room in the run's budget",
+    "network": "joins its network",
+    "create": "creates its container",
+    "ready": "waits until it answers",
+    "reused": "waits until it answers",
+    "snapshot": "saves its first state",
+    "reset": "is reset",
+    "copy": "makes a fresh copy",
+    "clean-up": "cleans up",
+}
+_MEGABYTE = 1_000_000
+# By verbosity: from when on something is told as a plain line, and how long until it is told again at most.
+_TOLD_FROM_S = {-1: 30.0, 0: 5.0, 1: 1.0}
+_TOLD_EVERY_S = {-1: 120.0, 0: 60.0, 1: 5.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One thing that is waited for. `total` is 0 where nobody knows it."""
+
+    subject: str
+    doing: str
+    text: str = ""
+    seconds: float
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    worker: str = ""
+
+    @property
+    def words(self) -> str:
+        """What is done, how far it has come, and the last answer."""
+        if not self.text:
+            return _DOING.get(self.doing, "starts")
+        if self.unit == "steps" and self.total:
+            return f"building, step {self.done} of {self.total}: {self.text}"
+        if self.unit == "bytes" and self.total:
+            return f"{self.text}, {self.done / _MEGABYTE:.1f} of {self.total / _MEGABYTE:.1f} MB"
+        return self.text
+
+    def as_note(self) -> dict[str, Any]:
+        """In plain types, for another process."""
+        return asdict(self)
+
+
+def read_items(notes: Iterable[Mapping[str, Any]]) -> list[Item]:
+    """The items that other processes have noted."""
+    return [Item(**item) for note in notes for item in note["items"]]
+
+
+def build_items(under_way: Iterable[UnderWay], worker: str = "") -> list[Item]:
+    """What to show of all that goes on in this process."""
+    items = [_build_item(one, worker) for one in under_way]
+    # What waits for others is told where nothing is known of these: another process starts them.
+    return [item for item in items if item.doing != "dependencies"] or items
+
+
+def merge(items: Sequence[Item]) -> list[Item]:
+    """Each thing once, the longest first, though several workers may wait for it; workers where they tell it apart."""
+    told = {(item.subject, item.text): item for item in sorted(items, key=lambda item: item.seconds) if item.text}
+    known = {subject for subject, _ in told}
+    silent = {item.subject: item for item in items if not item.text and item.subject not in known}
+    chosen = sorted([*told.values(), *silent.values()], key=lambda item: -item.seconds)
+    count = Counter(item.subject for item in chosen)
+    several = [name for name, number in count.items() if number > 1]
+    return [replace(i, subject=f"{i.subject} ({i.worker})") if i.subject in several and i.worker else i for i in chosen]
+
+
+def plain_line(item: Item) -> str:
+    """One line of a log."""
+    return f"isolate: {item.seconds:5.1f} s  {item.subject}: {item.words}"
+
+
+class Schedule:
+    """Decides which items are due as plain lines: later ones at ever longer distances, so that a log stays short."""
+
+    def __init__(self, verbosity: int) -> None:
+        level = max(-1, min(1, verbosity))
+        self._first, self._longest = _TOLD_FROM_S[level], _TOLD_EVERY_S[level]
+        self._tells_steps = level > 0
+        self._told: dict[tuple[str, str], Item] = {}
+
+    def lines(self, items: Sequence[Item]) -> list[str]:
+        """The lines that are due now."""
+        due = [item for item in items if self._is_due(item)]
+        self._told |= {(item.subject, item.doing): item for item in due}
+        return [plain_line(item) for item in due]
+
+    def _is_due(self, item: Item) -> bool:
+        told = self._told.get((item.subject, item.doing))
+        if told is None or told.seconds > item.seconds:
+            return item.seconds >= self._first
+        has_moved = self._tells_steps and item.unit == "steps" and item.done != told.done
+        return has_moved or item.seconds - told.seconds >= min(max(told.seconds, self._first), self._longest)
+
+
+def _build_item(one: UnderWay, worker: str) -> Item:
+    told = one.progress
+    item = Item(subject=one.subject, doing=one.what, seconds=one.seconds, worker=worker)
+    return replace(item, text=told.text, done=told.done, total=told.total, unit=told.unit) if told else item
