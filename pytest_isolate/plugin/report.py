@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_isolate.planning.plan import Plan, describe_plan
+from pytest_isolate.plugin.summary import build_rows, find_hint, table_lines
 from pytest_isolate.running.timeline import Timeline, trace_starts
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """What this run shows; `plan`, `refusals`, `cleanup_errors`, `warnings` and `fresh` are filled by whoever knows."""
+    """What this run shows; `plan`, `refusals`, `cleanup_errors`, `warnings`, `fresh`, `usage`, `served` and
+    `engine` are filled by whoever knows.
+    """
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
@@ -26,6 +29,9 @@ class Report:
         self.cleanup_errors: list[str] = []
         self.warnings: list[str] = []
         self.fresh: dict[str, list[float]] = {}
+        self.usage: dict[str, dict[str, Any]] = {}
+        self.served: dict[str, set[str]] = {}
+        self.engine = ""
 
     def plan_lines(self, plan: Plan) -> list[str]:
         """For --isolate-plan."""
@@ -40,8 +46,14 @@ class Report:
             lines.append(f"isolate: pulling or building first, this once: {', '.join(missing_images)}")
         return lines
 
+    def note_served(self, services: Iterable[object], test: str) -> None:
+        """A test has used these services."""
+        for service in services:
+            self.served.setdefault(str(service), set()).add(test)
+
     def write_summary(self, terminal: pytest.TerminalReporter) -> None:
-        """One line for what ran; errors in full."""
+        """One line for what ran, a table where there is something to say; errors in full."""
+        verbosity = terminal.config.get_verbosity()
         for text in self.plan:
             terminal.write_line(text)
         for text in sorted(self.refusals):
@@ -51,8 +63,9 @@ class Report:
         line = self._summary_line()
         if line:
             terminal.write_line(line)
-        for text in (*self._fresh_lines(), *self._reset_lines()):
-            terminal.write_line(text)
+        if verbosity >= 0:
+            for text in (*self._fresh_lines(), *self._reset_lines(), *self._table_lines(verbosity)):
+                terminal.write_line(text)
         for text in self.cleanup_errors:
             terminal.write_line(f"isolate: {text}", red=True)
         for text in self.warnings:
@@ -64,6 +77,9 @@ class Report:
         return {
             "starts": [[path.seconds, path.subject, dict(path.parts)] for path in trace_starts(spans)],
             "fresh": self.fresh,
+            "usage": self.usage,
+            "served": {service: len(tests) for service, tests in self.served.items()},
+            "engine": self.engine,
             "resets": [[s.subject, s.seconds] for s in spans if s.what == "reset"],
             "reused": sum(span.what == "reused" for span in spans),
             "beside": [span.subject for span in spans if span.what == "beside kept"],
@@ -73,6 +89,17 @@ class Report:
     def add_figures(self, figures: dict[str, Any]) -> None:
         """Count what a worker has done."""
         self._from_workers.append(figures)
+
+    def _table_lines(self, verbosity: int) -> list[str]:
+        """What the line before does not say, where something stands out or more is asked for."""
+        everywhere = [self.figures(), *self._from_workers]
+        rows = build_rows(everywhere)
+        hint = find_hint(rows)
+        if not rows or not (hint or verbosity > 0):
+            return []
+        where = next((figures["engine"] for figures in everywhere if figures["engine"]), "")
+        lines = table_lines(rows, f"isolate: services on {where}, the slowest first", verbosity)
+        return [*lines, f"isolate: {hint}"] if hint else lines
 
     def _fresh_lines(self) -> list[str]:
         total: dict[str, list[float]] = {}

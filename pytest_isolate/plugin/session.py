@@ -205,6 +205,8 @@ class IsolateSession:
             member = self._member or self._controller_of_this_process().member()
             settings, clock, report = self._settings, self._clock, self._report
             opened = open_run(self._config, member, settings, clock, report)
+            facts = opened.engine.facts()
+            report.engine = f"{facts.name} {facts.version} (run {member.run.run_id})"
             self._wired = wire(opened, member, settings, self._plan, clock, self._timeline)
         return self._wired
 
@@ -231,6 +233,7 @@ class IsolateSession:
         self._item = item
         if not self._only_looks():
             self._start_for([item, *self._items_after(item, nextitem)])
+            self._report.note_served((i.key.service for i in self._placed.get(item, ())), item.nodeid)
         return (yield)
 
     def _items_after(self, item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.Item]:
@@ -301,6 +304,7 @@ class IsolateSession:
             with self._display.waiting():
                 if placed:
                     self._open().lifecycle.start(placed)
+                self._report.note_served((i.key.service for i in placed), self._item.nodeid)
                 instances = {i.key.service: i for i in placed}
                 services = {m.name: self._open().lifecycle.hand_out(instances[m].key) for m in wanted}
                 fresh_id = ServiceId(StackId(namespace), name)
@@ -383,6 +387,9 @@ class IsolateSession:
             rest = self._keeping.rest(self._wired)
             self._keeping.hear(rest)
             xdist.report(self._config, rest=rest)
+            for running in self._wired.lifecycle.ready():
+                self._wired.meter.read(running)
+            self._report.usage = self._wired.meter.figures()
         if self._controller:
             kept = self._wired.provider.kept_codes if self._wired else ()
             engine = self._wired.engine if self._wired else None

@@ -36,6 +36,7 @@ from pytest_isolate.running.resetting import Resetter
 from pytest_isolate.running.snapshots import Snapshots
 from pytest_isolate.running.sparing import Sparing
 from pytest_isolate.running.timeline import Timeline
+from pytest_isolate.running.usage import Meter
 from pytest_isolate.running.volumes import Volumes
 from pytest_isolate.running.watching import Watcher
 from pytest_isolate.sharing.store import (
@@ -70,6 +71,7 @@ class Wired:
     freshness: Freshness
     resetter: Resetter
     sparing: Sparing
+    meter: Meter
     sweeping: Future[None]
 
     def close(self, snapshots_s: float) -> None:
@@ -160,6 +162,7 @@ def wire(
 
     budget = BudgetKeeper(LeaseTable(member.folder), run_budget(settings), run, clock, plan, member.workers)
     sparing = Sparing(budget, is_on=settings.keep != KEEP_NEVER)
+    meter = Meter()
     provider = Provider(
         engine=engine,
         run=run,
@@ -177,6 +180,7 @@ def wire(
         save_pristine=freshness.save_pristine,
         sparing=sparing,
         on_restart=resetter.begin_again,
+        before_removal=meter.read,
     )
     lifecycle = Lifecycle(
         engine=engine,
@@ -200,6 +204,7 @@ def wire(
         freshness=freshness,
         resetter=resetter,
         sparing=sparing,
+        meter=meter,
         sweeping=opened.sweeping,
     )
 

@@ -75,6 +75,7 @@ class Provider:
         save_pristine: Callable[[Running], None],
         sparing: Sparing,
         on_restart: Callable[[Running], None],
+        before_removal: Callable[[Running], None],
     ) -> None:
         self._engine = engine
         self._run = run
@@ -93,6 +94,7 @@ class Provider:
         self._save_pristine = save_pristine
         self._sparing = sparing
         self._on_restart = on_restart
+        self._before_removal = before_removal
         self._slots = threading.BoundedSemaphore(PARALLEL_STARTS)
         self._closing = threading.Event()
         self._undoing: dict[InstanceKey, Future[None]] = {}
@@ -155,6 +157,7 @@ class Provider:
 
     def let_go(self, running: Running) -> None:
         """Remove an instance whose place has ended, and give its part of the budget back."""
+        self._before_removal(running)
         self._launcher.undo(running)
         self._budget.release(running.instance)
 
