@@ -96,13 +96,17 @@ class Schedule:
 
     def lines(self, items: Sequence[Item]) -> list[str]:
         """The lines that are due now."""
+        for item in items:
+            told = self._told.get((item.subject, item.doing))
+            if told and told.seconds > item.seconds:  # another one of this name
+                del self._told[item.subject, item.doing]
         due = [item for item in items if self._is_due(item)]
         self._told |= {(item.subject, item.doing): item for item in due}
         return [plain_line(item) for item in due]
 
     def _is_due(self, item: Item) -> bool:
         told = self._told.get((item.subject, item.doing))
-        if told is None or told.seconds > item.seconds:
+        if told is None:
             return item.seconds >= self._first
         has_moved = self._tells_steps and item.unit == "steps" and item.done != told.done
         return has_moved or item.seconds - told.seconds >= min(max(told.seconds, self._first), self._longest)

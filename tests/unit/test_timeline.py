@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
+from pytest_isolate.engine.api import Progress
 from pytest_isolate.running.clock import SystemClock
-from pytest_isolate.running.timeline import Path, Span, Timeline, trace_starts
+from pytest_isolate.running.timeline import Path, Span, Timeline, UnderWay, trace_starts
 
 from .builders import FakeClock
 
@@ -114,3 +115,42 @@ def test_a_later_start_in_a_thread_of_the_same_number_stands_for_itself() -> Non
     spans = [span("ready", 1, 3), span("start", 1, 3), span("image", 4, 5), span("ready", 5, 6), span("start", 5, 6)]
 
     assert [path.seconds for path in trace_starts(spans)] == [2, 2]
+
+
+def test_what_goes_on_is_the_innermost_of_each_thread_with_what_it_has_told(clock: FakeClock) -> None:
+    timeline, told = Timeline(clock), Progress(text="asks tcp: refused")
+    both, done = threading.Barrier(2), threading.Event()
+
+    def pull() -> None:
+        with timeline.measure("image", "web"):
+            timeline.tell(Progress(text="pulling"))
+            both.wait()
+            done.wait()
+
+    thread = threading.Thread(target=pull)
+    with timeline.measure("start", "db"):
+        clock.seconds += 1
+        thread.start()
+        both.wait()
+        with timeline.measure("ready", "db"):
+            timeline.tell(told)
+            clock.seconds += 2
+            found = timeline.under_way()
+    done.set()
+    thread.join()
+
+    assert set(found) == {
+        UnderWay(what="image", subject="web", seconds=2, progress=Progress(text="pulling")),
+        UnderWay(what="ready", subject="db", seconds=2, progress=told),
+    }
+    assert timeline.under_way() == ()
+
+
+def test_what_was_told_of_one_thing_is_not_told_of_the_next(clock: FakeClock) -> None:
+    timeline = Timeline(clock)
+    with timeline.measure("start", "db"):
+        with timeline.measure("image", "db"):
+            timeline.tell(Progress(text="pulling"))
+        assert [one.progress for one in timeline.under_way()] == [None]
+        with timeline.measure("ready", "db"):
+            assert [(one.what, one.progress) for one in timeline.under_way()] == [("ready", None)]

@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.engine.api import ContainerRequest
-from pytest_isolate.engine.wire import api_version, container_body, refusal_error, split_frames
+from pytest_isolate.engine.api import ContainerRequest, Progress
+from pytest_isolate.engine.wire import (
+    PullCount,
+    api_version,
+    build_step,
+    container_body,
+    refusal_error,
+    split_frames,
+)
 from pytest_isolate.errors import EngineError, ObjectNotFound, PortTaken, SubnetTaken
 
 frames_of_two = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=20)), max_size=8)
@@ -81,3 +88,48 @@ def test_a_container_has_its_images_user_and_no_input_unless_it_is_asked_for() -
     assert body["HostConfig"]["NetworkMode"] == "n1"
     assert "User" not in body
     assert "OpenStdin" not in body
+
+
+def test_a_pull_is_counted_over_all_its_layers() -> None:
+    def line(status: str, layer: str = "", **detail: int) -> dict[str, object]:
+        return {"status": status, "id": layer, "progressDetail": detail}
+
+    count = PullCount()
+    lines = [
+        line("Pulling from library/x", "latest"),
+        line("Pulling fs layer", "a"),
+        line("Already exists", "known"),
+        line("Downloading", "a", current=10, total=100),
+        line("Downloading", "b", current=5, total=50),
+        line("Download complete", "b"),
+        line("Extracting", "b", current=1, total=50),
+        line("Downloading", "a", current=99, total=100),
+        line("Download complete", "a"),
+        {"status": "Digest: sha256:1"},
+    ]
+    told = [count.add(one) for one in lines]
+
+    assert [(t.done, t.total) for t in told] == [
+        *[(0, 0)] * 3,
+        (10, 100),
+        (15, 150),
+        (60, 150),
+        (60, 150),
+        (149, 150),
+        (150, 150),
+        (150, 150),
+    ]
+    assert [t.text for t in told] == ["pulling"] * 8 + ["unpacking"] * 2
+    assert {t.unit for t in told} == {"bytes"}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("Step 2/7 : RUN make", Progress(text="RUN make", done=2, total=7, unit="steps")),
+        ("Step 1/1 : FROM a\nRUN b", Progress(text="FROM a\nRUN b", done=1, total=1, unit="steps")),
+        ("Sending build context", Progress(text="Sending build context")),
+    ],
+)
+def test_a_step_of_a_build_says_how_many_there_are(line: str, expected: Progress) -> None:
+    assert build_step(line) == expected
