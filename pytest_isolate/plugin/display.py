@@ -13,17 +13,34 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pytest
 
-from pytest_isolate.plugin.guarded import GuardedFile
-from pytest_isolate.plugin.waits import Item, Schedule, build_items, merge, read_items
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.sharing.store import Board
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from pytest_isolate.plugin.painting import Painter
+    from pytest_isolate.plugin.waits import Item, Schedule
+
+    class View(Protocol):
+        """Where items are shown."""
+
+        def prepare(self) -> None:
+            """Something is about to be shown; may take its time."""
+
+        def show(self, items: Sequence[Item]) -> None:
+            """Show them, in place of those before."""
+
+        def hide(self) -> None:
+            """Nothing is waited for any more."""
+
+        def close(self) -> None:
+            """Nothing more is shown."""
+
 
 # What takes less is over before anybody has read it.
 _SHOWN_FROM_S = 0.5
@@ -32,22 +49,6 @@ _PAUSE_WHILE_SHOWN_S = 0.1
 # A note that is older was left behind by a worker that has died.
 _FRESH_S = 3.0
 _FOLDER = "waits"
-
-
-class View(Protocol):
-    """Where items are shown."""
-
-    def prepare(self) -> None:
-        """Something is about to be shown; may take its time."""
-
-    def show(self, items: Sequence[Item]) -> None:
-        """Show them, in place of those before."""
-
-    def hide(self) -> None:
-        """Nothing is waited for any more."""
-
-    def close(self) -> None:
-        """Nothing more is shown."""
 
 
 class Display:
@@ -134,13 +135,19 @@ class PlainView:
     def __init__(self, terminal: pytest.TerminalReporter, out: TextIO, verbosity: int) -> None:
         self._terminal = terminal
         self._out = out
-        self._schedule = Schedule(verbosity)
+        self._verbosity = verbosity
+        self._schedule: Schedule | None = None
 
     def prepare(self) -> None:
-        """There is nothing to prepare."""
+        """Import what decides which lines are due."""
+        if self._schedule is None:
+            from pytest_isolate.plugin.waits import Schedule
+
+            self._schedule = Schedule(self._verbosity)
 
     def show(self, items: Sequence[Item]) -> None:
         """Write what is due."""
+        assert self._schedule
         self._write(self._schedule.lines(items))
 
     def hide(self) -> None:
@@ -181,6 +188,8 @@ class InPlaceView:
         self._is_shared = is_shared
         self._lock = threading.RLock()
         self._painter: Painter | None = None
+        from pytest_isolate.plugin.guarded import GuardedFile  # only where there is a terminal
+
         self._guarded = GuardedFile(self._writer._file, self._writer._current_line, self.hide)
         self._writer._file = self._guarded
 
@@ -239,10 +248,15 @@ class NotesView:
 
 def display_own(timeline: Timeline, view: View | None, worker: str) -> Display:
     """Shows what the main thread of this process waits for."""
-    display = Display(
-        lambda: merge(build_items(timeline.under_way(), worker)) if display.waits() else (),
-        view,
-    )
+
+    def read() -> list[Item]:
+        if not display.waits():
+            return []
+        from pytest_isolate.plugin.waits import build_items, merge  # short runs show nothing
+
+        return merge(build_items(timeline.under_way(), worker))
+
+    display = Display(read, view)
     return display
 
 
@@ -251,8 +265,12 @@ def display_noted(folder: Path, view: View | None) -> Display:
     board = Board(folder / _FOLDER)
 
     def read() -> list[Item]:
-        now = time.time()
-        return merge(read_items(note for note in board.records() if now - note["at"] < _FRESH_S))
+        notes = [note for note in board.records() if time.time() - note["at"] < _FRESH_S]
+        if not notes:
+            return []
+        from pytest_isolate.plugin.waits import merge, read_items  # short runs show nothing
+
+        return merge(read_items(notes))
 
     return Display(read, view)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_isolate.planning.plan import Plan, describe_plan
-from pytest_isolate.plugin.summary import build_rows, find_hint, table_lines
 from pytest_isolate.running.timeline import Timeline, trace_starts
 
 if TYPE_CHECKING:
@@ -93,6 +92,10 @@ class Report:
     def _table_lines(self, verbosity: int) -> list[str]:
         """What the line before does not say, where something stands out or more is asked for."""
         everywhere = [self.figures(), *self._from_workers]
+        if verbosity <= 0 and not any(map(_may_stand_out, everywhere)):
+            return []
+        from pytest_isolate.plugin.summary import build_rows, find_hint, table_lines  # short runs have no table
+
         rows = build_rows(everywhere)
         hint = find_hint(rows)
         if not rows or not (hint or verbosity > 0):
@@ -148,6 +151,9 @@ class Report:
 
 _WORTH_TELLING_S = 0.5
 _SHOWN_S = 0.05
+# No hint of plugin.summary comes below these.
+_SLOW_START_S = 2.0
+_MUCH = 0.9
 _PARTS = {
     "image": "image",
     "dependencies": "what it needs",
@@ -180,6 +186,13 @@ def variant_lines(stats: Mapping[str, Sequence[object]]) -> list[str]:
         f"isolate: variant {variant}: {', '.join(f'{number} {outcome}' for outcome, number in ended.items())}"
         for variant, ended in sorted(counts.items())
     ]
+
+
+def _may_stand_out(figures: Mapping[str, Any]) -> bool:
+    """Whether there may be a hint: it takes a slow start, or much memory."""
+    used = figures["usage"].values()
+    is_slow = any(seconds >= _SLOW_START_S for seconds, _, _ in figures["starts"])
+    return is_slow or any((u["needed"] or 0) >= _MUCH * (u["limit"] or float("inf")) for u in used)
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -23,7 +23,7 @@ from pytest_isolate.planning.plan import Demand, Plan, build_plan, peak_demand
 from pytest_isolate.planning.resetting import check_resets
 from pytest_isolate.plugin import xdist
 from pytest_isolate.plugin.controlling import Controller
-from pytest_isolate.plugin.display import Display, NotesView, View, display_noted, display_own, open_view
+from pytest_isolate.plugin.display import Display, NotesView, display_noted, display_own, open_view
 from pytest_isolate.plugin.fixtures import (
     all_declared,
     asked_fixtures,
@@ -171,10 +171,9 @@ class IsolateSession:
 
     def _open_display(self) -> None:
         """Show what this process waits for. pytest captures nothing at this moment."""
-        if self._member:
-            view: View | None = NotesView(self._member.folder, self._worker)
-        else:
-            view = None if self._only_looks() else open_view(self._config)
+        if self._only_looks():
+            return
+        view = NotesView(self._member.folder, self._worker) if self._member else open_view(self._config)
         self._display = display_own(self._timeline, view, self._worker)
 
     def _only_looks(self) -> bool:

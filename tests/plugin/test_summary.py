@@ -16,7 +16,8 @@ def test_web(web, n): pass
 # What would be long in a test is made short.
 SOON = """
 from pytest_isolate.plugin import summary
-summary._LONG_READY_S = 0.5
+from pytest_isolate.plugin import report
+summary._LONG_READY_S = report._SLOW_START_S = 0.5
 """
 
 
