@@ -108,12 +108,18 @@ class Display:
 
     def _look(self) -> None:
         while not self._closing.wait(_PAUSE_WHILE_SHOWN_S if self._is_shown else _PAUSE_S):
-            if self._read():
-                assert self._view
-                self._view.prepare()
-            # Read again: whoever has waited may have gone on meanwhile.
-            with self._lock:
-                self._update(self._read())
+            try:
+                self._look_once()
+            except OSError:
+                return  # the terminal is gone, or the run's folder; pytest finds out by itself
+
+    def _look_once(self) -> None:
+        if self._read():
+            assert self._view
+            self._view.prepare()
+        # Read again: whoever has waited may have gone on meanwhile.
+        with self._lock:
+            self._update(self._read())
 
     def _update(self, items: Sequence[Item]) -> None:
         assert self._view
