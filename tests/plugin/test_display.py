@@ -123,14 +123,14 @@ def test_a_build_shows_its_steps(project: Project, terminal: Terminal) -> None:
     project.conftest(
         """
         import time
-        from dataclasses import replace
+        from pytest_isolate.engine.wire import build_step
 
         class Slow(FakeEngine):
             def build_image(self, request, tell):
-                def tell_slowly(progress):
-                    tell(progress)
+                for number in (1, 2, 3):
+                    tell(build_step(f"Step {number}/3 : RUN true"))
                     time.sleep(1)
-                return super().build_image(request, tell_slowly)
+                return super().build_image(request, tell)
 
         def pytest_isolate_engine(config):
             return Slow(open_fake()._journal)
