@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from pytest_isolate.engine.api import Progress
 from pytest_isolate.errors import IsolateError, PlanError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.scope import Scope
@@ -26,7 +27,6 @@ from pytest_isolate.planning.plan import Plan, Step, peak_demand
 from pytest_isolate.plugin.opening import Membership, Opened, check_local, connect, run_budget
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings, build_settings
 from pytest_isolate.plugin.paths import without_root
-from pytest_isolate.plugin.report import Report
 from pytest_isolate.plugin.wiring import Wired, check_budget, volumes_of_two, wire
 from pytest_isolate.running.clock import Clock, SystemClock
 from pytest_isolate.running.images import image_tag
@@ -43,16 +43,21 @@ _CLOSE_S = 20
 _SNAPSHOTS_S = 10
 
 
-class _Told(Report):
-    """A report that tells at once what goes on."""
+class _Told(Timeline):
+    """Tells at once of pulls and builds; not of each byte, nor of each question that a service does not answer yet."""
 
-    def __init__(self, timeline: Timeline, tell: Tell) -> None:
-        super().__init__(timeline)
-        self._tell = tell
+    def __init__(self, clock: Clock, tell: Tell) -> None:
+        super().__init__(clock)
+        self._say = tell
+        self._said = ""
 
-    def progress(self, text: str) -> None:
-        """One step of a pull or a build."""
-        self._tell("progress", text=text)
+    def tell(self, progress: Progress) -> None:
+        """How far that has come which this thread is at."""
+        step = f"building, step {progress.done} of {progress.total}: " if progress.unit == "steps" else ""
+        text = step + progress.text
+        if progress.unit and text != self._said:
+            self._said = text
+            self._say("progress", text=text)
 
 
 def start(config: pytest.Config, catalogue: Catalogue, wanted: Sequence[ServiceId], tell: Tell) -> None:
@@ -101,7 +106,7 @@ def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, 
     root = str(config.rootpath)
     keep = Keep(kept_folder() / manual_code(root), clock.time, whose(root))
     run = Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32), extra_labels=whose(root))
-    timeline = Timeline(clock)
+    timeline = _Told(clock, tell)
     folder = create_run_folder(run.run_id, run.owner.encode())
     try:
         with keep.alone():
@@ -109,7 +114,7 @@ def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, 
             check_local(engine)
             opened = Opened(engine=engine, armed=_done(""), sweeping=_done(None))
             member = Membership(run=run, folder=folder)
-            wired = wire(opened, member, settings, plan, clock, timeline, _Told(timeline, tell), keep)
+            wired = wire(opened, member, settings, plan, clock, timeline, keep)
             keep.enter_alone(run.owner)
             try:
                 yield wired
