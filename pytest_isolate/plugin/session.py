@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import threading
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pytest_isolate.errors import EngineError, IsolateError
-from pytest_isolate.model.identity import Run
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.copying import Wanted, place_of_copy
@@ -35,7 +34,7 @@ from pytest_isolate.plugin.fixtures import (
 )
 from pytest_isolate.plugin.interrupts import join_interrupts
 from pytest_isolate.plugin.keeping import Keeping
-from pytest_isolate.plugin.opening import open_run, run_budget
+from pytest_isolate.plugin.opening import KNOWN_KEY, new_run, open_run, run_budget
 from pytest_isolate.plugin.options import Settings, parse_variants
 from pytest_isolate.plugin.paths import without_root
 from pytest_isolate.plugin.report import Report, note_variant
@@ -47,7 +46,7 @@ from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.freshness.handle import FreshService
 from pytest_isolate.running.handle import Service, Stack
 from pytest_isolate.running.images import missing_images
-from pytest_isolate.running.owner import read_owner, whose
+from pytest_isolate.running.owner import whose
 from pytest_isolate.running.timeline import Timeline
 
 # How long starts that are under way are waited for when the run ends; each notices between two requests.
@@ -80,10 +79,8 @@ class IsolateSession:
         self._member = xdist.receive(config)
         self._controller: Controller | None = None
         if self._member is None:
-            labels = whose(settings.project)
-            run = Run(
-                run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32), extra_labels=labels
-            )
+            known = config.stash.get(KNOWN_KEY, None)
+            run = replace(known.run if known else new_run(), extra_labels=whose(settings.project))
             self._controller = Controller(config, settings, run, self._clock, self._keeping.leave)
         self._worker = self._member.run.worker if self._member else ""
         self._workers = self._member.workers if self._member else 1
@@ -128,6 +125,7 @@ class IsolateSession:
         )
         self._wardrobe = Wardrobe(self._catalogue, os.path.exists)
         self._wardrobe.check(session.items)
+        self._check_known()
         is_reset = any(spec.reset for spec in self._catalogue.services.values())
         if is_reset or self._catalogue.groups or any(overrides_of(item) for item in session.items):
             forget_values_by(session, self._key_of)
@@ -187,6 +185,14 @@ class IsolateSession:
         check_budget(run_budget(self._settings), peak_demand(self._plan, self._workers))
         check_resets((step.instance for step in self._plan.steps), self._workers)
         check_reuse(self._settings, self._plan)
+
+    def _check_known(self) -> None:
+        known = self._config.stash.get(KNOWN_KEY, None)
+        ports = self._member.ports if self._member else known.ports if known else {}
+        if ports:
+            from pytest_isolate.plugin.environment import check_known  # only where the project has such a table
+
+            check_known(self._catalogue, ports, is_reused=self._settings.reuse)
 
     def _open(self) -> Wired:
         """The wired objects of this process; on the first call the engine is connected and the guardian armed."""
