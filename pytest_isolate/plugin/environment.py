@@ -1,7 +1,7 @@
 """Environment variables that say where services will be, set before anything of the project is imported.
 
 Settings are read when pytest loads its plugins; services start when tests are collected. What the table `env` names
-therefore has its ports, held, and its password before it starts; see docs/decisions/0017.
+therefore has its ports, held, and its password before it starts; see docs/decisions/0018.
 """
 
 from __future__ import annotations
@@ -47,15 +47,13 @@ def set_environment(config: pytest.Config, source: Source, bind: str) -> None:
         raise pytest.UsageError(str(error).replace(f"{config.rootpath}{os.sep}", "")) from None
 
 
-def check_known(catalogue: Catalogue, known: Mapping[str, Mapping[int, int]], *, is_reused: bool) -> None:
-    """PlanError for a service that is not one and the same for all tests, or not what its variable says."""
+def check_known(catalogue: Catalogue, known: Iterable[str], *, is_reused: bool) -> None:
+    """PlanError for a service that is not at one address, known already, for all tests."""
     varied = {axis.service for group in catalogue.groups for axis in group.axes}
-    for name, ports in known.items():
+    for name in known:
         service_id = ServiceId(StackId(""), name)
         spec = catalogue.services[service_id]
-        if spec.ports != tuple(ports):
-            found = f"it is declared at {spec.location} with other ports"
-        elif spec.scope is not Scope.SESSION or spec.share != "run":
+        if spec.scope is not Scope.SESSION or spec.share != "run":
             found = f"its scope is {spec.scope.word!r} and its share {spec.share!r}, so it is at several addresses"
         elif varied & {service_id, *build_start_order([service_id], catalogue.dependencies)}:
             found = "it has variants, or needs what has some, so it is at several addresses"

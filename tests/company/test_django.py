@@ -63,39 +63,6 @@ def test_without_services_the_variable_is_the_users_own(project: Project, monkey
     project.run(isolate=False).assert_outcomes(passed=2, skipped=3)
 
 
-@pytest.mark.parametrize(
-    ("toml", "text"),
-    [
-        ('[env]\nX = "{greter.url}"', "isolate.toml:11: env.X: unknown service 'greter' in {greter.url}, did you mean"),
-        ('[env]\nX = "{greeter.urls}"', "unknown placeholder {greeter.urls}, did you mean 'url'?"),
-        ("[env]\nX = 5", "env.X: 5 is not a text"),
-        ('[env]\nX = "{greeter.port}"\n[services.other]\nimag = "x"', "other.imag: unknown key 'imag'"),
-    ],
-)
-def test_a_wrong_variable_ends_the_run_at_once(project: Project, toml: str, text: str) -> None:
-    declare(project, GREETER + toml)
-    assert text in refused(project.run())
-
-
-@pytest.mark.parametrize(
-    ("more", "args", "found"),
-    [
-        ('scope = "module"', (), "its scope is 'module'"),
-        ('share = "worker"', (), "its share 'worker'"),
-        ("", ("--isolate-reuse",), "with --isolate-reuse"),
-        ("", ("--isolate-variant=greeter=other:1",), "it has variants"),
-        ("", ("-n2", "--isolate-reuse"), "with --isolate-reuse"),
-    ],
-)
-def test_what_has_no_single_address_is_refused(project: Project, more: str, args: tuple[str, ...], found: str) -> None:
-    declare(project, f"{GREETER}{more}\n{ENV}")
-    result = project.run(*args)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    text = result.stdout.str() + result.stderr.str()
-    assert "cannot say where 'greeter' is" in text
-    assert found in text
-
-
 def test_name_of_a_fixture_of_pytest_django_is_refused(project: Project) -> None:
     declare(project, GREETER + ENV + GREETER.replace("services.greeter", "services.db"))
     assert "db: the fixture name 'db' is reserved by pytest or pytest-django" in refused(project.run())

@@ -19,9 +19,7 @@ def test_selection_by_name_starts_nothing_for_others(project: Project) -> None:
     assert project.journal.is_empty
 
 
-@pytest.mark.parametrize(
-    "option", ["--collect-only", "--setup-plan", "--fixtures", "--fixtures-per-test", "--markers", "--help"]
-)
+@pytest.mark.parametrize("option", ["--collect-only", "--setup-plan", "--fixtures", "--fixtures-per-test"])
 def test_looking_starts_nothing(project: Project, option: str) -> None:
     result = project.run(option)
     assert result.ret == pytest.ExitCode.OK
