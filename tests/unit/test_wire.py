@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.engine.api import ContainerRequest
-from pytest_isolate.engine.wire import api_version, container_body, refusal_error, split_frames
+from pytest_isolate.engine.api import ContainerRequest, LogLine
+from pytest_isolate.engine.wire import api_version, container_body, log_lines, moment, refusal_error, split_frames
 from pytest_isolate.errors import EngineError, ObjectNotFound, PortTaken, SubnetTaken
 
 frames_of_two = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=20)), max_size=8)
@@ -81,3 +81,34 @@ def test_a_container_has_its_images_user_and_no_input_unless_it_is_asked_for() -
     assert body["HostConfig"]["NetworkMode"] == "n1"
     assert "User" not in body
     assert "OpenStdin" not in body
+
+
+def test_log_lines_have_the_moment_of_their_first_piece() -> None:
+    stamp = "2026-11-23T05:00:0{}.000000001Z"
+    pieces = [(1, "1", "begin "), (2, "2", "other\r\n"), (1, "3", "end\n"), (1, "4", "no newline")]
+    raw = encode([(stream, f"{stamp.format(n)} {text}".encode()) for stream, n, text in pieces])
+    first = moment(stamp.format("0"))
+    assert log_lines(raw) == [
+        LogLine(pytest.approx(first + 2), "other"),
+        LogLine(pytest.approx(first + 1), "begin end"),
+        LogLine(pytest.approx(first + 4), "no newline"),
+    ]
+
+
+def test_an_empty_line_is_a_line() -> None:
+    assert [line.text for line in log_lines(encode([(1, b"2026-11-23T05:00:00Z \n")]))] == [""]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-11-23T05:00:00Z", 1795410000),
+        ("2026-11-23T05:00:00.25Z", 1795410000.25),
+        ("2026-11-23T05:00:00.123456789Z", 1795410000.123456789),
+        ("2026-11-23T06:30:00.5+01:30", 1795410000.5),
+        ("0001-01-01T00:00:00Z", 0),
+        ("", 0),
+    ],
+)
+def test_moments_are_seconds_of_the_epoch(text: str, seconds: float) -> None:
+    assert moment(text) == seconds
