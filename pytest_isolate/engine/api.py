@@ -87,7 +87,8 @@ class ContainerRequest:
 class ContainerState:
     """How a container is right now. `exit_code` is None while it runs.
 
-    `ports` are host ports by port inside, `volumes` are paths by name.
+    `ports` are host ports by port inside, `volumes` are paths by name. `started_at` and `ended_at` are in seconds
+    of the epoch, 0 where it never has; one that runs and has an `ended_at` was started again.
     """
 
     is_running: bool
@@ -96,6 +97,20 @@ class ContainerState:
     is_out_of_memory: bool = False
     ports: Mapping[int, int] = field(default_factory=dict)
     volumes: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    started_at: float = 0
+    ended_at: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line that a container wrote, and when the engine has read it, in seconds of the epoch.
+
+    That may be later than it was written: up to 66 ms were measured on a busy machine.
+    """
+
+    when: float
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +274,9 @@ class Engine(Removing, Protocol):
 
     def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
         """What a container wrote to stdout and stderr, from `since` (seconds of the epoch) on."""
+
+    def read_log_lines(self, container_id: str, since: float) -> Sequence[LogLine]:
+        """What a container wrote to stdout and stderr from `since` (seconds of the epoch) on, line by line."""
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         """Run a command in a container and wait for its end."""

@@ -21,6 +21,7 @@ from pytest_isolate.engine.api import (
     ExecResult,
     ImageFacts,
     Labelled,
+    LogLine,
     Tell,
 )
 from pytest_isolate.engine.http import Line, Stream, open_http
@@ -36,6 +37,7 @@ from pytest_isolate.engine.wire import (
     image_not_found,
     is_attached,
     label_filter,
+    log_lines,
     split_frames,
     take_frame,
 )
@@ -199,6 +201,15 @@ class DockerEngine(Remover):
             query["since"] = f"{since:.6f}"
         raw = self._http.ask(what, "GET", path, query=query).content
         return b"".join(text for _, text in split_frames(raw)).decode(errors="replace")
+
+    def read_log_lines(self, container_id: str, since: float) -> Sequence[LogLine]:
+        """What a container wrote to stdout and stderr from `since` (seconds of the epoch) on, line by line."""
+        what, path = "a container's log could not be read", f"/containers/{quote(container_id)}/logs"
+        # A little further back than wanted: numbers here are less exact than the moments of the engine.
+        query = {"stdout": "true", "stderr": "true", "timestamps": "true", "since": f"{max(0.0, since - 0.001):.6f}"}
+        return [
+            line for line in log_lines(self._http.ask(what, "GET", path, query=query).content) if line.when >= since
+        ]
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         """Run a command in a container and wait for its end."""

@@ -6,9 +6,10 @@ import json
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from pytest_isolate.engine.api import BuildRequest, ContainerRequest, ContainerState, Event, Progress
+from pytest_isolate.engine.api import BuildRequest, ContainerRequest, ContainerState, Event, LogLine, Progress
 from pytest_isolate.errors import (
     BuildFailed,
     EngineError,
@@ -46,6 +47,33 @@ def split_frames(raw: bytes) -> Iterator[tuple[int, bytes]]:
         position += _FRAME.size
         yield stream, raw[position : position + length]
         position += length
+
+
+def log_lines(raw: bytes) -> list[LogLine]:
+    """The lines of a log that was asked for with timestamps, each with the moment of its first piece.
+
+    The engine cuts lines at 16 KiB, and puts a moment before each piece.
+    """
+    lines: list[LogLine] = []
+    begun: dict[int, LogLine] = {}
+    for stream, piece in split_frames(raw):
+        stamp, _, text = piece.decode(errors="replace").partition(" ")
+        first = begun.pop(stream, None) or LogLine(moment(stamp), "")
+        line = LogLine(first.when, first.text + text.rstrip("\r\n"))
+        if text.endswith("\n"):
+            lines.append(line)
+        else:
+            begun[stream] = line
+    return [*lines, *begun.values()]
+
+
+def moment(text: str) -> float:
+    """Seconds of the epoch of a moment as engines write it (RFC 3339, up to nanoseconds); 0 for one that never was."""
+    found = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
+    if not found or text.startswith("0001-"):
+        return 0
+    zone = "+00:00" if found[3] == "Z" else found[3]
+    return datetime.fromisoformat(found[1] + zone).timestamp() + float(found[2] or 0)
 
 
 def take_frame(raw: bytes) -> tuple[int, bytes] | None:
@@ -126,6 +154,9 @@ def container_state(found: Mapping[str, Any]) -> ContainerState:
         is_out_of_memory=bool(state.get("OOMKilled")),
         ports={int(k.split("/")[0]): int(v[0]["HostPort"]) for k, v in published.items() if v},
         volumes={m["Name"]: m["Destination"] for m in found.get("Mounts") or () if m["Type"] == "volume"},
+        name=str(found.get("Name", "")).removeprefix("/"),
+        started_at=moment(state.get("StartedAt", "")),
+        ended_at=moment(state.get("FinishedAt", "")),
     )
 
 

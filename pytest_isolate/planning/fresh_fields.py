@@ -14,10 +14,10 @@ from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, ServiceSpec
 from pytest_isolate.planning.fields import absolute
 from pytest_isolate.planning.references import is_within
-from pytest_isolate.planning.values import Wrong, known_keys, parse_argv, parse_scope, parse_text
+from pytest_isolate.planning.values import Wrong, is_generator, known_keys, parse_argv, parse_scope, parse_text
 
 FRESH_KEYS = ("init", "key", "scope")
-_INITS = "a file of SQL, a folder of such files, command(...), or a function of one argument"
+_INITS = "a file of SQL, a folder of such files, command(...), or a function of one argument, async or not"
 # What a way needs to know of a service besides its port.
 _NEEDS = {"postgres": ("user", "database"), "mariadb": ("user", "password", "database"), "redis": ()}
 
@@ -99,7 +99,7 @@ def parse_init(value: object, location: Location, exists: Callable[[str], bool])
         if not exists(path):
             raise Wrong(f"there is no file or folder {path}", _INITS)
         return InitFiles(path=path)
-    if callable(value):
+    if callable(value) and not is_generator(value):
         return InitFunction(function=value)
     raise Wrong(f"{value!r} cannot initialise a database", _INITS)
 

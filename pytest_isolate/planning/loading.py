@@ -280,9 +280,8 @@ def _check_name(declared: Declared, reserved: frozenset[str]) -> Iterable[Proble
     names = [declared.name, *(declared.raw.members if isinstance(declared.raw, RawStack) else ())]
     for name in names:
         if name == SELF or (name in reserved and name == declared.name):
-            reason = (
-                f"the fixture name {name!r} is reserved by pytest" if name != SELF else "the name 'self' is reserved"
-            )
+            by = "by pytest or pytest-django"
+            reason = f"the fixture name {name!r} is reserved {by}" if name != SELF else "the name 'self' is reserved"
             hint = f"choose another name, such as {name}_service"
             yield Problem(place=place, subject=declared.name, reason=reason, hint=hint)
         elif not name.isidentifier() or keyword.iskeyword(name):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
 from pytest_isolate.model.resetting import Pristine, Reset, ResetFunction
 from pytest_isolate.planning.probe_fields import parse_probes
-from pytest_isolate.planning.values import Wrong
+from pytest_isolate.planning.values import Wrong, is_generator
 
 _RESETS = (
-    "true, command('word', ...), http('/path'), or a plain function of one argument; in TOML {command = ['word', ...]} "
-    "or {http = '/path'}"
+    "true, command('word', ...), http('/path'), or a function of one argument, async or not; in TOML "
+    "{command = ['word', ...]} or {http = '/path'}"
 )
 
 
@@ -22,7 +21,7 @@ def parse_reset(value: object) -> Reset | None:
         return Pristine() if value else None
     if isinstance(value, (Mapping, Command, Http, Log, Tcp)):
         return _parse_call(value)
-    if callable(value) and not _is_async(value):
+    if callable(value) and not is_generator(value):
         return ResetFunction(function=value)
     raise Wrong(f"{value!r} cannot reset a service", _RESETS)
 
@@ -32,8 +31,3 @@ def _parse_call(value: object) -> Reset:
     if isinstance(call, (Command, Http)):
         return call
     raise Wrong(f"{type(call).__name__.lower()}() asks a service something and changes nothing", _RESETS)
-
-
-def _is_async(function: object) -> bool:
-    """Whether a call would only make a coroutine, which nobody awaits."""
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

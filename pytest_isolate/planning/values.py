@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,11 @@ class Wrong(ValueError):
         self.reason = reason
         self.valid = valid
         self.key = key
+
+
+def is_generator(function: object) -> bool:
+    """Whether a call would run nothing of it, as with a function that yields."""
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmg]?)(?:i?b)?", re.IGNORECASE)

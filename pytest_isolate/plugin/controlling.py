@@ -12,7 +12,7 @@ import pytest
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.plugin.guarding import connect_to_guardian, survives_this_process
-from pytest_isolate.plugin.opening import Membership, connect, find_guardian, open_keep, run_budget
+from pytest_isolate.plugin.opening import KNOWN_KEY, Membership, connect, find_guardian, open_keep, run_budget
 from pytest_isolate.plugin.options import Settings
 from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.cleanup import kill_all, remove_all, remove_all_before
@@ -51,7 +51,8 @@ class Controller:
         """What the processes of the run have in common; its folder is made on the first call."""
         if self._member is None:
             folder = create_run_folder(self.run.run_id, self.run.owner.encode())
-            self._member = Membership(run=self.run, folder=folder)
+            known = self._config.stash.get(KNOWN_KEY, None)
+            self._member = Membership(run=self.run, folder=folder, ports=known.ports if known else {})
         return self._member
 
     def bury_worker(self, run: Run) -> None:

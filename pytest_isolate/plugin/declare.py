@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,8 +98,18 @@ def make_fixture(raw: Raw) -> Any:
 
     setattr(isolated, DECLARATION, raw)
     isolated.__doc__ = describe(raw)
+    _stand_at(raw.location, isolated)
     decorate: Callable[[Any], Any] = pytest.fixture(scope=_scope_word(raw))
     return decorate(isolated)
+
+
+def _stand_at(location: Location, function: Any) -> None:
+    """Have pytest list a fixture under the file and line that declare it: there users look for it.
+
+    pytest compares two of one name, from folders whose names are equally long, by that place and then not at all.
+    """
+    function.__code__ = function.__code__.replace(co_filename=location.file, co_firstlineno=location.line or 1)
+    function.__module__ = Path(location.file).stem
 
 
 def describe(raw: Raw) -> str:
@@ -109,8 +120,17 @@ def describe(raw: Raw) -> str:
         return f"Fresh copy of a shared service's data (declared at {raw.location})."
     if isinstance(raw, RawStack):
         return f"Stack of {', '.join(raw.members)}, each in a container (declared at {raw.location})."
-    image = next((layer.values["image"] for layer in reversed(raw.layers) if "image" in layer.values), "a built image")
-    return f"Service in a container: {image} (declared at {raw.location})."
+    return f"Service in a container: {_what_runs(raw)} (declared at {raw.location})."
+
+
+def _what_runs(raw: RawService) -> str:
+    """Image and ports as they are written, as far as they are: nothing is checked here."""
+    tables = [layer.values for layer in reversed(raw.layers)]
+    table = next((t for t in tables if t.get("image") or t.get("build")), {})
+    what = str(table.get("image") or (f"built from {table['build']}" if table else "no image"))
+    written = next(([t.get("port"), t.get("ports")] for t in tables if t.get("port") or t.get("ports")), [])
+    ports = dict.fromkeys(str(p) for entry in written for p in (entry if isinstance(entry, list) else [entry]) if p)
+    return ", ".join([what, f"port{'s' if len(ports) > 1 else ''} {', '.join(ports)}"] if ports else [what])
 
 
 def _scope_word(raw: Raw) -> Any:

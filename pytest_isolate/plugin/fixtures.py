@@ -20,6 +20,10 @@ DECLARATION = "isolate_declaration"
 MARKER = "isolate"
 VARIANT = "isolate_variant"
 NEEDS_ISOLATE = "needs services in containers: run pytest --isolate"
+_NOT_LOADED = (
+    "needs services in containers, and pytest-isolate is not loaded: it is turned off by -p no:isolate, or by "
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD without -p isolate"
+)
 
 
 class HandsOut(Protocol):
@@ -29,6 +33,8 @@ class HandsOut(Protocol):
         """The value of the fixture of this name that is declared there, once it is ready."""
 
 
+# Where `db` is a service, pytest-django's `client` and `admin_user` would be given no database.
+_TAKEN = ("_pytest.", "pytest_django.")
 SESSION_KEY: pytest.StashKey[HandsOut] = pytest.StashKey()
 _SEEN_KEY: pytest.StashKey[dict[object, bool]] = pytest.StashKey()
 
@@ -40,7 +46,7 @@ def hand_out(request: pytest.FixtureRequest) -> object:
         pytest.fail("service() and stack() are declared in a module or conftest.py, not in a class", pytrace=False)
     session = request.config.stash.get(SESSION_KEY, None)
     if session is None:
-        pytest.skip(NEEDS_ISOLATE)
+        pytest.skip(NEEDS_ISOLATE if request.config.pluginmanager.has_plugin("isolate") else _NOT_LOADED)
     fixturedef: Any = request._fixturedef  # type: ignore[attr-defined]  # the base id has no public accessor
     return session.hand_out(fixturedef.argname, fixturedef.baseid)
 
@@ -102,8 +108,8 @@ def all_declared(session: pytest.Session) -> list[Declared]:
 
 
 def builtin_fixture_names(session: pytest.Session) -> frozenset[str]:
-    """The names of pytest's own fixtures, which a service must not take."""
-    own = {d.argname for d in _all_definitions(session) if d.func.__module__.startswith("_pytest.")}
+    """The names of fixtures that others ask for, pytest's own and pytest-django's: a service must not take them."""
+    own = {d.argname for d in _all_definitions(session) if d.func.__module__.startswith(_TAKEN)}
     return frozenset(own | {"request"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,6 +38,21 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     from pytest_isolate.plugin import hookspecs
 
     pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
+    """With --isolate, set the environment variables of the project's TOML: before pytest-django reads settings."""
+    option = early_config.known_args_namespace
+    if option.isolate or option.isolate_plan or early_config.getini("isolate"):
+        from pytest_isolate.plugin.configuration import find_configuration
+
+        source = find_configuration(early_config.rootpath)
+        if source and "env" in source.text:
+            from pytest_isolate.plugin.environment import set_environment
+
+            set_environment(early_config, source, option.isolate_bind or str(early_config.getini("isolate_bind")))
+    return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,10 +19,11 @@ from pytest_isolate.model.resources import Resources
 from pytest_isolate.plugin.guarding import Arming
 from pytest_isolate.plugin.options import Settings
 from pytest_isolate.plugin.report import Report
+from pytest_isolate.running.addresses import KnownPorts
 from pytest_isolate.running.budget import machine_budget
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.keeping import Keep, project_code
-from pytest_isolate.running.owner import whose
+from pytest_isolate.running.owner import read_owner, whose
 from pytest_isolate.running.sweep import Sweep
 from pytest_isolate.sharing.store import Board, kept_folder, snapshot_usage
 
@@ -39,6 +41,18 @@ class Membership:
     run: Run
     folder: Path
     workers: int = 1
+    ports: KnownPorts = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is settled of a run before it begins, where environment variables say where its services will be."""
+
+    run: Run
+    ports: KnownPorts
+
+
+KNOWN_KEY: pytest.StashKey[Known] = pytest.StashKey()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +62,11 @@ class Opened:
     engine: Engine
     armed: Future[str]
     sweeping: Future[None]
+
+
+def new_run() -> Run:
+    """A run of this process."""
+    return Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32))
 
 
 def open_run(config: pytest.Config, member: Membership, settings: Settings, clock: Clock, report: Report) -> Opened:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -42,6 +43,7 @@ class Settings:
     max_memory_bytes: int | None
     max_containers: int | None
     keep: str
+    artifacts: Path | None = None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -106,6 +108,11 @@ def add_options(parser: pytest.Parser) -> None:
         f"look inside (default: {KEEP_NEVER})",
     )
     group.addoption(
+        "--isolate-artifacts",
+        metavar="DIR",
+        help="store what services wrote during failed tests in this folder, whole",
+    )
+    group.addoption(
         VARIANT_OPTION,
         metavar="SERVICE=ALTERNATIVE",
         action="append",
@@ -124,6 +131,7 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("isolate_keep", "default of --isolate-keep", default=KEEP_NEVER)
     parser.addini("isolate_max_memory", "default of --isolate-max-memory", default="")
     parser.addini("isolate_max_containers", "default of --isolate-max-containers", default="")
+    parser.addini("isolate_artifacts", "default of --isolate-artifacts, from the root folder", default="")
 
 
 def parse_settings(config: pytest.Config) -> Settings | None:
@@ -150,6 +158,7 @@ def build_settings(config: pytest.Config) -> Settings:
         max_memory_bytes=_parse(config, "max-memory", _parse_size) if memory else None,
         max_containers=_parse(config, "max-containers", _parse_count) if containers else None,
         keep=_parse(config, "keep", _parse_keep, KEEP_NEVER),
+        artifacts=_artifacts(config),
     )
 
 
@@ -167,6 +176,18 @@ def parse_variants(config: pytest.Config) -> dict[str, list[str]]:
 
 def _value(config: pytest.Config, name: str) -> str:
     return config.getoption(f"--isolate-{name}") or str(config.getini(f"isolate_{name.replace('-', '_')}"))
+
+
+def _artifacts(config: pytest.Config) -> Path | None:
+    """A folder on the command line is meant from where pytest was called, one in a file from the root folder."""
+    option = config.getoption("--isolate-artifacts")
+    folder = option or str(config.getini("isolate_artifacts"))
+    if not folder:
+        return None
+    path = (config.invocation_params.dir if option else config.rootpath) / folder
+    if path.exists() and not path.is_dir():
+        raise pytest.UsageError(f"--isolate-artifacts={folder}: is not a folder")
+    return path
 
 
 def _parse(config: pytest.Config, name: str, parse: Callable[[str], Value], default: Value | None = None) -> Value:

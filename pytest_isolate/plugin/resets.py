@@ -23,7 +23,8 @@ _PARALLEL_RESETS = 4
 class Resets:
     """The services that the test which runs now has asked for, and what became of them after those before it."""
 
-    def __init__(self) -> None:
+    def __init__(self, before_giving_up: Callable[[], None]) -> None:
+        self._before_giving_up = before_giving_up
         self._used: dict[ServiceId, None] = {}
         self._replaced: Counter[ServiceId] = Counter()
         self.untold: list[str] = []
@@ -102,6 +103,7 @@ class Resets:
 
     def _give_up(self, key: InstanceKey, wired: Wired) -> None:
         """Nobody knows in what state it is."""
+        self._before_giving_up()
         gone = wired.lifecycle.discard(key)
         wired.resetter.forget(gone)
         wired.freshness.forget(gone)

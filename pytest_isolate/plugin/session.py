@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import threading
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_isolate.errors import EngineError, IsolateError
-from pytest_isolate.model.identity import Run
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.copying import Wanted, place_of_copy
@@ -24,6 +24,7 @@ from pytest_isolate.planning.resetting import check_resets
 from pytest_isolate.plugin import xdist
 from pytest_isolate.plugin.controlling import Controller
 from pytest_isolate.plugin.display import Display, NotesView, display_noted, display_own, open_view
+from pytest_isolate.plugin.failures import Failures, as_failure, note_failed_start
 from pytest_isolate.plugin.fixtures import (
     all_declared,
     asked_fixtures,
@@ -36,11 +37,12 @@ from pytest_isolate.plugin.fixtures import (
 )
 from pytest_isolate.plugin.interrupts import join_interrupts
 from pytest_isolate.plugin.keeping import Keeping
-from pytest_isolate.plugin.opening import open_run, run_budget
+from pytest_isolate.plugin.opening import KNOWN_KEY, new_run, open_run, run_budget
 from pytest_isolate.plugin.options import Settings, parse_variants
 from pytest_isolate.plugin.paths import without_root
 from pytest_isolate.plugin.report import Report, note_variant
 from pytest_isolate.plugin.resets import Resets
+from pytest_isolate.plugin.telling import add_to_junit, group_sections, write_step_summary
 from pytest_isolate.plugin.varying import Wardrobe, members
 from pytest_isolate.plugin.wiring import Wired, check_budget, check_reuse, wire
 from pytest_isolate.running.cleanup import remove_all_before
@@ -48,7 +50,7 @@ from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.freshness.handle import FreshService
 from pytest_isolate.running.handle import Service, Stack
 from pytest_isolate.running.images import missing_images
-from pytest_isolate.running.owner import read_owner, whose
+from pytest_isolate.running.owner import whose
 from pytest_isolate.running.timeline import Timeline
 
 # How long starts that are under way are waited for when the run ends; each notices between two requests.
@@ -81,10 +83,8 @@ class IsolateSession:
         self._member = xdist.receive(config)
         self._controller: Controller | None = None
         if self._member is None:
-            labels = whose(settings.project)
-            run = Run(
-                run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32), extra_labels=labels
-            )
+            known = config.stash.get(KNOWN_KEY, None)
+            run = replace(known.run if known else new_run(), extra_labels=whose(settings.project))
             self._controller = Controller(config, settings, run, self._clock, self._keeping.leave)
         self._worker = self._member.run.worker if self._member else ""
         self._workers = self._member.workers if self._member else 1
@@ -95,7 +95,9 @@ class IsolateSession:
         self._item: pytest.Item | None = None
         self._placed: dict[pytest.Item, tuple[Instance, ...]] = {}
         self._number = 0
-        self._resets = Resets()
+        self._failures = Failures(self._clock, settings.artifacts)
+        self._resets = Resets(self._failures.secure)
+        self._is_on_github = os.environ.get("GITHUB_ACTIONS") == "true"
         self._separate_interrupts = join_interrupts()
         self._display = Display(tuple, None)
 
@@ -131,6 +133,7 @@ class IsolateSession:
         )
         self._wardrobe = Wardrobe(self._catalogue, os.path.exists)
         self._wardrobe.check(session.items)
+        self._check_known()
         is_reset = any(spec.reset for spec in self._catalogue.services.values())
         if is_reset or self._catalogue.groups or any(overrides_of(item) for item in session.items):
             forget_values_by(session, self._key_of)
@@ -198,6 +201,14 @@ class IsolateSession:
         check_resets((step.instance for step in self._plan.steps), self._workers)
         check_reuse(self._settings, self._plan)
 
+    def _check_known(self) -> None:
+        known = self._config.stash.get(KNOWN_KEY, None)
+        ports = self._member.ports if self._member else known.ports if known else {}
+        if ports:
+            from pytest_isolate.plugin.environment import check_known  # only where the project has such a table
+
+            check_known(self._catalogue, ports, is_reused=self._settings.reuse)
+
     def _open(self) -> Wired:
         """The wired objects of this process; on the first call the engine is connected and the guardian armed."""
         if self._wired is None:
@@ -207,6 +218,7 @@ class IsolateSession:
             facts = opened.engine.facts()
             report.engine = f"{facts.name} {facts.version} (run {member.run.run_id})"
             self._wired = wire(opened, member, settings, self._plan, clock, self._timeline)
+            self._failures.connect(self._wired, member.folder, self._worker)
         return self._wired
 
     def _controller_of_this_process(self) -> Controller:
@@ -247,6 +259,16 @@ class IsolateSession:
         after = [] if self._worker else items[self._number : self._number + _AHEAD]
         return after if nextitem in after else [nextitem]
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """The moment from which on what services write counts as the test's."""
+        self._failures.begin(item.nodeid, lambda: self._place(item, used_fixtures), self._placed.get(item, ()))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self) -> None:
+        """The end of its set-up."""
+        self._failures.enter("call")
+
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, Any, Any]:
         """Reset what the test has used; remove what belongs to the test, class, module or package that ends with it.
@@ -256,7 +278,10 @@ class IsolateSession:
         ended = self._places_that_end(item, nextitem)
         try:
             wired = None if self._keeping.is_last_word(item, nextitem) else self._wired
-            with self._resets.behind(item, lambda used: self._placed_for(used, item), wired, ended):
+            with (
+                self._failures.teardown(),
+                self._resets.behind(item, lambda used: self._placed_for(used, item), wired, ended),
+            ):
                 return (yield)
         except (Exception, pytest.fail.Exception):
             self._keeping.keep_late(lambda: self._demand(item, used_fixtures), self._wired)
@@ -280,7 +305,9 @@ class IsolateSession:
         return place_instances(services, self._wardrobe.of(item), position(item, self._worker))
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Note which variant the test was run for; with one that fails, tell what its services say that explains it."""
         report: pytest.TestReport = note_variant((yield), variant_of(item))
         if report.failed and self._wired:
@@ -288,7 +315,18 @@ class IsolateSession:
             untold = self._resets.untold if report.when == "teardown" else []
             report.sections += [("isolate", text) for text in (*advice, *untold)]
             self._keeping.note(report, lambda: self._demand(item, used_fixtures), self._wired)
+        self._failures.tell(report, item)
+        note_failed_start(report, call.excinfo.value if call.excinfo else None)
         return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """What is told of services, for others than the terminal too. xdist's workers leave that to the controller."""
+        if self._worker:
+            return
+        add_to_junit(self._config, report)
+        if self._is_on_github:
+            group_sections(report)
 
     def hand_out(self, name: str, namespace: str) -> object:
         """The value of a fixture: the handle of a service, or a stack of them, once all are ready."""
@@ -311,7 +349,7 @@ class IsolateSession:
                     return self._hand_out_copy(fresh_id, instances[wanted[0]], services[wanted[0].name])
         except IsolateError as error:
             # Its causes are told in its text; as a chain they would all be printed again.
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
+            raise as_failure(error) from None
         return Stack(name, services) if StackId(namespace, name) in self._catalogue.stacks else services[name]
 
     def _hand_out_copy(self, fresh_id: ServiceId, instance: Instance, base: Service) -> FreshService:
@@ -330,8 +368,10 @@ class IsolateSession:
         if any(self._placed.values()):
             self._open().lifecycle.start_for([(item.nodeid, placed) for item, placed in self._placed.items()])
 
-    def _place(self, item: pytest.Item) -> tuple[Instance, ...]:
-        demand = self._demand(item)
+    def _place(
+        self, item: pytest.Item, fixtures: Callable[[pytest.Item], Asked] = asked_fixtures
+    ) -> tuple[Instance, ...]:
+        demand = self._demand(item, fixtures)
         return place_instances(demand.services, demand.catalogue or self._catalogue, demand.where)
 
     # -- clean up, report -----------------------------------------------------------------------------------------
@@ -353,6 +393,9 @@ class IsolateSession:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """What ran, how long it took to be ready, and what could not be removed."""
         self._report.write_summary(terminalreporter)
+        page = os.environ.get("GITHUB_STEP_SUMMARY")
+        if self._is_on_github and page:
+            write_step_summary(Path(page), terminalreporter)
 
     def _clean_up(self, *, has_time: bool = False) -> None:
         """Remove all of this process's objects, and in the controller all of the run's. Safe to repeat.
@@ -369,6 +412,7 @@ class IsolateSession:
                 xdist.report(self._config, cleanup_error=str(error))
             finally:
                 self._display.close()
+                self._failures.close()
                 if self._wired:
                     self._report.fresh = self._wired.freshness.figures()
                     xdist.report(self._config, kept=sorted(self._wired.provider.kept_codes))

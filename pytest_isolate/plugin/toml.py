@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from pytest_isolate.errors import DeclarationError, Problem, suggest
-from pytest_isolate.model.declaration import Layer, Preset, Raw, RawFresh, RawService, RawStack, RawVariants
+from pytest_isolate.model.declaration import Declared, Layer, Preset, Raw, RawFresh, RawService, RawStack, RawVariants
 from pytest_isolate.model.location import Location
 from pytest_isolate.planning.fields import STACK_KEYS
+from pytest_isolate.planning.loading import Catalogue, load
+from pytest_isolate.planning.placeholders import parse_references
 from pytest_isolate.plugin.configuration import Source
 from pytest_isolate.plugin.declare import make_fixture
+from pytest_isolate.plugin.fixtures import DECLARATION
 from pytest_isolate.presets.catalogue import PRESETS
 
 if sys.version_info >= (3, 11):
@@ -23,7 +27,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_KEYS = ("services", "stacks", "fresh", "variants")
+_KEYS = ("services", "stacks", "fresh", "variants", "env")
 _VARIANTS = "isolate_variants"
 """The name of the fixture that the table of variants becomes."""
 
@@ -38,6 +42,19 @@ def build_plugin(source: Source) -> ModuleType:
     return module
 
 
+class Environment(NamedTuple):
+    """The variables of a file by name, with placeholders; where they stand; and the services that these may name."""
+
+    texts: Mapping[str, str]
+    location: Location
+    catalogue: Catalogue
+
+
+def load_environment(source: Source) -> Environment:
+    """The table `env` of a file, with what the file declares, checked; DeclarationError for what is wrong."""
+    return _Reader(source).read_environment()
+
+
 class _Reader:
     """One file: from its text to fixtures by name."""
 
@@ -47,6 +64,19 @@ class _Reader:
     def read(self) -> dict[str, Any]:
         """The fixtures by name; DeclarationError when the file is wrong as a whole."""
         return self._build(self._parse())
+
+    def read_environment(self) -> Environment:
+        """The variables, with everything that the file declares."""
+        table = self._parse()
+        location = self._location("env")
+        for name, text in table["env"].items():
+            if not isinstance(text, str):
+                raise self._wrong(f"env.{name}", f"{text!r} is not a text", 'such as "{db.url}"')
+        if not table["env"]:
+            return Environment({}, location, Catalogue(services={}, stacks={}, dependencies={}))
+        raws = {name: getattr(fixture, DECLARATION) for name, fixture in self._build(table).items()}
+        declared = [Declared(name=name, namespace="", raw=raw) for name, raw in raws.items()]
+        return Environment(table["env"], location, load(declared, exists=os.path.exists))
 
     def _parse(self) -> Mapping[str, Any]:
         try:
@@ -64,6 +94,9 @@ class _Reader:
         services: dict[str, RawService] = {}
         for name in table["services"]:
             self._service(name, table["services"], services, ())
+        for name in _told_passwords(table["env"]) & services.keys():
+            # A snapshot has a password of its own, which is known when the service starts.
+            services[name] = services[name].changed({"snapshot": None}, services[name].location)
         stacks = {name: self._stack(name, content, services) for name, content in table["stacks"].items()}
         for name in stacks.keys() & services.keys():
             raise self._wrong(f"stacks.{name}", f"{name!r} is the name of a service too")
@@ -177,3 +210,9 @@ class _Reader:
             if header.match(line):
                 return Location(file=str(self._source.path), line=number)
         return Location(file=str(self._source.path))
+
+
+def _told_passwords(texts: Mapping[str, Any]) -> set[str]:
+    """The services whose passwords variables tell."""
+    references = (found for text in texts.values() if isinstance(text, str) for found in parse_references(text))
+    return {reference.service for reference in references if reference.attribute in ("password", "url")}

@@ -135,7 +135,7 @@ def wire(
     `keep` takes the place of what the project keeps for later runs.
     """
     rng = random.Random(secrets.randbits(64))
-    addresses = Addresses(rng, bind_ip=check_bind_ip(settings.bind))
+    addresses = Addresses(rng, bind_ip=check_bind_ip(settings.bind), known=member.ports)
     run = member.run
     engine, guard = opened.engine, Guard(opened.armed)
     grounds = _build_grounds(member, settings, clock, keep)

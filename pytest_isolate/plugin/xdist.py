@@ -35,6 +35,7 @@ def receive(config: pytest.Config) -> Membership | None:
         ),
         folder=Path(given["folder"]),
         workers=int(worker_input["workercount"]),
+        ports=given["ports"],
     )
 
 
@@ -47,6 +48,7 @@ def send(node: Any, member: Membership) -> None:
         "secret": run.secret.hex(),
         "folder": str(member.folder),
         "labels": [list(pair) for pair in run.extra_labels],
+        "ports": {name: dict(ports) for name, ports in member.ports.items()},
     }
 
 

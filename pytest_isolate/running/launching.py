@@ -13,7 +13,7 @@ from pytest_isolate.errors import IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN, Run, fingerprint
 from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.service import ServiceSpec, Unlimited, describe_variation
+from pytest_isolate.model.service import ServiceId, ServiceSpec, Unlimited, describe_variation
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.addresses import Addresses
 from pytest_isolate.running.archive import build_archive, read_digests
@@ -207,8 +207,12 @@ def choose_password(instance: Instance, ground: Ground, snapshot: Snapshot | Non
         return password
     if snapshot:
         return snapshot.password
-    service, place = instance.key.service, instance.key.place
-    return ground.run.password(service.stack.namespace, str(service), place.node, place.worker)
+    return run_password(ground.run, instance.key.service, instance.key.place.node, instance.key.place.worker)
+
+
+def run_password(run: Run, service: ServiceId, node: str = "", worker: str = "") -> str:
+    """The random password of a service at a place, where no snapshot has one: known before it starts."""
+    return run.password(service.stack.namespace, str(service), node, worker)
 
 
 def full_fingerprint(instance: Instance, image: ImageFacts, needed: Mapping[str, Running]) -> str:

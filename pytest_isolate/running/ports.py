@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pytest_isolate.errors import AddressSpaceFull, StartError
@@ -43,6 +43,12 @@ def hold_free_ports(inner_ports: Iterable[int], host: str = LOOPBACK) -> HeldPor
         held.sockets.append(sock)
         held.by_inner[inner] = sock.getsockname()[1]
     return held
+
+
+def hold_known_ports(by_inner: Mapping[int, int], host: str) -> HeldPorts:
+    """Ports that this run holds already, held once more: for as long as the instance lives."""
+    sockets = [_bound(host, outer) for outer in by_inner.values()]
+    return HeldPorts(host=host, by_inner=dict(by_inner), sockets=sockets)
 
 
 def hold_native_ports(inner_ports: Iterable[int], host: str, service: str) -> HeldPorts:

@@ -383,7 +383,10 @@ class Provider:
             f"could not be started: {error.what}",
             tried=error.tried,
             found=error.found,
-            do=error.do or f"it is declared at {instance.spec.location}",
+            do=[
+                *([error.do] if isinstance(error.do, str) and error.do else error.do),
+                f"it is declared at {instance.spec.location}",
+            ],
         )
 
 

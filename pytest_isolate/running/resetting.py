@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import threading
-import traceback
 from collections.abc import Callable, Collection, Mapping
 
 from pytest_isolate.engine.api import Engine, Session
@@ -14,6 +13,8 @@ from pytest_isolate.model.identity import Run
 from pytest_isolate.model.probes import Command, Http
 from pytest_isolate.model.resetting import RESET_METHOD, Pristine, Reset, ResetFunction, describe_reset
 from pytest_isolate.planning.placement import InstanceKey
+from pytest_isolate.running.calling import call as call_function
+from pytest_isolate.running.calling import describe_failure
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.freshness import mariadb, postgres, redis
 from pytest_isolate.running.freshness.ways import Way, WayError, common_variables
@@ -138,10 +139,9 @@ class Resetter:
     def _call_function(self, function: Callable[[Service], object], handle: Service) -> None:
         """Whatever says in the user's code that it has failed is told as its own, with the user's own lines."""
         try:
-            function(handle)
+            call_function(function, handle)
         except self._failures as error:
-            shown = error.__traceback__.tb_next if error.__traceback__ else None
-            raise Failed("".join(traceback.format_exception(type(error), error, shown)).strip()) from error
+            raise Failed(describe_failure(error)) from error
 
     def _error(self, reset: Reset, running: Running, test: str, found: str | list[str]) -> ResetError:
         secrets = (*running.secrets, running.view.password or "")

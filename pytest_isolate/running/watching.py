@@ -45,12 +45,12 @@ class Watcher:
         # It may have died before anybody listened for its id.
         if not self._engine.inspect_container(running.container_id).is_running:
             died.set()
-        probes = choose_probes(running)
+        probes, began = choose_probes(running), self._clock.now()
         if not probes:
             self._clock.wait(died, _SETTLE_S)
             state = self._read_death(running, is_first=is_first) if died.is_set() else None
             if state:
-                raise self._death_error(running, state)
+                raise self._death_error(running, state, began)
             return
         target = probing.Target(
             container_id=running.container_id,
@@ -84,7 +84,7 @@ class Watcher:
             timeout_s=running.spec.timeout_s,
         )
         if isinstance(outcome.answer, Dead):
-            raise self._death_error(running, deaths[0])
+            raise self._death_error(running, deaths[0], began)
         if isinstance(outcome.answer, NotYet):
             raise self._not_ready_error(running, outcome.answer, outcome)
 
@@ -103,15 +103,16 @@ class Watcher:
             )
         return state
 
-    def _death_error(self, running: Running, state: ContainerState) -> StartError:
-        spec, lines = running.spec, self._last_lines(running)
+    def _death_error(self, running: Running, state: ContainerState, began: float) -> StartError:
+        spec, lines, waited_s = running.spec, self._last_lines(running), self._clock.now() - began
+        probes = " and ".join(f"{describe_probe(p)}{_address(p, running)}" for p in choose_probes(running))
         do = advise_if_full("\n".join(lines), running) or f"run it by hand: docker run --rm -it {image_tag(spec)}"
         if _may_be_out_of_memory(state):
             do = "give it more memory: memory=..."
         return StartError(
             label(running.instance, self._run),
             "ended before it was ready",
-            tried="start its container",
+            tried=f"start its container, and wait {waited_s:.1f} s{f' for {probes}' if probes else ''}",
             found=[f"{_describe(state)}; last log lines:", *lines],
             do=f"{do}; declared at {spec.location}",
         )

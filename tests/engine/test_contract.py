@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,11 @@ class Bench:
             self.engine.remove_volume(volume)
         for network in self.engine.list_networks(self.labels):
             self.engine.remove_network(network)
+
+
+def without_times(state: ContainerState) -> ContainerState:
+    """A state without what differs each time."""
+    return replace(state, name="", started_at=0, ended_at=0)
 
 
 def wait_for(question: Callable[[], Any], timeout_s: float = 10) -> Any:
@@ -242,12 +248,12 @@ def test_build_from_an_unknown_image_fails_at_its_first_step(bench: Bench, tmp_p
 
 def test_created_container_does_not_run_and_has_no_exit_code(bench: Bench) -> None:
     state = bench.engine.inspect_container(bench.create("exit 0"))
-    assert state == ContainerState(is_running=False, exit_code=None)
+    assert without_times(state) == ContainerState(is_running=False, exit_code=None)
 
 
 def test_started_container_runs(bench: Bench) -> None:
     state = bench.engine.inspect_container(bench.start("sleep 60"))
-    assert state == ContainerState(is_running=True, exit_code=None)
+    assert without_times(state) == ContainerState(is_running=True, exit_code=None)
 
 
 def test_starting_what_runs_already_is_fine(bench: Bench) -> None:
@@ -259,7 +265,7 @@ def test_starting_what_runs_already_is_fine(bench: Bench) -> None:
 @pytest.mark.parametrize("code", [0, 3])
 def test_exit_code_of_what_ended_is_known(bench: Bench, code: int) -> None:
     container = bench.start(f"exit {code}")
-    assert bench.wait_for_end(container) == ContainerState(is_running=False, exit_code=code)
+    assert without_times(bench.wait_for_end(container)) == ContainerState(is_running=False, exit_code=code)
 
 
 def test_container_that_ended_starts_again(bench: Bench) -> None:
@@ -303,7 +309,7 @@ def test_stopped_container_ends_by_itself_when_asked(bench: Bench) -> None:
     container = bench.start("say up", "sleep 60")
     bench.wait_for_log(container, "up")
     bench.engine.stop_container(container, 10)
-    assert bench.engine.inspect_container(container) == ContainerState(is_running=False, exit_code=0)
+    assert without_times(bench.engine.inspect_container(container)) == ContainerState(is_running=False, exit_code=0)
 
 
 def test_stubborn_container_is_killed_after_the_time_out(bench: Bench) -> None:
@@ -318,7 +324,7 @@ def test_stubborn_container_is_killed_after_the_time_out(bench: Bench) -> None:
 def test_killed_container_has_the_code_of_a_kill(bench: Bench) -> None:
     container = bench.start("sleep 60")
     bench.engine.kill_container(container)
-    assert bench.wait_for_end(container) == ContainerState(is_running=False, exit_code=137)
+    assert without_times(bench.wait_for_end(container)) == ContainerState(is_running=False, exit_code=137)
 
 
 @pytest.mark.parametrize("state", ["created", "ended"])
@@ -468,6 +474,32 @@ def test_log_from_the_start_of_the_container_is_complete(bench: Bench) -> None:
     bench.engine.start_container(container)
     bench.wait_for_end(container)
     assert bench.engine.read_logs(container, since=moment) == "at once\n"
+
+
+def test_log_is_told_line_by_line_with_its_moments(bench: Bench) -> None:
+    container = bench.start("say early", "sleep 0.5", "say late", "err wrong", "sleep 60")
+    bench.wait_for_log(container, "early")
+    moment = time.time()
+    bench.wait_for_log(container, "wrong")
+    lines = bench.engine.read_log_lines(container, moment)
+    assert sorted(line.text for line in lines) == ["late", "wrong"]
+    assert all(moment <= line.when <= time.time() for line in lines)
+    assert bench.engine.read_log_lines(container, lines[0].when)[0] == lines[0]
+    assert bench.engine.read_log_lines(container, 0)[0].text == "early"
+
+
+def test_state_tells_name_start_and_end(bench: Bench) -> None:
+    began = time.time()
+    container = bench.start("sleep 0.1")
+    ended = bench.wait_for_end(container)
+    assert began <= ended.started_at < ended.ended_at <= time.time()
+    bench.engine.start_container(container)
+    again = bench.engine.inspect_container(container)
+    assert again.started_at > ended.ended_at
+    assert bench.tag in again.name
+    fresh = bench.engine.inspect_container(bench.start("sleep 60"))
+    assert (fresh.is_running, fresh.ended_at) == (True, 0)
+    assert bench.engine.inspect_container(bench.create("sleep 60")).started_at == 0
 
 
 def test_command_inside_gives_its_code_and_both_outputs(bench: Bench) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from fakes.programs import read_steps
 from fakes.sessions import FakeSession, environment
 from fakes.sessions import run as run_outside
-from pytest_isolate.engine.api import ContainerRequest, ExecResult, PortBinding
+from pytest_isolate.engine.api import ContainerRequest, ExecResult, LogLine, PortBinding
 from pytest_isolate.errors import EngineError, ObjectNotFound, PortTaken
 
 KILLED = 137
@@ -134,6 +134,8 @@ class FakeContainer:
     exit_code: int | None = None
     is_paused: bool = False
     is_out_of_memory: bool = False
+    started_at: float = 0
+    ended_at: float = 0
     log: list[tuple[float, str]] = field(default_factory=list)
     files: Files = field(default_factory=dict)
     listeners: dict[int, Listener] = field(default_factory=dict)
@@ -161,6 +163,7 @@ class FakeContainer:
         self._join()
         self._stopping, self._ended, self._killed = threading.Event(), threading.Event(), False
         self.exit_code = None
+        self.started_at = time.time()
         self.listeners.clear()
         self._going_on.set()
         self._publish()
@@ -205,6 +208,7 @@ class FakeContainer:
         for session in self._sessions:
             session.kill()
         self._unpublish()
+        self.ended_at = time.time()
         self._ended.set()
         self.on_death(self)
 
@@ -293,6 +297,9 @@ class FakeContainer:
         lines = [line for when, text in list(self.log) if when >= since for line in text.splitlines(keepends=True)]
         return "".join(lines if tail is None else lines[-tail:] if tail else [])
 
+    def read_lines(self, since: float) -> list[LogLine]:
+        return [LogLine(when, line) for when, text in list(self.log) if when >= since for line in text.splitlines()]
+
     def fetch(self, host: str, port: int, path: str) -> str | None:
         """What a neighbour on one of its networks answers over HTTP."""
         other = self if host in ("localhost", "127.0.0.1") else self.find_neighbour(self, host)
@@ -304,6 +311,9 @@ class FakeContainer:
         """Status and body of the answer to a request."""
         if match := re.match(r"/env/(\w+)", path):
             return 200, self.request.env.get(match[1], "")
+        if match := re.match(r"/say/(\S+)", path):
+            self._log("out", match[1] + "\n")
+            return 200, "said"
         if match := re.match(r"/status/(\d+)", path):
             return int(match[1]), f"status {match[1]}"
         if match := re.match(r"/fetch/([^/]+)/(\d+)", path):

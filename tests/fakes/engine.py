@@ -27,6 +27,7 @@ from pytest_isolate.engine.api import (
     ExecResult,
     ImageFacts,
     Labelled,
+    LogLine,
     Progress,
     Tell,
 )
@@ -295,11 +296,18 @@ class FakeEngine:
                 exit_code=None if container.is_running else container.exit_code,
                 is_out_of_memory=container.is_out_of_memory,
                 ports=dict(container.published),
+                name=container.request.name,
+                started_at=container.started_at,
+                ended_at=container.ended_at,
             )
 
     def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
         with self._asked("read_logs", container_id, tail, since):
             return self._container(container_id).read_log(tail, since)
+
+    def read_log_lines(self, container_id: str, since: float) -> Sequence[LogLine]:
+        with self._asked("read_log_lines", container_id, since):
+            return self._container(container_id).read_lines(since)
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         with self._asked("run_command", container_id, argv):

@@ -13,7 +13,8 @@ runs it; the fake one reads its steps. So every test says once what its containe
     read PATH                 write a file to stdout
     getenv NAME               write an environment variable to stdout
     fetch HOST PORT [PATH]    write what an HTTP server answers to stdout; end with code 1 when none answers
-    serve PORT [TEXT]         answer HTTP from here on: / with TEXT, /env/NAME, /status/CODE, /fetch/HOST/PORT
+    serve PORT [TEXT]         answer HTTP from here on: / with TEXT, /env/NAME, /status/CODE,
+                              /fetch/HOST/PORT, /say/WORD, which writes the word to stdout first
     greet PORT TEXT           answer TCP from here on with a line
     mute PORT                 accept TCP from here on, and stay silent
 
@@ -36,6 +37,7 @@ sub fetch {
 sub reply {
     my ($path, $text) = @_;
     return (200, $ENV{$1} // "") if $path =~ m{^/env/(\w+)};
+    if ($path =~ m{^/say/(\S+)}) { print "$1\n"; return (200, "said") }
     return ($1, "status $1") if $path =~ m{^/status/(\d+)};
     if ($path =~ m{^/fetch/([^/]+)/(\d+)}) {
         my $answer = fetch($1, $2); return defined $answer ? (200, $answer) : (502, "no answer from $1:$2");

@@ -70,7 +70,7 @@ PYTHON = {
     ),
     "reserved name": (
         "tmp_path = service(IMAGE)",
-        ["tmp_path: the fixture name 'tmp_path' is reserved by pytest", "do     choose another name"],
+        ["tmp_path: the fixture name 'tmp_path' is reserved by pytest or pytest-django", "do     choose another name"],
     ),
     "share that is none": (
         "web = service(IMAGE, share='workers')",

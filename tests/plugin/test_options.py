@@ -202,7 +202,10 @@ def test_fixtures_says_what_a_service_is(project: Project) -> None:
     one_service(project)
     result = project.run("--fixtures", isolate=False)
     result.stdout.fnmatch_lines(
-        ["web [[]session scope[]]*", "*Service in a container: debian:bookworm-slim (declared at *conftest.py:*"]
+        [
+            "web [[]session scope[]]*",
+            "*Service in a container: debian:bookworm-slim, port 8000 (declared at *conftest.py:*",
+        ]
     )
 
 

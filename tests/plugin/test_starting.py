@@ -31,7 +31,7 @@ def test_container_that_exits_ends_the_wait_at_once_with_its_code_and_last_lines
         project,
         "web = service(IMAGE, command=program('say one', 'err two', 'exit 3'), port=8000, timeout=60)",
         r"service 'web' \(debian:bookworm-slim\) ended before it was ready",
-        r"  tried  start its container",
+        r"  tried  start its container, and wait \d\.\d s for tcp port 8000 at 127\.0\.0\.1:\d+",
         r"  found  container exited with code 3; last log lines:",
         r"           one\n +two",
         r"  do     run it by hand: docker run --rm -it debian:bookworm-slim; declared at .*conftest.py:\d+",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ from pytest_isolate.presets.catalogue import PRESETS
 from unit.builders import HERE, raw, sid
 
 DB = raw(PRESETS["postgres"]())
+
+
+def migrate_by_halves(handle: object) -> Iterator[None]:
+    """One that a call runs nothing of."""
+    yield
 
 
 def of(base: object = DB, **options: object) -> RawFresh:
@@ -171,3 +177,9 @@ def test_each_worker_has_copies_of_its_own_whatever_their_scope() -> None:
 
     assert one != other
     assert one == place_of_copy(spec, sid("orders"), where("t.py::b", "gw0"))
+
+
+def test_a_function_that_yields_is_refused_because_a_call_would_run_nothing_of_it() -> None:
+    found = problem(of(init=migrate_by_halves))
+    assert found.reason.endswith("cannot initialise a database")
+    assert "async or not" in found.valid

@@ -357,7 +357,7 @@ def test_a_name_may_be_declared_again_further_down() -> None:
     [
         (
             "request",
-            "the fixture name 'request' is reserved by pytest",
+            "the fixture name 'request' is reserved by pytest or pytest-django",
             "choose another name, such as request_service",
             "",
         ),

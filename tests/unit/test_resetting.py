@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -30,8 +31,13 @@ def clean(handle: object) -> None:
     """A function of a user's."""
 
 
-async def clean_later(handle: object) -> None:
-    """One that nobody awaits."""
+def clean_by_halves(handle: object) -> Iterator[None]:
+    """One that a call runs nothing of."""
+    yield
+
+
+async def clean_async(handle: object) -> None:
+    """A function that is awaited."""
 
 
 class Cleaner:
@@ -60,6 +66,7 @@ def placed(catalogue: Catalogue, *names: str, worker: str = "") -> tuple[Instanc
         ({"http": "/reset"}, Http(path="/reset")),
         ({"http": {"path": "/reset", "method": "PUT", "status": 204}}, Http(path="/reset", method="PUT", status=204)),
         (clean, ResetFunction(function=clean)),
+        (clean_async, ResetFunction(function=clean_async)),
         (CLEANER, ResetFunction(function=CLEANER)),
     ],
 )
@@ -83,7 +90,7 @@ def test_a_change_can_take_it_away() -> None:
     [
         ({"reset": 3}, "svc.reset", "3 cannot reset a service"),
         ({"reset": "psql"}, "svc.reset", "'psql' cannot reset a service"),
-        ({"reset": clean_later}, "svc.reset", "... cannot reset a service"),
+        ({"reset": clean_by_halves}, "svc.reset", "... cannot reset a service"),
         ({"reset": Log(pattern="x")}, "svc.reset", "log() asks a service something and changes nothing"),
         ({"reset": {"tcp": 80}, "port": 80}, "svc.reset", "tcp() asks a service something and changes nothing"),
         ({"reset": {"command": []}}, "svc.reset.command", None),

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.engine.api import ContainerRequest, Progress
+from pytest_isolate.engine.api import ContainerRequest, LogLine, Progress
 from pytest_isolate.engine.wire import (
     PullCount,
     api_version,
     build_step,
     container_body,
+    log_lines,
+    moment,
     refusal_error,
     split_frames,
 )
@@ -133,3 +135,34 @@ def test_a_pull_is_counted_over_all_its_layers() -> None:
 )
 def test_a_step_of_a_build_says_how_many_there_are(line: str, expected: Progress) -> None:
     assert build_step(line) == expected
+
+
+def test_log_lines_have_the_moment_of_their_first_piece() -> None:
+    stamp = "2026-11-23T05:00:0{}.000000001Z"
+    pieces = [(1, "1", "begin "), (2, "2", "other\r\n"), (1, "3", "end\n"), (1, "4", "no newline")]
+    raw = encode([(stream, f"{stamp.format(n)} {text}".encode()) for stream, n, text in pieces])
+    first = moment(stamp.format("0"))
+    assert log_lines(raw) == [
+        LogLine(pytest.approx(first + 2), "other"),
+        LogLine(pytest.approx(first + 1), "begin end"),
+        LogLine(pytest.approx(first + 4), "no newline"),
+    ]
+
+
+def test_an_empty_line_is_a_line() -> None:
+    assert [line.text for line in log_lines(encode([(1, b"2026-11-23T05:00:00Z \n")]))] == [""]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-11-23T05:00:00Z", 1795410000),
+        ("2026-11-23T05:00:00.25Z", 1795410000.25),
+        ("2026-11-23T05:00:00.123456789Z", 1795410000.123456789),
+        ("2026-11-23T06:30:00.5+01:30", 1795410000.5),
+        ("0001-01-01T00:00:00Z", 0),
+        ("", 0),
+    ],
+)
+def test_moments_are_seconds_of_the_epoch(text: str, seconds: float) -> None:
+    assert moment(text) == seconds

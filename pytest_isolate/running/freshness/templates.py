@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pytest_isolate.errors import EngineError, FreshError
 from pytest_isolate.model.fresh import FreshSpec, InitCommand, InitFiles, InitFunction
 from pytest_isolate.model.service import File
 from pytest_isolate.running.archive import build_archive
+from pytest_isolate.running.calling import call, describe_failure
 from pytest_isolate.running.freshness.client import run_to_end
 from pytest_isolate.running.freshness.content import digest_init, sql_files
 from pytest_isolate.running.freshness.handle import build_handle
@@ -98,9 +98,9 @@ class Templates:
             case InitFunction(function=function):
                 handle = build_handle(spec.name, self._base, self._running.view, self._engine, database)
                 try:
-                    function(handle)
+                    call(function, handle)
                 except Exception as error:  # whatever the user's code raises is told as its own
-                    raise InitOutput(_describe(error)) from error
+                    raise InitOutput(describe_failure(error)) from error
 
     def _run_files(self, way: Way, path: Path, database: str) -> None:
         """Copied as a whole folder, so that the files can include each other."""
@@ -131,9 +131,3 @@ class SharedFreshError(FreshError):
 
 def _where(spec: FreshSpec) -> str:
     return f"it is declared at {spec.location}"
-
-
-def _describe(error: BaseException) -> str:
-    """The exception with the user's own lines: those of this package above them say nothing."""
-    shown = error.__traceback__.tb_next if error.__traceback__ else None
-    return "".join(traceback.format_exception(type(error), error, shown)).strip()

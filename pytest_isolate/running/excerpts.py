@@ -1,0 +1,184 @@
+"""What a failed test's report holds of a service: its lines told apart by phase, cut in the middle, as text. Pure."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pytest_isolate.engine.api import ContainerState, LogLine
+
+# What is shown of each phase, and of each line: more than that hides the test's own error. The rest can be stored.
+MOST_LINES = 60
+MOST_CHARACTERS = 1000
+START = "start"
+"""The phase before set-up, of a service that a test has for itself."""
+_KILLED = 128 + signal.SIGKILL
+# Control sequences of terminals (ECMA-48), and what else would move a terminal's cursor or is not allowed in XML.
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The lines of one phase of a test."""
+
+    phase: str
+    lines: tuple[LogLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known of a service that a failed test has used.
+
+    `others` are tests that used it meanwhile, so that some of the lines may be theirs; `before` tells of one that had
+    ended so shortly before that the engine may have read its last lines too late. Not settled is what was read without
+    waiting for such lines.
+    """
+
+    service: str
+    container: str
+    state: str
+    is_running: bool
+    parts: tuple[Part, ...]
+    others: tuple[str, ...] = ()
+    before: str = ""
+    is_settled: bool = True
+    is_kept: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many lines it wrote."""
+        return sum(len(part.lines) for part in self.parts)
+
+
+def split_phases(lines: Iterable[LogLine], began: Sequence[tuple[str, float]], *, is_own: bool) -> tuple[Part, ...]:
+    """A log by phase; `began` says when each did. What came before belongs to the test only where the service does."""
+    phases = [(START, float("-inf")), *began] if is_own else list(began)
+    found: dict[str, list[LogLine]] = {phase: [] for phase, _ in phases}
+    for line in lines:
+        begun = [phase for phase, when in phases if when <= line.when]
+        if begun:
+            found[begun[-1]].append(line)
+    return tuple(Part(phase=phase, lines=tuple(own)) for phase, own in found.items() if own)
+
+
+def clip_phases(began: Sequence[tuple[str, float]], since: float) -> list[tuple[str, float]]:
+    """The phases that had not ended by then, none of them before then."""
+    ends = [*(when for _, when in began[1:]), float("inf")]
+    return [(phase, max(when, since)) for (phase, when), end in zip(began, ends, strict=True) if end > since]
+
+
+def describe_state(state: ContainerState, since: float) -> str:
+    """How a service's container is, for people; `since` is when the test began."""
+    if not state.is_running:
+        return f"{_describe_exit(state)}{_at(state.ended_at, since)}"
+    word = "paused" if state.is_paused else "running"
+    # One that was never started again has not ended before.
+    return f"{word}, restarted{_at(state.started_at, since)}" if state.ended_at else word
+
+
+def commands_inside(evidence: Evidence) -> str:
+    """How to look inside, as commands for a shell."""
+    name = evidence.container
+    inside = f"docker exec -it {name} sh" if evidence.is_running else f"docker cp {name}:/PATH ."
+    return f"{inside}; docker logs {name}" if name else ""
+
+
+def heading(evidence: Evidence, phases: Sequence[str]) -> str:
+    """The title of a section. pytest shows those of a tear-down when their title says so."""
+    *first, last = phases
+    when = f"{', '.join(first)} and {last}" if first else last
+    title = f"isolate: {evidence.service} during {when}"
+    if not evidence.others:
+        return title
+    count = "another test" if len(evidence.others) == 1 else f"{len(evidence.others)} other tests"
+    return f"{title}, used by {count} at the same time"
+
+
+def render(evidence: Evidence, stored: str = "") -> list[str]:
+    """A section: what is known of the service, and its lines; `stored` names the file with all of them."""
+    lines = [f"state   {evidence.state}"]
+    lines += [f"inside  {commands}" for commands in [commands_inside(evidence)] if commands]
+    if evidence.others:
+        lines.append(f"others  lines may be of {_some(evidence.others)}: they used it at the same time")
+    lines += ["kept    lines may be of other runs, which use it too"] if evidence.is_kept else []
+    lines += [f"before  {evidence.before}"] if evidence.before else []
+    if not evidence.is_settled:
+        lines.append("hurry   its last lines may be missing: so many tests have failed that they were not waited for")
+    lines += [f"stored  {stored}"] if stored else []
+    for part in evidence.parts:
+        lines += _render_part(part, stored)
+    return lines if evidence.parts else [*lines, "log     it wrote nothing"]
+
+
+def render_whole(evidence: Evidence) -> list[str]:
+    """All that was written, uncut, for a file."""
+    lines = []
+    for part in evidence.parts:
+        lines += [f"== {part.phase}", *(f"{_clock(line.when)}  {_plain(line.text)}" for line in part.lines)]
+    return lines
+
+
+def cut_middle(lines: Sequence[str], most: int, stored: str = "") -> list[str]:
+    """The first and the last lines, and between them how many are left out."""
+    if len(lines) <= most:
+        return list(lines)
+    head = most // 2
+    tail = most - head
+    where = f"all are in {stored}" if stored else "--isolate-artifacts=DIR stores all"
+    return [*lines[:head], f"... {len(lines) - most} lines left out; {where} ...", *lines[-tail:]]
+
+
+def cut_line(text: str, most: int = MOST_CHARACTERS) -> str:
+    """A line's beginning and end."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]} ... {len(text) - 2 * half} characters left out ... {text[-half:]}"
+
+
+def _render_part(part: Part, stored: str) -> list[str]:
+    count = "1 line" if len(part.lines) == 1 else f"{len(part.lines)} lines"
+    shown = [f"{_clock(line.when)}  {cut_line(_plain(line.text))}" for line in part.lines]
+    return [f"{part.phase} ({count})", *(f"  {text}" for text in cut_middle(shown, MOST_LINES, stored))]
+
+
+def _describe_exit(state: ContainerState) -> str:
+    code = state.exit_code
+    if code is None:
+        return "created, never started"
+    text = f"exited with code {code}"
+    if code > 128 and code - 128 in signal.valid_signals():
+        text += f" ({_signal_name(code - 128)})"
+    if state.is_out_of_memory:
+        return f"{text}, out of memory"
+    # Docker 20.10 does not notice each time that a container had run out of memory.
+    return f"{text}, killed or out of memory" if code == _KILLED else text
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of those that have no name
+        return f"signal {number}"
+
+
+def _at(when: float, since: float) -> str:
+    if not when:
+        return ""
+    return f" at {_clock(when)}, {'during' if when >= since else 'before'} this test"
+
+
+def _clock(when: float) -> str:
+    return datetime.fromtimestamp(when).strftime("%H:%M:%S.%f")[:-3]
+
+
+def _plain(text: str) -> str:
+    return _CONTROL.sub("", text).expandtabs()
+
+
+def _some(tests: Sequence[str]) -> str:
+    more = len(tests) - 3
+    return ", ".join(tests[:3]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,78 @@
+"""Which tests use what the processes of a run share, and when: each writes a file of its own, and may read the others'.
+
+To note a use costs one short write, so it is done for every test; files are read only when a test has failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_NOT_ENDED = float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """A test, the codes of the shared instances that it used, and from when to when."""
+
+    test: str
+    codes: tuple[str, ...]
+    began: float
+    ended: float = _NOT_ENDED
+
+
+class Uses:
+    """The uses that this process notes, and those of the others."""
+
+    def __init__(self, folder: Path, process: str) -> None:
+        self._folder = folder / "uses"
+        self._own = self._folder / f"{process}.jsonl"
+        self._file: int | None = None
+
+    def begin(self, when: float, test: str, codes: Sequence[str]) -> None:
+        """A test begins."""
+        self._write([when, test, *codes])
+
+    def end(self, when: float) -> None:
+        """The test that has begun last ends."""
+        self._write([when])
+
+    def others(self, code: str, since: float) -> list[str]:
+        """The tests of other processes that use this instance, or did at that time or later."""
+        texts = (path.read_text() for path in sorted(self._folder.glob("*.jsonl")) if path != self._own)
+        return [use.test for text in texts for use in parse_uses(text.splitlines()) if _overlaps(use, code, since)]
+
+    def close(self) -> None:
+        """Note no more. Safe to repeat."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _write(self, what: list[object]) -> None:
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._own, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        # At once, and in one piece: others may read at any time.
+        os.write(self._file, (json.dumps(what) + "\n").encode())
+
+
+def parse_uses(lines: Iterable[str]) -> list[Use]:
+    """The uses in a file; a last line that is not complete yet does not count."""
+    uses: list[Use] = []
+    for line in lines:
+        try:
+            when, *rest = json.loads(line)
+        except ValueError:
+            break
+        if rest:
+            uses.append(Use(test=rest[0], codes=tuple(rest[1:]), began=when))
+        elif uses:
+            uses[-1] = Use(test=uses[-1].test, codes=uses[-1].codes, began=uses[-1].began, ended=when)
+    return uses
+
+
+def _overlaps(use: Use, code: str, since: float) -> bool:
+    return code in use.codes and use.ended >= since

@@ -1,0 +1,7 @@
+from fakes.programs import IMAGE, program
+
+from pytest_isolate import http, service
+
+per_package = service(
+    IMAGE, command=program("serve 8000 hello"), port=8000, ready=http("/"), scope="package", timeout=20
+)
