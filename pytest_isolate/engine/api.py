@@ -114,6 +114,17 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerUsage:
+    """What a container takes at this moment, and the processor time that it has taken since it was started.
+
+    Memory is without the part that the kernel can take back at once: files that were read a while ago.
+    """
+
+    memory_bytes: int
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecResult:
     """What a command in a container did."""
 
@@ -271,6 +282,9 @@ class Engine(Removing, Protocol):
 
     def inspect_container(self, container_id: str) -> ContainerState:
         """How a container is right now."""
+
+    def read_usage(self, container_id: str) -> ContainerUsage | None:
+        """What a container takes; None where it does not run."""
 
     def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
         """What a container wrote to stdout and stderr, from `since` (seconds of the epoch) on."""

@@ -16,6 +16,7 @@ from pytest_isolate.engine.api import (
     BuildRequest,
     ContainerRequest,
     ContainerState,
+    ContainerUsage,
     EngineFacts,
     Event,
     ExecResult,
@@ -32,6 +33,7 @@ from pytest_isolate.engine.wire import (
     build_failed,
     container_body,
     container_state,
+    container_usage,
     death,
     health_command,
     image_not_found,
@@ -192,6 +194,13 @@ class DockerEngine(Remover):
         """How a container is right now."""
         what, path = "a container could not be inspected", f"/containers/{quote(container_id)}/json"
         return container_state(self._http.ask(what, "GET", path).json())
+
+    def read_usage(self, container_id: str) -> ContainerUsage | None:
+        """What a container takes; None where it does not run."""
+        what, path = "a container's usage could not be read", f"/containers/{quote(container_id)}/stats"
+        # "One shot": the engine does not wait for a second look, which takes it a second.
+        query = {"stream": "false", "one-shot": "true"}
+        return container_usage(self._http.ask(what, "GET", path, query=query).json())
 
     def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
         """What a container wrote to stdout and stderr, from `since` (seconds of the epoch) on."""

@@ -9,7 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pytest_isolate.engine.api import BuildRequest, ContainerRequest, ContainerState, Event, LogLine, Progress
+from pytest_isolate.engine.api import (
+    BuildRequest,
+    ContainerRequest,
+    ContainerState,
+    ContainerUsage,
+    Event,
+    LogLine,
+    Progress,
+)
 from pytest_isolate.errors import (
     BuildFailed,
     EngineError,
@@ -158,6 +166,18 @@ def container_state(found: Mapping[str, Any]) -> ContainerState:
         started_at=moment(state.get("StartedAt", "")),
         ended_at=moment(state.get("FinishedAt", "")),
     )
+
+
+def container_usage(found: Mapping[str, Any]) -> ContainerUsage | None:
+    """The usage in an answer to `GET /containers/{id}/stats`; None where it says nothing, as of one that has ended."""
+    memory = found.get("memory_stats") or {}
+    if not memory.get("usage"):
+        return None
+    details = memory.get("stats") or {}
+    # The kernel's first version of control groups, and the second.
+    idle = details.get("total_inactive_file", details.get("inactive_file", 0))
+    nanoseconds = found["cpu_stats"]["cpu_usage"]["total_usage"]
+    return ContainerUsage(memory_bytes=max(0, memory["usage"] - idle), cpu_s=nanoseconds / 1e9)
 
 
 def death(event: Mapping[str, Any]) -> Event:

@@ -63,7 +63,7 @@ class Controller:
 
         def bury() -> None:
             try:
-                engine = self._connect()
+                engine = self.connect()
                 remove_all(engine, run.own_labels(), self._leave(engine, run, self._warnings))
                 budget = BudgetKeeper(LeaseTable(member.folder), run_budget(self._settings), self.run, self._clock)
                 budget.release_worker(run.worker)
@@ -84,7 +84,7 @@ class Controller:
         if self._member is None or (engine is None and find_guardian(self._member) is None):
             return
         try:
-            engine = engine or self._connect()
+            engine = engine or self.connect()
             left = self._leave(engine, self.run, self._warnings)
             if not (in_background and self._hand_over(engine, left)):
                 remove_all_before(engine, self.run.own_labels(), self._clock, deadline_s, left)
@@ -124,7 +124,8 @@ class Controller:
             return False  # what is wrong shows, and is told, when everything is removed here
         return self._is_handed_over
 
-    def _connect(self) -> Engine:
+    def connect(self) -> Engine:
+        """The engine, connected once."""
         with self._lock:
             if self._engine is None:
                 self._engine = connect(self._config)

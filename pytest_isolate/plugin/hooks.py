@@ -93,7 +93,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """With --isolate, begin the run, where a test may need a service."""
     settings = session.config.stash[_SETTINGS_KEY]
-    if settings and (settings.plan_only or may_need_services(session)):
+    if settings and (settings.plan_only or settings.page or may_need_services(session)):
         _ensure_run(session.config, settings).begin(session)
 
 

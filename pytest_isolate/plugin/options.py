@@ -44,6 +44,7 @@ class Settings:
     max_containers: int | None
     keep: str
     artifacts: Path | None = None
+    page: Path | None = None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -113,6 +114,11 @@ def add_options(parser: pytest.Parser) -> None:
         help="store what services wrote during failed tests in this folder, whole",
     )
     group.addoption(
+        "--isolate-report",
+        metavar="FILE.html",
+        help="write a page about the run: its timeline, its services, what they wrote and what they took",
+    )
+    group.addoption(
         VARIANT_OPTION,
         metavar="SERVICE=ALTERNATIVE",
         action="append",
@@ -132,6 +138,7 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("isolate_max_memory", "default of --isolate-max-memory", default="")
     parser.addini("isolate_max_containers", "default of --isolate-max-containers", default="")
     parser.addini("isolate_artifacts", "default of --isolate-artifacts, from the root folder", default="")
+    parser.addini("isolate_report", "default of --isolate-report, from the root folder", default="")
 
 
 def parse_settings(config: pytest.Config) -> Settings | None:
@@ -159,6 +166,7 @@ def build_settings(config: pytest.Config) -> Settings:
         max_containers=_parse(config, "max-containers", _parse_count) if containers else None,
         keep=_parse(config, "keep", _parse_keep, KEEP_NEVER),
         artifacts=_artifacts(config),
+        page=_page(config),
     )
 
 
@@ -187,6 +195,18 @@ def _artifacts(config: pytest.Config) -> Path | None:
     path = (config.invocation_params.dir if option else config.rootpath) / folder
     if path.exists() and not path.is_dir():
         raise pytest.UsageError(f"--isolate-artifacts={folder}: is not a folder")
+    return path
+
+
+def _page(config: pytest.Config) -> Path | None:
+    """A file on the command line is meant from where pytest was called, one in a file from the root folder."""
+    option = config.getoption("--isolate-report")
+    file = option or str(config.getini("isolate_report"))
+    if not file:
+        return None
+    path = (config.invocation_params.dir if option else config.rootpath) / file
+    if path.is_dir():
+        raise pytest.UsageError(f"--isolate-report={file}: is a folder\n  valid  a file, such as {file}/report.html")
     return path
 
 

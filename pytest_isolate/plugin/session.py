@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, S
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -50,8 +50,13 @@ from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.freshness.handle import FreshService
 from pytest_isolate.running.handle import Service, Stack
 from pytest_isolate.running.images import missing_images
+from pytest_isolate.running.launching import instance_code
 from pytest_isolate.running.owner import whose
 from pytest_isolate.running.timeline import Timeline
+
+if TYPE_CHECKING:
+    from pytest_isolate.engine.api import Engine
+    from pytest_isolate.plugin.recording import Recording
 
 # How long starts that are under way are waited for when the run ends; each notices between two requests.
 _CLOSE_S = 20
@@ -98,6 +103,7 @@ class IsolateSession:
         self._failures = Failures(self._clock, settings.artifacts)
         self._resets = Resets(self._failures.secure)
         self._is_on_github = os.environ.get("GITHUB_ACTIONS") == "true"
+        self._recording = self._open_recording()
         self._separate_interrupts = join_interrupts()
         self._display = Display(tuple, None)
 
@@ -217,7 +223,8 @@ class IsolateSession:
             opened = open_run(self._config, member, settings, clock, report)
             facts = opened.engine.facts()
             report.engine = f"{facts.name} {facts.version} (run {member.run.run_id})"
-            self._wired = wire(opened, member, settings, self._plan, clock, self._timeline)
+            recorder = self._recording.record(opened.engine) if self._recording else None
+            self._wired = wire(opened, member, settings, self._plan, clock, self._timeline, recorder=recorder)
             self._failures.connect(self._wired, member.folder, self._worker)
         return self._wired
 
@@ -418,6 +425,7 @@ class IsolateSession:
                     xdist.report(self._config, kept=sorted(self._wired.provider.kept_codes))
                     self._wired.close(_SNAPSHOTS_S if has_time else 0)
                     self._wired = None
+                self._write_page()
                 if self._controller:
                     self._report.warnings += self._controller.close()
                 xdist.report(self._config, figures=self._report.figures())
@@ -433,6 +441,8 @@ class IsolateSession:
             for running in self._wired.lifecycle.ready():
                 self._wired.meter.read(running)
             self._report.usage = self._wired.meter.figures()
+        if self._recording:
+            self._recording.close_process(self._timeline)
         if self._controller:
             kept = self._wired.provider.kept_codes if self._wired else ()
             engine = self._wired.engine if self._wired else None
@@ -441,6 +451,38 @@ class IsolateSession:
             engine, run = self._wired.engine, self._member.run
             left = self._keeping.leave(engine, run, self._report.warnings)
             remove_all_before(engine, run.own_labels(), self._clock, _CLEANUP_S, left)
+
+    # -- the page of --isolate-report -----------------------------------------------------------------------------
+
+    def _open_recording(self) -> Recording | None:
+        if self._settings.page is None or self._only_looks():
+            return None
+        from pytest_isolate.plugin.recording import Recording  # Jinja2, and all that only the page needs
+
+        folder = (self._member or self._controller_of_this_process().member()).folder
+        engine = self._engine_of_run if self._controller else None
+        recording = Recording(self._settings.page, folder, self._worker, self._clock, self._used_codes, engine)
+        self._config.pluginmanager.register(recording, "isolate-report")
+        return recording
+
+    def _engine_of_run(self) -> Engine:
+        return self._wired.engine if self._wired else self._controller_of_this_process().connect()
+
+    def _used_codes(self, item: pytest.Item) -> list[str]:
+        """Those of all that a test could use, also through what it asks for while it runs."""
+        services = dict.fromkeys(s for name, namespace in used_fixtures(item) for s in members(self._catalogue, name, namespace))
+        try:
+            return [instance_code(instance.key) for instance in self._placed_for(services, item)]
+        except IsolateError:
+            return []  # the test is told
+
+    def _write_page(self) -> None:
+        if self._recording and self._controller:
+            try:
+                self._recording.write_page(self._config.rootpath.name, self._controller.run.run_id)
+            except OSError as error:
+                text = f"the page of --isolate-report could not be written\n  found  {error}"
+                self._report.cleanup_errors.append(text)
 
     # -- xdist ----------------------------------------------------------------------------------------------------
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,6 +52,7 @@ from pytest_isolate.sharing.store import (
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine
+    from pytest_isolate.running.page.recorder import Recorder
 
 # A sweep that has more to remove than this goes on in the next run.
 _SWEEP_S = 30
@@ -129,6 +131,7 @@ def wire(
     clock: Clock,
     timeline: Timeline,
     keep: Keep | None = None,
+    recorder: Recorder | None = None,
 ) -> Wired:
     """Everything that starts, shares, waits for and removes instances, for this process.
 
@@ -143,7 +146,7 @@ def wire(
     deaths.start()
     networks = Networks(engine, settings.subnets, rng)
     volumes = Volumes(engine)
-    launcher = Launcher(engine, run, addresses, volumes, clock.time, settings.in_memory_bytes)
+    launcher = _choose_launcher(recorder)(engine, run, addresses, volumes, clock.time, settings.in_memory_bytes)
     watcher = Watcher(engine, run, clock, deaths, timeline.tell)
 
     def keep_held(ports: HeldPorts) -> None:
@@ -157,6 +160,8 @@ def wire(
     resetter = Resetter(engine, run, clock, timeline, freshness.open_way, _FAILURES)
 
     def on_ready(running: Running, base: Service) -> None:
+        if recorder:
+            recorder.ready(running)
         freshness.begin(running, base)
         resetter.begin(running)
 
@@ -207,6 +212,14 @@ def wire(
         meter=meter,
         sweeping=opened.sweeping,
     )
+
+
+def _choose_launcher(recorder: Recorder | None) -> Callable[..., Launcher]:
+    if recorder is None:
+        return Launcher
+    from pytest_isolate.running.page.recorder import RecordingLauncher  # only with --isolate-report
+
+    return partial(RecordingLauncher, recorder)
 
 
 def _build_grounds(member: Membership, settings: Settings, clock: Clock, keep: Keep | None) -> Grounds:

@@ -17,7 +17,7 @@ from pathlib import Path
 from fakes.programs import read_steps
 from fakes.sessions import FakeSession, environment
 from fakes.sessions import run as run_outside
-from pytest_isolate.engine.api import ContainerRequest, ExecResult, LogLine, PortBinding
+from pytest_isolate.engine.api import ContainerRequest, ContainerUsage, ExecResult, LogLine, PortBinding
 from pytest_isolate.errors import EngineError, ObjectNotFound, PortTaken
 
 KILLED = 137
@@ -296,6 +296,11 @@ class FakeContainer:
     def read_log(self, tail: int | None, since: float) -> str:
         lines = [line for when, text in list(self.log) if when >= since for line in text.splitlines(keepends=True)]
         return "".join(lines if tail is None else lines[-tail:] if tail else [])
+
+    def usage(self) -> ContainerUsage | None:
+        """It is a thread, which has no memory of its own: a page, and the time that it has been there."""
+        since = time.time() - self.started_at
+        return ContainerUsage(memory_bytes=4096, cpu_s=since) if self.is_running else None
 
     def read_lines(self, since: float) -> list[LogLine]:
         return [LogLine(when, line) for when, text in list(self.log) if when >= since for line in text.splitlines()]

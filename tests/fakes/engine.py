@@ -22,6 +22,7 @@ from pytest_isolate.engine.api import (
     BuildRequest,
     ContainerRequest,
     ContainerState,
+    ContainerUsage,
     EngineFacts,
     Event,
     ExecResult,
@@ -300,6 +301,10 @@ class FakeEngine:
                 started_at=container.started_at,
                 ended_at=container.ended_at,
             )
+
+    def read_usage(self, container_id: str) -> ContainerUsage | None:
+        with self._asked("read_usage", container_id):
+            return self._container(container_id).usage()
 
     def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
         with self._asked("read_logs", container_id, tail, since):

@@ -1,0 +1,135 @@
+"""What is recorded for the page, as frozen values, and their lines in a file. All moments are seconds of the epoch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """A container that was started, or is used although it was started before. `code` names what tests ask for.
+
+    `worker` has it for itself, where it is not shared; `by` is the worker that has started it, in a
+    thread, or `found` it.
+    """
+
+    at: float
+    container: str
+    code: str
+    service: str
+    stack: str
+    worker: str
+    lives_for: str
+    image: str
+    declared_at: str
+    needs: Sequence[str] = ()
+    inside: str = ""
+    outside: str = ""
+    by: str = ""
+    found: bool = False
+    thread: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BecameReady:
+    """It answered for the first time; for one that was ready before, it answered this process."""
+
+    at: float
+    container: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrote:
+    """All that a container has written so far, or, where that is much, its first and last lines.
+
+    `lines` are moments and texts, without passwords; `cut` counts the lines that are left out behind the first `head`.
+    """
+
+    at: float
+    container: str
+    lines: Sequence[tuple[float, str]]
+    head: int = 0
+    cut: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """It is about to be removed, with what it wrote."""
+
+    at: float
+    container: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Took:
+    """What a container takes: memory at this moment, processor time since it was started."""
+
+    at: float
+    container: str
+    memory_bytes: int
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """A span of a process's timeline. `thread` is that of the start which it is a part of."""
+
+    worker: str
+    what: str
+    subject: str
+    began: float
+    ended: float
+    failed: bool
+    thread: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waited:
+    """A test has waited for a service or stack."""
+
+    worker: str
+    test: str
+    what: str
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tested:
+    """A test that has run. `codes` are those of the services that it could use, `text` is why it has failed."""
+
+    worker: str
+    test: str
+    began: float
+    ended: float
+    outcome: str
+    codes: Sequence[str] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnEngine:
+    """The engine that a process has connected to."""
+
+    name: str
+
+
+Record = OnEngine | Launched | BecameReady | Wrote | Removed | Took | Spent | Waited | Tested
+_KINDS: dict[str, Any] = {
+    kind.__name__: kind for kind in (OnEngine, Launched, BecameReady, Wrote, Removed, Took, Spent, Waited, Tested)
+}
+
+
+def write_line(record: Record) -> str:
+    """A record as one line."""
+    return json.dumps([type(record).__name__, asdict(record)])
+
+
+def parse_line(line: str) -> Record:
+    """The record of a line; ValueError where a process has died while it wrote it."""
+    kind, fields = json.loads(line)
+    made: Record = _KINDS[kind](**fields)
+    return made

@@ -1,0 +1,48 @@
+"""The page as HTML: one file with all that it needs. The only module that imports Jinja2."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timezone
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from pytest_isolate.running.page.assembling import Page, by_stack
+from pytest_isolate.running.page.drawing import axis_of, count_outcomes, groups_of, seconds, size, usages_of
+from pytest_isolate.running.page.excerpts import failed_by_service, pieces_of
+
+_FOLDER = "pytest_isolate.running.page"
+
+
+def render(page: Page) -> str:
+    """The page. Whatever was recorded is escaped by Jinja2; only our own two files are put in as they are."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters.update(seconds=seconds, size=size)
+    axis = axis_of(page)
+    failed = failed_by_service(page)
+    began = page.facts.began
+    return environment.from_string(_read("page.html")).render(
+        page=page,
+        facts=page.facts,
+        axis=axis,
+        outcomes=count_outcomes(page.tests),
+        date=datetime.fromtimestamp(began, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        duration=page.facts.ended - began,
+        groups=groups_of(page, axis),
+        stacks=by_stack(page.services),
+        by_number={run.number: run for run in page.services},
+        repeated={name for name, count in Counter(run.name for run in page.services).items() if count > 1},
+        usages=usages_of(page, axis),
+        pieces={run.number: pieces_of(run, failed.get(run.number, ()), began) for run in page.services},
+        failed_by_service=failed,
+        css=Markup(_read("page.css")),  # noqa: S704  # a file of this package
+        js=Markup(_read("page.js")),  # noqa: S704  # a file of this package
+    )
+
+
+def _read(name: str) -> str:
+    return files(_FOLDER).joinpath(name).read_text(encoding="utf-8")
