@@ -15,7 +15,7 @@ from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.page.assembling import RunFacts, assemble
 from pytest_isolate.running.page.journal import Journal, Reader
 from pytest_isolate.running.page.recorder import Recorder, Sampler
-from pytest_isolate.running.page.records import OnEngine, Tested, Waited
+from pytest_isolate.running.page.records import OnEngine, RanTest, Waited
 from pytest_isolate.running.page.rendering import render
 from pytest_isolate.running.safety import redact
 from pytest_isolate.running.timeline import Timeline
@@ -76,7 +76,7 @@ class Recording:
             return (yield)
         finally:
             self._journal.write(
-                Tested(
+                RanTest(
                     worker=self._worker,
                     test=item.nodeid,
                     began=began,
@@ -136,7 +136,7 @@ class Recording:
             title=title,
             run_id=run_id,
             engine=engine,
-            began=min([self._began, *(r.began for r in records if isinstance(r, Tested))]),
+            began=min([self._began, *(r.began for r in records if isinstance(r, RanTest))]),
             ended=self._clock.time(),
             version=version(_DISTRIBUTION),
         )

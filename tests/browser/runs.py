@@ -10,10 +10,10 @@ from pytest_isolate.running.page.assembling import RunFacts
 from pytest_isolate.running.page.records import (
     BecameReady,
     Launched,
+    RanTest,
     Record,
     Removed,
     Spent,
-    Tested,
     Took,
     Waited,
     Wrote,
@@ -135,7 +135,7 @@ def small() -> tuple[RunFacts, list[Record]]:
         text = "assert 200 == 401\n +  where 200 = <Response [200 OK]>.status_code\n" if outcome != "passed" else ""
         bad = outcome in ("failed", "error")
         records.append(
-            Tested(
+            RanTest(
                 worker="",
                 test=test,
                 began=BEGAN + began,
@@ -197,7 +197,7 @@ def big() -> tuple[RunFacts, list[Record]]:
             outcome = "failed" if n % 167 == 7 else "skipped" if n % 40 == 3 else "passed"
             text = f"AssertionError: needle-{worker}-{n}" if outcome == "failed" else ""
             records.append(
-                Tested(
+                RanTest(
                     worker=worker,
                     test=name,
                     began=BEGAN + at,

@@ -502,6 +502,24 @@ def test_state_tells_name_start_and_end(bench: Bench) -> None:
     assert bench.engine.inspect_container(bench.create("sleep 60")).started_at == 0
 
 
+def test_usage_is_that_of_a_container_that_runs(bench: Bench) -> None:
+    container = bench.start("sleep 60")
+    first = wait_for(lambda: bench.engine.read_usage(container))
+    assert 0 < first.memory_bytes < 100_000_000
+    time.sleep(0.05)
+    second = bench.engine.read_usage(container)
+    assert second is not None
+    assert second.cpu_s >= first.cpu_s >= 0
+    bench.engine.kill_container(container)
+    bench.wait_for_end(container)
+    assert bench.engine.read_usage(container) is None
+
+
+def test_usage_of_a_container_that_is_gone_cannot_be_read(bench: Bench) -> None:
+    with pytest.raises(ObjectNotFound):
+        bench.engine.read_usage(GONE)
+
+
 def test_command_inside_gives_its_code_and_both_outputs(bench: Bench) -> None:
     container = bench.start("sleep 60")
     result = bench.engine.run_command(container, program("say out", "err wrong", "exit 7"))

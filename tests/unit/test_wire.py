@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.engine.api import ContainerRequest, LogLine, Progress
+from pytest_isolate.engine.api import ContainerRequest, ContainerUsage, LogLine, Progress
 from pytest_isolate.engine.wire import (
     PullCount,
     api_version,
     build_step,
     container_body,
+    container_usage,
     log_lines,
     moment,
     refusal_error,
@@ -166,3 +167,12 @@ def test_an_empty_line_is_a_line() -> None:
 )
 def test_moments_are_seconds_of_the_epoch(text: str, seconds: float) -> None:
     assert moment(text) == seconds
+
+
+def test_usage_leaves_out_what_the_kernel_takes_back_at_once() -> None:
+    cpu = {"cpu_usage": {"total_usage": 2_500_000_000}}
+    first = {"cpu_stats": cpu, "memory_stats": {"usage": 5000, "stats": {"total_inactive_file": 1000, "cache": 1}}}
+    second = {"cpu_stats": cpu, "memory_stats": {"usage": 5000, "stats": {"inactive_file": 2000}}}
+    assert container_usage(first) == ContainerUsage(memory_bytes=4000, cpu_s=2.5)
+    assert container_usage(second) == ContainerUsage(memory_bytes=3000, cpu_s=2.5)
+    assert container_usage({"cpu_stats": {}, "memory_stats": {}}) is None

@@ -10,10 +10,10 @@ from typing import TypeVar
 from pytest_isolate.running.page.records import (
     BecameReady,
     Launched,
+    RanTest,
     Record,
     Removed,
     Spent,
-    Tested,
     Took,
     Waited,
     Wrote,
@@ -65,7 +65,7 @@ class TestRun:
     """A test with the service runs that it could use, by number."""
 
     number: int
-    tested: Tested
+    tested: RanTest
     services: tuple[int, ...]
 
     @property
@@ -95,7 +95,7 @@ def assemble(facts: RunFacts, records: Iterable[Record]) -> Page:
     """The page of a run, from what all of its processes have recorded."""
     everything = tuple(records)
     spans = _of(everything, Spent)
-    tested = sorted(_of(everything, Tested), key=lambda t: t.began)
+    tested = sorted(_of(everything, RanTest), key=lambda t: t.began)
     services = _service_runs(facts, everything, spans)
     by_code = _group(services, lambda run: run.launched.code)
     tests = tuple(
@@ -187,14 +187,13 @@ def share_room(
     failed = {number for test in tests if test.is_bad for number in test.services}
     room = most_characters
     kept: dict[int, Wrote | None] = {}
-    order = sorted(services, key=lambda run: (run.number not in failed, _size(run.log)))
-    for place, run in enumerate(order):
-        share = room // (len(order) - place)
-        log = run.log
-        if log and _size(log) > share:
-            log = _cut(log, share)
-        kept[run.number] = log
-        room -= _size(log)
+    for is_wanted in (True, False):
+        group = sorted((run for run in services if (run.number in failed) is is_wanted), key=lambda run: _size(run.log))
+        for place, run in enumerate(group):
+            # The smallest come first: what they leave is for the larger ones.
+            share = room // (len(group) - place)
+            kept[run.number] = _cut(run.log, share) if run.log and _size(run.log) > share else run.log
+            room -= _size(kept[run.number])
     return tuple(replace(run, log=kept[run.number]) for run in services)
 
 

@@ -11,6 +11,8 @@ from pytest_isolate.running.page.assembling import Page, ServiceRun, TestRun
 # A bar that is thinner than this share of the axis cannot be seen.
 _THINNEST = 0.08
 _TICKS = 8
+# An image that is there already is found in less.
+_LONG_LOOK_S = 0.5
 _PART_NAMES = {
     "image": "looking for its image",
     "dependencies": "waiting for what it needs",
@@ -104,16 +106,22 @@ def _bar(axis: Axis, began: float, ended: float, kind: str, title: str, target: 
 
 
 def _image_lanes(page: Page, axis: Axis) -> Iterable[Lane]:
-    """One for each image: services that share one look for it side by side, and the longest look is shown."""
+    """One for each image that was pulled or built: services that share one wait for it side by side."""
     image_of = {run.name: run.launched.image for run in page.services}
     longest: dict[str, list[tuple[float, float, str]]] = {}
     for span in page.images:
         name = image_of.get(span.subject, f"image of {span.subject}")
         longest.setdefault(name, []).append((span.began, span.ended, span.subject))
-    for name, spans in sorted(longest.items()):
-        began, ended, subject = max(spans, key=lambda s: s[1] - s[0])
-        told = f"{seconds(ended - began)} for {subject}"
-        yield Lane(label=name, told=told, bars=(_bar(axis, began, ended, "image", f"{name}: {told}"),))
+    looks = {name: max(spans, key=lambda s: s[1] - s[0]) for name, spans in sorted(longest.items())}
+    bars: dict[str, Bar] = {}
+    for name, (began, ended, subject) in looks.items():
+        bars[name] = _bar(axis, began, ended, "image", f"{name}: {seconds(ended - began)} for {subject}")
+        if ended - began >= _LONG_LOOK_S:
+            yield Lane(label=name, told=f"{seconds(ended - began)} for {subject}", bars=(bars.pop(name),))
+    if bars:
+        most = max(looks[name][1] - looks[name][0] for name in bars)
+        label = "1 image" if len(bars) == 1 else f"{len(bars)} images"
+        yield Lane(label=label, told=f"there within {seconds(most)}: {', '.join(bars)}", bars=tuple(bars.values()))
 
 
 def _service_lanes(page: Page, axis: Axis) -> Iterable[Lane]:
@@ -140,9 +148,11 @@ def _told_of(packed: Sequence[ServiceRun]) -> str:
     if len(packed) > 1:
         return f"{len(packed)} one after the other"
     run = packed[0]
+    of = f", for {run.launched.lives_for}" if run.launched.lives_for != "the whole run" else ""
     if run.ready is None:
-        return "never ready"
-    return "kept from an earlier run" if run.launched.found else f"ready after {seconds(run.ready - run.began)}"
+        return f"never ready{of}"
+    how = "kept from an earlier run" if run.launched.found else f"ready after {seconds(run.ready - run.began)}"
+    return how + of
 
 
 def _service_bars(run: ServiceRun, axis: Axis) -> Iterable[Bar]:

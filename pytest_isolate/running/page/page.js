@@ -6,6 +6,7 @@
   const form = find("#search"), query = find("#query"), count = find("#count"), hits = find("#hits"), scope = find("#scope");
   let logs = null;
   let only = null;
+  let pending = 0;
 
   document.documentElement.classList.add("script");
   form.hidden = false;
@@ -121,6 +122,7 @@
   const some = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
   function search() {
+    clearTimeout(pending);
     const wanted = query.value.trim().toLowerCase();
     hits.replaceChildren();
     mark("hit", []);
@@ -135,7 +137,6 @@
     count.dataset.took = (performance.now() - began).toFixed(1);
   }
 
-  let pending = 0;
   query.addEventListener("input", () => { clearTimeout(pending); pending = setTimeout(search, 120); });
   form.addEventListener("submit", (event) => { event.preventDefault(); search(); find("#hits a")?.focus(); });
   query.addEventListener("keydown", (event) => { if (event.key === "Escape") { query.value = ""; search(); } });

@@ -98,7 +98,7 @@ class Waited:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tested:
+class RanTest:
     """A test that has run. `codes` are those of the services that it could use, `text` is why it has failed."""
 
     worker: str
@@ -117,9 +117,9 @@ class OnEngine:
     name: str
 
 
-Record = OnEngine | Launched | BecameReady | Wrote | Removed | Took | Spent | Waited | Tested
+Record = OnEngine | Launched | BecameReady | Wrote | Removed | Took | Spent | Waited | RanTest
 _KINDS: dict[str, Any] = {
-    kind.__name__: kind for kind in (OnEngine, Launched, BecameReady, Wrote, Removed, Took, Spent, Waited, Tested)
+    kind.__name__: kind for kind in (OnEngine, Launched, BecameReady, Wrote, Removed, Took, Spent, Waited, RanTest)
 }
 
 
