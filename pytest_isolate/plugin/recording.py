@@ -93,7 +93,7 @@ class Recording:
         report = yield
         self._test.note(report)
         # Behind the tear-down nobody knows any more what it has asked for while it ran.
-        if report.when != "teardown":
+        if report.when == "call" or (report.when == "setup" and not report.passed):
             self._test.codes.update(dict.fromkeys(self._used(item)))
         return report
 

@@ -20,6 +20,7 @@ import pytest
 from fakes.engine import PULLABLE, FakeEngine
 from fakes.programs import IMAGE, program
 
+from pytest_isolate.engine import cgroups
 from pytest_isolate.engine.api import (
     BuildRequest,
     ContainerRequest,
@@ -513,6 +514,18 @@ def test_usage_is_that_of_a_container_that_runs(bench: Bench) -> None:
     bench.engine.kill_container(container)
     bench.wait_for_end(container)
     assert bench.engine.read_usage(container) is None
+
+
+def test_usage_where_control_groups_cannot_be_seen(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    container = bench.start("sleep 60")
+    seen = wait_for(lambda: bench.engine.read_usage(container))
+    monkeypatch.setattr(cgroups.read_usage, "__defaults__", (tmp_path,))
+    told = bench.engine.read_usage(container)
+    assert told is not None
+    assert told.memory_bytes == pytest.approx(seen.memory_bytes, rel=0.5)
+    assert told.cpu_s >= seen.cpu_s
 
 
 def test_usage_of_a_container_that_is_gone_cannot_be_read(bench: Bench) -> None:

@@ -167,8 +167,8 @@ def test_log_is_never_longer_than_allowed_and_no_line_is_lost_uncounted(sizes: l
 def test_logs_of_failed_tests_come_first_where_room_is_short() -> None:
     long = [(110.0 + n, "x" * 9) for n in range(50)]
     page = page_of(
-        launched("c1"), Wrote(at=1, container="c1", lines=long), launched("c2", code="other"),
-        Wrote(at=1, container="c2", lines=long), ran(outcome="failed"),
+        launched("c1"), Wrote(at=200, container="c1", lines=long), launched("c2", code="other"),
+        Wrote(at=200, container="c2", lines=long), ran(outcome="failed"),
     )  # fmt: skip
     used, other = share_room(page.services, page.tests, 700)
     assert used.log

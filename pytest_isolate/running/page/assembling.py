@@ -135,6 +135,8 @@ def _service_runs(facts: RunFacts, records: Sequence[Record], spans: Iterable[Sp
     runs = []
     for number, first in enumerate(firsts, start=1):
         container, name = first.container, _name_of(first)
+        # What is there at the end of the run is looked at by each process that uses it, and goes with the last of them.
+        last_seen = max((r.at for r in wrote.get(container, ())), default=facts.ended)
         answered = min((r.at for r in ready.get(container, ())), default=None)
         runs.append(
             ServiceRun(
@@ -142,7 +144,7 @@ def _service_runs(facts: RunFacts, records: Sequence[Record], spans: Iterable[Sp
                 name=name,
                 launched=first,
                 ready=answered,
-                ended=min((r.at for r in removed.get(container, ())), default=facts.ended),
+                ended=min((r.at for r in removed.get(container, ())), default=last_seen),
                 parts=_parts_of(first, answered, by_thread.get((first.by, first.thread, name), ())),
                 samples=tuple(sorted(taken.get(container, ()), key=lambda r: r.at)),
                 log=max(wrote.get(container, ()), key=lambda r: r.at, default=None),

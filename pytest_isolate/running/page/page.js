@@ -141,17 +141,17 @@
   form.addEventListener("submit", (event) => { event.preventDefault(); search(); find("#hits a")?.focus(); });
   query.addEventListener("keydown", (event) => { if (event.key === "Escape") { query.value = ""; search(); } });
 
-  function searchIn(log, name) {
+  function searchWithin(log, name) {
     only = log;
     scope.hidden = !log;
     find("strong", scope).textContent = name;
     search();
     query.focus();
   }
-  find("button", scope).addEventListener("click", () => searchIn(null, ""));
+  find("button", scope).addEventListener("click", () => searchWithin(null, ""));
   document.addEventListener("click", (event) => {
     const button = event.target.closest(".search-this"), bar = event.target.closest("[data-to]");
-    if (button) searchIn(button.dataset.log, button.dataset.name);
+    if (button) searchWithin(button.dataset.log, button.dataset.name);
     if (bar) location.hash = bar.dataset.to;
   });
 

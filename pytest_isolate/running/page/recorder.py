@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pytest_isolate.engine.api import Engine
@@ -25,6 +26,7 @@ _HEAD_SHARE = 0.25
 _SAMPLE_EVERY_S = 1.0
 # Looking may take this share of one processor's time at most: with hundreds of containers it is done less often.
 _SAMPLE_SHARE = 0.05
+_PARALLEL_LOOKS = 8
 
 
 class Recorder:
@@ -69,8 +71,8 @@ class Recorder:
         """The process ends: what it knows is looked at for the last time, and its timeline is written down."""
         with self._lock:
             known = list(self._known.values())
-        for running in known:
-            self._look_back(running)
+        with ThreadPoolExecutor(_PARALLEL_LOOKS, "isolate-look-back") as pool:
+            list(pool.map(self._look_back, known))
         self._journal.write(*spent(spans, self._worker, self._clock.time() - self._clock.now()))
 
     def _look_back(self, running: Running) -> None:
