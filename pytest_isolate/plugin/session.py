@@ -470,7 +470,9 @@ class IsolateSession:
 
     def _used_codes(self, item: pytest.Item) -> list[str]:
         """Those of all that a test could use, also through what it asks for while it runs."""
-        services = dict.fromkeys(s for name, namespace in used_fixtures(item) for s in members(self._catalogue, name, namespace))
+        services = dict.fromkeys(
+            s for name, namespace in used_fixtures(item) for s in members(self._catalogue, name, namespace)
+        )
         try:
             return [instance_code(instance.key) for instance in self._placed_for(services, item)]
         except IsolateError:
