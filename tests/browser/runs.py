@@ -21,6 +21,8 @@ from pytest_isolate.running.page.records import (
 
 BEGAN = 1_800_000_000.0
 MIB = 1024 * 1024
+# Of the run of 2,000 tests.
+LENGTH = 130.0
 WORDS = ["GET /me 200", "POST /login 201", "checkpoint complete", "connected", "statement: SELECT 1", "slow query"]
 
 
@@ -85,9 +87,17 @@ def service(
         yield Removed(at=BEGAN + ended, container=container)
 
 
-def log(name: str, stack: str = "", worker: str = "", number: int = 0, *, lines: list[tuple[float, str]]) -> Wrote:
+def log(
+    name: str,
+    stack: str = "",
+    worker: str = "",
+    number: int = 0,
+    *,
+    lines: list[tuple[float, str]],
+    ended: float = LENGTH,
+) -> Wrote:
     container = f"{name}{stack}{worker}{number}".encode().hex().ljust(64, "0")
-    return Wrote(at=BEGAN + 10_000, container=container, lines=[(BEGAN + at, text) for at, text in lines])
+    return Wrote(at=BEGAN + ended, container=container, lines=[(BEGAN + at, text) for at, text in lines])
 
 
 def small() -> tuple[RunFacts, list[Record]]:
@@ -98,20 +108,22 @@ def small() -> tuple[RunFacts, list[Record]]:
         *service("auth", "sales", at=1.7, ready=2.5, ended=16, needs=("code--db--0",)),
         *service("mail", at=0.25, ready=None, ended=9.5, lives_for="module tests/test_mail.py"),
     ]
-    records.append(log("db", lines=[(0.3 + n * 0.05, f"LOG:  {WORDS[n % 6]} #{n}") for n in range(280)]))
+    records.append(log("db", ended=16, lines=[(0.3 + n * 0.05, f"LOG:  {WORDS[n % 6]} #{n}") for n in range(280)]))
     records.append(
-        log("auth", "hr", lines=[(2 + n * 0.2, f"INFO {WORDS[n % 2]} from 10.189.0.{n}") for n in range(60)])
+        log("auth", "hr", ended=16, lines=[(2 + n * 0.2, f"INFO {WORDS[n % 2]} from 10.189.0.{n}") for n in range(60)])
     )
     records.append(
         log(
             "auth",
             "sales",
+            ended=16,
             lines=[(2.6, "INFO listening on 0.0.0.0:8000"), (3.4, "ERROR token of realm <hr> & refused")],
         )
     )
     records.append(
         log(
             "mail",
+            ended=16,
             lines=[(0.6, "postfix: fatal: parameter inet_interfaces: no local interface found for ::1 " + "x" * 300)],
         )
     )
@@ -151,12 +163,11 @@ def small() -> tuple[RunFacts, list[Record]]:
 def big() -> tuple[RunFacts, list[Record]]:
     """2,000 tests in four workers: 12 fail. Stacks, a service for each worker, and one for each of 40 tests."""
     chance, records = random.Random(7), []
-    length = 130.0
-    records += service("db", at=0.3, ready=2.1, ended=length, by="gw0")
+    records += service("db", at=0.3, ready=2.1, ended=LENGTH, by="gw0")
     for n, stack in enumerate(("hr", "sales", "legal", "research-and-development")):
-        records += service("auth", stack, at=2.2, ready=3 + n / 5, ended=length, needs=("code--db--0",), by=f"gw{n}")
+        records += service("auth", stack, at=2.2, ready=3 + n / 5, ended=LENGTH, needs=("code--db--0",), by=f"gw{n}")
         records += service(
-            "calendar", stack, at=2.2, ready=3.5 + n / 4, ended=length, needs=(f"code-{stack}-auth--0",), by="gw1"
+            "calendar", stack, at=2.2, ready=3.5 + n / 4, ended=LENGTH, needs=(f"code-{stack}-auth--0",), by="gw1"
         )
         for name in ("auth", "calendar"):
             lines = [(3 + i * 0.03, f"INFO request {i} {chance.choice(WORDS)} in {stack}") for i in range(4000)]
@@ -164,7 +175,7 @@ def big() -> tuple[RunFacts, list[Record]]:
     records.append(log("db", lines=[(1 + i * 0.004, f"LOG:  {chance.choice(WORDS)} {i:06}") for i in range(30_000)]))
     for worker in ("gw0", "gw1", "gw2", "gw3"):
         records += service(
-            "cache", at=0.5, ready=1.0, ended=length, worker=worker, lives_for=f"worker {worker}", by=worker
+            "cache", at=0.5, ready=1.0, ended=LENGTH, worker=worker, lives_for=f"worker {worker}", by=worker
         )
         records.append(log("cache", worker=worker, lines=[(1 + i, f"background save {i}") for i in range(120)]))
         at = 1.2
@@ -208,4 +219,4 @@ def big() -> tuple[RunFacts, list[Record]]:
                 )
             )
             at += took + 0.005
-    return facts("a-suite-with-2000-tests", length), records
+    return facts("a-suite-with-2000-tests", LENGTH), records
