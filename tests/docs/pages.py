@@ -9,7 +9,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
-NAMES = ("how-it-works", "declaring", "fresh", "presets", "variants", "handle", "faults", "options", "command", "report")
+NAMES = (
+    "how-it-works",
+    "declaring",
+    "fresh",
+    "presets",
+    "variants",
+    "handle",
+    "faults",
+    "options",
+    "command",
+    "report",
+)
 CHECKED = [
     ROOT / "README.md",
     *(DOCS / f"{name}.md" for name in NAMES),
