@@ -62,6 +62,7 @@ def test_paper_has_all_of_what_failed_tests_need(browser: Browser, small_page: P
     assert not browser.find("nav").is_displayed()
     assert not browser.find("search").is_displayed()
     assert all(window.is_displayed() for window in browser.find_all(".window"))
+    assert not any(lines.is_displayed() for lines in browser.find_all(".log > pre"))
     assert browser.ask("return [...document.querySelectorAll('.log')].every(l => l.scrollHeight <= l.clientHeight + 1)")
     pdf = browser.driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
     assert len(pdf["data"]) > 10_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pytest_isolate.running.page.records import (
@@ -83,7 +83,6 @@ class Page:
     services: tuple[ServiceRun, ...]
     images: tuple[Spent, ...]
     waits: tuple[Waited, ...]
-    failed_starts: tuple[Spent, ...] = field(default=())
 
     @property
     def failed(self) -> tuple[TestRun, ...]:
@@ -108,7 +107,6 @@ def assemble(facts: RunFacts, records: Iterable[Record]) -> Page:
         services=share_room(services, tests, MOST_PAGE_CHARACTERS),
         images=tuple(s for s in spans if s.what == "image"),
         waits=tuple(sorted(_of(everything, Waited), key=lambda w: w.began)),
-        failed_starts=tuple(s for s in spans if s.what == "start" and s.failed),
     )
 
 
