@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,23 +14,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_isolate.errors import EngineError, IsolateError
-from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.copying import Wanted, place_of_copy
-from pytest_isolate.planning.loading import Catalogue, load
-from pytest_isolate.planning.placement import Instance, Place, place_instances, places_of
-from pytest_isolate.planning.plan import Demand, Plan, build_plan, peak_demand
+from pytest_isolate.planning.placement import Instance
+from pytest_isolate.planning.plan import Plan, build_plan, peak_demand
 from pytest_isolate.planning.resetting import check_resets
 from pytest_isolate.plugin import xdist
 from pytest_isolate.plugin.controlling import Controller
+from pytest_isolate.plugin.demands import Demands
 from pytest_isolate.plugin.display import Display, NotesView, display_noted, display_own, open_view
 from pytest_isolate.plugin.failures import Failures, as_failure, note_failed_start
 from pytest_isolate.plugin.fixtures import (
-    all_declared,
-    asked_fixtures,
-    builtin_fixture_names,
     forget_values_by,
-    overrides_of,
     position,
     used_fixtures,
     variant_of,
@@ -38,19 +33,18 @@ from pytest_isolate.plugin.fixtures import (
 from pytest_isolate.plugin.interrupts import join_interrupts
 from pytest_isolate.plugin.keeping import Keeping
 from pytest_isolate.plugin.opening import KNOWN_KEY, new_run, open_run, run_budget
-from pytest_isolate.plugin.options import Settings, parse_variants
+from pytest_isolate.plugin.options import Settings
 from pytest_isolate.plugin.paths import without_root
 from pytest_isolate.plugin.report import Report, note_variant
 from pytest_isolate.plugin.resets import Resets
 from pytest_isolate.plugin.telling import add_to_junit, group_sections, write_step_summary
-from pytest_isolate.plugin.varying import Wardrobe, members
+from pytest_isolate.plugin.varying import members
 from pytest_isolate.plugin.wiring import Wired, check_budget, check_reuse, wire
 from pytest_isolate.running.cleanup import remove_all_before
 from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.freshness.handle import FreshService
 from pytest_isolate.running.handle import Service, Stack
 from pytest_isolate.running.images import missing_images
-from pytest_isolate.running.launching import instance_code
 from pytest_isolate.running.owner import whose
 from pytest_isolate.running.timeline import Timeline
 
@@ -66,8 +60,6 @@ _AHEAD = 2
 _SNAPSHOTS_S = 10
 # How long an engine that does not answer may take to come back before its objects are reported as left behind.
 _CLEANUP_S = 10
-
-Asked = list[tuple[str, str]]
 
 
 class IsolateSession:
@@ -93,8 +85,7 @@ class IsolateSession:
             self._controller = Controller(config, settings, run, self._clock, self._keeping.leave)
         self._worker = self._member.run.worker if self._member else ""
         self._workers = self._member.workers if self._member else 1
-        self._catalogue = Catalogue(services={}, stacks={}, dependencies={})
-        self._wardrobe = Wardrobe(self._catalogue, os.path.exists)
+        self._demands = Demands(config, self._worker)
         self._plan = Plan()
         self._wired: Wired | None = None
         self._item: pytest.Item | None = None
@@ -118,7 +109,7 @@ class IsolateSession:
         """The run's story up to the first test. What is wrong ends the run before anything has started."""
         try:
             self._load(session)
-            self._plan = build_plan((self._demand(item) for item in session.items), self._catalogue)
+            self._plan = build_plan((self._demands.of(item) for item in session.items), self._demands.catalogue)
             if self._settings.plan_only and self._worker:
                 session.items.clear()
                 xdist.report(self._config, plan=self._report.plan_lines(self._plan))
@@ -131,17 +122,9 @@ class IsolateSession:
             self._refuse(session, str(error))
 
     def _load(self, session: pytest.Session) -> None:
-        self._catalogue = load(
-            all_declared(session),
-            reserved=builtin_fixture_names(session),
-            exists=os.path.exists,
-            chosen=parse_variants(self._config),
-        )
-        self._wardrobe = Wardrobe(self._catalogue, os.path.exists)
-        self._wardrobe.check(session.items)
+        self._demands.load(session)
         self._check_known()
-        is_reset = any(spec.reset for spec in self._catalogue.services.values())
-        if is_reset or self._catalogue.groups or any(overrides_of(item) for item in session.items):
+        if self._demands.differ(session.items):
             forget_values_by(session, self._key_of)
 
     def _key_of(self, name: str, namespace: str) -> Hashable:
@@ -150,12 +133,12 @@ class IsolateSession:
         pytest asks for it whenever a test asks for the fixture, so this is also where it is known what a test uses.
         """
         assert self._item is not None
-        catalogue = self._wardrobe.of(self._item)
+        catalogue = self._demands.wardrobe.of(self._item)
         services = members(catalogue, name, namespace)
         if ServiceId(StackId(namespace), name) not in catalogue.fresh:
             self._resets.note(services)
         changes = tuple(map(catalogue.variation, services))
-        names = tuple(self._wardrobe.names_of(name, namespace, self._item).items())
+        names = tuple(self._demands.wardrobe.names_of(name, namespace, self._item).items())
         return changes or names, self._resets.replacements(services)
 
     def pytest_report_collectionfinish(self) -> list[str]:
@@ -191,17 +174,6 @@ class IsolateSession:
         names = ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test")
         return self._settings.plan_only or any(getattr(option, name, False) for name in names)
 
-    def _demand(self, item: pytest.Item, fixtures: Callable[[pytest.Item], Asked] = asked_fixtures) -> Demand:
-        services: dict[ServiceId, None] = {}
-        asked = fixtures(item)
-        for name, namespace in asked:
-            services |= dict.fromkeys(members(self._catalogue, name, namespace))
-        named = (ServiceId(StackId(namespace), name) for name, namespace in asked)
-        fresh = tuple(service for service in named if service in self._catalogue.fresh)
-        catalogue = self._wardrobe.of(item)
-        where = position(item, self._worker)
-        return Demand(where=where, services=tuple(services), catalogue=catalogue, fresh=fresh)
-
     def _check_budget(self) -> None:
         check_budget(run_budget(self._settings), peak_demand(self._plan, self._workers))
         check_resets((step.instance for step in self._plan.steps), self._workers)
@@ -213,7 +185,7 @@ class IsolateSession:
         if ports:
             from pytest_isolate.plugin.environment import check_known  # only where the project has such a table
 
-            check_known(self._catalogue, ports, is_reused=self._settings.reuse)
+            check_known(self._demands.catalogue, ports, is_reused=self._settings.reuse)
 
     def _open(self) -> Wired:
         """The wired objects of this process; on the first call the engine is connected and the guardian armed."""
@@ -269,7 +241,7 @@ class IsolateSession:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """The moment from which on what services write counts as the test's."""
-        self._failures.begin(item.nodeid, lambda: self._place(item, used_fixtures), self._placed.get(item, ()))
+        self._failures.begin(item.nodeid, lambda: self._demands.place(item, used_fixtures), self._placed.get(item, ()))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self) -> None:
@@ -282,34 +254,21 @@ class IsolateSession:
 
         Within pytest's own wrappers: what a reset writes is captured as the test's.
         """
-        ended = self._places_that_end(item, nextitem)
+        ended = self._demands.places_that_end(item, nextitem) if self._wired else frozenset()
         try:
             wired = None if self._keeping.is_last_word(item, nextitem) else self._wired
             with (
                 self._failures.teardown(),
-                self._resets.behind(item, lambda used: self._placed_for(used, item), wired, ended),
+                self._resets.behind(item, lambda used: self._demands.place_services(used, item), wired, ended),
             ):
                 return (yield)
         except (Exception, pytest.fail.Exception):
-            self._keeping.keep_late(lambda: self._demand(item, used_fixtures), self._wired)
+            self._keeping.keep_late(lambda: self._demands.of(item, used_fixtures), self._wired)
             raise
         finally:
             if self._wired:
                 self._wired.freshness.finish_places(ended.__contains__)
                 self._wired.lifecycle.finish_places(ended.__contains__)
-
-    def _places_that_end(self, item: pytest.Item, nextitem: pytest.Item | None) -> frozenset[Place]:
-        if self._wired is None:
-            return frozenset()
-        namespaces = {service.stack.namespace for service in self._catalogue.services}
-        before, after = (
-            places_of(position(i, self._worker), namespaces) if i else frozenset() for i in (item, nextitem)
-        )
-        # What lives for the run goes with the run, or is kept for the next one.
-        return frozenset(place for place in before - after if place.scope is not Scope.SESSION)
-
-    def _placed_for(self, services: Iterable[ServiceId], item: pytest.Item) -> tuple[Instance, ...]:
-        return place_instances(services, self._wardrobe.of(item), position(item, self._worker))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -321,7 +280,7 @@ class IsolateSession:
             advice = self._wired.lifecycle.advise({instance.key for instance in self._placed.get(item, ())})
             untold = self._resets.untold if report.when == "teardown" else []
             report.sections += [("isolate", text) for text in (*advice, *untold)]
-            self._keeping.note(report, lambda: self._demand(item, used_fixtures), self._wired)
+            self._keeping.note(report, lambda: self._demands.of(item, used_fixtures), self._wired)
         self._failures.tell(report, item)
         note_failed_start(report, call.excinfo.value if call.excinfo else None)
         return report
@@ -340,10 +299,10 @@ class IsolateSession:
         __tracebackhide__ = True
         assert self._item is not None
         try:
-            wanted = members(self._catalogue, name, namespace)
+            wanted = members(self._demands.catalogue, name, namespace)
             if not wanted:
-                return self._wardrobe.names_of(name, namespace, self._item)
-            placed = self._placed_for(wanted, self._item)
+                return self._demands.wardrobe.names_of(name, namespace, self._item)
+            placed = self._demands.place_services(wanted, self._item)
             check_resets(placed, self._workers)
             with self._display.waiting():
                 if placed:
@@ -352,16 +311,16 @@ class IsolateSession:
                 instances = {i.key.service: i for i in placed}
                 services = {m.name: self._open().lifecycle.hand_out(instances[m].key) for m in wanted}
                 fresh_id = ServiceId(StackId(namespace), name)
-                if fresh_id in self._catalogue.fresh:
+                if fresh_id in self._demands.catalogue.fresh:
                     return self._hand_out_copy(fresh_id, instances[wanted[0]], services[wanted[0].name])
         except IsolateError as error:
             # Its causes are told in its text; as a chain they would all be printed again.
             raise as_failure(error) from None
-        return Stack(name, services) if StackId(namespace, name) in self._catalogue.stacks else services[name]
+        return Stack(name, services) if StackId(namespace, name) in self._demands.catalogue.stacks else services[name]
 
     def _hand_out_copy(self, fresh_id: ServiceId, instance: Instance, base: Service) -> FreshService:
         assert self._item is not None
-        wired, spec = self._open(), self._catalogue.fresh[fresh_id]
+        wired, spec = self._open(), self._demands.catalogue.fresh[fresh_id]
         where = position(self._item, self._worker)
         want = Wanted(fresh_id=fresh_id, spec=spec, count=1)
         place = place_of_copy(spec, fresh_id, where)
@@ -371,15 +330,9 @@ class IsolateSession:
     def _start_for(self, items: Sequence[pytest.Item]) -> None:
         """Begin to start what tests ask for, as far as that is known before they run."""
         known = self._placed
-        self._placed = {item: known[item] if item in known else self._place(item) for item in items}
+        self._placed = {item: known[item] if item in known else self._demands.place(item) for item in items}
         if any(self._placed.values()):
             self._open().lifecycle.start_for([(item.nodeid, placed) for item, placed in self._placed.items()])
-
-    def _place(
-        self, item: pytest.Item, fixtures: Callable[[pytest.Item], Asked] = asked_fixtures
-    ) -> tuple[Instance, ...]:
-        demand = self._demand(item, fixtures)
-        return place_instances(demand.services, demand.catalogue or self._catalogue, demand.where)
 
     # -- clean up, report -----------------------------------------------------------------------------------------
 
@@ -461,22 +414,12 @@ class IsolateSession:
 
         folder = (self._member or self._controller_of_this_process().member()).folder
         engine = self._engine_of_run if self._controller else None
-        recording = Recording(self._settings.page, folder, self._worker, self._clock, self._used_codes, engine)
+        recording = Recording(self._settings.page, folder, self._worker, self._clock, self._demands.codes_of, engine)
         self._config.pluginmanager.register(recording, "isolate-report")
         return recording
 
     def _engine_of_run(self) -> Engine:
         return self._wired.engine if self._wired else self._controller_of_this_process().connect()
-
-    def _used_codes(self, item: pytest.Item) -> list[str]:
-        """Those of all that a test could use, also through what it asks for while it runs."""
-        services = dict.fromkeys(
-            s for name, namespace in used_fixtures(item) for s in members(self._catalogue, name, namespace)
-        )
-        try:
-            return [instance_code(instance.key) for instance in self._placed_for(services, item)]
-        except IsolateError:
-            return []  # the test is told
 
     def _write_page(self) -> None:
         if self._recording and self._controller:
