@@ -142,7 +142,7 @@ def test_workers_share_a_template_and_one_that_dies_leaves_nothing_for_others(pr
                 os._exit(1)
             if number == 15:
                 dead = Path("dead").read_text()
-                for _ in range(100):
+                for _ in range(300):  # a keeper looks for what the dead have left every 20 s
                     left = psql(orders, f"SELECT count(*) FROM pg_database WHERE datname LIKE '%{dead}%'")
                     if left == "0":
                         break

@@ -46,6 +46,7 @@ SETTINGS = Settings(
     reuse=False,
     reuse_idle_s=60,
     project="race",
+    keep="never",
     max_memory_bytes=1 << 40,
     max_containers=1000,
 )
