@@ -15,8 +15,8 @@ from pytest_isolate.engine.wire import as_query, is_in_use, label_filter
 from pytest_isolate.errors import EngineError, ObjectNotFound
 from pytest_isolate.model.identity import LABEL_KEPT
 
-# Somebody else may be removing what is on a network. To detach by force what leaves at that moment can hang Docker
-# before 20.10.27 for good (moby issue 46661).
+# Somebody else may be removing what is on a network. Docker before 20.10.27 can deadlock while containers come and go
+# (moby issue 46661). That detaching by force what leaves anyway brings it about is suspected, and was never shown.
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 LISTING_CONTAINERS = "the containers could not be listed"
 LISTING_NETWORKS = "the networks could not be listed"

@@ -22,15 +22,20 @@ class Answers(BaseHTTPRequestHandler):
     """Answers every request with what the test has laid out."""
 
     status, body = 200, b"[]"
+    refusals = 0
     asked: list[str]
 
     def do_GET(self) -> None:
         is_version = self.path == "/version"
         if not is_version:
             self.asked.append(f"{self.command} {self.path}")
-        self.send_response(200 if is_version else self.status)
+        status, body = (200, b'{"Version": "27.0"}') if is_version else (self.status, self.body)
+        if type(self).refusals and not is_version:
+            type(self).refusals -= 1
+            status, body = 403, b'{"message": "error while removing network: network n has active endpoints"}'
+        self.send_response(status)
         self.end_headers()
-        self.wfile.write(b'{"Version": "27.0"}' if is_version else self.body)
+        self.wfile.write(body)
 
     do_DELETE = do_GET
 
@@ -136,3 +141,10 @@ def test_check_fails_when_a_question_is_refused(bench: Bench, status: int) -> No
 
     with pytest.raises(EngineError, match="invalid filter"):
         bench.remover.check(LABELS)
+
+
+def test_a_network_that_is_in_use_for_a_moment_is_waited_for_and_nothing_taken_off_it(bench: Bench) -> None:
+    bench.answers.refusals = 2
+    bench.remover.remove_network("n")
+
+    assert bench.answers.asked == 3 * ["DELETE /v1.41/networks/n"]
