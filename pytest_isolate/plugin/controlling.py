@@ -12,7 +12,15 @@ import pytest
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.plugin.guarding import connect_to_guardian, survives_this_process
-from pytest_isolate.plugin.opening import KNOWN_KEY, Membership, connect, find_guardian, open_keep, run_budget
+from pytest_isolate.plugin.opening import (
+    KNOWN_KEY,
+    Membership,
+    connect,
+    find_guardian,
+    open_keep,
+    run_budget,
+    was_connected,
+)
 from pytest_isolate.plugin.options import Settings
 from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.cleanup import kill_all, remove_all, remove_all_before
@@ -58,7 +66,7 @@ class Controller:
     def bury_worker(self, run: Run) -> None:
         """Remove, in the background, what a worker had for itself that has crashed."""
         member = self.member()
-        if find_guardian(member) is None:
+        if not was_connected(member):
             return
 
         def bury() -> None:
@@ -81,7 +89,7 @@ class Controller:
         """
         for thread in self._threads:
             thread.join(_BURY_S)
-        if self._member is None or (engine is None and find_guardian(self._member) is None):
+        if self._member is None or (engine is None and not was_connected(self._member)):
             return
         try:
             engine = engine or self.connect()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 _RECORD = "run"
+_CONNECTED = "engine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,7 @@ def open_run(config: pytest.Config, member: Membership, settings: Settings, cloc
         connected.set_exception(error)
         raise
     connected.set_result(engine)
+    Board(member.folder).begin(_CONNECTED)
 
     def sweep() -> None:
         if is_first.result() and not settings.reuse:
@@ -104,6 +106,11 @@ def open_run(config: pytest.Config, member: Membership, settings: Settings, cloc
         engine.close()
         raise
     return Opened(engine=engine, armed=armed, sweeping=in_background(sweep))
+
+
+def was_connected(member: Membership) -> bool:
+    """Whether any process of the run has reached an engine, so that something of it may be there."""
+    return Board(member.folder).has_begun(_CONNECTED)
 
 
 def find_guardian(member: Membership) -> str | None:
