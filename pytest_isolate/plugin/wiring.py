@@ -146,7 +146,9 @@ def wire(
     deaths.start()
     networks = Networks(engine, settings.subnets, rng)
     volumes = Volumes(engine)
-    launcher = _choose_launcher(recorder)(engine, run, addresses, volumes, clock.time, settings.in_memory_bytes)
+    launcher = _choose_launcher(recorder)(
+        engine, run, addresses, volumes, clock.time, settings.in_memory_bytes, plan.copies
+    )
     watcher = Watcher(engine, run, clock, deaths, timeline.tell)
 
     def keep_held(ports: HeldPorts) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -87,6 +87,7 @@ class Launcher:
         volumes: Volumes,
         time: Callable[[], float],
         in_memory_bytes: int = 0,
+        copied: Container[InstanceKey] = (),
     ) -> None:
         self._engine = engine
         self._run = run
@@ -94,6 +95,7 @@ class Launcher:
         self._time = time
         self._volumes = volumes
         self._in_memory_bytes = in_memory_bytes
+        self._copied = copied
         self._numbers = count(1)
 
     def launch(self, start: Start, network_id: str) -> Running:
@@ -159,6 +161,8 @@ class Launcher:
     ) -> ContainerRequest:
         instance, run = start.instance, start.ground.run
         spec, code = instance.spec, start.code
+        # A later run may ask for copies of what is kept.
+        is_copied = start.ground.is_kept or instance.key in self._copied
         number = f"{next(self._numbers)}{self._run.worker}"
         return ContainerRequest(
             name=run.resource_name(instance.key.service.stack.name, spec.name, secrets.token_hex(2), number),
@@ -174,7 +178,7 @@ class Launcher:
             network=network_id,
             aliases=(spec.name,),
             volumes=self._volumes.ensure(instance, start.ground, code),
-            memory_folders=memory_folders(spec, self._in_memory_bytes, is_thawed=start.is_thawed),
+            memory_folders=memory_folders(spec, self._in_memory_bytes, is_thawed=start.is_thawed, is_copied=is_copied),
             memory_bytes=memory_limit(spec),
             shm_bytes=spec.shm_bytes,
             cpus=spec.cpus,

@@ -23,6 +23,9 @@ DEFAULT_CAPABILITIES = (
 )
 
 
+# Where a server whose own data is on disk keeps the copies that last as long as a test.
+COPIES = "/srv/isolate-copies"
+
 # A limit for each container: without one the kernel may end the test runner instead of the service that ate it all.
 DEFAULT_MEMORY_BYTES = 2048 * MIB
 
@@ -34,14 +37,16 @@ def memory_limit(spec: ServiceSpec) -> int | None:
     return spec.memory_bytes or DEFAULT_MEMORY_BYTES
 
 
-def memory_folders(spec: ServiceSpec, size_bytes: int, *, is_thawed: bool) -> dict[str, int]:
+def memory_folders(spec: ServiceSpec, size_bytes: int, *, is_thawed: bool, is_copied: bool) -> dict[str, int]:
     """The folders that a container keeps in memory, with the most bytes of each.
 
-    None where the data comes from a snapshot, where the user has limited the service's memory, of which they would take
-    a part, and none that lie in a volume of the user's.
+    Where the data comes from a snapshot, only the fresh copies that tests are given of it. None where the user has
+    limited the service's memory, of which they would take a part, and none that lie in a volume of the user's.
     """
-    if is_thawed or not size_bytes or isinstance(spec.memory_bytes, int):
+    if not spec.in_memory or not size_bytes or isinstance(spec.memory_bytes, int):
         return {}
+    if is_thawed:
+        return {COPIES: size_bytes} if is_copied and spec.copies == "postgres" else {}
     volumes = [PurePosixPath(target) for _, target in spec.volumes]
     own = [path for path in spec.in_memory if not any(PurePosixPath(path).is_relative_to(v) for v in volumes)]
     return dict.fromkeys(own, size_bytes)

@@ -96,3 +96,64 @@ def test_a_server_that_cannot_start_because_memory_is_full_says_what_to_do(proje
     result = project.run("--isolate-no-cache", "--isolate-in-memory=8m")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*ended before it was ready*", "*'db' is in memory and may take 8 MiB*"])
+
+
+COPIED = """
+def space(db, database):
+    found = "SELECT spcname FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = "
+    return sql(db, found + f"'{database}'")
+"""
+CHANGE = """
+def change(orders):
+    orders.exec("psql", "-U", "postgres", "-d", orders.database, "-c", "CREATE TABLE t (x int)", check=True)
+"""
+
+
+def test_copies_are_in_memory_also_where_the_data_comes_from_a_snapshot(project: Project) -> None:
+    project.conftest(POSTGRES % "", "orders = fresh(db)")
+    project.tests(
+        SQL,
+        KIND,
+        COPIED,
+        CHANGE,
+        """
+        import time
+
+        def test_one(orders, db):
+            assert kind(db) == "overlayfs"
+            assert space(db, orders.database) == "isolate_memory"
+
+        def test_that_outlives_a_stop(orders, db):
+            db.restart()
+            assert space(db, orders.database) == "isolate_memory"
+            change(orders)
+        """,
+    )
+    project.tests("def test_it(db): pass", name="test_0_makes_the_snapshot.py")
+    project.run("test_0_makes_the_snapshot.py").assert_outcomes(passed=1)
+    project.run("test_it.py").assert_outcomes(passed=2)
+    assert not project.objects()
+
+
+def test_copies_for_which_memory_has_no_room_are_on_disk(project: Project) -> None:
+    project.conftest(POSTGRES % "", "orders = fresh(db)")
+    project.tests("def test_it(db): pass", name="test_0_makes_the_snapshot.py")
+    project.tests(
+        SQL,
+        CHANGE,
+        """
+        import pytest, time
+
+        @pytest.mark.parametrize("number", range(9))
+        def test_it(orders, db, number):
+            in_memory = "SELECT count(*) FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace"
+            assert int(sql(db, in_memory + " WHERE spcname = 'isolate_memory'")) <= 3
+            if number == 0:
+                while int(sql(db, "SELECT count(*) FROM pg_database")) < 9:
+                    time.sleep(0.05)
+            change(orders)
+        """,
+    )
+    project.run("test_0_makes_the_snapshot.py").assert_outcomes(passed=1)
+    project.run("--isolate-in-memory=32m", "test_it.py").assert_outcomes(passed=9)
+    assert not project.objects()

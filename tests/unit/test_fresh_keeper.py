@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ class Server:
         self.opened = 0
         self.fail: Callable[[], None] = lambda: None
         self.room: int | None = None
+        self.copy_bytes = 0
 
     def open(self) -> Any:
         self.opened += 1
@@ -57,6 +59,10 @@ class MemoryWay:
         self.server.ever.append(name)
         self.server.databases.add(name)
         return name
+
+    def size_bytes(self, template: str) -> int:
+        assert template == "template"
+        return self.server.copy_bytes
 
     def drop(self, name: str) -> None:
         assert name not in self.server.in_use
@@ -165,6 +171,19 @@ def test_of_numbered_databases_only_a_part_stays(tmp_path: Path) -> None:
         wait_until(lambda: names[2] not in server.databases)
 
     assert server.databases == set(names[:2])
+
+
+def test_of_large_copies_few_are_kept_ready(tmp_path: Path) -> None:
+    server = Server()
+    server.copy_bytes = 200 << 20
+    with kept(server, tmp_path) as keeper:
+        keeper.take(ORDERS)
+        wait_until(lambda: len(server.databases) == 3)  # the one that is taken, and 400 MiB
+        keeper.take(ORDERS)
+        wait_until(lambda: len(server.databases) == 4)
+        time.sleep(0.1)
+
+        assert len(server.databases) == 4
 
 
 def test_a_client_that_has_broken_is_replaced(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_isolate.running.owner import read_owner
-from pytest_isolate.running.safety import DEFAULT_CAPABILITIES, capabilities, redact
+from pytest_isolate.running.safety import COPIES, DEFAULT_CAPABILITIES, capabilities, memory_folders, redact
 
 from .builders import spec
 
@@ -33,6 +33,27 @@ def test_all_of_them_are_all_of_them() -> None:
 )
 def test_passwords_are_taken_out_of_what_is_printed(secrets: tuple[str, ...], shown: str) -> None:
     assert redact("a s3 b s3 t0", secrets) == shown
+
+
+@pytest.mark.parametrize(
+    ("values", "is_thawed", "is_copied", "expected"),
+    [
+        ({}, False, True, {"/data": 64}),
+        ({}, True, True, {COPIES: 64}),
+        ({}, True, False, {}),
+        ({"copies": "mariadb"}, True, True, {}),
+        ({"in_memory": ()}, True, True, {}),
+        ({"memory_bytes": 1 << 28}, True, True, {}),
+        ({"memory_bytes": 1 << 28}, False, True, {}),
+        ({"volumes": (("all", "/"),)}, False, True, {}),
+    ],
+)
+def test_what_is_in_memory(
+    values: dict[str, object], is_thawed: bool, is_copied: bool, expected: dict[str, int]
+) -> None:
+    declared = spec(**{"in_memory": ("/data",), "copies": "postgres", **values})
+    assert memory_folders(declared, 64, is_thawed=is_thawed, is_copied=is_copied) == expected
+    assert memory_folders(declared, 0, is_thawed=is_thawed, is_copied=is_copied) == {}
 
 
 def test_a_process_is_the_same_owner_each_time_it_is_asked() -> None:

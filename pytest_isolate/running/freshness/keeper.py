@@ -19,6 +19,8 @@ from pytest_isolate.running.freshness.ways import Way, WayError
 _TIMEOUT_S = 60
 # How often a keeper without work looks for what dead processes have left.
 _SWEEP_S = 20.0
+# What the copies that are ready may take, those of all workers together.
+_MOST_BYTES = 512 << 20
 # Of numbered databases, a quarter may stay behind for somebody to look inside.
 _SPARED_PART = 4
 
@@ -215,6 +217,7 @@ class Keeper:
             case Create(kind):
                 name, began = next(self._names), self._clock.now()
                 database = way.create(self._template[kind], name)
+                self._bound_pool(way.size_bytes(self._template[kind]))
                 with self._changed:
                     self._made_s.append(self._clock.now() - began)
                     self._database[name] = database
@@ -226,6 +229,11 @@ class Keeper:
             case Sweep():
                 for name in self._makers.orphans(way.copies()):
                     way.drop(name)
+
+    def _bound_pool(self, size_bytes: int) -> None:
+        """Keep no more of large copies ready than there may be room for, which is memory as a rule."""
+        if size_bytes:
+            self._table.cap = max(1, min(self._table.cap, _MOST_BYTES // (size_bytes * self._workers)))
 
     def _open(self) -> Way:
         way = self._open_way()

@@ -45,6 +45,10 @@ class MariadbWay:
         self._running = running
         self._user, self._password, self._client = self._connect()
 
+    def size_bytes(self, template: str) -> int:  # noqa: ARG002  # nobody asks it of its copies so far
+        """Not known."""
+        return 0
+
     def save_pristine(self) -> None:
         """Put the declared database, as it is now, aside."""
         if not self._exists(PRISTINE):

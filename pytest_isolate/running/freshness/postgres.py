@@ -12,12 +12,16 @@ from pytest_isolate.running.freshness.client import Client, run_to_end
 from pytest_isolate.running.freshness.naming import PRISTINE, parse_copy_name
 from pytest_isolate.running.freshness.ways import InitOutput, WayError, closed_on_failure, common_variables
 from pytest_isolate.running.launching import Running
+from pytest_isolate.running.safety import COPIES
 
 # Made by CREATE DATABASE as of these versions.
 _STRATEGY_SINCE = 150000
 _FORCE_SINCE = 130000
 _MAINTENANCE = "postgres"
 _GONE_WITHIN_S = 10
+# The tablespace of copies that are in memory while the server's data is not, and how much of it copies may fill.
+_MEMORY = "isolate_memory"
+_FILLED = 0.75
 # Where we are when the declared database is the one that is usually there for that.
 _DESK = "isolate_desk"
 # What a reset will give the declared name to, and what it has taken it from.
@@ -47,14 +51,24 @@ class PostgresWay:
         self._engine = engine
         self._running = running
         self._plain: dict[str, bool] = {}
+        self._sizes: dict[str, int] = {}
+        self._memory_bytes = running.memory_folders.get(COPIES, 0)
         self._client = self._connect(_MAINTENANCE)
         with closed_on_failure(self):
             self._version = int(self._run("SHOW server_version_num")[0])
             if isinstance(running.spec.reset, Pristine) and running.spec.database == _MAINTENANCE:
                 self._move_out()
 
+    def size_bytes(self, template: str) -> int:
+        """What the files of a template take. They never change."""
+        if template not in self._sizes:
+            self._sizes[template] = int(self._run(f"SELECT pg_database_size({_text(template)})")[0])
+        return self._sizes[template]
+
     def save_pristine(self) -> None:
         """Put the declared database, as it is now, aside."""
+        if self._memory_bytes:
+            self._open_memory()
         if not self._exists(PRISTINE):
             self._copy(self._running.spec.database or "", PRISTINE)
             self._seal(PRISTINE)
@@ -86,7 +100,13 @@ class PostgresWay:
         self._seal(name)
 
     def create(self, template: str, name: str) -> str:
-        """A true copy of a template."""
+        """A true copy of a template, in memory where there is room for it."""
+        if self._fits_into_memory(template):
+            try:
+                self._copy(template, name, f" TABLESPACE {_MEMORY}")
+                return name
+            except WayError:
+                self._memory_bytes = 0  # such as when tests have filled it
         self._copy(template, name)
         return name
 
@@ -143,7 +163,25 @@ class PostgresWay:
                 raise WayError(f"connections to {name} stay open")
             time.sleep(0.002)  # a backend is only asked to end, and nothing tells when it has
 
-    def _copy(self, source: str, name: str) -> None:
+    def _open_memory(self) -> None:
+        """A tablespace for copies in memory: a folder that must be the server's own."""
+        if self._run(f"SELECT 1 FROM pg_tablespace WHERE spcname = '{_MEMORY}'"):
+            return
+        try:
+            self._run(f"COPY (SELECT 1) TO PROGRAM 'mkdir -p {COPIES}/postgres'")
+            self._run(f"CREATE TABLESPACE {_MEMORY} LOCATION '{COPIES}/postgres'")
+        except WayError:
+            self._memory_bytes = 0  # a user without the right to: copies are made on disk
+
+    def _fits_into_memory(self, template: str) -> bool:
+        """Whether there is room for one more, and for what tests will add."""
+        if not self._memory_bytes:
+            return False
+        spaces = f"SELECT oid FROM pg_tablespace WHERE spcname = '{_MEMORY}'"
+        there = self._run(f"SELECT count(*) FROM pg_database WHERE dattablespace IN ({spaces})")
+        return (int(there[0]) + 1) * self.size_bytes(template) <= self._memory_bytes * _FILLED
+
+    def _copy(self, source: str, name: str, where: str = "") -> None:
         """The database, and what CREATE DATABASE leaves out: its rights and its settings, which lie in shared tables.
 
         Measured with fsync off on a busy disk, a database of 100 tables: file_copy takes a third of wal_log's time,
@@ -153,7 +191,7 @@ class PostgresWay:
         owner = self._run(f"SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = {_text(source)}")
         if not owner:
             raise WayError(f'database "{source}" does not exist')
-        self._run(f"CREATE DATABASE {_name(name)} TEMPLATE {_name(source)} OWNER {_name(owner[0])}{strategy}")
+        self._run(f"CREATE DATABASE {_name(name)} TEMPLATE {_name(source)} OWNER {_name(owner[0])}{where}{strategy}")
         if not self._is_plain(source):
             self._copy_rights_and_settings(source, name)
 

@@ -57,6 +57,9 @@ class Way(Protocol):
     def room(self) -> int | None:
         """How many copies there can be at a time; None where nothing but space bounds them."""
 
+    def size_bytes(self, template: str) -> int:
+        """What a copy of a template takes of the server's disk or memory; 0 where that is not known."""
+
     def save_pristine(self) -> None:
         """Put the declared database, as it is now, aside. Nobody may be connected to it. Safe to repeat."""
 
