@@ -1,0 +1,98 @@
+"""10,000 fresh copies, on the fake psql: workers that are killed, pools at their cap, holders without a connection."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes.holder import FIRST
+from pytest_isolate.running.freshness.naming import PRISTINE
+
+TESTS = Path(__file__).parents[1]
+HAND_OVERS = 10_000
+WORKERS = 3
+
+
+class Crowd:
+    """Workers that share a server."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.workers: list[subprocess.Popen[str]] = []
+        self._numbers = itertools.count(1)
+
+    def join(self) -> None:
+        argv = [sys.executable, "-m", "fakes.holder", str(self.root), f"gw{next(self._numbers)}"]
+        self.workers.append(subprocess.Popen(argv, cwd=TESTS, stderr=subprocess.PIPE, text=True))
+
+    def kill_one(self) -> None:
+        worker = self.workers.pop(random.randrange(len(self.workers)))
+        worker.kill()
+        worker.communicate()
+
+    def leave(self) -> None:
+        for worker in self.workers:
+            worker.terminate()
+        for worker in self.workers:
+            assert worker.communicate(timeout=30)[1] == ""
+        self.workers = []
+
+    def given(self) -> list[str]:
+        file = self.root / "given"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def databases(self) -> set[str]:
+        return {path.name for path in (self.root / "databases").iterdir()}
+
+
+@pytest.fixture
+def crowd(tmp_path: Path) -> Iterator[Crowd]:
+    (tmp_path / "databases").mkdir()
+    pristine = {"lines": FIRST, "template": True, "open": False}
+    (tmp_path / "databases" / PRISTINE).write_text(json.dumps(pristine))
+    crowd = Crowd(tmp_path)
+    yield crowd
+    for worker in crowd.workers:
+        worker.kill()
+        worker.communicate()
+
+
+def test_no_copy_is_ever_given_twice_or_taken_from_its_holder(crowd: Crowd) -> None:
+    for _ in range(WORKERS):
+        crowd.join()
+    killed = 0
+    while len(crowd.given()) < HAND_OVERS:
+        time.sleep(random.random())
+        assert [worker.poll() for worker in crowd.workers] == [None] * WORKERS
+        crowd.kill_one()
+        crowd.join()
+        killed += 1
+    crowd.leave()
+
+    given = crowd.given()
+    assert len(set(given)) == len(given) >= HAND_OVERS
+    assert killed >= 5
+
+
+def test_what_killed_workers_have_left_is_dropped_by_those_that_live(crowd: Crowd) -> None:
+    crowd.join()
+    while len(crowd.given()) < 20:
+        time.sleep(0.05)
+    crowd.kill_one()
+    left = crowd.databases() - {PRISTINE}
+    assert left
+    crowd.join()
+    deadline = time.monotonic() + 20
+    while crowd.databases() & left and time.monotonic() < deadline:
+        time.sleep(0.05)
+    crowd.leave()
+
+    assert crowd.databases() == {PRISTINE}
