@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from fakes.holder import FIRST
+
 from pytest_isolate.running.freshness.naming import PRISTINE
 
 TESTS = Path(__file__).parents[1]
@@ -37,6 +37,11 @@ class Crowd:
         worker = self.workers.pop(random.randrange(len(self.workers)))
         worker.kill()
         worker.communicate()
+
+    def check(self) -> None:
+        for worker in self.workers:
+            if worker.poll() is not None:
+                pytest.fail(worker.communicate()[1])
 
     def leave(self) -> None:
         for worker in self.workers:
@@ -71,7 +76,7 @@ def test_no_copy_is_ever_given_twice_or_taken_from_its_holder(crowd: Crowd) -> N
     killed = 0
     while len(crowd.given()) < HAND_OVERS:
         time.sleep(random.random())
-        assert [worker.poll() for worker in crowd.workers] == [None] * WORKERS
+        crowd.check()
         crowd.kill_one()
         crowd.join()
         killed += 1

@@ -1,7 +1,7 @@
 """A process that is handed fresh copies, and holds them: `python -m fakes.holder ROOT WORKER`, until SIGTERM.
 
-ROOT is that of the fake psql, on which many of these work at a time. Every hand-over is a line in ROOT/given. Ends with an
-error if what it holds is changed, or gone, or not in the first state.
+ROOT is that of the fake psql, on which many of these work at a time. Every hand-over is a line in ROOT/given. Ends with
+an error if what it holds is changed, or gone, or not in the first state.
 """
 
 from __future__ import annotations
@@ -74,12 +74,15 @@ def build_keeper(root: Path, worker: str) -> Keeper:
 
 
 def take_and_hold(keeper: Keeper, root: Path, worker: str, enough: threading.Event) -> None:
-    while not enough.is_set():
-        name, database = keeper.take(ORDERS)
-        with (root / "given").open("a") as file:
-            file.write(f"{name}\n")
-        hold(root / "databases" / database, worker)
-        keeper.give_back(name)
+    try:
+        while not enough.is_set():
+            name, database = keeper.take(ORDERS)
+            with (root / "given").open("a") as file:
+                file.write(f"{name}\n")
+            hold(root / "databases" / database, worker)
+            keeper.give_back(name)
+    finally:
+        enough.set()  # what is wrong for one ends the process at once
 
 
 def hold(file: Path, worker: str) -> None:
