@@ -67,7 +67,9 @@ def crowd(tmp_path: Path) -> Iterator[Crowd]:
     yield crowd
     for worker in crowd.workers:
         worker.kill()
-        worker.communicate()
+        worker.wait()
+        assert worker.stderr
+        worker.stderr.close()
 
 
 def test_no_copy_is_ever_given_twice_or_taken_from_its_holder(crowd: Crowd) -> None:

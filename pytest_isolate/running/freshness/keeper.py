@@ -66,7 +66,7 @@ class Keeper:
         self._errors: dict[ServiceId, IsolateError] = {}
         self._failures: dict[ServiceId, list[FreshError]] = {}
         self._made_s: list[float] = []
-        self._swept_at = float("-inf")
+        self._swept_at = clock.now() - _SWEEP_S
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -202,12 +202,15 @@ class Keeper:
         """What to do now; waits until there is something. None at the end."""
         with self._changed:
             while not self._is_closing:
-                step = self._table.next_step(self._clock.now())
+                now = self._clock.now()
+                step = self._table.next_step(now)
+                # Without work as soon as it is time; with work a little later, or it would never be.
+                patience_s = _SWEEP_S if step is None else 2 * _SWEEP_S
+                if now >= self._swept_at + patience_s:
+                    self._swept_at = now
+                    return Sweep()
                 if step is not None:
                     return step
-                if self._clock.now() >= self._swept_at + _SWEEP_S:
-                    self._swept_at = self._clock.now()
-                    return Sweep()
                 self._changed.wait(_SWEEP_S)
         return None
 
