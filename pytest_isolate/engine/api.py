@@ -179,6 +179,16 @@ class Session(Protocol):
         """Let go of it: its input ends, and with it whatever reads from there. Safe to repeat."""
 
 
+class LogTail(Protocol):
+    """The last lines of a container's log, as it goes on."""
+
+    def read_to_end(self, timeout_s: float) -> str:
+        """All of it, when the container has ended; EngineError when it writes nothing more, and goes on."""
+
+    def close(self) -> None:
+        """Let go of it. Safe to repeat."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """How far something has come that takes its time. `total` is 0 where nobody knows it; `unit` is bytes or steps."""
@@ -288,6 +298,9 @@ class Engine(Removing, Protocol):
 
     def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
         """What a container wrote to stdout and stderr, from `since` (seconds of the epoch) on."""
+
+    def follow_log(self, container_id: str, tail: int) -> LogTail:
+        """What a container writes to stdout and stderr, from so many lines before now on."""
 
     def read_log_lines(self, container_id: str, since: float) -> Sequence[LogLine]:
         """What a container wrote to stdout and stderr from `since` (seconds of the epoch) on, line by line."""

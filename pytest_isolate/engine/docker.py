@@ -26,7 +26,7 @@ from pytest_isolate.engine.api import (
     LogLine,
     Tell,
 )
-from pytest_isolate.engine.http import Line, Stream, open_http
+from pytest_isolate.engine.http import Line, Stream, Tail, open_http
 from pytest_isolate.engine.removal import LISTING_NETWORKS, Remover, gone_is_fine
 from pytest_isolate.engine.wire import (
     FRAME_HEAD_BYTES,
@@ -215,6 +215,12 @@ class DockerEngine(Remover):
         raw = self._http.ask(what, "GET", path, query=query).content
         return b"".join(text for _, text in split_frames(raw)).decode(errors="replace")
 
+    def follow_log(self, container_id: str, tail: int) -> DockerLogTail:
+        """What a container writes to stdout and stderr, from so many lines before now on."""
+        what, path = "a container's log could not be followed", f"/containers/{quote(container_id)}/logs"
+        query = {"stdout": "true", "stderr": "true", "follow": "true", "tail": tail}
+        return DockerLogTail(self._http.follow(what, path, query))
+
     def read_log_lines(self, container_id: str, since: float) -> Sequence[LogLine]:
         """What a container wrote to stdout and stderr from `since` (seconds of the epoch) on, line by line."""
         what, path = "a container's log could not be read", f"/containers/{quote(container_id)}/logs"
@@ -286,6 +292,21 @@ class DockerEngine(Remover):
 
     def _tell(self, container_id: str, verb: str, done: str) -> None:
         self._http.ask(f"a container could not be {done}", "POST", f"/containers/{quote(container_id)}/{verb}")
+
+
+class DockerLogTail:
+    """A log that is being followed."""
+
+    def __init__(self, tail: Tail) -> None:
+        self._tail = tail
+
+    def read_to_end(self, timeout_s: float) -> str:
+        """All of it, when the container has ended."""
+        return b"".join(text for _, text in split_frames(self._tail.read(timeout_s))).decode(errors="replace")
+
+    def close(self) -> None:
+        """Let go of it. Safe to repeat."""
+        self._tail.close()
 
 
 class DockerSession:

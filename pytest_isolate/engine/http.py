@@ -118,6 +118,10 @@ class Http:
                 while piece := exchange.response.read1(_PIECE_BYTES):
                     yield piece
 
+    def follow(self, what: str, path: str, query: Mapping[str, object]) -> Tail:
+        """An answer that ends when what it tells of has ended."""
+        return Tail(what, self._open(what, self._target(what, path, query)))
+
     def listen(self, what: str, path: str, query: Mapping[str, object]) -> Stream:
         """An answer without an end, of one JSON value a line."""
         exchange = self._open(what, self._target(what, path, query))
@@ -238,6 +242,26 @@ class Stream:
             return line
         reason = _reason(error) if error else "it ended its answer"
         raise unreachable_error(self._what, self._address, reason) from error
+
+
+class Tail:
+    """An answer that is read as a whole, later."""
+
+    def __init__(self, what: str, exchange: _Exchange) -> None:
+        self._what = what
+        self._exchange = exchange
+
+    def read(self, timeout_s: float) -> bytes:
+        """All of it; EngineError where it stops for so long."""
+        self._exchange.sock.settimeout(timeout_s)
+        try:
+            return self._exchange.response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineError(self._what, found=_reason(error)) from error
+
+    def close(self) -> None:
+        """Let go of it. Safe to repeat."""
+        self._exchange.close()
 
 
 class Line:

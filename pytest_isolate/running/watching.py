@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import closing
 
-from pytest_isolate.engine.api import ContainerState, Engine, Progress, Tell
-from pytest_isolate.errors import EngineUnreachable, NotReadyError, StartError
+from pytest_isolate.engine.api import ContainerState, Engine, LogTail, Progress, Tell
+from pytest_isolate.errors import EngineError, EngineUnreachable, NotReadyError, StartError
 from pytest_isolate.model.answers import Answer, Dead, NotYet
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.probes import Command, Log, Probe, Tcp, describe_probe
@@ -19,6 +21,8 @@ from pytest_isolate.running.readiness import Outcome, wait_until_ready
 from pytest_isolate.running.safety import redact
 
 _LOG_LINES = 20
+# The end of a log that is followed comes 20 ms after the death.
+_LOG_END_S = 1.0
 # A service that gives nothing to ask is taken for started when it is still alive after this long.
 _SETTLE_S = 0.5
 _KILLED = 128 + 9
@@ -45,12 +49,26 @@ class Watcher:
         # It may have died before anybody listened for its id.
         if not self._engine.inspect_container(running.container_id).is_running:
             died.set()
+        # Once it has died the engine reads its log only when its network is gone, 0.1 s later; who follows it has it.
+        with closing(self._engine.follow_log(running.container_id, _LOG_LINES)) as log:
+            self._wait(running, started_at, check_open, died, log, is_first=is_first)
+
+    def _wait(
+        self,
+        running: Running,
+        started_at: float,
+        check_open: Callable[[], None],
+        died: threading.Event,
+        log: LogTail,
+        *,
+        is_first: bool,
+    ) -> None:
         probes, began = choose_probes(running), self._clock.now()
         if not probes:
             self._clock.wait(died, _SETTLE_S)
             state = self._read_death(running, is_first=is_first) if died.is_set() else None
             if state:
-                raise self._death_error(running, state, began)
+                raise self._death_error(running, state, began, log)
             return
         target = probing.Target(
             container_id=running.container_id,
@@ -84,7 +102,7 @@ class Watcher:
             timeout_s=running.spec.timeout_s,
         )
         if isinstance(outcome.answer, Dead):
-            raise self._death_error(running, deaths[0], began)
+            raise self._death_error(running, deaths[0], began, log)
         if isinstance(outcome.answer, NotYet):
             raise self._not_ready_error(running, outcome.answer, outcome)
 
@@ -103,8 +121,9 @@ class Watcher:
             )
         return state
 
-    def _death_error(self, running: Running, state: ContainerState, began: float) -> StartError:
-        spec, lines, waited_s = running.spec, self._last_lines(running), self._clock.now() - began
+    def _death_error(self, running: Running, state: ContainerState, began: float, log: LogTail) -> StartError:
+        spec, waited_s = running.spec, self._clock.now() - began
+        lines = _last_lines(self._read_to_end(running, log), running)
         probes = " and ".join(f"{describe_probe(p)}{_address(p, running)}" for p in choose_probes(running))
         do = advise_if_full("\n".join(lines), running) or f"run it by hand: docker run --rm -it {image_tag(spec)}"
         if _may_be_out_of_memory(state):
@@ -126,14 +145,24 @@ class Watcher:
             label(running.instance, self._run),
             f"was not ready after {outcome.waited_s:.1f} s",
             tried=f"{describe_probe(outcome.probe)}{where}, {outcome.asked} times; last answer: {reason}",
-            found=["its container runs; last log lines:", *self._last_lines(running)],
+            found=["its container runs; last log lines:", *_last_lines(self._read_log(running), running)],
             do="see whether ready= asks the right thing, give it longer: timeout=..., or look inside: "
             f"--isolate-keep=failed; declared at {spec.location}",
         )
 
-    def _last_lines(self, running: Running) -> list[str]:
-        text = self._engine.read_logs(running.container_id, tail=_LOG_LINES).strip()
-        return ["  " + line for line in redact(text, running.secrets).splitlines()] or ["  (it wrote nothing)"]
+    def _read_to_end(self, running: Running, log: LogTail) -> str:
+        try:
+            return log.read_to_end(_LOG_END_S)
+        except EngineError:
+            return self._read_log(running)
+
+    def _read_log(self, running: Running) -> str:
+        return self._engine.read_logs(running.container_id, tail=_LOG_LINES)
+
+
+def _last_lines(log: str, running: Running) -> list[str]:
+    lines = redact(log.strip(), running.secrets).splitlines()[-_LOG_LINES:]
+    return ["  " + line for line in lines] or ["  (it wrote nothing)"]
 
 
 def choose_probes(running: Running) -> tuple[Probe, ...]:

@@ -11,7 +11,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -432,6 +432,7 @@ def test_everything_else_about_a_container_that_is_gone_is_not_found_either(benc
     for call in (
         lambda: engine.stop_container(GONE, 1),
         lambda: engine.read_logs(GONE),
+        lambda: engine.follow_log(GONE, 1),
         lambda: engine.run_command(GONE, ["true"]),
         lambda: engine.copy_into(GONE, archive("a", "b")),
         lambda: engine.attach(network, GONE, ["name"]),
@@ -459,6 +460,19 @@ def test_log_can_be_read_from_its_end(bench: Bench) -> None:
     container = bench.start("say a", "say b", "say c")
     bench.wait_for_end(container)
     assert bench.engine.read_logs(container, tail=2) == "b\nc\n"
+
+
+def test_log_that_is_followed_is_read_to_its_end_when_the_container_ends(bench: Bench) -> None:
+    container = bench.start("say a", "say b", "say c", "sleep 0.3", "err d", "exit 3")
+    bench.wait_for_log(container, "c")
+    with closing(bench.engine.follow_log(container, 2)) as log:
+        assert sorted(log.read_to_end(10).splitlines()) == ["b", "c", "d"]
+
+
+def test_log_that_is_followed_has_no_end_while_the_container_runs(bench: Bench) -> None:
+    container = bench.start("say a", "sleep 60")
+    with closing(bench.engine.follow_log(container, 2)) as log, pytest.raises(EngineError, match="followed"):
+        log.read_to_end(0.2)
 
 
 def test_log_can_be_read_from_a_moment_on(bench: Bench) -> None:

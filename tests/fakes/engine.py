@@ -6,6 +6,7 @@ import itertools
 import os
 import queue
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -79,6 +80,25 @@ class FakeEvents:
     def close(self) -> None:
         self._forget(self)
         self.queue.put(None)
+
+
+class FakeLogTail:
+    """A log that is being followed."""
+
+    def __init__(self, container: FakeContainer, tail: int) -> None:
+        self._container = container
+        self._from = max(0, len(container.read_log(None, 0).splitlines()) - tail)
+
+    def read_to_end(self, timeout_s: float) -> str:
+        deadline = time.monotonic() + timeout_s
+        while self._container.is_running:
+            if time.monotonic() > deadline:
+                raise EngineError("a container's log could not be followed", found="timed out")
+            time.sleep(0.001)
+        return "".join(self._container.read_log(None, 0).splitlines(keepends=True)[self._from :])
+
+    def close(self) -> None:
+        pass
 
 
 class FakeEngine:
@@ -309,6 +329,10 @@ class FakeEngine:
     def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
         with self._asked("read_logs", container_id, tail, since):
             return self._container(container_id).read_log(tail, since)
+
+    def follow_log(self, container_id: str, tail: int) -> FakeLogTail:
+        with self._asked("follow_log", container_id, tail):
+            return FakeLogTail(self._container(container_id), tail)
 
     def read_log_lines(self, container_id: str, since: float) -> Sequence[LogLine]:
         with self._asked("read_log_lines", container_id, since):

@@ -62,7 +62,19 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     died = re.search(r"died at ([\d.]+)", str(report.longrepr))
     if died:
         FOUND["death"] = call.stop - float(died[1])
+        FOUND["event"] = told_at(float(died[1])) - float(died[1])
     return report
+
+
+def told_at(died: float) -> float:
+    """When the engine itself wrote down the death of our container."""
+    engine = connect(os.environ)
+    filters = json.dumps({"event": ["die"], "label": ["pytest-isolate.service=dies"]})
+    query = f"since={int(died)}&until={int(time.time()) + 1}&filters={urllib.parse.quote(filters)}"
+    lines = engine._http.ask("events", "GET", f"/events?{query}").content.decode().splitlines()
+    found = [json.loads(line) for line in lines]
+    ours = [e for e in found if str(os.getpid()) in e["Actor"]["Attributes"]["pytest-isolate.owner"]]
+    return ours[0]["timeNano"] / 1e9
 
 
 def pytest_sessionfinish() -> None:
