@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -265,6 +265,9 @@ class Engine(Removing, Protocol):
 
     def create_container(self, request: ContainerRequest) -> str:
         """The id of a container that is not started yet."""
+
+    def dropped_limits(self) -> Collection[str]:
+        """Which limits (memory, cpus, pids) containers that were made here should have had and do not have."""
 
     def save_archive(self, container_id: str, path: str, file: Path, most_bytes: int) -> bool:
         """Write a file or folder of a container to a tar archive on this host, under its own name.

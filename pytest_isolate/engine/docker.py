@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 from pytest_isolate.engine import cgroups
@@ -26,7 +26,8 @@ from pytest_isolate.engine.api import (
     LogLine,
     Tell,
 )
-from pytest_isolate.engine.http import Line, Stream, Tail, open_http
+from pytest_isolate.engine.dialects import dialect_of, plain_name
+from pytest_isolate.engine.http import Http, Line, Stream, Tail, open_http
 from pytest_isolate.engine.removal import LISTING_NETWORKS, Remover, gone_is_fine
 from pytest_isolate.engine.wire import (
     FRAME_HEAD_BYTES,
@@ -36,6 +37,8 @@ from pytest_isolate.engine.wire import (
     container_state,
     container_usage,
     death,
+    dropped_limits,
+    has_labels,
     health_command,
     image_not_found,
     is_attached,
@@ -75,14 +78,17 @@ def load_sdk() -> ModuleType:
 class DockerEngine(Remover):
     """A Docker engine (20.10 or newer), or one that speaks its API."""
 
+    def __init__(self, client: Http) -> None:
+        super().__init__(client)
+        self._dropped: set[str] = set()
+
     def facts(self) -> EngineFacts:
         """Which engine this is."""
         version = self._http.version()
-        name = "Podman" if any(c.get("Name") == "Podman Engine" for c in version.get("Components") or ()) else "Docker"
         parts = urlsplit(self._http.address)
         local = parts.scheme == "unix" or parts.hostname in _LOOPBACK_HOSTS
         return EngineFacts(
-            name=name,
+            name=dialect_of(version).name,
             version=version["Version"],
             address=self._http.address,
             is_local=local,
@@ -101,7 +107,11 @@ class DockerEngine(Remover):
         except ObjectNotFound:
             return None
         found = reply.json()
-        return ImageFacts(image_id=found["Id"], health_command=health_command(found.get("Config") or {}))
+        config = found.get("Config") or {}
+        if self._dialect().image_details:
+            path = self._dialect().image_details.format(quote(found["Id"]))
+            config = {**config, **self._http.ask(f"image {image} could not be looked up", "GET", path).json()}
+        return ImageFacts(image_id=found["Id"], health_command=health_command(config))
 
     def pull_image(self, image: str, tell: Tell) -> ImageFacts:
         """The image, pulled; ImageNotFound says what the registry answered."""
@@ -151,7 +161,20 @@ class DockerEngine(Remover):
         """The id of a container that is not started yet."""
         what, query = f"container {request.name} could not be made", {"name": request.name}
         made = self._http.ask(what, "POST", "/containers/create", query=query, body=container_body(request))
-        return str(made.json()["Id"])
+        answer = made.json()
+        self._note_dropped(answer, request)
+        return str(answer["Id"])
+
+    def dropped_limits(self) -> Collection[str]:
+        """Which limits containers that were made here should have had and do not have."""
+        return self._dropped
+
+    def _note_dropped(self, answer: Mapping[str, Any], request: ContainerRequest) -> None:
+        """See which limits a new container has; Docker says whether there is anything to see."""
+        told = any("discarded" in text for text in answer.get("Warnings") or ())
+        if told or self._dialect().drops_silently:
+            what, path = "a container could not be inspected", f"/containers/{quote(answer['Id'])}/json"
+            self._dropped |= dropped_limits(request, self._http.ask(what, "GET", path).json())
 
     def save_archive(self, container_id: str, path: str, file: Path, most_bytes: int) -> bool:
         """Write a file or folder of a container to a tar archive on this host, under its own name.
@@ -226,9 +249,10 @@ class DockerEngine(Remover):
         what, path = "a container's log could not be read", f"/containers/{quote(container_id)}/logs"
         # A little further back than wanted: numbers here are less exact than the moments of the engine.
         query = {"stdout": "true", "stderr": "true", "timestamps": "true", "since": f"{max(0.0, since - 0.001):.6f}"}
-        return [
-            line for line in log_lines(self._http.ask(what, "GET", path, query=query).content) if line.when >= since
-        ]
+        lines = log_lines(self._http.ask(what, "GET", path, query=query).content)
+        if self._dialect().whole_seconds:
+            return [LogLine(max(line.when, since), line.text) for line in lines]
+        return [line for line in lines if line.when >= since]
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         """Run a command in a container and wait for its end."""
@@ -261,10 +285,10 @@ class DockerEngine(Remover):
 
     def list_images(self, label: str) -> Sequence[Labelled]:
         """Every tagged image that carries a label of this name, by its tag."""
-        query = as_query({"label": [label]})
+        query, dialect = as_query({"label": [label]}), self._dialect()
         images = self._http.ask("the images could not be listed", "GET", "/images/json", query=query).json()
         return [
-            Labelled(kind="image", object_id=i["Id"], name=tag, labels=dict(i["Labels"] or {}))
+            Labelled(kind="image", object_id=i["Id"], name=plain_name(dialect, tag), labels=dict(i["Labels"] or {}))
             for i in images
             for tag in i["RepoTags"] or ()
         ]
@@ -287,8 +311,8 @@ class DockerEngine(Remover):
 
     def watch(self, labels: Mapping[str, str]) -> DockerEvents:
         """Deaths of containers with these labels, as they happen."""
-        filters = {"type": ["container"], "event": ["die"], **label_filter(labels)}
-        return DockerEvents(self._http.listen("the engine's event stream broke", "/events", as_query(filters)))
+        filters = {"type": ["container"], "event": list(self._dialect().deaths), **label_filter(labels)}
+        return DockerEvents(self._http.listen("the engine's event stream broke", "/events", as_query(filters)), labels)
 
     def _tell(self, container_id: str, verb: str, done: str) -> None:
         self._http.ask(f"a container could not be {done}", "POST", f"/containers/{quote(container_id)}/{verb}")
@@ -344,11 +368,13 @@ class DockerSession:
 class DockerEvents:
     """The engine's event stream, reduced to deaths."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, labels: Mapping[str, str]) -> None:
         self._stream = stream
+        self._labels = labels
 
     def __iter__(self) -> Iterator[Event]:
-        return map(death, self._stream)
+        # Podman lets through what has any one of the labels.
+        return (death(event) for event in self._stream if has_labels(event, self._labels))
 
     def close(self) -> None:
         """End the iteration, in whichever thread it runs."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from pytest_isolate.engine.dialects import podman_version
 from pytest_isolate.engine.discovery import find_candidates, find_certificates, read_docker_context, why_no_address
 from pytest_isolate.engine.wire import api_version, explanation, refusal_error, unreachable_error
 from pytest_isolate.errors import EngineError, EngineUnreachable
@@ -27,6 +28,8 @@ _FIRST_ANSWER_S = 10
 # The longest single request: removing a container with a large volume took 1.7 s, so a minute means trouble.
 _REQUEST_TIMEOUT_S = 60
 _PIECE_BYTES = 1 << 20
+# What Podman has beside Docker's API has versions of its own, all in use since Podman 4.
+_LIBPOD_API = "4.0.0"
 # "Switching protocols", and what engines before that said.
 _HANDED_OVER = (101, 200)
 
@@ -75,6 +78,9 @@ class Http:
 
     def version(self, what: str = "the engine did not say its version") -> Mapping[str, Any]:
         """What the engine says of itself, asked once."""
+        # Podman listens on such a socket, and says in each answer what takes it long to tell when asked.
+        if not self._version and self.address.startswith("unix://"):
+            self._version = podman_version(self._greet(what))
         if not self._version:
             found = self._send(what, "GET", "/version", None, _FIRST_ANSWER_S).json()
             if not isinstance(found, dict) or "Version" not in found:
@@ -165,7 +171,16 @@ class Http:
 
     def _target(self, what: str, path: str, query: Mapping[str, object] | None) -> str:
         tail = f"?{urlencode(query)}" if query else ""
-        return f"/v{api_version(self.version(what))}{path}{tail}"
+        version = _LIBPOD_API if path.startswith("/libpod/") else api_version(self.version(what))
+        return f"/v{version}{path}{tail}"
+
+    def _greet(self, what: str) -> str:
+        """Which program answers, in its own words."""
+        with (
+            self._explained(what),
+            closing(_open_exchange(self, "GET", "/_ping", None, _FIRST_ANSWER_S)) as exchange,
+        ):
+            return exchange.response.headers.get("Server", "")
 
     def _send(self, what: str, method: str, target: str, content: _Content | None, timeout_s: float | None) -> Reply:
         with (

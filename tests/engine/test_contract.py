@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import io
 import itertools
+import os
+import re
 import secrets
 import socket
 import tarfile
@@ -47,12 +49,18 @@ GONE = "0" * 64
 class Bench:
     """An engine under test, and everything that a test makes on it, under labels of its own."""
 
-    def __init__(self, engine: Engine, run: str) -> None:
+    def __init__(self, engine: Engine, run: str, lacks: str = "") -> None:
         self.engine = engine
+        self.lacks = lacks
         self.tag = f"isolate-contract-{secrets.token_hex(4)}"
         self.labels = {LABEL_RUN: run, "contract": self.tag}
         self.images: list[str] = []
         self._numbers = itertools.count(1)
+
+    def need_control_groups(self) -> None:
+        """Skip what can neither hold nor be counted nor stand still where containers have no control groups."""
+        if self.lacks:
+            pytest.skip(self.lacks)
 
     def name(self) -> str:
         return f"{self.tag}-{next(self._numbers)}"
@@ -124,13 +132,21 @@ def bench(request: pytest.FixtureRequest, contract_run: str) -> Iterator[Bench]:
         return
     request.getfixturevalue("left")
     request.getfixturevalue("base_image")
-    bench = Bench(request.getfixturevalue("real_engine"), contract_run)
+    client = request.getfixturevalue("docker_client")
+    bench = Bench(request.getfixturevalue("real_engine"), contract_run, why_no_control_groups(client.info()))
     yield bench
     bench.clear()
-    client = request.getfixturevalue("docker_client")
     for tag in bench.images:
         with suppress(Exception):
             client.remove_image(tag, force=True)
+
+
+def why_no_control_groups(told: Mapping[str, Any]) -> str:
+    """Why containers have none; empty where they have."""
+    is_rootless = told.get("Rootless") or any("rootless" in option for option in told.get("SecurityOptions") or ())
+    if is_rootless and told.get("CgroupVersion") == "1":
+        return "a rootless engine has no control groups where the kernel's are of version 1"
+    return ""
 
 
 def free_port() -> int:
@@ -176,6 +192,8 @@ def test_engine_says_what_it_is(bench: Bench) -> None:
     assert facts.name
     assert facts.version
     assert "://" in facts.address
+    if not isinstance(bench.engine, FakeEngine):
+        assert facts.name == os.environ.get("ISOLATE_ENGINE", facts.name)
 
 
 def test_image_that_is_there_is_found_with_its_id(bench: Bench) -> None:
@@ -234,14 +252,14 @@ def test_health_check_of_an_image_is_read(bench: Bench, tmp_path: Path, line: st
 def test_failing_build_names_the_step(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(BuildFailed) as caught:
         bench.build(tmp_path, f"FROM {IMAGE}\nRUN false\n")
-    assert "Step 2/2 : RUN false" in str(caught.value)
-    assert "returned a non-zero code: 1" in str(caught.value)
+    assert re.search("(?i)Step 2/2 ?: RUN false", str(caught.value))
+    assert re.search("returned a non-zero code: 1|exit status 1", str(caught.value))
 
 
 def test_build_from_an_unknown_image_fails_at_its_first_step(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(BuildFailed) as caught:
         bench.build(tmp_path, "FROM localhost:1/nothing:here\nCMD true\n")
-    assert "Step 1/2 : FROM localhost:1/nothing:here" in str(caught.value)
+    assert re.search("(?i)Step 1/2 ?: FROM localhost:1/nothing:here", str(caught.value))
 
 
 # -- containers: from created to removed --------------------------------------------------------------------------
@@ -276,7 +294,15 @@ def test_container_that_ended_starts_again(bench: Bench) -> None:
     wait_for(lambda: bench.engine.read_logs(container) == "once\nonce\n")
 
 
+def test_limits_that_do_not_hold_are_told(bench: Bench) -> None:
+    bench.create("exit 0")
+    assert set(bench.engine.dropped_limits()) == set()
+    bench.create("exit 0", memory_bytes=50 * 1024**2, cpus=0.5, pids=30)
+    assert set(bench.engine.dropped_limits()) == ({"memory", "cpus", "pids"} if bench.lacks else set())
+
+
 def test_container_out_of_memory_says_so(bench: Bench) -> None:
+    bench.need_control_groups()
     states = []
     for _ in range(5):  # Docker 20.10 misses one in twenty
         states.append(bench.wait_for_end(bench.start("eat", memory_bytes=20 * 1024**2)))
@@ -340,6 +366,7 @@ def test_stopping_and_killing_what_does_not_run_is_fine(bench: Bench, state: str
 
 
 def test_paused_container_runs_but_does_nothing(bench: Bench) -> None:
+    bench.need_control_groups()
     port = free_port()
     container = bench.start("serve 8000 here", ports=(binding(port),))
     assert get_soon(port) == "here"
@@ -363,6 +390,7 @@ def test_pause_and_unpause_out_of_turn_are_refused(bench: Bench) -> None:
     for call in (bench.engine.pause_container, bench.engine.unpause_container):
         with pytest.raises(EngineError):
             call(container)
+    bench.need_control_groups()
     bench.engine.start_container(container)
     bench.engine.pause_container(container)
     with pytest.raises(EngineError):
@@ -373,6 +401,8 @@ def test_pause_and_unpause_out_of_turn_are_refused(bench: Bench) -> None:
 
 @pytest.mark.parametrize("state", ["created", "running", "paused", "ended"])
 def test_container_can_be_removed_in_every_state(bench: Bench, state: str) -> None:
+    if state == "paused":
+        bench.need_control_groups()
     container = bench.create("exit 0" if state == "ended" else "sleep 60")
     if state != "created":
         bench.engine.start_container(container)
@@ -386,6 +416,7 @@ def test_container_can_be_removed_in_every_state(bench: Bench, state: str) -> No
 
 
 def test_saved_folder_of_a_paused_container_becomes_part_of_an_image(bench: Bench, tmp_path: Path) -> None:
+    bench.need_control_groups()
     engine, label = bench.engine, f"isolate-test-{secrets.token_hex(4)}"
     base = engine.find_image(IMAGE)
     assert base
@@ -518,6 +549,7 @@ def test_state_tells_name_start_and_end(bench: Bench) -> None:
 
 
 def test_usage_is_that_of_a_container_that_runs(bench: Bench) -> None:
+    bench.need_control_groups()
     container = bench.start("sleep 60")
     first = wait_for(lambda: bench.engine.read_usage(container))
     assert 0 < first.memory_bytes < 100_000_000
@@ -533,6 +565,7 @@ def test_usage_is_that_of_a_container_that_runs(bench: Bench) -> None:
 def test_usage_where_control_groups_cannot_be_seen(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    bench.need_control_groups()
     container = bench.start("sleep 60")
     seen = wait_for(lambda: bench.engine.read_usage(container))
     monkeypatch.setattr(cgroups.read_usage, "__defaults__", (tmp_path,))
@@ -553,11 +586,11 @@ def test_command_inside_gives_its_code_and_both_outputs(bench: Bench) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (7, "out\n", "wrong\n")
 
 
-def test_command_inside_that_does_not_exist_ends_with_code_126(bench: Bench) -> None:
+def test_command_inside_that_does_not_exist_ends_with_a_code_of_its_own(bench: Bench) -> None:
     container = bench.start("sleep 60")
     result = bench.engine.run_command(container, ["no-such-program"])
-    assert result.exit_code == 126
-    assert "no-such-program" in result.stdout
+    assert result.exit_code in (126, 127)
+    assert "no-such-program" in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("state", ["created", "ended"])
@@ -566,7 +599,7 @@ def test_command_in_a_container_that_does_not_run_is_refused(bench: Bench, state
     if state == "ended":
         bench.engine.start_container(container)
         bench.wait_for_end(container)
-    with pytest.raises(EngineError, match="not running"):
+    with pytest.raises(EngineError, match=r"not running|only .* on running containers"):
         bench.engine.run_command(container, ["true"])
 
 
@@ -757,9 +790,8 @@ def test_network_that_is_gone_is_not_found(bench: Bench) -> None:
     container = bench.start("sleep 60")
     with pytest.raises(ObjectNotFound):
         bench.engine.attach(GONE, container, ["name"])
-    lonely = bench.create("exit 0", network="isolate-no-such-network")
-    with pytest.raises(ObjectNotFound):
-        bench.engine.start_container(lonely)
+    with pytest.raises(ObjectNotFound):  # Docker finds out later than Podman
+        bench.start("exit 0", network="isolate-no-such-network")
 
 
 def test_removing_a_network_takes_off_what_is_still_on_it(bench: Bench) -> None:
@@ -806,7 +838,7 @@ def test_volume_of_a_container_cannot_be_removed(bench: Bench) -> None:
     volume = bench.name()
     bench.engine.create_volume(volume, bench.labels)
     bench.create("exit 0", volumes={volume: "/data"})
-    with pytest.raises(EngineError, match="in use"):
+    with pytest.raises(EngineError, match=r"in use|being used"):
         bench.engine.remove_volume(volume)
 
 

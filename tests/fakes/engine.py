@@ -250,6 +250,9 @@ class FakeEngine:
                 self.networks[request.network].members[container_id] = tuple(request.aliases)
             return container_id
 
+    def dropped_limits(self) -> Sequence[str]:
+        return ()
+
     def save_archive(self, container_id: str, path: str, file: Path, most_bytes: int) -> bool:
         with self._asked("save_archive", container_id, path, most_bytes):
             self._container(container_id).pack(path, file)
