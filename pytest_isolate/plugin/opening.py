@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -29,6 +30,7 @@ from pytest_isolate.sharing.store import Board, kept_folder, snapshot_usage
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine
+    from pytest_isolate.engine.podman import OwnService
 
 Result = TypeVar("Result")
 _RECORD = "run"
@@ -73,7 +75,8 @@ def new_run() -> Run:
 def open_run(config: pytest.Config, member: Membership, settings: Settings, clock: Clock, report: Report) -> Opened:
     """The run with its engine. The first process to come here arms the guardian meanwhile, and sweeps up."""
     given: Engine | None = config.hook.pytest_isolate_engine(config=config)
-    address = "" if given is None else given.facts().address
+    own = _own_service(member.run) if given is None else None
+    address = own.address if own else given.facts().address if given is not None else ""
     # An engine that a plugin brings along may live in this process, where there is nothing to guard from outside.
     is_guarded = given is None or address.startswith("unix://")
     connected: Future[Engine] = Future()
@@ -85,9 +88,9 @@ def open_run(config: pytest.Config, member: Membership, settings: Settings, cloc
 
     is_first: Future[bool] = Future()
     prepare = enter_keep if settings.reuse else None
-    armed = in_background(lambda: _ensure_armed(member, address if is_guarded else None, prepare, is_first))
+    armed = in_background(lambda: _ensure_armed(member, address if is_guarded else None, prepare, is_first, own))
     try:
-        engine = given if given is not None else _connect_to_docker()
+        engine = given if given is not None else _connect_to_own(own, armed) if own else _connect_to_docker(os.environ)
     except BaseException as error:
         connected.set_exception(error)
         raise
@@ -119,10 +122,29 @@ def find_guardian(member: Membership) -> str | None:
     return None if record is None else str(record["guardian"])
 
 
-def connect(config: pytest.Config) -> Engine:
-    """The engine that a plugin provides, else the first that answers; EngineUnreachable says what was tried."""
+def connect(config: pytest.Config, run: Run) -> Engine:
+    """The engine that a plugin provides, else the run's own, or the first that answers.
+
+    EngineUnreachable says what was tried.
+    """
     given: Engine | None = config.hook.pytest_isolate_engine(config=config)
-    return given if given is not None else _connect_to_docker()
+    if given is not None:
+        return given
+    own = _own_service(run)
+    return _connect_to_docker({**os.environ, "DOCKER_HOST": own.address} if own else os.environ)
+
+
+@contextmanager
+def connected(config: pytest.Config) -> Iterator[Engine]:
+    """The engine for a block that no guardian watches; one that has no daemon is started for it."""
+    from pytest_isolate.engine.podman import served  # not in runs without services
+
+    given: Engine | None = config.hook.pytest_isolate_engine(config=config)
+    if given is not None:
+        yield given
+        return
+    with served(os.environ) as env:
+        yield _connect_to_docker(env)
 
 
 def open_keep(settings: Settings, clock: Clock) -> Keep:
@@ -140,7 +162,11 @@ def run_budget(settings: Settings) -> Resources:
 
 
 def _ensure_armed(
-    member: Membership, address: str | None, prepare: Callable[[], None] | None, is_first: Future[bool]
+    member: Membership,
+    address: str | None,
+    prepare: Callable[[], None] | None,
+    is_first: Future[bool],
+    own: OwnService | None,
 ) -> str:
     """The name of the run's guardian, once it is armed; without an address there is none.
 
@@ -153,7 +179,7 @@ def _ensure_armed(
             if found is not None:
                 is_first.set_result(False)
                 return found
-            arming = None if address is None else Arming(member.run, address)
+            arming = None if address is None else Arming(member.run, address, own.program if own else "")
             try:
                 if prepare:
                     prepare()
@@ -176,10 +202,27 @@ def _sweep(engine: Engine, run: Run, clock: Clock, report: Report) -> None:
         report.warnings.append(str(error))
 
 
-def _connect_to_docker() -> Engine:
+def _connect_to_docker(env: Mapping[str, str]) -> Engine:
     from pytest_isolate.engine.docker import connect as connect_to_docker  # not in runs without services
 
-    return connect_to_docker(os.environ)
+    return connect_to_docker(env)
+
+
+def _own_service(run: Run) -> OwnService | None:
+    """The engine that the run's guardian starts, because none listens; None where one does."""
+    from pytest_isolate.engine.podman import find_own_service  # not in runs without services
+
+    return find_own_service(os.environ, run.run_id)
+
+
+def _connect_to_own(own: OwnService, armed: Future[str]) -> Engine:
+    """The engine that a guardian is starting; its error where it cannot."""
+    from pytest_isolate.engine.podman import wait_for_other  # the same
+
+    wait_for_other(own, armed.done)
+    if armed.done():
+        armed.result()
+    return _connect_to_docker({**os.environ, "DOCKER_HOST": own.address})
 
 
 def check_local(engine: Engine) -> None:
