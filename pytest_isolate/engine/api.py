@@ -21,6 +21,11 @@ class EngineFacts:
     is_local: bool
     machine: str = ""
 
+    @property
+    def program(self) -> str:
+        """The program by which a person talks to it."""
+        return "podman" if self.name == "Podman" else "docker"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:

@@ -375,6 +375,7 @@ class IsolateSession:
                 self._failures.close()
                 if self._wired:
                     self._report.fresh = self._wired.freshness.figures()
+                    self._report.dropped = sorted(self._wired.engine.dropped_limits())
                     xdist.report(self._config, kept=sorted(self._wired.provider.kept_codes))
                     self._wired.close(_SNAPSHOTS_S if has_time else 0)
                     self._wired = None
