@@ -227,7 +227,9 @@ class DockerEngine(Remover):
         what, path = "a container's usage could not be read", f"/containers/{quote(container_id)}/stats"
         # "One shot": the engine does not wait for a second look, which takes it a second.
         query = {"stream": "false", "one-shot": "true"}
-        return container_usage(self._http.ask(what, "GET", path, query=query).json())
+        told = self._http.ask(what, "GET", path, query=query)
+        # Podman says nothing at all of one that has ended.
+        return container_usage(told.json()) if told.content else None
 
     def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
         """What a container wrote to stdout and stderr, from `since` (seconds of the epoch) on."""

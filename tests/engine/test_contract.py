@@ -309,6 +309,8 @@ def test_container_out_of_memory_says_so(bench: Bench) -> None:
         assert states[-1].exit_code == 137
         if states[-1].is_out_of_memory:
             break
+    if not states[-1].is_out_of_memory and bench.engine.facts().name == "Podman":
+        pytest.skip("Podman tells the code of the kill, 137, and not its reason")
     assert states[-1].is_out_of_memory
 
 
@@ -435,7 +437,7 @@ def test_saved_folder_of_a_paused_container_becomes_part_of_an_image(bench: Benc
     assert engine.read_logs(copy) == "kept\n"
     (found,) = engine.list_images(label)
     assert (found.kind, found.name, found.labels[label]) == ("image", bench.images[0], "x")
-    with pytest.raises(EngineError, match="using"):
+    with pytest.raises(EngineError, match=r"using|in use"):
         engine.remove_image(bench.images[0])
     engine.remove_container(copy)
     for _ in range(2):
@@ -653,7 +655,8 @@ def test_port_that_is_left_to_the_engine_is_told(bench: Bench) -> None:
 def test_port_without_a_server_behind_it_hangs_up(bench: Bench) -> None:
     port = free_port()
     bench.start("sleep 60", ports=(binding(port),))
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock, suppress(ConnectionResetError):
+    # Where no proxy of the engine stands between, nobody accepts in the first place.
+    with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
         assert sock.recv(1) == b""
 
 
