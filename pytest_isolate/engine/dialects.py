@@ -20,9 +20,10 @@ class Dialect:
 
     `deaths` are the names of the event that a container died. `registries` stand before the names of images that were
     given without one. `image_details` is where an image's health check is told, if not in its inspection. Lines of
-    a log in `whole_seconds` are selected by more exact moments than they are told with. An engine that `drops_silently`
-    takes limits that it cannot hold without a word. One that `empties_networks` removes a network together with what is
-    on it, and goes on to answer to its names.
+    a log in `whole_seconds` are selected by more exact moments than they are told with. Who follows a silent log gets
+    no answer from an engine that `answers_with_first_line`. One that `drops_silently` takes limits that it cannot hold
+    without a word. One that `empties_networks` removes a network together with what is on it, and goes on to answer to
+    its names.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Dialect:
     registries: tuple[str, ...] = ()
     image_details: str = ""
     whole_seconds: bool = False
+    answers_with_first_line: bool = False
     drops_silently: bool = False
     empties_networks: bool = False
 
@@ -42,6 +44,7 @@ PODMAN = Dialect(
     registries=("localhost/", "docker.io/library/", "docker.io/"),
     image_details="/libpod/images/{}/json",
     whole_seconds=True,
+    answers_with_first_line=True,
     drops_silently=True,
     empties_networks=True,
 )

@@ -244,7 +244,10 @@ class DockerEngine(Remover):
         """What a container writes to stdout and stderr, from so many lines before now on."""
         what, path = "a container's log could not be followed", f"/containers/{quote(container_id)}/logs"
         query = {"stdout": "true", "stderr": "true", "follow": "true", "tail": tail}
-        return DockerLogTail(self._http.follow(what, path, query))
+        is_late = self._dialect().answers_with_first_line
+        if is_late:
+            self.inspect_container(container_id)
+        return DockerLogTail(self._http.follow(what, path, query, begins_late=is_late))
 
     def read_log_lines(self, container_id: str, since: float) -> Sequence[LogLine]:
         """What a container wrote to stdout and stderr from `since` (seconds of the epoch) on, line by line."""

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,9 +124,18 @@ class Http:
                 while piece := exchange.response.read1(_PIECE_BYTES):
                     yield piece
 
-    def follow(self, what: str, path: str, query: Mapping[str, object]) -> Tail:
-        """An answer that ends when what it tells of has ended."""
-        return Tail(what, self._open(what, self._target(what, path, query)))
+    def follow(self, what: str, path: str, query: Mapping[str, object], *, begins_late: bool) -> Tail:
+        """An answer that ends when what it tells of has ended.
+
+        One that `begins_late`, with the first that there is to tell, says only then whether the engine refuses.
+        """
+        target = self._target(what, path, query)
+        if not begins_late:
+            exchange = self._open(what, target)
+            return Tail(what, exchange.sock, lambda: exchange.response, exchange.close)
+        with self._explained(what):
+            connection, sock = _request(self, "GET", target, None, _REQUEST_TIMEOUT_S)
+        return Tail(what, sock, connection.getresponse, connection.close)
 
     def listen(self, what: str, path: str, query: Mapping[str, object]) -> Stream:
         """An answer without an end, of one JSON value a line."""
@@ -262,21 +271,26 @@ class Stream:
 class Tail:
     """An answer that is read as a whole, later."""
 
-    def __init__(self, what: str, exchange: _Exchange) -> None:
+    def __init__(
+        self, what: str, sock: socket.socket, begin: Callable[[], http.client.HTTPResponse], close: Callable[[], None]
+    ) -> None:
         self._what = what
-        self._exchange = exchange
+        self._sock = sock
+        self._begin = begin
+        self._close = close
 
     def read(self, timeout_s: float) -> bytes:
         """All of it; EngineError where it stops for so long."""
-        self._exchange.sock.settimeout(timeout_s)
+        self._sock.settimeout(timeout_s)
         try:
-            return self._exchange.response.read()
+            with self._begin() as response:
+                return response.read()
         except (OSError, http.client.HTTPException) as error:
             raise EngineError(self._what, found=_reason(error)) from error
 
     def close(self) -> None:
         """Let go of it. Safe to repeat."""
-        self._exchange.close()
+        self._close()
 
 
 class Line:
@@ -360,6 +374,18 @@ class _Exchange:
 
 
 def _open_exchange(client: Http, method: str, target: str, content: _Content | None, timeout_s: float) -> _Exchange:
+    connection, sock = _request(client, method, target, content, timeout_s)
+    try:
+        return _Exchange(connection, sock, connection.getresponse())
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _request(
+    client: Http, method: str, target: str, content: _Content | None, timeout_s: float
+) -> tuple[http.client.HTTPConnection, socket.socket]:
+    """A connection over which a request was sent."""
     connection = _connection(client, timeout_s)
     body, headers = (content.content, {"Content-Type": content.kind}) if content else (None, {})
     try:
@@ -369,7 +395,7 @@ def _open_exchange(client: Http, method: str, target: str, content: _Content | N
             connection.request(method, target, body, headers)
         except (BrokenPipeError, ConnectionResetError):
             pass  # an engine that refuses need not read to the end: its answer says why
-        return _Exchange(connection, sock, connection.getresponse())
+        return connection, sock
     except BaseException:
         connection.close()
         raise
