@@ -61,7 +61,7 @@ def dialect_of(version: Mapping[str, Any]) -> Dialect:
     return PODMAN if any(c.get("Name") == "Podman Engine" for c in version.get("Components") or ()) else DOCKER
 
 
-def podman_version(server: str) -> dict[str, Any]:
+def podman_version(server: str, api: str = "") -> dict[str, Any]:
     """What a Podman would say of itself, by the word `Libpod/4.3.1 (linux)` in its answers; nothing for others.
 
     To be asked takes Podman 4.3 most of a second: it runs programs to find out their versions.
@@ -72,6 +72,7 @@ def podman_version(server: str) -> dict[str, Any]:
     machine = platform.machine()
     return {
         "Version": found[1],
+        "ApiVersion": api,
         "Components": [{"Name": "Podman Engine"}],
         "Arch": _MACHINES.get(machine, machine),
     }

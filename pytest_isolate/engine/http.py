@@ -80,7 +80,7 @@ class Http:
         """What the engine says of itself, asked once."""
         # Podman listens on such a socket, and says in each answer what takes it long to tell when asked.
         if not self._version and self.address.startswith("unix://"):
-            self._version = podman_version(self._greet(what))
+            self._version = podman_version(*self._greet(what))
         if not self._version:
             found = self._send(what, "GET", "/version", None, _FIRST_ANSWER_S).json()
             if not isinstance(found, dict) or "Version" not in found:
@@ -183,13 +183,14 @@ class Http:
         version = _LIBPOD_API if path.startswith("/libpod/") else api_version(self.version(what))
         return f"/v{version}{path}{tail}"
 
-    def _greet(self, what: str) -> str:
-        """Which program answers, in its own words."""
+    def _greet(self, what: str) -> tuple[str, str]:
+        """Which program answers, in its own words, and its version of the API."""
         with (
             self._explained(what),
             closing(_open_exchange(self, "GET", "/_ping", None, _FIRST_ANSWER_S)) as exchange,
         ):
-            return exchange.response.headers.get("Server", "")
+            headers = exchange.response.headers
+            return headers.get("Server", ""), headers.get("Api-Version", "")
 
     def _send(self, what: str, method: str, target: str, content: _Content | None, timeout_s: float | None) -> Reply:
         with (
