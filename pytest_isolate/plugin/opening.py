@@ -180,12 +180,14 @@ def _ensure_armed(
                 is_first.set_result(False)
                 return found
             arming = None if address is None else Arming(member.run, address, own.program if own else "")
+            # What asks the engine for anything cannot be begun meanwhile where it is the guardian that starts it.
+            name = arming.wait() if arming and own else ""
             try:
                 if prepare:
                     prepare()
                 is_first.set_result(True)
             finally:
-                name = arming.wait() if arming else ""
+                name = name or (arming.wait() if arming else "")
                 board.publish(_RECORD, {"guardian": name})
             return name
     except BaseException as error:

@@ -178,7 +178,7 @@ def test_podman_that_does_not_serve_says_why(tmp_path: Path) -> None:
     made = Project(tmp_path / "project", ASKS)
     made.env["PATH"] = f"{tmp_path}{os.pathsep}{made.env['PATH']}"
 
-    output = made.run()
+    output = made.run("--isolate-reuse")  # which asks the engine before anything is armed
 
     assert "Podman's API service" in output
     assert "no subuid ranges found for user" in output
