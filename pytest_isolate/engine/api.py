@@ -12,7 +12,8 @@ from typing import Protocol
 class EngineFacts:
     """Which engine answers, where, and whether it shares this host's network.
 
-    `machine` is its kind of processor, as engines name it: amd64, arm64.
+    `machine` is its kind of processor, as engines name it: amd64, arm64. `has_memory_folders` says whether it keeps
+    folders of containers in memory, up to a size; where it does not, `memory_folders` of a request are on disk.
     """
 
     name: str
@@ -20,6 +21,7 @@ class EngineFacts:
     address: str
     is_local: bool
     machine: str = ""
+    has_memory_folders: bool = True
 
     @property
     def program(self) -> str:

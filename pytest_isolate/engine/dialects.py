@@ -33,6 +33,7 @@ class Dialect:
     whole_seconds: bool = False
     answers_with_first_line: bool = False
     drops_silently: bool = False
+    has_memory_folders: bool = True
     empties_networks: bool = False
 
 
@@ -46,6 +47,8 @@ PODMAN = Dialect(
     whole_seconds=True,
     answers_with_first_line=True,
     drops_silently=True,
+    # Of a request it takes no notice; a volume of its own with a size wants a file system with project quotas.
+    has_memory_folders=False,
     empties_networks=True,
 )
 

@@ -26,7 +26,7 @@ from pytest_isolate.engine.api import (
     LogLine,
     Tell,
 )
-from pytest_isolate.engine.dialects import dialect_of, plain_name
+from pytest_isolate.engine.dialects import plain_name
 from pytest_isolate.engine.http import Http, Line, Stream, Tail, open_http
 from pytest_isolate.engine.removal import LISTING_NETWORKS, Remover, gone_is_fine
 from pytest_isolate.engine.wire import (
@@ -84,15 +84,16 @@ class DockerEngine(Remover):
 
     def facts(self) -> EngineFacts:
         """Which engine this is."""
-        version = self._http.version()
+        version, dialect = self._http.version(), self._dialect()
         parts = urlsplit(self._http.address)
         local = parts.scheme == "unix" or parts.hostname in _LOOPBACK_HOSTS
         return EngineFacts(
-            name=dialect_of(version).name,
+            name=dialect.name,
             version=version["Version"],
             address=self._http.address,
             is_local=local,
             machine=str(version.get("Arch", "")),
+            has_memory_folders=dialect.has_memory_folders,
         )
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.plugin.guarding import Arming
-from pytest_isolate.plugin.options import Settings
+from pytest_isolate.plugin.options import DEFAULT_IN_MEMORY_BYTES, Settings
 from pytest_isolate.plugin.report import Report
 from pytest_isolate.running.addresses import KnownPorts
 from pytest_isolate.running.budget import machine_budget
@@ -103,6 +103,7 @@ def open_run(config: pytest.Config, member: Membership, settings: Settings, cloc
 
     try:
         check_local(engine)
+        in_memory_bytes(engine, settings)
         if settings.reuse:
             is_first.result()
     except BaseException:
@@ -236,6 +237,20 @@ def check_local(engine: Engine) -> None:
             found="services are published on ports that are reserved on this host",
             do="use an engine on this host: unset DOCKER_HOST, or docker context use default",
         )
+
+
+def in_memory_bytes(engine: Engine, settings: Settings) -> int:
+    """How much data a service may keep in memory on this engine; EngineError where more is asked than it can hold."""
+    facts = engine.facts()
+    if facts.has_memory_folders:
+        return settings.in_memory_bytes
+    if settings.in_memory_bytes not in (0, DEFAULT_IN_MEMORY_BYTES):
+        raise EngineError(
+            f"{facts.name} {facts.version} keeps no data of services in memory",
+            found=f"--isolate-in-memory asks for {settings.in_memory_bytes // 1024**2} MiB",
+            do="leave it out: data is then on disk; or use Docker",
+        )
+    return 0
 
 
 def in_background(work: Callable[[], Result]) -> Future[Result]:

@@ -17,7 +17,7 @@ from pytest_isolate.model.resources import Resources
 from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.planning.plan import Plan
 from pytest_isolate.plugin.guarding import Guard
-from pytest_isolate.plugin.opening import Membership, Opened, open_keep, run_budget
+from pytest_isolate.plugin.opening import Membership, Opened, in_memory_bytes, open_keep, run_budget
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings
 from pytest_isolate.running.addresses import Addresses, check_bind_ip
 from pytest_isolate.running.budget import BudgetKeeper
@@ -147,7 +147,7 @@ def wire(
     networks = Networks(engine, settings.subnets, rng)
     volumes = Volumes(engine)
     launcher = _choose_launcher(recorder)(
-        engine, run, addresses, volumes, clock.time, settings.in_memory_bytes, plan.copies
+        engine, run, addresses, volumes, clock.time, in_memory_bytes(engine, settings), plan.copies
     )
     watcher = Watcher(engine, run, clock, deaths, timeline.tell)
 

@@ -41,3 +41,32 @@ def test_nothing_is_told_of_limits_that_hold(project: Project) -> None:
     result = project.run()
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*limits do not hold*")
+
+
+ON_DISK = """
+from dataclasses import replace
+
+def pytest_isolate_engine(config):
+    engine = open_fake()
+    facts = replace(engine.facts(), has_memory_folders=False)
+    engine.facts = lambda: facts
+    return engine
+"""
+IN_MEMORY = 'db = service(IMAGE, command=program("serve 8000 hello"), port=8000, in_memory="/srv/data")'
+
+
+def test_data_is_on_disk_where_the_engine_keeps_none_in_memory(project: Project) -> None:
+    project.conftest(IN_MEMORY, engine=ON_DISK)
+    project.tests("def test_it(db): pass")
+    project.run().assert_outcomes(passed=1)
+    ((request,),) = project.journal.calls("create_container")
+    assert request["memory_folders"] == {}
+
+
+def test_size_that_the_engine_cannot_hold_is_refused(project: Project) -> None:
+    project.conftest(IN_MEMORY, engine=ON_DISK)
+    project.tests("def test_it(db): pass")
+    result = project.run("--isolate-in-memory=4g")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    text = result.stdout.str() + result.stderr.str()
+    assert "keeps no data of services in memory\n  found  --isolate-in-memory asks for 4096 MiB" in text
