@@ -7,7 +7,8 @@ from fakes.engine import LastingEngine
 
 from plugin.conftest import Project, errors_of
 
-pytest.importorskip("testcontainers")
+# Also for the runs in this process: each would import it anew otherwise.
+pytest.importorskip("testcontainers.core.wait_strategies")
 # A module as its authors write them: settings in the constructor and in _configure(), something done behind the start,
 # and methods that tell where it is.
 SHOP = """
