@@ -266,6 +266,11 @@ def test_what_cannot_be_honoured_is_refused_with_its_line(project: Project) -> N
         """
         ports = service(lambda: Shop().with_bind_ports(8000, 80).with_exposed_ports("53/udp"))
         names = service(lambda: Shop().with_name("shop").with_network_aliases("shop"))
+        class Twin(Shop):
+            def __init__(self):
+                super().__init__()
+                self.helper = Shop()
+        twin = service(Twin)
         mounts = service(lambda: Shop().with_volume_mapping("/etc", "/etc", "rw").with_volume_mapping("/none", "/none"))
         given = {"privileged": True, "dns": ["1.1.1.1"], "labels": {}}
         options = service(lambda: Shop().with_kwargs(**given).with_tmpfs_mount("/t", "1m"))
@@ -280,21 +285,22 @@ def test_what_cannot_be_honoured_is_refused_with_its_line(project: Project) -> N
     lines = errors_of(result)
     text = "\n".join(lines)
     for expected in (
-        "12 wrong declarations",
+        "13 wrong declarations",
+        "conftest.py:51: twin: Twin: it would make more than its container: Shop",
         "conftest.py:45: ports: Shop: port 8000 cannot be bound to port 80 of the host: another run may have it",
         "do     with_exposed_ports(8000), and ask get_exposed_port(8000)",
         "ports: Shop: the port '53/udp' cannot be published: ports are of TCP",
         "conftest.py:46: names: Shop: with_name('shop') cannot be honoured",
         "names: Shop: with_network_aliases() cannot be honoured",
-        "conftest.py:47: mounts: Shop: /etc of this host cannot be mounted at /etc to be written",
+        "conftest.py:52: mounts: Shop: /etc of this host cannot be mounted at /etc to be written",
         "mounts: Shop: there is no file or folder /none to be read at /none",
-        "conftest.py:49: options: Shop: privileged=True cannot be honoured",
+        "conftest.py:54: options: Shop: privileged=True cannot be honoured",
         "do     leave it out; cap_add=[...] and new_privileges=True of service() give back what a server needs",
         "options: Shop: dns=['1.1.1.1'] cannot be honoured",
         "options: Shop: the folder /t in memory cannot be limited to '1m'",
-        "conftest.py:50: saved.snapshot: the first start of Shop cannot be saved",
-        "conftest.py:51: nothing: <lambda>: it has made 3",
-        "conftest.py:52: broken: <lambda>: it could not be asked what it starts: ZeroDivisionError: division by zero",
+        "conftest.py:55: saved.snapshot: the first start of Shop cannot be saved",
+        "conftest.py:56: nothing: <lambda>: it has made 3",
+        "conftest.py:57: broken: <lambda>: it could not be asked what it starts: ZeroDivisionError: division by zero",
     ):
         assert expected in text
     assert project.journal.is_empty

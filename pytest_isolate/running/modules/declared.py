@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_isolate.running.modules.stages import Stage
 
 _MAKERS = "a container of testcontainers, or a function or class that makes one when it is called without arguments"
+_PARTS = "leave networks out, and declare other containers as services: those of one stack() find each other by name"
 
 
 class NotAModule(Exception):
@@ -79,9 +80,13 @@ class DeclaredModule:
 
 def rehearse(module: DockerContainer) -> Rehearsal:
     """What a module would start, and what of it cannot be honoured: its start, up to where it needs an engine."""
-    from pytest_isolate.running.modules.settings import has_wait, read_settings  # with testcontainers
+    from pytest_isolate.running.modules.settings import has_wait, parts_of_its_own, read_settings  # with testcontainers
     from pytest_isolate.running.modules.translating import translate
 
+    parts = parts_of_its_own(module)
+    if parts:
+        # Its start() would make them for good, before it comes to its own container.
+        return _broken(Refusal(f"it would make more than its container: {', '.join(parts)}", _PARTS))
     copy = _reach(module)
     values, refusals = translate(read_settings(copy))
     for key, attribute in (("user", "username"), ("password", "password"), ("database", "dbname")):

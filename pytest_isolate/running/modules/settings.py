@@ -9,6 +9,7 @@ from typing import Any
 
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
+from testcontainers.core.network import Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,12 @@ def read_settings(module: DockerContainer) -> Settings:
         files=tuple((*spec, 0o644)[:3] for spec in found.get("_transferable_specs") or ()),
         timeout_s=float(getattr(strategy, "_startup_timeout", 0) or testcontainers_config.timeout),
     )
+
+
+def parts_of_its_own(module: DockerContainer) -> list[str]:
+    """The networks and other containers that a module would make beside its own, by their classes."""
+    parts = (value for value in vars(module).values() if isinstance(value, (DockerContainer, Network)))
+    return [type(part).__name__ for part in parts]
 
 
 def has_wait(module: DockerContainer) -> bool:
