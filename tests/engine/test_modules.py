@@ -60,6 +60,10 @@ a_plain = service(
     .with_exposed_ports(8000)
     .waiting_for(LogMessageWaitStrategy("up"))
 )
+def make_table(copy):
+    copy.exec("psql", "-U", "test", "-d", copy.database, "-c", "CREATE TABLE t (n INT)", check=True)
+
+orders = fresh(a_postgres, init=make_table)
 asker = service(IMAGE, command=forever(), env={"URL": "{a_postgres.url}"})
 """.replace("SERVICES", str(SERVICES))
 SPOKEN = """
@@ -78,6 +82,10 @@ def test_postgres(a_postgres, asker):
     told = a_postgres.module.exec(["psql", inside, "-qAtc", "SELECT 6 * 7"])
     assert told.output == b"42\\n", told
     assert asker.exec("printenv", "URL").stdout == "postgresql://test:test@a_postgres:5432/test\\n"
+
+def test_fresh(orders, a_postgres):
+    assert orders.url == a_postgres.url.removesuffix("/test") + "/" + orders.database != a_postgres.url
+    orders.exec("psql", "-U", "test", "-d", orders.database, "-c", "INSERT INTO t VALUES (1)", check=True)
 
 def test_mysql(a_mysql):
     known = {"user": a_mysql.username, "password": a_mysql.password, "database": a_mysql.dbname}

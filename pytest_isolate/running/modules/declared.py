@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from pytest_isolate.model.module import Refusal, Rehearsal
 from pytest_isolate.running.modules.stages import Reached, Rehearsed
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 _MAKERS = "a container of testcontainers, or a function or class that makes one when it is called without arguments"
 _PARTS = "leave networks out, and declare other containers as services: those of one stack() find each other by name"
+
+
+# How fresh() and reset=True copy the data of modules whose servers are those of presets.
+_WAYS = {"PostgresContainer": "postgres", "MySqlContainer": "mariadb"}
 
 
 class NotAModule(Exception):
@@ -89,10 +95,7 @@ def rehearse(module: DockerContainer) -> Rehearsal:
         return _broken(Refusal(f"it would make more than its container: {', '.join(parts)}", _PARTS))
     copy = _reach(module)
     values, refusals = translate(read_settings(copy))
-    for key, attribute in (("user", "username"), ("password", "password"), ("database", "dbname")):
-        known = getattr(copy, attribute, None)
-        if isinstance(known, str) and known.strip():
-            values[key] = known
+    values |= _describe_data(copy)
     values |= _describe_url(copy, values)
     return Rehearsal(values=values, refusals=tuple(refusals), has_wait=has_wait(module))
 
@@ -109,6 +112,19 @@ def _reach(module: DockerContainer) -> Adapted:
     raise NotAModule("its start() makes no container by that of DockerContainer")
 
 
+def _describe_data(module: Adapted) -> dict[str, object]:
+    """Who may do what in which database, as far as a module tells it, and how its data is copied."""
+    values: dict[str, object] = {}
+    for key, attribute in (("user", "username"), ("password", "password"), ("database", "dbname")):
+        known = getattr(module, attribute, None)
+        if isinstance(known, str) and known.strip():
+            values[key] = known
+    for cls in type(module).__mro__:
+        if cls.__name__ in _WAYS:
+            values["copies"] = _WAYS[cls.__name__]
+    return values
+
+
 def _describe_url(module: Adapted, values: dict[str, object]) -> dict[str, object]:
     """The module's connection url as a template, where it tells one; its port is the main one."""
     get_url, stage = getattr(module, "get_connection_url", None), Rehearsed()
@@ -123,6 +139,10 @@ def _describe_url(module: Adapted, values: dict[str, object]) -> dict[str, objec
     if url.count(address) != 1 or len(set(stage.asked)) != 1 or not isinstance(ports, list):
         return {}
     template = url.replace("{", "{{").replace("}", "}}").replace(address, "{host}:{port}")
+    path = f"/{quote(str(values.get('database', '')), safe='')}"
+    # So that a copy's url, of fresh(), tells the copy.
+    if "database" in values and re.search(rf":{{port}}{re.escape(path)}(\?|$)", template):
+        template = template.replace(f":{{port}}{path}", ":{port}/{database}")
     return {"url": template, "ports": [*stage.asked[:1], *(p for p in ports if p != stage.asked[0])]}
 
 
