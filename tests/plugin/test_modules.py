@@ -14,7 +14,7 @@ pytest.importorskip("testcontainers.core.wait_strategies")
 SHOP = """
 from pathlib import Path
 from testcontainers.core.container import DockerContainer
-from testcontainers.core.wait_strategies import HttpWaitStrategy, LogMessageWaitStrategy
+from testcontainers.core.wait_strategies import ExecWaitStrategy, LogMessageWaitStrategy
 
 class Shop(DockerContainer):
     def __init__(self, image=IMAGE, realm="north", steps=(), **more):
@@ -316,7 +316,7 @@ def test_a_module_that_gives_up_is_told_with_its_own_words(project: Project) -> 
                 raise RuntimeError("the licence has ended")
 
         wrong = service(Wrong)
-        slow = service(lambda: Shop().waiting_for(LogMessageWaitStrategy("never")), timeout=0.5)
+        slow = service(lambda: Shop().waiting_for(ExecWaitStrategy("false")), timeout=0.5)
         dead = service(lambda: Shop(steps=["err no licence", "exit 3"]).waiting_for(LogMessageWaitStrategy("never")))
         moody = service(lambda: Moody())
 
@@ -331,9 +331,17 @@ def test_a_module_that_gives_up_is_told_with_its_own_words(project: Project) -> 
         "def test_slow(slow): pass",
         "def test_dead(dead): pass",
         "def test_moody(moody): pass",
+        """
+        def test_that_nobody_waits_any_more():
+            import threading, time
+            deadline = time.monotonic() + 10
+            while any(thread.name.startswith("isolate-module") for thread in threading.enumerate()):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        """,
     )
     result = project.run()
-    result.assert_outcomes(errors=4)
+    result.assert_outcomes(errors=4, passed=1)
     result.stdout.fnmatch_lines(
         [
             "*service 'wrong' (*) was not ready: its Wrong has given up",
@@ -341,7 +349,7 @@ def test_a_module_that_gives_up_is_told_with_its_own_words(project: Project) -> 
             "*found  RuntimeError: the licence has ended",
             "*declared at*conftest.py:50",
             "*service 'slow' (*) was not ready after 0.* s",
-            "*tried  the own wait of Shop; last answer: it waits",
+            "*tried  the own wait of Shop; last answer: exit code 1",
             "*service 'dead' (*) ended before it was ready",
             "*for the own wait of Shop",
             "*container exited with code 3; last log lines:",

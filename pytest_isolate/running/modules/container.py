@@ -19,6 +19,13 @@ _MOST_BYTES = 1 << 40
 _CHANGE_FOLDER = ("/bin/sh", "-c", 'cd "$0" && exec "$@"')
 
 
+class GivenUp(BaseException):
+    """A module's wait is over: its container has died, it took too long, or the run ends.
+
+    No Exception: some waits take those for "not yet".
+    """
+
+
 class ExecAnswer(NamedTuple):
     """What a command did; `output` is a pair of streams where they were asked for apart."""
 
@@ -37,12 +44,24 @@ class ContainerView:
     """The container of a service, as modules of testcontainers know containers."""
 
     def __init__(self, engine: Engine, service: str, container_id: str, health: Sequence[str]) -> None:
-        self._engine = engine
+        self._asked = engine
         self._service = service
         self._health = health
         self.id = container_id
+        self.is_given_up = False
+        """Whether whoever asks has nothing more to wait for."""
         self.last_answer = ""
         """What a command that failed has said last: what a wait that goes on sees."""
+
+    @property
+    def _engine(self) -> Engine:
+        self.check()
+        return self._asked
+
+    def check(self) -> None:
+        """GivenUp, once it is."""
+        if self.is_given_up:
+            raise GivenUp
 
     @property
     def short_id(self) -> str:

@@ -19,10 +19,6 @@ class Reached(BaseException):
     """
 
 
-class GivenUp(BaseException):
-    """The module's wait is over: its container has died, it took too long, or the run ends."""
-
-
 class Stage(Protocol):
     """Answers what a module asks of its container."""
 
@@ -73,7 +69,6 @@ class Started:
         self._is_new = is_new
         self._rehearsed_env = rehearsed_env
         self._has_begun = False
-        self.is_given_up = False
 
     @property
     def container(self) -> ContainerView:
@@ -92,7 +87,7 @@ class Started:
 
     def endpoint(self, inner: int) -> Endpoint:
         """Where a test reaches one of its ports."""
-        self._check()
+        self._container.check()
         try:
             return self._view.endpoints[inner]
         except KeyError:
@@ -107,7 +102,7 @@ class Started:
 
     def host(self) -> str:
         """The address that it is published on."""
-        self._check()
+        self._container.check()
         return next(iter(self._view.endpoints.values())).host if self._view.endpoints else "127.0.0.1"
 
     def refuse(self, verb: str) -> IsolateError:
@@ -121,10 +116,6 @@ class Started:
         if differing:
             what = f"the module of service {self._view.spec.name!r} has another value each time: {', '.join(differing)}"
             raise IsolateError(build_message(what, do="set it where the module is declared"))
-
-    def _check(self) -> None:
-        if self.is_given_up:
-            raise GivenUp
 
 
 def _lifecycle_message(name: str, verb: str) -> str:

@@ -11,9 +11,9 @@ from pytest_isolate.engine.api import Engine
 from pytest_isolate.model.answers import Answer, Dead, NotYet, Ready
 from pytest_isolate.model.probes import Command
 from pytest_isolate.running.launching import Running
-from pytest_isolate.running.modules.container import ContainerView
+from pytest_isolate.running.modules.container import ContainerView, GivenUp
 from pytest_isolate.running.modules.declared import DeclaredModule
-from pytest_isolate.running.modules.stages import GivenUp, Reached, Started
+from pytest_isolate.running.modules.stages import Reached, Started
 
 if TYPE_CHECKING:
     from pytest_isolate.running.modules.adapted import Adapted
@@ -96,7 +96,7 @@ class _Start:
 
     def give_up(self) -> None:
         """Have it end with its next question about its container."""
-        self._stage.is_given_up = True
+        self._stage.container.is_given_up = True
 
     def _run(self) -> None:
         try:
