@@ -37,11 +37,13 @@ if TYPE_CHECKING:
     from pytest_isolate.running.freshness.handle import FreshService as FreshService
     from pytest_isolate.running.handle import Service as Service
     from pytest_isolate.running.handle import Stack as Stack
+    from pytest_isolate.running.modules.handle import ModuleService as ModuleService
 
 _HOMES = {
     "ExecResult": "engine.api",
     "FreshService": "running.freshness.handle",
     "IsolateError": "errors",
+    "ModuleService": "running.modules.handle",
     "Service": "running.handle",
     "ServiceChanges": "plugin.override",
     "Stack": "running.handle",
@@ -72,6 +74,7 @@ __all__ = [
     "ExecResult",
     "FreshService",
     "IsolateError",
+    "ModuleService",
     "Service",
     "ServiceChanges",
     "Stack",

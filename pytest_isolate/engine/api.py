@@ -306,8 +306,8 @@ class Engine(Removing, Protocol):
     def read_usage(self, container_id: str) -> ContainerUsage | None:
         """What a container takes; None where it does not run."""
 
-    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
-        """What a container wrote to stdout and stderr, from `since` (seconds of the epoch) on."""
+    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0, stream: str = "") -> str:
+        """What a container wrote to stdout and stderr, or to the stream of that name, from `since` (epoch) on."""
 
     def follow_log(self, container_id: str, tail: int) -> LogTail:
         """What a container writes to stdout and stderr, from so many lines before now on."""

@@ -232,10 +232,11 @@ class DockerEngine(Remover):
         # Podman says nothing at all of one that has ended.
         return container_usage(told.json()) if told.content else None
 
-    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
-        """What a container wrote to stdout and stderr, from `since` (seconds of the epoch) on."""
+    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0, stream: str = "") -> str:
+        """What a container wrote to stdout and stderr, or to the stream of that name, from `since` (epoch) on."""
         what, path = "a container's log could not be read", f"/containers/{quote(container_id)}/logs"
-        query = {"stdout": "true", "stderr": "true", "tail": "all" if tail is None else tail}
+        streams = dict.fromkeys([stream] if stream else ["stdout", "stderr"], "true")
+        query = {**streams, "tail": "all" if tail is None else tail}
         if since:
             query["since"] = f"{since:.6f}"
         raw = self._http.ask(what, "GET", path, query=query).content

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from pytest_isolate.model.location import Location
 
 _PRESET = "preset "
+MODULE = "module"
+"""The key under which a layer holds a module of testcontainers. No user writes it."""
 
 
 class Layer(NamedTuple):
@@ -19,8 +21,8 @@ class Layer(NamedTuple):
 
     @property
     def is_preset(self) -> bool:
-        """Whether it is what a preset itself says, not its user."""
-        return self.location.file.startswith(_PRESET)
+        """Whether it is what a preset itself says, or a module of testcontainers, not its user."""
+        return MODULE in self.values or self.location.file.startswith(_PRESET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

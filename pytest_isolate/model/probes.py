@@ -43,10 +43,18 @@ class Command:
     argv: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnWait:
+    """The wait that a module of testcontainers brings along, with what it does on its way; `name` is its class."""
+
+    name: str
+
+
 Probe = Tcp | Http | Log | Command
+Question = Probe | OwnWait
 
 
-def describe_probe(probe: Probe) -> str:
+def describe_probe(probe: Question) -> str:
     """A short text for messages, such as `http /healthz`."""
     match probe:
         case Tcp(port=port):
@@ -57,3 +65,5 @@ def describe_probe(probe: Probe) -> str:
             return f"log line matching {pattern!r}"
         case Command(argv=argv):
             return f"command {' '.join(argv)}"
+        case OwnWait(name=name):
+            return f"the own wait of {name}"

@@ -61,16 +61,16 @@ def parse_folders(value: object) -> tuple[str, ...]:
 
 
 def parse_files(value: object, location: Location) -> tuple[File, ...]:
-    """Files for the container; a text is the content, a path (or `{path = ...}`) names a file or folder to copy."""
+    """Files for the container; a text or bytes are the content, a path (`{path = ...}`) names a file or folder."""
     return tuple(_parse_file(target, content, location) for target, content in sorted(parse_mapping(value).items()))
 
 
 def _parse_file(target: str, content: object, location: Location) -> File:
     _parse_target(target, target)
-    if isinstance(content, str):
-        return File(target=target, text=content)
+    if isinstance(content, (str, bytes)):
+        content = {"text": content}
     if isinstance(content, PurePath):
-        return File(target=target, source=absolute(content, location))
+        content = {"path": content}
     table = known_keys(content, ("text", "path", "mode"), target)
     if ("text" in table) == ("path" in table):
         raise Wrong("needs either text or path", "{text = '...'} or {path = '...'}", target)
@@ -81,6 +81,8 @@ def _parse_file(target: str, content: object, location: Location) -> File:
         raise Wrong(f"{mode!r} is not a file mode", "such as '0600'", f"{target}.mode")
     if "path" in table:
         return File(target=target, source=absolute(parse_text(table["path"]), location), mode=mode)
+    if isinstance(table["text"], bytes):
+        return File(target=target, data=table["text"], mode=mode)
     if not isinstance(table["text"], str):
         raise Wrong(f"{table['text']!r} is not a text", "a text", f"{target}.text")
     return File(target=target, text=table["text"], mode=mode)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from pytest_isolate.errors import DeclarationError, Problem, suggest
-from pytest_isolate.model.declaration import Declared, Layer, RawFresh, RawService, RawStack, RawVariants
+from pytest_isolate.model.declaration import MODULE, Declared, Layer, RawFresh, RawService, RawStack, RawVariants
 from pytest_isolate.model.fresh import FreshSpec
 from pytest_isolate.model.location import Location
+from pytest_isolate.model.module import Module
 from pytest_isolate.model.probes import Command, Log
 from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, StackSpec, Variation
 from pytest_isolate.planning.alternatives import Group, load_groups
@@ -24,6 +25,7 @@ from pytest_isolate.planning.fields import (
     anchor_files,
 )
 from pytest_isolate.planning.fresh_fields import as_whole_instance, hide_bases, load_fresh
+from pytest_isolate.planning.module_fields import check_module, unfold
 from pytest_isolate.planning.narrowing import Chosen, narrow
 from pytest_isolate.planning.placeholders import SELF
 from pytest_isolate.planning.references import resolve_references
@@ -176,6 +178,8 @@ def load_service(name: str, raw: RawService, problems: list[Problem], exists: Ca
         problems += _check_whole(spec, settings, exists)
     if not wrong_keys & {"port", "ports", "copies", "user", "password", "database"}:
         problems += [_problem(settings["reset"].location, name, "reset", wrong) for wrong in check_reset(spec)]
+    if spec.module:
+        problems += check_module(spec, str(settings[MODULE].location))
     return spec
 
 
@@ -222,11 +226,12 @@ def merge_layers(layers: Iterable[Layer]) -> dict[str, Setting]:
     """Each key's last value and its place; tables are merged entry by entry, None takes out what was set before."""
     merged: dict[str, Setting] = {}
     for layer in layers:
+        values = unfold(layer.values)
         for together in (("image", "build"), ("port", "ports")):
-            if any(layer.values.get(key) is not None for key in together):
+            if any(values.get(key) is not None for key in together):
                 for key in together:
                     merged.pop(key, None)
-        for key, value in layer.values.items():
+        for key, value in values.items():
             if key == "files":
                 value = anchor_files(value, layer.location)
             before = merged.get(key)
@@ -244,6 +249,8 @@ def merge_layers(layers: Iterable[Layer]) -> dict[str, Setting]:
 def _parse(key: str, setting: Setting) -> object:
     if key in LOCATED_PARSERS:
         return LOCATED_PARSERS[key](setting.value, setting.location)
+    if key == MODULE and isinstance(setting.value, Module):
+        return setting.value
     if key not in SERVICE_PARSERS:
         raise Wrong(f"unknown key {key!r}{suggest(key, SERVICE_KEYS)}", ", ".join(sorted(SERVICE_KEYS)))
     return SERVICE_PARSERS[key](setting.value)

@@ -39,3 +39,8 @@ def render(text: str, look_up: Callable[[Reference], str]) -> str:
         return str(reference) if match["open"] else look_up(reference)
 
     return _PLACEHOLDER.sub(replacement, text)
+
+
+def escape(text: str) -> str:
+    """A text that renders to this one: nothing in it is a placeholder."""
+    return _PLACEHOLDER.sub(lambda match: f"{{{match[0]}}}", text)

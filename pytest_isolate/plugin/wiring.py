@@ -30,6 +30,7 @@ from pytest_isolate.running.images import Images
 from pytest_isolate.running.keeping import Keep
 from pytest_isolate.running.launching import Launcher, Running
 from pytest_isolate.running.lifecycle import Lifecycle
+from pytest_isolate.running.modules.starting import Modules
 from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.ports import HeldPorts
 from pytest_isolate.running.providing import Provider
@@ -149,7 +150,8 @@ def wire(
     launcher = _choose_launcher(recorder)(
         engine, run, addresses, volumes, clock.time, in_memory_bytes(engine, settings), plan.copies
     )
-    watcher = Watcher(engine, run, clock, deaths, timeline.tell)
+    modules = Modules(engine)
+    watcher = Watcher(engine, run, clock, deaths, timeline.tell, modules)
 
     def keep_held(ports: HeldPorts) -> None:
         # A worker may die while others go on to use the instance that it started.
@@ -198,6 +200,7 @@ def wire(
         provider=provider,
         on_ready=on_ready,
         sparing=sparing,
+        modules=modules,
     )
     # It removes the run's objects when the controller is gone; nothing may be started beside that.
     guard.on_closing(provider.stop)

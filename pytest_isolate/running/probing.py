@@ -11,7 +11,7 @@ from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, EngineUnreachable
 from pytest_isolate.model.answers import Answer, NotYet, Ready
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.probes import Command, Http, Log, Probe, Tcp
+from pytest_isolate.model.probes import Command, Http, Log, Probe, Question, Tcp
 
 _CONNECT_S = 1.0
 _ANSWER_S = 2.0
@@ -50,7 +50,7 @@ def ask(probe: Probe, target: Target, engine: Engine) -> Answer:
             return _ask_command(probe, target.container_id, engine)
 
 
-def is_dear(probe: Probe) -> bool:
+def is_dear(probe: Question) -> bool:
     """Whether asking costs the engine tens of milliseconds, so that it must not be asked without pause."""
     return isinstance(probe, (Command, Log))
 

@@ -14,6 +14,7 @@ NAMES = (
     "declaring",
     "fresh",
     "presets",
+    "testcontainers",
     "variants",
     "handle",
     "faults",

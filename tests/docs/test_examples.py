@@ -28,7 +28,9 @@ def before(block: Block) -> list[Block]:
 
 
 @pytest.mark.parametrize("block", DECLARING, ids=str)
-def test_declarations_on_the_pages_are_right(project: Project, block: Block) -> None:
+def test_declarations_on_the_pages_are_right(project: Project, block: Block, request: pytest.FixtureRequest) -> None:
+    if "testcontainers" in block.text:
+        request.getfixturevalue("real_engine")  # which its objects ask as they are made
     seen = before(block) if block.language == "python" else []
     project.write([*seen, block])
     result = project.plan()

@@ -489,6 +489,13 @@ def test_log_holds_stdout_and_stderr(bench: Bench) -> None:
     assert sorted(bench.engine.read_logs(container).splitlines()) == ["out", "wrong"]
 
 
+def test_log_of_one_stream(bench: Bench) -> None:
+    container = bench.start("say out", "err wrong")
+    bench.wait_for_end(container)
+    assert bench.engine.read_logs(container, stream="stdout") == "out\n"
+    assert bench.engine.read_logs(container, stream="stderr") == "wrong\n"
+
+
 def test_log_can_be_read_from_its_end(bench: Bench) -> None:
     container = bench.start("say a", "say b", "say c")
     bench.wait_for_end(container)

@@ -329,9 +329,9 @@ class FakeEngine:
         with self._asked("read_usage", container_id):
             return self._container(container_id).usage()
 
-    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
+    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0, stream: str = "") -> str:
         with self._asked("read_logs", container_id, tail, since):
-            return self._container(container_id).read_log(tail, since)
+            return self._container(container_id).read_log(tail, since, stream)
 
     def follow_log(self, container_id: str, tail: int) -> FakeLogTail:
         with self._asked("follow_log", container_id, tail):

@@ -290,6 +290,8 @@ def test_probes_are_taken_in_every_way_of_writing(value: object, parsed: object)
     [
         ("text", File(target="/x", text="text")),
         ("", File(target="/x", text="")),
+        (b"\xff", File(target="/x", data=b"\xff")),
+        ({"text": b"\xff", "mode": 0o600}, File(target="/x", data=b"\xff", mode=0o600)),
         (Path("a.conf"), File(target="/x", source="/project/tests/a.conf")),
         (Path("/etc/hosts"), File(target="/x", source="/etc/hosts")),
         ({"path": "sub/a.conf"}, File(target="/x", source="/project/tests/sub/a.conf")),

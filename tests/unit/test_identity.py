@@ -30,6 +30,7 @@ from pytest_isolate.model.resetting import Pristine
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.secret import Secret
 from pytest_isolate.model.service import UNLIMITED, Build, File, ServiceSpec
+from pytest_isolate.running.modules.declared import DeclaredModule
 
 from .builders import HERE, OWNER, declare, load_all, make_run, raw, sid, spec
 
@@ -55,7 +56,14 @@ values_of = {
     "command": argv,
     "entrypoint": argv,
     "files": st.lists(
-        st.builds(File, target=words, text=optional_words, source=optional_words, mode=st.integers(0, 0o7777)),
+        st.builds(
+            File,
+            target=words,
+            text=optional_words,
+            data=st.none() | st.binary(max_size=4),
+            source=optional_words,
+            mode=st.integers(0, 0o7777),
+        ),
         max_size=2,
     ).map(tuple),
     "volumes": pairs,
@@ -76,12 +84,13 @@ values_of = {
     "database": optional_words,
     "copies": st.none() | st.sampled_from(WAYS),
     "reset": st.none() | st.just(Pristine()) | words.map(lambda word: Command(argv=(word,))),
+    "module": st.none() | st.builds(DeclaredModule, st.just(print)),
     "scope": st.sampled_from(Scope),
     "share": st.sampled_from(["run", "worker"]),
     "location": st.builds(Location, file=words, line=st.integers(0, 999)),
 }
 specs = st.builds(ServiceSpec, **values_of)
-NOT_COUNTED = {"location", "timeout_s", "reset", "scope", "share"}
+NOT_COUNTED = {"location", "timeout_s", "reset", "module", "scope", "share"}
 
 
 def digest(of: ServiceSpec) -> str:
