@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pytest_isolate.presets.openldap import openldap as openldap
     from pytest_isolate.presets.postgres import postgres as postgres
     from pytest_isolate.presets.probes import command as command
+    from pytest_isolate.presets.probes import ended as ended
     from pytest_isolate.presets.probes import http as http
     from pytest_isolate.presets.probes import log as log
     from pytest_isolate.presets.probes import tcp as tcp
@@ -47,6 +48,7 @@ _HOMES = {
     "Stack": "running.handle",
     "apache": "presets.apache",
     "command": "presets.probes",
+    "ended": "presets.probes",
     "fresh": "plugin.declare",
     "http": "presets.probes",
     "log": "presets.probes",
@@ -77,6 +79,7 @@ __all__ = [
     "Stack",
     "apache",
     "command",
+    "ended",
     "fresh",
     "http",
     "log",

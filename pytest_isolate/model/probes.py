@@ -43,7 +43,12 @@ class Command:
     argv: tuple[str, ...]
 
 
-Probe = Tcp | Http | Log | Command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The container has done its work: it has ended, with code 0."""
+
+
+Probe = Tcp | Http | Log | Command | Ended
 
 
 def describe_probe(probe: Probe) -> str:
@@ -57,3 +62,5 @@ def describe_probe(probe: Probe) -> str:
             return f"log line matching {pattern!r}"
         case Command(argv=argv):
             return f"command {' '.join(argv)}"
+        case Ended():
+            return "its end with code 0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from pytest_isolate.model.container import DEFAULT_SETTINGS, ContainerSettings
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Probe
 from pytest_isolate.model.resetting import Reset
@@ -73,6 +74,7 @@ class ServiceSpec:
     pids: int | Unlimited = 1024
     cap_add: tuple[str, ...] = ()
     new_privileges: bool = False
+    container: ContainerSettings = DEFAULT_SETTINGS
     needs: tuple[str, ...] = ()
     url: str | None = None
     user: str | None = None

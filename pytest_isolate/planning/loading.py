@@ -11,7 +11,7 @@ from pytest_isolate.errors import DeclarationError, Problem, suggest
 from pytest_isolate.model.declaration import Declared, Layer, RawFresh, RawService, RawStack, RawVariants
 from pytest_isolate.model.fresh import FreshSpec
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.probes import Command, Log
+from pytest_isolate.model.probes import Command, Ended, Log
 from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, StackSpec, Variation
 from pytest_isolate.planning.alternatives import Group, load_groups
 from pytest_isolate.planning.fields import (
@@ -304,9 +304,12 @@ def _check_whole(
     spec: ServiceSpec, settings: Mapping[str, Setting], exists: Callable[[str], bool]
 ) -> Iterable[Problem]:
     for probe in spec.ready:
-        if isinstance(probe, (Log, Command)):
-            continue
         where = settings["ready"].location
+        if isinstance(probe, Ended) and (len(spec.ready) > 1 or spec.reset):
+            wrong = Wrong("what has ended can be asked nothing more", "ended() alone, and no reset=")
+            yield _problem(where, spec.name, "ready", wrong)
+        if isinstance(probe, (Log, Command, Ended)):
+            continue
         if not spec.ports:
             wrong = Wrong("this probe needs a port, and the service declares none", "port=...")
             yield _problem(where, spec.name, "ready", wrong)

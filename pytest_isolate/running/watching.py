@@ -10,7 +10,7 @@ from pytest_isolate.engine.api import ContainerState, Engine, LogTail, Progress,
 from pytest_isolate.errors import EngineError, EngineUnreachable, NotReadyError, StartError
 from pytest_isolate.model.answers import Answer, Dead, NotYet
 from pytest_isolate.model.identity import Run
-from pytest_isolate.model.probes import Command, Log, Probe, Tcp, describe_probe
+from pytest_isolate.model.probes import Command, Ended, Log, Probe, Tcp, describe_probe
 from pytest_isolate.running import probing
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.deaths import Deaths
@@ -102,6 +102,8 @@ class Watcher:
             timeout_s=running.spec.timeout_s,
         )
         if isinstance(outcome.answer, Dead):
+            if Ended() in probes and deaths[0].exit_code == 0:
+                return
             raise self._death_error(running, deaths[0], began, log)
         if isinstance(outcome.answer, NotYet):
             raise self._not_ready_error(running, outcome.answer, outcome)
@@ -187,6 +189,6 @@ def _may_be_out_of_memory(state: ContainerState) -> bool:
 
 
 def _address(probe: Probe, running: Running) -> str:
-    if isinstance(probe, (Log, Command)):
+    if isinstance(probe, (Log, Command, Ended)):
         return ""
     return f" at {running.view.endpoints[probe.port or running.spec.ports[0]].address}"
