@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import ExecResult as ExecResult
     from pytest_isolate.errors import IsolateError as IsolateError
+    from pytest_isolate.errors import IsolateWarning as IsolateWarning
+    from pytest_isolate.plugin.declare import compose as compose
     from pytest_isolate.plugin.declare import fresh as fresh
     from pytest_isolate.plugin.declare import service as service
     from pytest_isolate.plugin.declare import stack as stack
@@ -43,11 +45,13 @@ _HOMES = {
     "ExecResult": "engine.api",
     "FreshService": "running.freshness.handle",
     "IsolateError": "errors",
+    "IsolateWarning": "errors",
     "Service": "running.handle",
     "ServiceChanges": "plugin.override",
     "Stack": "running.handle",
     "apache": "presets.apache",
     "command": "presets.probes",
+    "compose": "plugin.declare",
     "ended": "presets.probes",
     "fresh": "plugin.declare",
     "http": "presets.probes",
@@ -74,11 +78,13 @@ __all__ = [
     "ExecResult",
     "FreshService",
     "IsolateError",
+    "IsolateWarning",
     "Service",
     "ServiceChanges",
     "Stack",
     "apache",
     "command",
+    "compose",
     "ended",
     "fresh",
     "http",

@@ -181,6 +181,7 @@ def load_service(name: str, raw: RawService, problems: list[Problem], exists: Ca
 
 def load_stack(name: str, raw: RawStack, problems: list[Problem], exists: Callable[[str], bool]) -> StackSpec:
     """The checked stack with its services, which live as long and are shared as widely as it says."""
+    problems += raw.problems
     options: dict[str, object] = {}
     for key, value in raw.options.items():
         try:
@@ -199,7 +200,7 @@ def load_stack(name: str, raw: RawStack, problems: list[Problem], exists: Callab
             if key in merge_layers(raw_member.layers)
         ]
         members.append(load_service(member, raw_member, problems, exists))
-    if not raw.members:
+    if not raw.members and not raw.problems:
         problems.append(_problem(raw.location, name, "", Wrong("a stack without services", "name=service(...)")))
     stack = StackSpec(name=name, services=tuple(members), location=raw.location, **options)  # type: ignore[arg-type]
     problems += check_native_ports(stack)

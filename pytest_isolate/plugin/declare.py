@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_isolate.model.declaration import Layer, Preset, Raw, RawFresh, RawService, RawStack, RawVariants
+from pytest_isolate.model.declaration import Layer, Preset, Raw, RawCompose, RawFresh, RawService, RawStack, RawVariants
 from pytest_isolate.model.location import Location, caller_location
 from pytest_isolate.plugin.fixtures import DECLARATION, hand_out
 
@@ -36,6 +36,16 @@ def stack(**members: object) -> Any:
     options = {key: members.pop(key) for key in _STACK_OPTIONS if key in members}
     raw = {name: _as_raw(member, location) for name, member in members.items()}
     return make_fixture(RawStack(members=raw, options=options, location=location))
+
+
+def compose(*files: object, **options: object) -> Any:
+    """A fixture whose value is a `Stack` of the services of Compose files, of which a later one changes the earlier.
+
+    Paths are relative to the declaring file. `env=` sets variables over those of the environment and of `.env`,
+    `profiles=` chooses, `changes=` has changes by service with the keys of service(), `unsupported="warn"` goes on
+    without what cannot be honoured; `ports`, `scope` and `share` are those of stack(). docs/compose.md says the rest.
+    """
+    return make_fixture(RawCompose(files=files, options=options, location=caller_location(1)))
 
 
 def variants(*, mode: str = "product", **services: object) -> Any:
@@ -118,9 +128,16 @@ def describe(raw: Raw) -> str:
         return f"Alternatives of {', '.join(raw.services)} (declared at {raw.location})."
     if isinstance(raw, RawFresh):
         return f"Fresh copy of a shared service's data (declared at {raw.location})."
+    if isinstance(raw, RawCompose):
+        return f"Stack of the services of {describe_files(raw)} (declared at {raw.location})."
     if isinstance(raw, RawStack):
         return f"Stack of {', '.join(raw.members)}, each in a container (declared at {raw.location})."
     return f"Service in a container: {_what_runs(raw)} (declared at {raw.location})."
+
+
+def describe_files(raw: RawCompose) -> str:
+    """Compose files as they are written."""
+    return ", ".join(map(str, raw.files)) if isinstance(raw.files, (list, tuple)) else str(raw.files)
 
 
 def _what_runs(raw: RawService) -> str:

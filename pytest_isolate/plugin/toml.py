@@ -12,7 +12,17 @@ from typing import Any, NamedTuple
 import pytest
 
 from pytest_isolate.errors import DeclarationError, Problem, suggest
-from pytest_isolate.model.declaration import Declared, Layer, Preset, Raw, RawFresh, RawService, RawStack, RawVariants
+from pytest_isolate.model.declaration import (
+    Declared,
+    Layer,
+    Preset,
+    Raw,
+    RawCompose,
+    RawFresh,
+    RawService,
+    RawStack,
+    RawVariants,
+)
 from pytest_isolate.model.location import Location
 from pytest_isolate.planning.fields import STACK_KEYS
 from pytest_isolate.planning.loading import Catalogue, load
@@ -27,7 +37,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_KEYS = ("services", "stacks", "fresh", "variants", "env")
+_KEYS = ("services", "stacks", "compose", "fresh", "variants", "env")
 _VARIANTS = "isolate_variants"
 """The name of the fixture that the table of variants becomes."""
 
@@ -100,10 +110,13 @@ class _Reader:
         stacks = {name: self._stack(name, content, services) for name, content in table["stacks"].items()}
         for name in stacks.keys() & services.keys():
             raise self._wrong(f"stacks.{name}", f"{name!r} is the name of a service too")
+        composed = {name: self._compose(name, content) for name, content in table["compose"].items()}
+        for name in composed.keys() & (services.keys() | stacks.keys()):
+            raise self._wrong(f"compose.{name}", f"{name!r} is the name of a service or stack too")
         fresh = {name: self._fresh(name, content, services) for name, content in table["fresh"].items()}
-        for name in fresh.keys() & (services.keys() | stacks.keys()):
+        for name in fresh.keys() & (services.keys() | stacks.keys() | composed.keys()):
             raise self._wrong(f"fresh.{name}", f"{name!r} is the name of a service or stack too")
-        declared: dict[str, Raw] = {**services, **stacks, **fresh}
+        declared: dict[str, Raw] = {**services, **stacks, **composed, **fresh}
         if table["variants"]:
             declared[_VARIANTS] = self._variants(table["variants"], services)
         return {name: make_fixture(raw) for name, raw in declared.items()}
@@ -146,6 +159,13 @@ class _Reader:
         }
         options = {option: table[option] for option in STACK_KEYS if option in table}
         return RawStack(members=members, options=options, location=location)
+
+    def _compose(self, name: str, content: object) -> RawCompose:
+        """A stack of the services of Compose files, relative to this one."""
+        key = f"compose.{name}"
+        options = dict(self._table(key, content))
+        files = options.pop("files", ())
+        return RawCompose(files=files, options=options, location=self._location(key))
 
     def _variants(self, table: Mapping[str, Any], services: Mapping[str, RawService]) -> RawVariants:
         location = self._location("variants")

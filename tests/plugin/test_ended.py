@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from plugin.conftest import Project
 
 JOB = """
@@ -13,8 +11,7 @@ web = service(IMAGE, command=READ, port=8000, needs=["job"], volumes={{"made": "
 """
 
 
-@pytest.mark.parametrize("how", ["run", "run_xdist"])
-def test_what_needs_it_starts_when_it_has_ended(project: Project, how: str) -> None:
+def test_what_needs_it_starts_when_it_has_ended(project: Project) -> None:
     project.conftest(JOB.format(steps='"sleep 0.3", "write /made/it yes"'))
     project.tests(
         """
@@ -25,7 +22,7 @@ def test_what_needs_it_starts_when_it_has_ended(project: Project, how: str) -> N
         """
     )
 
-    getattr(project, how)().assert_outcomes(passed=2)
+    project.run().assert_outcomes(passed=2)
     assert sorted(project.journal.services) == ["job", "web"]
 
 
