@@ -25,14 +25,15 @@ def _own_names(node: Node, around: Surroundings) -> Iterable[str]:
     container_name, networks = node.get("container_name"), node.get("networks")
     if container_name is not None:
         yield text_of(container_name)
-    for name, entry in table_of(networks).items() if networks is not None else ():
+    joined = table_of(networks) if networks is not None else {}
+    for name, entry in (joined or {"default": Node(None, node.location, node.path)}).items():
         with around.findings.catching():
             yield from _names_on(name, entry, around)
 
 
 def _names_on(name: str, entry: Node, around: Surroundings) -> Iterable[str]:
-    if name != "default":
-        around.declared("networks", name, entry)
+    if name != "default" or name in around.project.section("networks"):
+        check_network(around.declared("networks", name, entry), around)
     around.findings.check_keys(table_of(entry), _MEMBER_KEYS)
     for key in _ADDRESSES:
         found = entry.get(key)
@@ -52,15 +53,9 @@ def _linked_names(around: Surroundings) -> Iterable[str]:
                 yield alias
 
 
-def check_networks(networks: Mapping[str, Node], around: Surroundings) -> None:
-    """Note what networks are told that a stack's one network cannot do."""
-    for entry in networks.values():
-        with around.findings.catching():
-            around.findings.check_keys(table_of(entry), _NETWORK_KEYS)
-            _check_network(entry)
-
-
-def _check_network(entry: Node) -> None:
+def check_network(entry: Node, around: Surroundings) -> None:
+    """Refuse what a network is told that a stack's one network cannot do."""
+    around.findings.check_keys(table_of(entry), _NETWORK_KEYS)
     external, driver = entry.get("external"), entry.get("driver")
     if external is not None and (isinstance(external.value, Mapping) or flag_of(external)):
         raise cannot(external, "a stack has a network of its own, on which nobody else's services are")

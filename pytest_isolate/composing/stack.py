@@ -10,7 +10,6 @@ from pathlib import PurePath
 from pytest_isolate.composing.findings import Findings
 from pytest_isolate.composing.health import find_finite
 from pytest_isolate.composing.host import Host, Request
-from pytest_isolate.composing.networks import check_networks
 from pytest_isolate.composing.nodes import Node, Refused, text_of, whole_number_of, words_of
 from pytest_isolate.composing.project import Project, load_project
 from pytest_isolate.composing.surroundings import Surroundings, member_name
@@ -75,8 +74,6 @@ def _translate(project: Project, profiles: tuple[str, ...], host: Host, findings
             )
         with findings.catching():
             members[member_name(name)] = translate_service(around, is_finite=name in finite)
-            if len(members) == 1:
-                check_networks(project.section("networks"), around)
     return members
 
 
