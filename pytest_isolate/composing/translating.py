@@ -48,6 +48,10 @@ def translate_service(around: Surroundings, *, is_finite: bool) -> RawService:
             container = mounts.join(container, settings)
             values = {**values, "container": {key: container[key] for key in settings}}
         layers.append(Layer(values=values, location=node.location))
+    read_only = around.node.get("read_only")
+    if read_only is not None and container.get("read_only") and any(layer.values.get("files") for layer in layers):
+        around.findings.add(cannot(read_only, _NO_FILES))
+        layers.append(Layer(values={"container": {"read_only": False}}, location=read_only.location))
     return RawService(layers=(*layers, Layer(values={}, location=around.node.location)))
 
 
@@ -214,6 +218,7 @@ NOT_TAKEN: Mapping[str, str] = {
 }
 """Keys that change nothing for tests, and why."""
 
+_NO_FILES = "files of the host, secrets and configs are copied in, which the engine refuses of such a container"
 _KEPT_APART = "containers are kept apart from the host, and from each other"
 _LIMITS = "limits are memory, cpus, pids and shm_size only"
 _SWAP = "services have no swap"

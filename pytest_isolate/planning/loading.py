@@ -317,6 +317,9 @@ def _check_whole(
         elif probe.port and probe.port not in spec.ports:
             wrong = Wrong(f"port {probe.port} is not declared", ", ".join(map(str, spec.ports)))
             yield _problem(where, spec.name, "ready", wrong)
+    if spec.files and spec.container.read_only:
+        wrong = Wrong("files cannot be copied into a container with this", "files={} or read_only=False")
+        yield _problem(settings["container"].location, spec.name, "container.read_only", wrong)
     for file in spec.files:
         if file.source and not exists(file.source):
             wrong = Wrong(f"there is no file or folder {file.source}", "a path that exists")

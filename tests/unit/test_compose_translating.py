@@ -262,6 +262,10 @@ def test_what_cannot_be_honoured_is_refused_with_its_key(key: str) -> None:
         ),
         ("volumes: ['/:/rootfs:ro']", "3: services.web.volumes[0]: cannot be honoured: / is the host's own"),
         ("volumes:\n  - ./db.sock:/s", "4: services.web.volumes[0]: cannot be honoured: /p/db.sock is a socket"),
+        (
+            "volumes: [./conf:/x]\nread_only: true",
+            "4: services.web.read_only: cannot be honoured: files of the host",
+        ),
         ("volumes: [ext:/x]", "7: volumes.ext.external: cannot be honoured: a volume that others made"),
         ("volumes: [nfs:/x]", "8: volumes.nfs.driver_opts: cannot be honoured: options of a volume's driver"),
         ("volumes: [own:/x]", "9: volumes.own.driver: cannot be honoured: the volume driver 'cloud'"),

@@ -114,6 +114,14 @@ def test_what_is_not_set_is_left_to_the_engine() -> None:
     assert not {"Tmpfs", "Ulimits", "Init", "Dns"} & body["HostConfig"].keys()
 
 
+def test_files_cannot_be_copied_into_what_is_read_only() -> None:
+    problem = only_problem(declare(svc=raw(files={"/a": "b"}, container={"read_only": True})))
+    assert (problem.subject, problem.reason) == (
+        "svc.container.read_only",
+        "files cannot be copied into a container with this",
+    )
+
+
 def test_what_ends_is_asked_nothing_else() -> None:
     assert load_one(ready=Ended()).ready == (Ended(),)
     assert load_one(ready={"ended": True}).ready == (Ended(),)
