@@ -182,7 +182,8 @@ _BY_KEY: Mapping[str, Translate] = {
     "stop_signal": _setting("stop_signal", text_of),
     "sysctls": _setting("sysctls", texts_of),
     "tmpfs": mounts.translate_tmpfs,
-    "tty": _setting("tty", flag_of),
+    # Nobody sits at the terminal: what counts is that a shell does not end. Logs of a terminal would be of another form.
+    "tty": _setting("stdin_open", flag_of),
     "ulimits": limits.translate_ulimits,
     "user": _setting("user", text_of),
     "volumes": mounts.translate_volumes,

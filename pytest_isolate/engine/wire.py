@@ -150,7 +150,6 @@ def _add_settings(config: dict[str, Any], settings: ContainerSettings) -> None:
         "User": settings.user,
         "WorkingDir": settings.working_dir,
         "StopSignal": settings.stop_signal,
-        "Tty": settings.tty,
         "OpenStdin": settings.stdin_open,
     }
     host = {

@@ -40,7 +40,6 @@ class ContainerSettings:
     stop_signal: str = ""
     sysctls: Pairs = ()
     tmpfs: Pairs = ()
-    tty: bool = False
     ulimits: tuple[Ulimit, ...] = ()
     user: str = ""
     working_dir: str = ""

@@ -121,7 +121,6 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "stop_signal": parse_text,
     "sysctls": _parse_pairs,
     "tmpfs": _parse_tmpfs,
-    "tty": parse_flag,
     "ulimits": _parse_ulimits,
     "user": _parse_user,
     "working_dir": parse_text,

@@ -38,7 +38,6 @@ from .builders import declare, load_all, load_one, only_problem, raw, sid
         ("sysctls", {"net.core.somaxconn": 1024}, (("net.core.somaxconn", "1024"),)),
         ("tmpfs", ["/run"], (("/run", ""),)),
         ("tmpfs", {"/run": "size=1m"}, (("/run", "size=1m"),)),
-        ("tty", True, True),
         ("ulimits", {"nofile": 9}, (Ulimit(name="nofile", soft=9, hard=9),)),
         ("ulimits", {"core": {"soft": 0, "hard": -1}}, (Ulimit(name="core", soft=0, hard=-1),)),
         ("user", 1000, "1000"),
@@ -110,7 +109,7 @@ def test_settings_reach_the_engine() -> None:
 
 def test_what_is_not_set_is_left_to_the_engine() -> None:
     body = container_body(ContainerRequest(name="x", image="x", labels={}))
-    assert not {"Hostname", "User", "WorkingDir", "Tty"} & body.keys()
+    assert not {"Hostname", "User", "WorkingDir", "OpenStdin"} & body.keys()
     assert not {"Tmpfs", "Ulimits", "Init", "Dns"} & body["HostConfig"].keys()
 
 
