@@ -147,6 +147,14 @@ def _setting(key: str, read: Callable[[Node], object]) -> Translate:
     return lambda node, _: {"container": {key: read(node)}}
 
 
+def _open_input(node: Node, _: Surroundings) -> dict[str, object]:
+    """What an open input or a terminal is for where nobody sits at it: a shell does not end.
+
+    A terminal itself is not given: what is written to one is logged in another form, which loses where a line is from.
+    """
+    return {"container": {"stdin_open": True}} if flag_of(node) else {}
+
+
 def _hosts(node: Node) -> dict[str, list[str]]:
     return {name: words_of(entry) for name, entry in table_of(node).items()}
 
@@ -178,12 +186,11 @@ _BY_KEY: Mapping[str, Translate] = {
     "secrets": mounts.translate_secrets,
     "security_opt": limits.translate_security,
     "shm_size": lambda node, _: {"shm_size": text_of(node)},
-    "stdin_open": _setting("stdin_open", flag_of),
+    "stdin_open": _open_input,
     "stop_signal": _setting("stop_signal", text_of),
     "sysctls": _setting("sysctls", texts_of),
     "tmpfs": mounts.translate_tmpfs,
-    # Nobody sits at the terminal: what counts is that a shell does not end. Logs of a terminal would be of another form.
-    "tty": _setting("stdin_open", flag_of),
+    "tty": _open_input,
     "ulimits": limits.translate_ulimits,
     "user": _setting("user", text_of),
     "volumes": mounts.translate_volumes,
