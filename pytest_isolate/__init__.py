@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_isolate.errors import IsolateWarning as IsolateWarning
     from pytest_isolate.plugin.declare import compose as compose
     from pytest_isolate.plugin.declare import fresh as fresh
+    from pytest_isolate.plugin.declare import member as member
     from pytest_isolate.plugin.declare import service as service
     from pytest_isolate.plugin.declare import stack as stack
     from pytest_isolate.plugin.declare import variants as variants
@@ -57,6 +58,7 @@ _HOMES = {
     "http": "presets.probes",
     "log": "presets.probes",
     "mariadb": "presets.mariadb",
+    "member": "plugin.declare",
     "memcached": "presets.memcached",
     "mosquitto": "presets.mosquitto",
     "mysql": "presets.mysql",
@@ -90,6 +92,7 @@ __all__ = [
     "http",
     "log",
     "mariadb",
+    "member",
     "memcached",
     "mosquitto",
     "mysql",

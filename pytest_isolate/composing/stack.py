@@ -12,11 +12,12 @@ from pytest_isolate.composing.health import find_finite
 from pytest_isolate.composing.host import Host, Request
 from pytest_isolate.composing.nodes import Node, Refused, text_of, whole_number_of, words_of
 from pytest_isolate.composing.project import Project, load_project
-from pytest_isolate.composing.surroundings import Surroundings, member_name
+from pytest_isolate.composing.surroundings import Surroundings
 from pytest_isolate.composing.translating import translate_service
 from pytest_isolate.errors import DeclarationError, Problem, suggest
 from pytest_isolate.model.declaration import COMPOSE_OPTIONS, Layer, RawCompose, RawService, RawStack
 from pytest_isolate.planning.fields import STACK_KEYS
+from pytest_isolate.planning.members import member_name
 
 _UNSUPPORTED = ("error", "warn")
 

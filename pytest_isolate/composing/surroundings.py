@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from pytest_isolate.composing.host import Host
 from pytest_isolate.composing.nodes import Node, Refused
 from pytest_isolate.composing.project import Project
 from pytest_isolate.errors import suggest
+from pytest_isolate.planning.members import member_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +41,3 @@ class Surroundings:
             reason = f"the {section.removesuffix('s')} {name!r} is not declared{suggest(name, [*table])}"
             raise Refused(node, reason, f"{section}: {name}: ...")
         return table[name]
-
-
-def member_name(service: str) -> str:
-    """A service's name as an attribute of its stack, and as a fixture: `mail-server` is `mail_server`."""
-    return re.sub(r"\W", "_", service)

@@ -78,6 +78,14 @@ class RawCompose(NamedTuple):
 COMPOSE_OPTIONS = ("env", "env_file", "profiles", "changes", "unsupported", "ports", "scope", "share")
 
 
+class RawMember(NamedTuple):
+    """One service of a stack as written: `stack` is the very declaration of a stack, where it is one."""
+
+    stack: object
+    name: object
+    location: Location
+
+
 class RawVariants(NamedTuple):
     """Alternatives as written: for each service a list or a table of them, of whatever type they are."""
 
@@ -103,7 +111,7 @@ class RawFresh(NamedTuple):
     location: Location
 
 
-Raw = RawService | RawStack | RawCompose | RawVariants | RawFresh
+Raw = RawService | RawStack | RawCompose | RawMember | RawVariants | RawFresh
 
 
 class Declared(NamedTuple):

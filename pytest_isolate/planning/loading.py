@@ -24,6 +24,7 @@ from pytest_isolate.planning.fields import (
     anchor_files,
 )
 from pytest_isolate.planning.fresh_fields import as_whole_instance, hide_bases, load_fresh
+from pytest_isolate.planning.members import find_members
 from pytest_isolate.planning.narrowing import Chosen, narrow
 from pytest_isolate.planning.placeholders import SELF
 from pytest_isolate.planning.references import resolve_references
@@ -51,6 +52,8 @@ class Catalogue:
     """The catalogue without the changes, where there are some."""
 
     fresh: Mapping[ServiceId, FreshSpec] = field(default_factory=dict)
+    members: Mapping[ServiceId, ServiceId] = field(default_factory=dict)
+    """Services of stacks, by the fixtures that hand out one of them each."""
 
     def variation(self, service: ServiceId) -> Variation:
         """The changes that reach a service."""
@@ -137,7 +140,15 @@ def read(
     services = settle_shares(services, dependencies, said, problems)
     stacks = {stack_id: _with_members(stack_id, stack, services) for stack_id, stack in stacks.items()}
     groups = narrow(load_groups(varied, raws, problems), chosen or {}, raws, problems)
-    return Catalogue(services=services, stacks=stacks, dependencies=dependencies, raws=raws, groups=groups, fresh=fresh)
+    return Catalogue(
+        services=services,
+        stacks=stacks,
+        dependencies=dependencies,
+        raws=raws,
+        groups=groups,
+        fresh=fresh,
+        members=find_members(items, stacks, problems),
+    )
 
 
 def _with_members(stack_id: StackId, stack: StackSpec, services: Mapping[ServiceId, ServiceSpec]) -> StackSpec:

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from pytest_isolate.model.declaration import Layer, Preset, Raw, RawCompose, RawFresh, RawService, RawStack, RawVariants
+from pytest_isolate.model.declaration import (
+    Layer,
+    Preset,
+    Raw,
+    RawCompose,
+    RawFresh,
+    RawMember,
+    RawService,
+    RawStack,
+    RawVariants,
+)
 from pytest_isolate.model.location import Location, caller_location
 from pytest_isolate.plugin.fixtures import DECLARATION, hand_out
 
@@ -46,6 +56,15 @@ def compose(*files: object, **options: object) -> Any:
     without what cannot be honoured; `ports`, `scope` and `share` are those of stack(). docs/compose.md says the rest.
     """
     return make_fixture(RawCompose(files=files, options=options, location=caller_location(1)))
+
+
+def member(stack: object, name: str, /) -> Any:
+    """A fixture whose value is one `Service` of a stack, which stack() or compose() has made.
+
+    A test that asks for it waits for this service and what it needs; the others of the stack start for those who ask
+    for them. It is the same service as the stack's own attribute.
+    """
+    return make_fixture(RawMember(getattr(stack, DECLARATION, stack), name, caller_location(1)))
 
 
 def variants(*, mode: str = "product", **services: object) -> Any:
@@ -130,6 +149,8 @@ def describe(raw: Raw) -> str:
         return f"Fresh copy of a shared service's data (declared at {raw.location})."
     if isinstance(raw, RawCompose):
         return f"Stack of the services of {describe_files(raw)} (declared at {raw.location})."
+    if isinstance(raw, RawMember):
+        return f"Service {raw.name!r} of a stack (declared at {raw.location})."
     if isinstance(raw, RawStack):
         return f"Stack of {', '.join(raw.members)}, each in a container (declared at {raw.location})."
     return f"Service in a container: {_what_runs(raw)} (declared at {raw.location})."
@@ -142,6 +163,8 @@ def describe_files(raw: RawCompose) -> str:
 
 def _what_runs(raw: RawService) -> str:
     """Image and ports as they are written, as far as they are: nothing is checked here."""
+    if isinstance(raw, RawMember):
+        return _scope_word(raw.stack) if isinstance(raw.stack, (RawStack, RawCompose)) else "session"
     tables = [layer.values for layer in reversed(raw.layers)]
     table = next((t for t in tables if t.get("image") or t.get("build")), {})
     what = str(table.get("image") or (f"built from {table['build']}" if table else "no image"))
@@ -154,6 +177,8 @@ def _scope_word(raw: Raw) -> Any:
     """The scope for pytest; one that is none is reported by the loader, so any will do until then."""
     if isinstance(raw, RawVariants):
         return "session"
+    if isinstance(raw, RawMember):
+        return _scope_word(raw.stack) if isinstance(raw.stack, (RawStack, RawCompose)) else "session"
     tables = [layer.values for layer in reversed(raw.layers)] if isinstance(raw, RawService) else [raw.options]
     default = "function" if isinstance(raw, RawFresh) else "session"
     word = next((table["scope"] for table in tables if "scope" in table), default)

@@ -114,8 +114,10 @@ def all_declared(session: pytest.Session) -> list[Declared]:
 
 def _composed(raw: Raw, config: pytest.Config) -> Raw:
     """The declaration, with the stack that they declare in place of Compose files."""
-    from pytest_isolate.model.declaration import RawCompose
+    from pytest_isolate.model.declaration import RawCompose, RawMember
 
+    if isinstance(raw, RawMember) and isinstance(raw.stack, RawCompose):
+        return raw._replace(stack=_composed(raw.stack, config))
     if not isinstance(raw, RawCompose):
         return raw
     from pytest_isolate.plugin.composed import read_compose  # only where there are such files

@@ -19,6 +19,7 @@ from pytest_isolate.model.declaration import (
     Raw,
     RawCompose,
     RawFresh,
+    RawMember,
     RawService,
     RawStack,
     RawVariants,
@@ -26,6 +27,7 @@ from pytest_isolate.model.declaration import (
 from pytest_isolate.model.location import Location
 from pytest_isolate.planning.fields import STACK_KEYS
 from pytest_isolate.planning.loading import Catalogue, load
+from pytest_isolate.planning.members import member_name
 from pytest_isolate.planning.placeholders import parse_references
 from pytest_isolate.plugin.configuration import Source
 from pytest_isolate.plugin.declare import make_fixture
@@ -110,7 +112,9 @@ class _Reader:
         stacks = {name: self._stack(name, content, services) for name, content in table["stacks"].items()}
         for name in stacks.keys() & services.keys():
             raise self._wrong(f"stacks.{name}", f"{name!r} is the name of a service too")
-        composed = {name: self._compose(name, content) for name, content in table["compose"].items()}
+        composed: dict[str, Raw] = {}
+        for name, content in table["compose"].items():
+            self._compose(name, content, composed)
         for name in composed.keys() & (services.keys() | stacks.keys()):
             raise self._wrong(f"compose.{name}", f"{name!r} is the name of a service or stack too")
         fresh = {name: self._fresh(name, content, services) for name, content in table["fresh"].items()}
@@ -160,12 +164,19 @@ class _Reader:
         options = {option: table[option] for option in STACK_KEYS if option in table}
         return RawStack(members=members, options=options, location=location)
 
-    def _compose(self, name: str, content: object) -> RawCompose:
-        """A stack of the services of Compose files, relative to this one."""
+    def _compose(self, name: str, content: object, done: dict[str, Raw]) -> None:
+        """A stack of the services of Compose files, relative to this one, and fixtures for single ones of them."""
         key = f"compose.{name}"
+        location = self._location(key)
         options = dict(self._table(key, content))
-        files = options.pop("files", ())
-        return RawCompose(files=files, options=options, location=self._location(key))
+        files, fixtures = options.pop("files", ()), options.pop("fixtures", [])
+        if not isinstance(fixtures, list) or not all(isinstance(one, str) for one in fixtures):
+            raise self._wrong(key, f"{fixtures!r} in fixtures is not a list of services", 'such as ["web", "db"]')
+        raw = RawCompose(files=files, options=options, location=location)
+        found: dict[str, Raw] = {name: raw, **{member_name(one): RawMember(raw, one, location) for one in fixtures}}
+        for taken in found.keys() & done.keys():
+            raise self._wrong(key, f"{taken!r} is the name of another fixture of Compose files too")
+        done |= found
 
     def _variants(self, table: Mapping[str, Any], services: Mapping[str, RawService]) -> RawVariants:
         location = self._location("variants")

@@ -116,6 +116,54 @@ def test_a_table_in_toml_says_the_same(shop: Project) -> None:
     shop.run().assert_outcomes(passed=1)
 
 
+def test_single_services_have_fixtures_of_their_own(shop: Project) -> None:
+    """Who asks for one of them starts what it needs, and no more."""
+    shop.conftest(
+        """
+        shop = compose("compose.yaml")
+        db = member(shop, "main-db")
+        other = stack(one=service(IMAGE, command=program("serve 80 one"), port=80), two=service("no/such:image"))
+        one = member(other, "one")
+        """
+    )
+    shop.tests(
+        GET,
+        """
+        def test_it(db): assert get(db) == "rows"
+        def test_one(one): assert get(one) == "one"
+        """,
+        name="test_a.py",
+    )
+    shop.run().assert_outcomes(passed=2)
+    assert sorted(shop.journal.services) == ["main_db", "one"]
+
+    shop.tests("def test_it(db, shop): assert db.container_id == shop.main_db.container_id", name="test_b.py")
+    shop.run("test_b.py").assert_outcomes(passed=1)
+
+
+def test_single_services_are_named_in_toml_too(shop: Project) -> None:
+    shop.write("isolate.toml", '[compose.shop]\nfiles = "compose.yaml"\nfixtures = ["main-db"]\n')
+    shop.tests(GET, 'def test_it(main_db): assert get(main_db) == "rows"')
+
+    shop.run().assert_outcomes(passed=1)
+    assert shop.journal.services == ["main_db"]
+
+
+def test_what_is_no_service_of_a_stack_is_told(shop: Project) -> None:
+    shop.conftest(
+        """
+        shop = compose("compose.yaml")
+        db = member(shop, "maindb")
+        web = member("shop", "web")
+        """
+    )
+    shop.tests("def test_it(db, web): pass")
+
+    told = "\n".join(errors_of(shop.run()))
+    assert "db: stack shop has no service 'maindb', did you mean 'main_db'?" in told
+    assert "web: 'shop' is not a stack that is declared here" in told
+
+
 def test_what_is_wrong_and_what_cannot_be_honoured_is_told_with_its_line(project: Project) -> None:
     project.write(
         "compose.yaml",
