@@ -16,7 +16,7 @@ Place = Callable[[str], str]
 """A path as a file writes it, made absolute."""
 
 _PORT = re.compile(r"(\d+)(?:-(\d+))?")
-_REMOTE = re.compile(r"(?:https?|git|ssh|docker-image|oci-layout)://|git@|[\w-]+\.\w+/|target:|service:")
+_REMOTE = re.compile(r"(?:https?|git|ssh|docker-image|oci-layout)://|git@|github\.com/|target:|service:")
 
 
 def expand_file(root: Node, folder: str, home: str, findings: Findings) -> Node:

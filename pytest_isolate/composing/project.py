@@ -61,7 +61,8 @@ class _Loader:
         for file in request.files:
             with self._findings.catching():
                 root, variables = self._read(Node(file, Location(file=file), ""), folder, variables)
-                roots.append(self._with_includes(root, request, folder, (*around, file)))
+                inner = replace(request, env=variables.fixed())
+                roots.append(self._with_includes(root, inner, folder, (*around, file)))
         merged = reduce(merge_files, roots) if roots else Node({}, Location(file=request.files[0]), "")
         return Project(without_tags(merged) or merged.holding({}), variables)
 
@@ -119,7 +120,10 @@ class _Loader:
         return merge_services(base, own)
 
     def _with_includes(self, root: Node, request: Request, folder: str, around: tuple[str, ...]) -> Node:
-        """The file, and below it what the files declare that it includes, each in its own folder."""
+        """The file, and below it what the files declare that it includes, each in its own folder.
+
+        Its variables win over those of their folders.
+        """
         include = root.get("include")
         if include is None:
             return root

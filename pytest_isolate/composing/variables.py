@@ -25,6 +25,10 @@ class Variables:
     environ: Mapping[str, str]
     files: Mapping[str, str]
 
+    def fixed(self) -> dict[str, str]:
+        """Those that are the same wherever files of this project lie: given, or read for it."""
+        return {name: text for name, text in self.files.items() if name not in self.environ} | dict(self.given)
+
     def get(self, name: str) -> str | None:
         """The value of a variable, if it has one."""
         for table in (self.given, self.environ, self.files):

@@ -148,8 +148,9 @@ def test_files_are_included_each_from_its_own_folder() -> None:
       web: {image: i, depends_on: [db, mail]}
     """
     files = {
-        "db/compose.yaml": "services: {db: {image: 'db:$TAG', volumes: ['./init:/init']}}",
-        "db/.env": "TAG=16",
+        "db/compose.yaml": "services: {db: {image: 'db:$TAG', user: $OWN, volumes: ['./init:/init']}}",
+        ".env": "OWN=ours",
+        "db/.env": "TAG=16\nOWN=theirs",
         "db/init/x": "",
         "mail/compose.yaml": "services: {mail: {image: 'mail:$TAG', volumes: ['./mail:/mail']}}",
         "mail/more.yaml": "services: {mail: {user: mail}}",
@@ -157,6 +158,7 @@ def test_files_are_included_each_from_its_own_folder() -> None:
     }
     found = specs(main, files=files)
     assert (found["db"].image, found["db"].files[0].source) == ("db:16", "/p/db/init")
+    assert found["db"].container.user == "ours"
     assert (found["mail"].image, found["mail"].files[0].source) == ("mail:2", "/p/mail")
     assert (found["mail"].container.user, found["web"].needs) == ("mail", ("db", "mail"))
 
