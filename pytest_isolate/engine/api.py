@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from pytest_isolate.model.container import DEFAULT_SETTINGS, ContainerSettings
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
@@ -88,6 +90,7 @@ class ContainerRequest:
     joined: str = ""
     user: str = ""
     keeps_input: bool = False
+    settings: ContainerSettings = DEFAULT_SETTINGS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from pytest_isolate.errors import (
     PortTaken,
     SubnetTaken,
 )
+from pytest_isolate.model.container import ContainerSettings
 
 # Docker writes "Step 2/7 : RUN make", Podman "STEP 2/7: RUN make".
 _STEP = r"(?:Step|STEP) (\d+)/(\d+) ?: (.*)"
@@ -139,7 +140,35 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
         config["OpenStdin"] = True
     if request.network:
         config["NetworkingConfig"] = {"EndpointsConfig": {request.network: {"Aliases": list(request.aliases)}}}
+    _add_settings(config, request.settings)
     return config
+
+
+def _add_settings(config: dict[str, Any], settings: ContainerSettings) -> None:
+    """Write down what is set, and nothing of what is left to the image and the engine."""
+    own = {
+        "Hostname": settings.hostname,
+        "Domainname": settings.domainname,
+        "User": settings.user,
+        "WorkingDir": settings.working_dir,
+        "StopSignal": settings.stop_signal,
+        "OpenStdin": settings.stdin_open,
+    }
+    host = {
+        "Dns": list(settings.dns),
+        "DnsOptions": list(settings.dns_options),
+        "DnsSearch": list(settings.dns_search),
+        "ExtraHosts": [f"{name}:{address}" for name, address in settings.extra_hosts],
+        "GroupAdd": list(settings.group_add),
+        "Init": settings.init,
+        "ReadonlyRootfs": settings.read_only,
+        "Sysctls": dict(settings.sysctls),
+        "Tmpfs": dict(settings.tmpfs),
+        "Ulimits": [{"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard} for limit in settings.ulimits],
+    }
+    config.update({key: value for key, value in own.items() if value})
+    config["HostConfig"].update({key: value for key, value in host.items() if value})
+    config["Labels"] = {**dict(settings.labels), **config["Labels"]}
 
 
 def _memory_mount(path: str, size_bytes: int) -> dict[str, Any]:

@@ -44,13 +44,18 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The container has done its work: it has ended, with code 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OwnWait:
     """The wait that a module of testcontainers brings along, with what it does on its way; `name` is its class."""
 
     name: str
 
 
-Probe = Tcp | Http | Log | Command
+Probe = Tcp | Http | Log | Command | Ended
 Question = Probe | OwnWait
 
 
@@ -65,5 +70,7 @@ def describe_probe(probe: Question) -> str:
             return f"log line matching {pattern!r}"
         case Command(argv=argv):
             return f"command {' '.join(argv)}"
+        case Ended():
+            return "its end with code 0"
         case OwnWait(name=name):
             return f"the own wait of {name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from pytest_isolate.model.container import DEFAULT_SETTINGS, ContainerSettings
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.module import Module
 from pytest_isolate.model.probes import Probe
@@ -75,6 +76,7 @@ class ServiceSpec:
     pids: int | Unlimited = 1024
     cap_add: tuple[str, ...] = ()
     new_privileges: bool = False
+    container: ContainerSettings = DEFAULT_SETTINGS
     needs: tuple[str, ...] = ()
     url: str | None = None
     user: str | None = None

@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import Build, File
+from pytest_isolate.planning.container_fields import parse_container
 from pytest_isolate.planning.probe_fields import parse_probes
 from pytest_isolate.planning.reset_fields import parse_reset
 from pytest_isolate.planning.values import (
@@ -48,8 +49,13 @@ def parse_env(value: object) -> tuple[tuple[str, str], ...]:
 
 
 def parse_volumes(value: object) -> tuple[tuple[str, str], ...]:
-    """Named volumes and where they are mounted."""
-    return tuple(sorted((name, _parse_target(target, name)) for name, target in parse_mapping(value).items()))
+    """Named volumes and where they are mounted; `:ro` behind the path keeps the container from writing."""
+    return tuple(sorted((name, _parse_mount(target, name)) for name, target in parse_mapping(value).items()))
+
+
+def _parse_mount(target: object, key: str) -> str:
+    mode = ":ro" if isinstance(target, str) and target.endswith(":ro") else ""
+    return _parse_target(target[: -len(mode)] if isinstance(target, str) and mode else target, key) + mode
 
 
 def parse_folders(value: object) -> tuple[str, ...]:
@@ -152,6 +158,7 @@ SERVICE_PARSERS: Mapping[str, Parser] = {
     "pids": parse_pids,
     "cap_add": parse_capabilities,
     "new_privileges": parse_flag,
+    "container": parse_container,
     "needs": parse_names,
     "url": parse_text,
     "user": parse_text,
@@ -164,7 +171,7 @@ SERVICE_PARSERS: Mapping[str, Parser] = {
 }
 LOCATED_PARSERS: Mapping[str, Callable[[object, Location], object]] = {"build": parse_build, "files": parse_files}
 SERVICE_KEYS = (*LOCATED_PARSERS, *SERVICE_PARSERS)
-MERGED_KEYS = ("env", "files", "volumes")
+MERGED_KEYS = ("env", "files", "volumes", "container")
 """Tables of which a change replaces only the entries that it names; an entry that is None is taken out."""
 
 STACK_PARSERS: Mapping[str, Parser] = {"scope": parse_scope, "share": parse_share}

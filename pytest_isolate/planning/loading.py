@@ -12,7 +12,7 @@ from pytest_isolate.model.declaration import MODULE, Declared, Layer, RawFresh, 
 from pytest_isolate.model.fresh import FreshSpec
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.module import Module
-from pytest_isolate.model.probes import Command, Log
+from pytest_isolate.model.probes import Command, Ended, Log
 from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, StackSpec, Variation
 from pytest_isolate.planning.alternatives import Group, load_groups
 from pytest_isolate.planning.fields import (
@@ -25,6 +25,7 @@ from pytest_isolate.planning.fields import (
     anchor_files,
 )
 from pytest_isolate.planning.fresh_fields import as_whole_instance, hide_bases, load_fresh
+from pytest_isolate.planning.members import find_members
 from pytest_isolate.planning.module_fields import check_module, unfold
 from pytest_isolate.planning.narrowing import Chosen, narrow
 from pytest_isolate.planning.placeholders import SELF
@@ -53,6 +54,8 @@ class Catalogue:
     """The catalogue without the changes, where there are some."""
 
     fresh: Mapping[ServiceId, FreshSpec] = field(default_factory=dict)
+    members: Mapping[ServiceId, ServiceId] = field(default_factory=dict)
+    """Services of stacks, by the fixtures that hand out one of them each."""
 
     def variation(self, service: ServiceId) -> Variation:
         """The changes that reach a service."""
@@ -139,7 +142,15 @@ def read(
     services = settle_shares(services, dependencies, said, problems)
     stacks = {stack_id: _with_members(stack_id, stack, services) for stack_id, stack in stacks.items()}
     groups = narrow(load_groups(varied, raws, problems), chosen or {}, raws, problems)
-    return Catalogue(services=services, stacks=stacks, dependencies=dependencies, raws=raws, groups=groups, fresh=fresh)
+    return Catalogue(
+        services=services,
+        stacks=stacks,
+        dependencies=dependencies,
+        raws=raws,
+        groups=groups,
+        fresh=fresh,
+        members=find_members(items, stacks, problems),
+    )
 
 
 def _with_members(stack_id: StackId, stack: StackSpec, services: Mapping[ServiceId, ServiceSpec]) -> StackSpec:
@@ -185,6 +196,7 @@ def load_service(name: str, raw: RawService, problems: list[Problem], exists: Ca
 
 def load_stack(name: str, raw: RawStack, problems: list[Problem], exists: Callable[[str], bool]) -> StackSpec:
     """The checked stack with its services, which live as long and are shared as widely as it says."""
+    problems += raw.problems
     options: dict[str, object] = {}
     for key, value in raw.options.items():
         try:
@@ -203,7 +215,7 @@ def load_stack(name: str, raw: RawStack, problems: list[Problem], exists: Callab
             if key in merge_layers(raw_member.layers)
         ]
         members.append(load_service(member, raw_member, problems, exists))
-    if not raw.members:
+    if not raw.members and not raw.problems:
         problems.append(_problem(raw.location, name, "", Wrong("a stack without services", "name=service(...)")))
     stack = StackSpec(name=name, services=tuple(members), location=raw.location, **options)  # type: ignore[arg-type]
     problems += check_native_ports(stack)
@@ -311,15 +323,21 @@ def _check_whole(
     spec: ServiceSpec, settings: Mapping[str, Setting], exists: Callable[[str], bool]
 ) -> Iterable[Problem]:
     for probe in spec.ready:
-        if isinstance(probe, (Log, Command)):
-            continue
         where = settings["ready"].location
+        if isinstance(probe, Ended) and (len(spec.ready) > 1 or spec.reset):
+            wrong = Wrong("what has ended can be asked nothing more", "ended() alone, and no reset=")
+            yield _problem(where, spec.name, "ready", wrong)
+        if isinstance(probe, (Log, Command, Ended)):
+            continue
         if not spec.ports:
             wrong = Wrong("this probe needs a port, and the service declares none", "port=...")
             yield _problem(where, spec.name, "ready", wrong)
         elif probe.port and probe.port not in spec.ports:
             wrong = Wrong(f"port {probe.port} is not declared", ", ".join(map(str, spec.ports)))
             yield _problem(where, spec.name, "ready", wrong)
+    if spec.files and spec.container.read_only:
+        wrong = Wrong("files cannot be copied into a container with this", "files={} or read_only=False")
+        yield _problem(settings["container"].location, spec.name, "container.read_only", wrong)
     for file in spec.files:
         if file.source and not exists(file.source):
             wrong = Wrong(f"there is no file or folder {file.source}", "a path that exists")

@@ -16,7 +16,9 @@ from pytest_isolate.model.declaration import (
     Layer,
     Preset,
     Raw,
+    RawCompose,
     RawFresh,
+    RawMember,
     RawService,
     RawStack,
     RawVariants,
@@ -49,6 +51,25 @@ def stack(**members: object) -> Any:
     options = {key: members.pop(key) for key in _STACK_OPTIONS if key in members}
     raw = {name: _as_raw(member, location) for name, member in members.items()}
     return make_fixture(RawStack(members=raw, options=options, location=location))
+
+
+def compose(*files: object, **options: object) -> Any:
+    """A fixture whose value is a `Stack` of the services of Compose files, of which a later one changes the earlier.
+
+    Paths are relative to the declaring file. `env=` sets variables over those of the environment and of `.env`,
+    `profiles=` chooses, `changes=` has changes by service with the keys of service(), `unsupported="warn"` goes on
+    without what cannot be honoured; `ports`, `scope` and `share` are those of stack(). docs/compose.md says the rest.
+    """
+    return make_fixture(RawCompose(files=files, options=options, location=caller_location(1)))
+
+
+def member(stack: object, name: str, /) -> Any:
+    """A fixture whose value is one `Service` of a stack, which stack() or compose() has made.
+
+    A test that asks for it waits for this service and what it needs; the others of the stack start for those who ask
+    for them. It is the same service as the stack's own attribute.
+    """
+    return make_fixture(RawMember(getattr(stack, DECLARATION, stack), name, caller_location(1)))
 
 
 def variants(*, mode: str = "product", **services: object) -> Any:
@@ -151,13 +172,24 @@ def describe(raw: Raw) -> str:
         return f"Alternatives of {', '.join(raw.services)} (declared at {raw.location})."
     if isinstance(raw, RawFresh):
         return f"Fresh copy of a shared service's data (declared at {raw.location})."
+    if isinstance(raw, RawCompose):
+        return f"Stack of the services of {describe_files(raw)} (declared at {raw.location})."
+    if isinstance(raw, RawMember):
+        return f"Service {raw.name!r} of a stack (declared at {raw.location})."
     if isinstance(raw, RawStack):
         return f"Stack of {', '.join(raw.members)}, each in a container (declared at {raw.location})."
     return f"Service in a container: {_what_runs(raw)} (declared at {raw.location})."
 
 
+def describe_files(raw: RawCompose) -> str:
+    """Compose files as they are written."""
+    return ", ".join(map(str, raw.files)) if isinstance(raw.files, (list, tuple)) else str(raw.files)
+
+
 def _what_runs(raw: RawService) -> str:
     """Image and ports as they are written, as far as they are: nothing is checked here."""
+    if isinstance(raw, RawMember):
+        return _scope_word(raw.stack) if isinstance(raw.stack, (RawStack, RawCompose)) else "session"
     tables = [layer.values for layer in reversed(raw.layers)]
     if MODULE in tables[-1]:
         return str(tables[-1][MODULE])
@@ -172,6 +204,8 @@ def _scope_word(raw: Raw) -> Any:
     """The scope for pytest; one that is none is reported by the loader, so any will do until then."""
     if isinstance(raw, RawVariants):
         return "session"
+    if isinstance(raw, RawMember):
+        return _scope_word(raw.stack) if isinstance(raw.stack, (RawStack, RawCompose)) else "session"
     tables = [layer.values for layer in reversed(raw.layers)] if isinstance(raw, RawService) else [raw.options]
     default = "function" if isinstance(raw, RawFresh) else "session"
     word = next((table["scope"] for table in tables if "scope" in table), default)

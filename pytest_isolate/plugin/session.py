@@ -316,7 +316,8 @@ class IsolateSession:
         except IsolateError as error:
             # Its causes are told in its text; as a chain they would all be printed again.
             raise as_failure(error) from None
-        return Stack(name, services) if StackId(namespace, name) in self._demands.catalogue.stacks else services[name]
+        is_stack = StackId(namespace, name) in self._demands.catalogue.stacks
+        return Stack(name, services) if is_stack else services[wanted[0].name]
 
     def _hand_out_copy(self, fresh_id: ServiceId, instance: Instance, base: Service) -> FreshService:
         assert self._item is not None

@@ -176,7 +176,7 @@ class Launcher:
                 for inner, outer in ports.by_inner.items()
             ),
             network=network_id,
-            aliases=(spec.name,),
+            aliases=names_of(spec),
             volumes=self._volumes.ensure(instance, start.ground, code),
             memory_folders=memory_folders(spec, self._in_memory_bytes, is_thawed=start.is_thawed, is_copied=is_copied),
             memory_bytes=memory_limit(spec),
@@ -186,6 +186,7 @@ class Launcher:
             cap_drop=("ALL",),
             cap_add=capabilities(spec),
             no_new_privileges=not spec.new_privileges,
+            settings=spec.container,
         )
 
     def _remove_quietly(self, container_id: str) -> None:
@@ -228,6 +229,11 @@ def full_fingerprint(instance: Instance, image: ImageFacts, needed: Mapping[str,
         dependencies={alias: running.fingerprint for alias, running in needed.items()},
         contents=read_digests(instance.spec.files),
     )
+
+
+def names_of(spec: ServiceSpec) -> tuple[str, ...]:
+    """What a service is found by on its network; its plain name comes first."""
+    return tuple(dict.fromkeys((spec.name, *spec.container.aliases)))
 
 
 def instance_code(key: InstanceKey) -> str:

@@ -10,7 +10,7 @@ from pytest_isolate.engine.api import ContainerState, Engine, LogTail, Progress,
 from pytest_isolate.errors import EngineError, EngineUnreachable, NotReadyError, StartError
 from pytest_isolate.model.answers import Answer, Dead, NotYet
 from pytest_isolate.model.identity import Run
-from pytest_isolate.model.probes import Command, Log, OwnWait, Question, Tcp, describe_probe
+from pytest_isolate.model.probes import Command, Ended, Log, OwnWait, Question, Tcp, describe_probe
 from pytest_isolate.running import probing
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.deaths import Deaths
@@ -115,6 +115,8 @@ class Watcher:
                 self._modules.settle(running)
         if isinstance(outcome.answer, Dead):
             state = deaths[0] if deaths else self._engine.inspect_container(running.container_id)
+            if Ended() in probes and state.exit_code == 0:
+                return
             if not state.is_running:
                 raise self._death_error(running, state, began, log)
             raise self._own_wait_error(running, outcome.answer)
@@ -227,6 +229,6 @@ def _may_be_out_of_memory(state: ContainerState) -> bool:
 
 
 def _address(probe: Question, running: Running) -> str:
-    if isinstance(probe, (Log, Command, OwnWait)):
+    if isinstance(probe, (Log, Command, Ended, OwnWait)):
         return ""
     return f" at {running.view.endpoints[probe.port or running.spec.ports[0]].address}"

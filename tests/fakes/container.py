@@ -234,6 +234,7 @@ class FakeContainer:
     def locate(self, path: str) -> tuple[Files, str]:
         """The table of files (the container's own, or a volume's) that holds a path, and its key there."""
         for volume, target in self.request.volumes.items():
+            target = target.removesuffix(":ro")
             if path.startswith(target.rstrip("/") + "/"):
                 return self.volumes[volume], posixpath.relpath(path, target)
         return self.files, path

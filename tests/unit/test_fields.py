@@ -22,7 +22,9 @@ HERE = Location(file="/project/tests/conftest.py", line=3)
 SIZES = "a number of bytes, or a text such as '256m' or '1.5g'"
 DURATIONS = "a number of seconds, or a text such as '500ms', '30s' or '2m'"
 TARGETS = "an absolute path such as '/etc/app.conf'"
-PROBES = "http('/path'), tcp(), log('pattern'), command('word', ...); in TOML {http = '/path'} and so on; or a list"
+PROBES = (
+    "http('/path'), tcp(), log('pattern'), command('word', ...), ended(); in TOML {http = '/path'} and so on; or a list"
+)
 MIB = 1024 * 1024
 
 

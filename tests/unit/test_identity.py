@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_isolate.model.container import ContainerSettings
 from pytest_isolate.model.fresh import WAYS
 from pytest_isolate.model.identity import (
     LABEL_FINGERPRINT,
@@ -25,7 +26,7 @@ from pytest_isolate.model.identity import (
     parse_owner,
 )
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.probes import Command, Http, Log, Tcp
+from pytest_isolate.model.probes import Command, Ended, Http, Log, Tcp
 from pytest_isolate.model.resetting import Pristine
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.secret import Secret
@@ -45,6 +46,7 @@ probes = st.one_of(
     st.builds(Http, path=words, port=st.none() | ports, status=st.none() | st.integers(100, 599)),
     st.builds(Log, pattern=words, times=st.integers(1, 9)),
     st.builds(Command, argv=st.lists(words, min_size=1, max_size=3).map(tuple)),
+    st.just(Ended()),
 )
 values_of = {
     "name": names,
@@ -77,6 +79,7 @@ values_of = {
     "pids": st.just(UNLIMITED) | st.integers(1, 9999),
     "cap_add": st.lists(words, max_size=2).map(tuple),
     "new_privileges": st.booleans(),
+    "container": st.builds(ContainerSettings, aliases=st.tuples(words), init=st.booleans(), user=words),
     "needs": st.lists(names, max_size=2).map(tuple),
     "url": optional_words,
     "user": optional_words,
