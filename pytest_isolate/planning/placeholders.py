@@ -12,8 +12,6 @@ _PLACEHOLDER = re.compile(
     r"(?P<open>\{)?\{(?P<service>[A-Za-z_]\w*)\.(?P<attribute>[A-Za-z_]\w*(?:\.\w+)*)\}(?P<close>(?(open)\}))"
 )
 
-_INNERMOST = re.compile(r"\{[A-Za-z_]\w*\.[A-Za-z_]\w*(?:\.\w+)*\}")
-
 SELF = "self"
 
 

@@ -188,8 +188,6 @@ def describe_files(raw: RawCompose) -> str:
 
 def _what_runs(raw: RawService) -> str:
     """Image and ports as they are written, as far as they are: nothing is checked here."""
-    if isinstance(raw, RawMember):
-        return _scope_word(raw.stack) if isinstance(raw.stack, (RawStack, RawCompose)) else "session"
     tables = [layer.values for layer in reversed(raw.layers)]
     if MODULE in tables[-1]:
         return str(tables[-1][MODULE])

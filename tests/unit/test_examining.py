@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_isolate.engine.api import ContainerState, LogLine
+from pytest_isolate.engine.api import ContainerState, EngineFacts, LogLine
 from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import InstanceKey, Place
@@ -24,6 +24,9 @@ class Engine:
         self.lines = [LogLine(50, "up"), LogLine(100.01, "first"), LogLine(101.5, "with s3cret")]
         self.error: Exception | None = None
         self.asked: list[str] = []
+
+    def facts(self) -> EngineFacts:
+        return EngineFacts(name="Docker", version="20.10", address="unix:///engine", is_local=True)
 
     def inspect_container(self, container_id: str) -> ContainerState:
         self.asked.append(f"inspect {container_id}")
