@@ -18,7 +18,10 @@ MODES: Mapping[str, Callable[..., Iterable[tuple[str, ...]]]] = {"product": iter
 _NAME = re.compile(r"[^\s\[\],=]+")
 _LONGEST_NAME = 32
 _LASTING = frozenset({"scope", "share"})
-_VALID = "a preset such as postgres('16'), an image's name, a table of changes, or another service"
+_VALID = (
+    "a preset such as postgres('16'), an image's name, a table of changes, another service, or a container of "
+    "testcontainers"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

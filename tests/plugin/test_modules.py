@@ -385,6 +385,32 @@ def test_a_plain_container_is_waited_for_as_any_service_is(project: Project) -> 
     assert len(starts(project)) == 1
 
 
+def test_health_and_http_are_waited_for(project: Project) -> None:
+    """Strategies that look at the container's health, or ask over HTTP, see what the run's engine and ports say."""
+    declare(
+        project,
+        """
+        from testcontainers.core.wait_strategies import CompositeWaitStrategy, HealthcheckWaitStrategy, HttpWaitStrategy
+
+        def make():
+            checked = DockerContainer(IMAGE, ports=[8000]).with_kwargs(healthcheck={"test": ["CMD", "true"]})
+            http = HttpWaitStrategy(8000, "/status/204").for_status_code(204)
+            both = CompositeWaitStrategy(http, HealthcheckWaitStrategy())
+            return checked.with_command(program("sleep 0.2", "serve 8000 hello")).waiting_for(both)
+
+        web = service(make)
+        """,
+    )
+    project.tests(
+        """
+        def test_it(web):
+            assert web.get_wrapped_container().attrs["State"]["Health"]["Status"] == "healthy"
+            assert web.logs() == ""
+        """
+    )
+    project.run().assert_outcomes(passed=1)
+
+
 def test_the_container_belongs_to_the_run_and_not_to_the_module(project: Project) -> None:
     declare(project, "web = service(Shop)")
     project.tests(
