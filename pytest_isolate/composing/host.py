@@ -18,7 +18,7 @@ class Host(Protocol):
         """A file's text; OSError or UnicodeDecodeError where it cannot be read."""
 
     def kind_of(self, path: str) -> str:
-        """`file`, `folder`, `other` (a socket, a device), or an empty text where nothing is there."""
+        """`file`, `folder`, `other` (a socket, a device), `closed` (not to be read), or an empty text for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
