@@ -23,9 +23,13 @@ class Host(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a user asks of Compose files. `files` are absolute; the folder of the first one is the project's."""
+    """What a user asks of Compose files. `files` are absolute; the folder of the first one is the project's.
+
+    Of services that are named only these are wanted, whatever their profiles, and what they need.
+    """
 
     files: tuple[str, ...]
     env: Mapping[str, str]
     env_files: tuple[str, ...] | None = None
     profiles: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()

@@ -79,7 +79,7 @@ class RawCompose(NamedTuple):
     location: Location
 
 
-COMPOSE_OPTIONS = ("env", "env_file", "profiles", "changes", "unsupported", "ports", "scope", "share")
+COMPOSE_OPTIONS = ("env", "env_file", "profiles", "services", "changes", "unsupported", "ports", "scope", "share")
 
 
 class RawMember(NamedTuple):
