@@ -79,6 +79,13 @@ def translate_needs(around: Surroundings) -> dict[str, object]:
     return {"needs": list(needs)} if needs else {}
 
 
+def needed_names(service: Node) -> list[str]:
+    """The services that must be there first, as the file names them."""
+    links = service.get("links")
+    linked = [text_of(item).partition(":")[0] for item in (items_of(links) if links is not None else ())]
+    return [*(name for name, _, _ in _dependencies(service)), *linked]
+
+
 def check_needs(around: Surroundings) -> None:
     """Note what is wrong with the conditions."""
     for _, condition, node in _dependencies(around.node):

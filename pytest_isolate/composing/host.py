@@ -18,14 +18,18 @@ class Host(Protocol):
         """A file's text; OSError or UnicodeDecodeError where it cannot be read."""
 
     def kind_of(self, path: str) -> str:
-        """`file`, `folder`, `other` (a socket, a device), or an empty text where nothing is there."""
+        """`file`, `folder`, `other` (a socket, a device), `closed` (not to be read), or an empty text for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a user asks of Compose files. `files` are absolute; the folder of the first one is the project's."""
+    """What a user asks of Compose files. `files` are absolute; the folder of the first one is the project's.
+
+    Of services that are named only these are wanted, whatever their profiles, and what they need.
+    """
 
     files: tuple[str, ...]
     env: Mapping[str, str]
     env_files: tuple[str, ...] | None = None
     profiles: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()

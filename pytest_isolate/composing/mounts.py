@@ -96,6 +96,8 @@ def _bind(item: Node, path: str, around: Surroundings) -> dict[str, dict[str, ob
     match around.host.kind_of(found):
         case "other":
             raise cannot(item, f"{found} is a socket or a device of the host")
+        case "closed":
+            raise cannot(item, f"{found} may not be read by who runs the tests, so it cannot be copied")
         case "":
             bind = item.get("bind")
             makes = bind.get("create_host_path") if bind is not None else item.get("short")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from pytest_isolate.composing.findings import Findings
-from pytest_isolate.composing.health import find_finite
+from pytest_isolate.composing.health import find_finite, needed_names
 from pytest_isolate.composing.host import Host, Request
 from pytest_isolate.composing.nodes import Node, Refused, text_of, whole_number_of, words_of
 from pytest_isolate.composing.project import Project, load_project
@@ -38,10 +38,13 @@ def compose_stack(raw: RawCompose, host: Host) -> Composed:
     except DeclarationError as error:
         return Composed(stack=RawStack({}, {}, raw.location, error.problems))
     project = load_project(request, host, findings)
-    members = _translate(project, request.profiles, host, findings)
-    problems = [*findings.wrong]
+    services = _choose(project, request, findings)
+    members = _translate(project, services, host, findings)
+    every = project.section("services")
+    problems = [_unknown(raw, "services", name, [*every]) for name in request.services if name not in every]
+    problems += findings.wrong
     members = _change(members, raw, problems)
-    if not members and not problems:
+    if not members and not problems and not findings.unsupported:
         problems.append(_problem(raw, "", "there is no service in these files", "services: NAME: ..."))
     is_lenient = raw.options.get("unsupported") == "warn"
     options = {key: raw.options[key] for key in STACK_KEYS if key in raw.options}
@@ -52,9 +55,8 @@ def compose_stack(raw: RawCompose, host: Host) -> Composed:
     )
 
 
-def _translate(project: Project, profiles: tuple[str, ...], host: Host, findings: Findings) -> dict[str, RawService]:
-    services = {n: s for n, s in project.section("services").items() if _is_active(s, profiles, findings)}
-    builds = _find_builds(services)
+def _translate(project: Project, services: Mapping[str, Node], host: Host, findings: Findings) -> dict[str, RawService]:
+    builds = _find_builds(project.section("services"))
     members: dict[str, RawService] = {}
     finite: frozenset[str] = frozenset()
     with findings.catching():
@@ -76,6 +78,23 @@ def _translate(project: Project, profiles: tuple[str, ...], host: Host, findings
         with findings.catching():
             members[member_name(name)] = translate_service(around, is_finite=name in finite)
     return members
+
+
+def _choose(project: Project, request: Request, findings: Findings) -> dict[str, Node]:
+    """The services that are wanted: those that the profiles leave; or those that are named, and what they need."""
+    every = project.section("services")
+    active = {n: s for n, s in every.items() if n in request.services or _is_active(s, request.profiles, findings)}
+    if not request.services:
+        return active
+    wanted: dict[str, None] = {}
+    asked = [*request.services]
+    while asked:
+        name = asked.pop()
+        if name in active and name not in wanted:
+            wanted[name] = None
+            with findings.catching():
+                asked += needed_names(active[name])
+    return {name: node for name, node in active.items() if name in wanted}
 
 
 def _is_active(service: Node, profiles: tuple[str, ...], findings: Findings) -> bool:
@@ -107,8 +126,7 @@ def _change(members: dict[str, RawService], raw: RawCompose, problems: list[Prob
     for name, values in changes.items():
         member = member_name(name)
         if member not in members:
-            reason = f"there is no service {name!r}{suggest(name, [*members])}"
-            problems.append(_problem(raw, f"changes.{name}", reason, ", ".join(members)))
+            problems.append(_unknown(raw, f"changes.{name}", name, [*members]))
         elif not isinstance(values, Mapping):
             problems.append(
                 _problem(raw, f"changes.{name}", f"{values!r} does not say what changes", "a table of keys")
@@ -130,7 +148,7 @@ def _read_request(raw: RawCompose) -> Request:
     for key in ("env", "changes"):
         if not isinstance(options.get(key, {}), Mapping):
             problems.append(_problem(raw, key, f"{options[key]!r} is not a table", "a table"))
-    lists = {key: _as_words(options.get(key, ())) for key in ("profiles", "env_file")}
+    lists = {key: _as_words(options.get(key, ())) for key in ("profiles", "services", "env_file")}
     lists["files"] = _as_words(raw.files)
     for key, words in lists.items():
         if words is None:
@@ -151,6 +169,7 @@ def _read_request(raw: RawCompose) -> Request:
         env=_as_env(options.get("env", {})),
         env_files=env_files if "env_file" in options else None,
         profiles=lists["profiles"] or (),
+        services=lists["services"] or (),
     )
 
 
@@ -167,6 +186,10 @@ def _absolute(files: tuple[str, ...], folder: str) -> tuple[str, ...]:
 def _as_env(value: object) -> dict[str, str]:
     assert isinstance(value, Mapping)
     return {str(k): str(v).lower() if isinstance(v, bool) else str(v) for k, v in value.items() if v is not None}
+
+
+def _unknown(raw: RawCompose, key: str, name: str, names: list[str]) -> Problem:
+    return _problem(raw, key, f"there is no service {name!r}{suggest(name, names)}", ", ".join(names))
 
 
 def _problem(raw: RawCompose, key: str, reason: str, valid: str = "") -> Problem:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_isolate.errors import Problem
 from pytest_isolate.model.location import Location
+
+if TYPE_CHECKING:
+    from pytest_isolate.errors import Problem
 
 _PRESET = "preset "
 MODULE = "module"
@@ -77,7 +79,7 @@ class RawCompose(NamedTuple):
     location: Location
 
 
-COMPOSE_OPTIONS = ("env", "env_file", "profiles", "changes", "unsupported", "ports", "scope", "share")
+COMPOSE_OPTIONS = ("env", "env_file", "profiles", "services", "changes", "unsupported", "ports", "scope", "share")
 
 
 class RawMember(NamedTuple):

@@ -29,11 +29,12 @@ class LocalHost:
         return Path(path).read_text(encoding="utf-8-sig")
 
     def kind_of(self, path: str) -> str:
-        """What is there: a file, a folder, something else, or nothing."""
-        found = Path(path)
-        if found.is_file():
-            return "file"
-        return "folder" if found.is_dir() else "other" if found.exists() else ""
+        """What is there: a file, a folder, something else, what this user may not read, or nothing."""
+        if not os.path.lexists(path):
+            return ""
+        if not os.access(path, os.R_OK):
+            return "closed"
+        return "file" if os.path.isfile(path) else "folder" if os.path.isdir(path) else "other"
 
 
 def read_compose(raw: RawCompose, config: pytest.Config) -> RawStack:

@@ -57,8 +57,9 @@ def compose(*files: object, **options: object) -> Any:
     """A fixture whose value is a `Stack` of the services of Compose files, of which a later one changes the earlier.
 
     Paths are relative to the declaring file. `env=` sets variables over those of the environment and of `.env`,
-    `profiles=` chooses, `changes=` has changes by service with the keys of service(), `unsupported="warn"` goes on
-    without what cannot be honoured; `ports`, `scope` and `share` are those of stack(). docs/compose.md says the rest.
+    `profiles=` and `services=` choose, `changes=` has changes by service with the keys of service(),
+    `unsupported="warn"` goes on without what cannot be honoured; `ports`, `scope` and `share` are those of stack().
+    docs/compose.md says the rest.
     """
     return make_fixture(RawCompose(files=files, options=options, location=caller_location(1)))
 

@@ -23,6 +23,7 @@ class Machine:
     files: dict[str, str]
     environ: Mapping[str, str] = field(default_factory=dict)
     others: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
 
     def read_text(self, path: str) -> str:
         if path not in self.files:
@@ -32,6 +33,8 @@ class Machine:
     def kind_of(self, path: str) -> str:
         if path in self.others:
             return "other"
+        if path in self.closed:
+            return "closed"
         if path in self.files:
             return "file"
         return "folder" if any(name.startswith(f"{path}/") for name in self.files) else ""
@@ -40,9 +43,9 @@ class Machine:
 def compose(text: str = "", *names: str, files: Mapping[str, str] | None = None, **options: object) -> Composed:
     """What becomes of /p/compose.yaml, or of the files of these names."""
     environ = options.pop("environ", {})
-    others = options.pop("others", ())
+    others, closed = options.pop("others", ()), options.pop("closed", ())
     every = {"/p/compose.yaml": text, **{f"/p/{name}": t for name, t in (files or {}).items()}}
-    machine = Machine({name: textwrap.dedent(t) for name, t in every.items()}, environ, others)  # type: ignore[arg-type]
+    machine = Machine({name: textwrap.dedent(t) for name, t in every.items()}, environ, others, closed)  # type: ignore[arg-type]
     return compose_stack(RawCompose(names or ("compose.yaml",), options, CONFTEST), machine)
 
 

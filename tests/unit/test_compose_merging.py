@@ -190,6 +190,25 @@ def test_profiles_choose_services() -> None:
     ]
 
 
+CHOICE = """\
+services:
+  web: {image: i, depends_on: [db], links: ["mail:m"]}
+  db: {image: i}
+  mail: {image: i, depends_on: {queue: {condition: service_started}}}
+  queue: {image: i}
+  agent: {image: i, privileged: true, depends_on: [db]}
+  tool: {image: i, profiles: [tools], depends_on: [db]}
+"""
+
+
+def test_single_services_may_be_chosen_with_what_they_need() -> None:
+    assert list(specs(CHOICE, services="web")) == ["web", "db", "mail", "queue"]
+    assert list(specs(CHOICE, services=["queue", "tool"])) == ["db", "queue", "tool"]
+    assert wrong(CHOICE, services=["wbe"]) == [
+        "conftest.py:3: compose.services: there is no service 'wbe', did you mean 'web'?"
+    ]
+
+
 def test_a_service_without_copies_is_none() -> None:
     assert list(specs("services: {a: {image: i}, b: {image: i, scale: 0}}")) == ["a"]
 

@@ -267,6 +267,7 @@ def test_what_cannot_be_honoured_is_refused_with_its_key(key: str) -> None:
             "volumes: [./conf:/x]\nread_only: true",
             "4: services.web.read_only: cannot be honoured: files of the host",
         ),
+        ("volumes: [./data:/x]", "3: services.web.volumes[0]: cannot be honoured: /p/data may not be read"),
         ("volumes: [ext:/x]", "7: volumes.ext.external: cannot be honoured: a volume that others made"),
         ("volumes: [nfs:/x]", "8: volumes.nfs.driver_opts: cannot be honoured: options of a volume's driver"),
         ("volumes: [own:/x]", "9: volumes.own.driver: cannot be honoured: the volume driver 'cloud'"),
@@ -314,7 +315,7 @@ def test_what_cannot_be_honoured_is_told_with_line_and_key(keys: str, told: str)
       far: {external: true}
       near: {content: x}
     """
-    (found,) = refusals(keys, rest, files=HOST, others=("/p/db.sock",))
+    (found,) = refusals(keys, rest, files=HOST, others=("/p/db.sock",), closed=("/p/data",))
     assert found.startswith(f"compose.yaml:{told}")
 
 
