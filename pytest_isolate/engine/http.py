@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from urllib.parse import urlencode, urlsplit
 
 from pytest_isolate.engine.dialects import podman_version
 from pytest_isolate.engine.discovery import find_candidates, find_certificates, read_docker_context, why_no_address
-from pytest_isolate.engine.wire import api_version, explanation, refusal_error, unreachable_error
+from pytest_isolate.engine.wire import api_version, explanation, is_passing, refusal_error, unreachable_error
 from pytest_isolate.errors import EngineError, EngineUnreachable
 
 # An engine that is there says its version within milliseconds; one whose socket systemd holds has to start first.
@@ -28,6 +29,8 @@ _FIRST_ANSWER_S = 10
 # The longest single request: removing a container with a large volume took 1.7 s, so a minute means trouble.
 _REQUEST_TIMEOUT_S = 60
 _PIECE_BYTES = 1 << 20
+# Where an engine cannot answer a question only for a moment.
+_PASSING_PAUSES_S = (0.05, 0.1, 0.2, 0.4)
 # What Podman has beside Docker's API has versions of its own, all in use since Podman 4.
 _LIBPOD_API = "4.0.0"
 # "Switching protocols", and what engines before that said.
@@ -105,7 +108,15 @@ class Http:
             content = _Content("application/x-tar", archive)
         elif body is not None:
             content = _Content("application/json", json.dumps(body).encode())
-        return self._send(what, method, self._target(what, path, query), content, timeout_s)
+        target = self._target(what, path, query)
+        for pause_s in _PASSING_PAUSES_S if method == "GET" else ():
+            try:
+                return self._send(what, method, target, content, timeout_s)
+            except EngineError as error:
+                if not is_passing(str(error)):
+                    raise
+            time.sleep(pause_s)
+        return self._send(what, method, target, content, timeout_s)
 
     def save(self, what: str, path: str, query: Mapping[str, object], file: Path, most_bytes: int) -> bool:
         """Write an answer to a file; false, and no more is read, where it has more bytes than that."""

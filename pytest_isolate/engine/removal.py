@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pytest_isolate.engine.dialects import Dialect, dialect_of
 from pytest_isolate.engine.http import Http
-from pytest_isolate.engine.wire import as_query, is_in_use, label_filter
+from pytest_isolate.engine.wire import as_query, is_half_detached, is_in_use, label_filter
 from pytest_isolate.errors import EngineError, ObjectNotFound
 from pytest_isolate.model.identity import LABEL_KEPT
 
@@ -72,10 +72,20 @@ class Remover:
 
     def detach(self, network_id: str, container_id: str) -> None:
         """Take a container off a network; one that is off it, or gone, is fine."""
-        what = "a container could not be detached from a network"
+        what, path = "a container could not be detached from a network", f"/networks/{quote(network_id)}"
         body = {"Container": container_id, "Force": True}
         with gone_is_fine():
-            self._http.ask(what, "POST", f"/networks/{quote(network_id)}/disconnect", body=body)
+            for pause_s in _PAUSES_S:
+                try:
+                    self._http.ask(what, "POST", f"{path}/disconnect", body=body)
+                    return
+                except EngineError as error:
+                    if not is_half_detached(str(error)):
+                        raise
+                # As it is now, this container would keep Podman from listing any. Attached again it is whole.
+                self._http.ask(what, "POST", f"{path}/connect", body={"Container": container_id})
+                time.sleep(pause_s)
+            self._http.ask(what, "POST", f"{path}/disconnect", body=body)
 
     def remove_network(self, network_id: str) -> None:
         """Remove a network and detach what stays on it; one that is gone is fine."""

@@ -61,6 +61,7 @@ def build(engine: Http, request: BuildRequest, tell: Tell) -> None:
     inside = dockerfile.is_relative_to(context)
     step = ""
     output: list[str] = []
+    rest = ""
     with translated(f"the image {request.tag} could not be built", engine.address), closing(_open(engine)) as client:
         for line in client.build(
             path=request.context,
@@ -74,13 +75,15 @@ def build(engine: Http, request: BuildRequest, tell: Tell) -> None:
             decode=True,
         ):
             if "error" in line:
-                raise build_failed(request, step, [*output, line["error"].strip()])
-            text = plain_text(str(line.get("stream", ""))).rstrip()
-            if is_step(text):
-                step, output = text, []
-                tell(build_step(text))
-            elif text and not text.startswith((" --->", "Removing intermediate container")):
-                output.append(text)
+                raise build_failed(request, step, [*output, *filter(None, [rest.strip()]), line["error"].strip()])
+            # Podman tells what is printed in pieces of lines.
+            *whole, rest = (rest + plain_text(str(line.get("stream", "")))).split("\n")
+            for text in map(str.rstrip, whole):
+                if is_step(text):
+                    step, output = text, []
+                    tell(build_step(text))
+                elif text and not text.startswith((" --->", "Removing intermediate container")):
+                    output.append(text)
 
 
 @contextmanager

@@ -10,11 +10,17 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fakes.programs import IMAGE
 
-from pytest_isolate.engine.podman import find_own_service
+from pytest_isolate.engine.api import ContainerRequest
+from pytest_isolate.engine.docker import connect
+from pytest_isolate.engine.http import Http
+from pytest_isolate.engine.podman import find_own_service, served
 from pytest_isolate.model.identity import LABEL_RUN
 
 TESTS = Path(__file__).parent.parent
@@ -183,6 +189,44 @@ def test_podman_that_does_not_serve_says_why(tmp_path: Path) -> None:
     assert "Podman's API service" in output
     assert "no subuid ranges found for user" in output
     assert "ERROR: the guardian, which removes everything if pytest is killed, did not start" in output
+
+
+def test_container_leaves_a_network_although_the_server_of_names_is_away(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A container that is half detached keeps Podman 4 from listing any, so that nothing can be removed any more."""
+    name, plain_ask = f"isolate-{os.getpid()}", Http.ask
+    labels = {"contract": name}
+    number = Path(os.environ["XDG_RUNTIME_DIR"]) / "containers/networks/aardvark-dns/aardvark.pid"
+    away, asked = tmp_path / "number", []
+
+    def ask(client: Http, what: str, method: str, path: str, **more: Any) -> Any:
+        if path.endswith("/connect"):
+            number.write_text(away.read_text())
+        asked.append(path.rpartition("/")[2])
+        return plain_ask(client, what, method, path, **more)
+
+    with served(os.environ) as env, closing(connect(env)) as engine:
+        first, second = (engine.create_network(f"{name}-{n}", f"10.197.{n}.0/28", labels) for n in (41, 42))
+        container = engine.create_container(
+            ContainerRequest(name=name, image=IMAGE, labels=labels, command=["sleep", "60"], network=first)
+        )
+        try:
+            engine.start_container(container)
+            engine.attach(second, container, ["web"])
+            away.write_text(number.read_text())
+            number.unlink()
+            with monkeypatch.context() as patch:
+                patch.setattr(Http, "ask", ask)
+                engine.detach(second, container)
+
+            assert asked == ["disconnect", "connect", "disconnect"]
+            assert engine.list_containers(labels) == [container]
+            assert engine.inspect_container(container).is_running
+        finally:
+            engine.remove_container(container)
+            for network in (first, second):
+                engine.remove_network(network)
 
 
 def test_program_is_found_on_the_path() -> None:

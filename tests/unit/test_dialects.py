@@ -111,3 +111,14 @@ def test_commands_for_people_name_their_engines_program() -> None:
     told = in_words_of(facts.program, 'docker exec -it -e A="$(docker exec x printenv A)" x sh -c "docker --version"')
     assert told == 'podman exec -it -e A="$(podman exec x printenv A)" x sh -c "docker --version"'
     assert EngineFacts(name="Docker", version="4", address="", is_local=True).program == "docker"
+
+
+MISMATCH = answer(b'{"message": "network inspection mismatch: internal libpod error"}', "500 X")
+
+
+@pytest.mark.parametrize(("method", "times"), [("GET", 5), ("POST", 1)])
+def test_question_that_is_refused_only_for_a_moment_is_asked_again(method: str, times: int) -> None:
+    with Scripted(MISMATCH) as server:
+        with pytest.raises(EngineError, match="network inspection mismatch"):
+            Http(server.address).ask("it failed", method, "/x")
+        assert len([line for line in server.asked if "/x" in line]) == times
