@@ -24,15 +24,19 @@ class EngineFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
-    """What an image says of itself. `health_command` is empty where it declares no check."""
+    """What an image says of itself. `health_command` is empty where it declares no check.
+
+    `platform` is what it is made for: `linux/amd64`, `linux/arm/v7`; empty where the engine does not tell.
+    """
 
     image_id: str
     health_command: tuple[str, ...] = ()
+    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
-    """An image to build; paths are those of the test side."""
+    """An image to build; paths are those of the test side. With `pull`, upon the newest of what it is built from."""
 
     tag: str
     context: str
@@ -40,6 +44,8 @@ class BuildRequest:
     args: Mapping[str, str] = field(default_factory=dict)
     target: str | None = None
     network: str | None = None
+    platform: str | None = None
+    pull: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +63,8 @@ class ContainerRequest:
 
     `volumes` are paths by name. `memory_folders` are sizes in bytes by path: of volumes of its own that are kept in
     memory for as long as a container runs that has them, and go with this one. `joined` is a container whose network is
-    this one's as well, in place of one of its own. With `keeps_input` its input is open, and nothing comes from there.
+    this one's as well, in place of one of its own. `extra_hosts` are addresses by name, besides those of its network;
+    `host-gateway` is that of the engine's host. With `keeps_input` its input is open, and nothing comes from there.
     """
 
     name: str
@@ -79,6 +86,7 @@ class ContainerRequest:
     cap_add: tuple[str, ...] = ()
     no_new_privileges: bool = True
     joined: str = ""
+    extra_hosts: Mapping[str, str] = field(default_factory=dict)
     user: str = ""
     keeps_input: bool = False
 
@@ -242,11 +250,14 @@ class Engine(Removing, Protocol):
     def find_image(self, image: str) -> ImageFacts | None:
         """The image, if the engine has it."""
 
-    def pull_image(self, image: str, tell: Tell) -> ImageFacts:
-        """The image, pulled; ImageNotFound says what the registry answered."""
+    def pull_image(self, image: str, tell: Tell, platform: str | None = None) -> ImageFacts:
+        """The image, pulled, of that platform or the engine's own; ImageNotFound says what the registry answered."""
 
     def build_image(self, request: BuildRequest, tell: Tell) -> ImageFacts:
         """The image, built and tagged; BuildFailed names the step and shows its last lines."""
+
+    def host_address(self) -> str:
+        """The address of the engine's host for containers; empty where the engine does not tell."""
 
     def used_subnets(self) -> Sequence[str]:
         """The subnets of every network on the engine, ours or not."""

@@ -27,6 +27,7 @@ from pytest_isolate.engine.api import (
     Tell,
 )
 from pytest_isolate.engine.http import Line, Stream, Tail, open_http
+from pytest_isolate.engine.pulling import Pull, pull_failed
 from pytest_isolate.engine.removal import LISTING_NETWORKS, Remover, gone_is_fine
 from pytest_isolate.engine.wire import (
     FRAME_HEAD_BYTES,
@@ -37,7 +38,7 @@ from pytest_isolate.engine.wire import (
     container_usage,
     death,
     health_command,
-    image_not_found,
+    image_platform,
     is_attached,
     label_filter,
     log_lines,
@@ -101,14 +102,18 @@ class DockerEngine(Remover):
         except ObjectNotFound:
             return None
         found = reply.json()
-        return ImageFacts(image_id=found["Id"], health_command=health_command(found.get("Config") or {}))
+        return ImageFacts(
+            image_id=found["Id"],
+            health_command=health_command(found.get("Config") or {}),
+            platform=image_platform(found),
+        )
 
-    def pull_image(self, image: str, tell: Tell) -> ImageFacts:
-        """The image, pulled; ImageNotFound says what the registry answered."""
-        load_sdk().pull(self._http, image, tell)
+    def pull_image(self, image: str, tell: Tell, platform: str | None = None) -> ImageFacts:
+        """The image, pulled, of that platform or the engine's own; ImageNotFound says what the registry answered."""
+        load_sdk().pull(self._http, image, tell, platform)
         facts = self.find_image(image)
         if facts is None:
-            raise image_not_found(image, "the pull ended, but the image is not there")
+            raise pull_failed(Pull(image), "the pull ended, but the image is not there")
         return facts
 
     def build_image(self, request: BuildRequest, tell: Tell) -> ImageFacts:
@@ -118,6 +123,15 @@ class DockerEngine(Remover):
         if facts is None:
             raise build_failed(request, "", ["the build ended, but the image is not there"])
         return facts
+
+    def host_address(self) -> str:
+        """The address of the engine's host for containers; empty where the engine does not tell."""
+        try:
+            found = self._http.ask("the engine's bridge could not be inspected", "GET", "/networks/bridge").json()
+        except ObjectNotFound:
+            return ""
+        configs = (found.get("IPAM") or {}).get("Config") or ()
+        return next((str(c["Gateway"]) for c in configs if c.get("Gateway")), "")
 
     def used_subnets(self) -> Sequence[str]:
         """The subnets of every network on the engine, ours or not."""

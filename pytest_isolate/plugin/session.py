@@ -123,6 +123,9 @@ class IsolateSession:
 
     def _load(self, session: pytest.Session) -> None:
         self._demands.load(session)
+        self._report.used = {
+            str(s): str(spec.used) for s, spec in self._demands.catalogue.services.items() if spec.used
+        }
         self._check_known()
         if self._demands.differ(session.items):
             forget_values_by(session, self._key_of)

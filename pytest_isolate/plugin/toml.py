@@ -14,6 +14,7 @@ import pytest
 from pytest_isolate.errors import DeclarationError, Problem, suggest
 from pytest_isolate.model.declaration import Declared, Layer, Preset, Raw, RawFresh, RawService, RawStack, RawVariants
 from pytest_isolate.model.location import Location
+from pytest_isolate.planning.adjusting import Adjustment
 from pytest_isolate.planning.fields import STACK_KEYS
 from pytest_isolate.planning.loading import Catalogue, load
 from pytest_isolate.planning.placeholders import parse_references
@@ -50,9 +51,9 @@ class Environment(NamedTuple):
     catalogue: Catalogue
 
 
-def load_environment(source: Source) -> Environment:
+def load_environment(source: Source, adjustment: Adjustment) -> Environment:
     """The table `env` of a file, with what the file declares, checked; DeclarationError for what is wrong."""
-    return _Reader(source).read_environment()
+    return _Reader(source).read_environment(adjustment)
 
 
 class _Reader:
@@ -65,7 +66,7 @@ class _Reader:
         """The fixtures by name; DeclarationError when the file is wrong as a whole."""
         return self._build(self._parse())
 
-    def read_environment(self) -> Environment:
+    def read_environment(self, adjustment: Adjustment) -> Environment:
         """The variables, with everything that the file declares."""
         table = self._parse()
         location = self._location("env")
@@ -76,7 +77,7 @@ class _Reader:
             return Environment({}, location, Catalogue(services={}, stacks={}, dependencies={}))
         raws = {name: getattr(fixture, DECLARATION) for name, fixture in self._build(table).items()}
         declared = [Declared(name=name, namespace="", raw=raw) for name, raw in raws.items()]
-        return Environment(table["env"], location, load(declared, exists=os.path.exists))
+        return Environment(table["env"], location, load(declared, exists=os.path.exists, adjustment=adjustment))
 
     def _parse(self) -> Mapping[str, Any]:
         try:

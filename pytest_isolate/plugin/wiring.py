@@ -162,6 +162,8 @@ def wire(
     resetter = Resetter(engine, run, clock, timeline, freshness.open_way, _FAILURES)
 
     def on_ready(running: Running, base: Service) -> None:
+        if running.spec.used:
+            return
         if recorder:
             recorder.ready(running)
         freshness.begin(running, base)
@@ -176,7 +178,7 @@ def wire(
         grounds=grounds,
         clock=clock,
         timeline=timeline,
-        images=Images(engine, locks, Board(built_folder()), timeline.tell),
+        images=Images(engine, locks, Board(built_folder()), Board(member.folder), timeline.tell),
         snapshots=snapshots,
         networks=networks,
         launcher=launcher,

@@ -33,6 +33,8 @@ _PORT_TRIES = 5
 class Running:
     """An instance with a started container, on its own network. `started_at` is in seconds of the epoch.
 
+    One that runs already (`spec.used`) has no container: its ids are empty.
+
     `secrets` is what must not be printed: passwords that no user wrote down, its own and those of what it needs.
     """
 
@@ -69,6 +71,7 @@ class Start:
     password: str | None
     needed: Mapping[str, Running]
     code: str = ""
+    extra_hosts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_thawed(self) -> bool:
@@ -166,7 +169,7 @@ class Launcher:
         number = f"{next(self._numbers)}{self._run.worker}"
         return ContainerRequest(
             name=run.resource_name(instance.key.service.stack.name, spec.name, secrets.token_hex(2), number),
-            image=start.tag,
+            image=_image_name(start),
             labels=run.container_labels(instance.key.service, digest, code or instance_code(instance.key)),
             command=rendered.command,
             entrypoint=rendered.entrypoint,
@@ -186,6 +189,7 @@ class Launcher:
             cap_drop=("ALL",),
             cap_add=capabilities(spec),
             no_new_privileges=not spec.new_privileges,
+            extra_hosts=start.extra_hosts,
         )
 
     def _remove_quietly(self, container_id: str) -> None:
@@ -193,6 +197,12 @@ class Launcher:
             self._engine.remove_container(container_id)
         except IsolateError:
             pass  # the clean-up at the end finds it by its labels, tries again and reports
+
+
+def _image_name(start: Start) -> str:
+    """What the engine is told to run: of two platforms only one can have the name at a time."""
+    has_platform = start.instance.spec.platform and not start.is_thawed
+    return start.image.image_id if has_platform else start.tag
 
 
 def build_view(
@@ -240,14 +250,15 @@ def instance_code(key: InstanceKey) -> str:
 
 def collect_secrets(view: View, needed: Mapping[str, Running]) -> tuple[str, ...]:
     """What must not be printed of a service: its own random password, and those of what it needs."""
-    own = (view.password or "",) if view.spec.password is Secret.RANDOM else ()
+    own = (view.password or "",) if view.spec.password is Secret.RANDOM or view.spec.used else ()
     return (*own, *(secret for running in needed.values() for secret in running.secrets))
 
 
 def label(instance: Instance, run: Run) -> str:
     """A service as error texts name it: `'auth' (registry/auth:1.4, stack hr, worker gw1)`."""
     stack = instance.key.service.stack.name
-    parts = [instance.spec.image or "built image"]
+    used = instance.spec.used
+    parts = [f"given by {used.given_by}" if used else instance.spec.image or "built image"]
     parts += [f"stack {stack}"] if stack else []
     parts += [f"worker {run.worker}"] if run.worker else []
     return f"{instance.spec.name!r} ({', '.join(parts)})"

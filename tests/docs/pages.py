@@ -20,6 +20,8 @@ NAMES = (
     "options",
     "command",
     "report",
+    "registries",
+    "running-services",
 )
 CHECKED = [
     ROOT / "README.md",
