@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pytest_isolate.model.endpoint import Endpoint
 
@@ -28,6 +28,12 @@ class Used:
     def endpoint(self) -> Endpoint:
         """Where tests find it."""
         return Endpoint(self.host, self.port)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Its password, as it is and as it stands in the URL."""
+        written = urlsplit(self.url).password
+        return tuple(dict.fromkeys((unquote(written), written))) if written else ()
 
     def at(self, endpoint: Endpoint) -> str:
         """Its URL, user, path and query included, at another address."""

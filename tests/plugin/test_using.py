@@ -205,6 +205,31 @@ def test_what_takes_a_container_of_ours_is_an_error_that_says_so(project: Projec
     project.run(f"--isolate-use=db={server.url()}").assert_outcomes(passed=len(REFUSED))
 
 
+def test_where_all_runs_already_no_engine_is_needed(project: Project, server: Server) -> None:
+    refusing = "def pytest_isolate_engine(config): raise RuntimeError('nobody needs an engine')"
+    project.conftest(DB, APP, engine=refusing)
+    project.tests("def test_it(db, app): pass")
+    given = [f"--isolate-use=db={server.url()}", f"--isolate-use=app=http://127.0.0.1:{server.port}"]
+    result = project.run(*given)
+    result.assert_outcomes(passed=1)
+    assert output(result).count("which ran already") == 2
+
+
+def test_an_engine_is_found_when_something_else_is_asked_for_at_run_time(project: Project, server: Server) -> None:
+    project.conftest(DB, APP)
+    project.tests(
+        """
+        def test_given(db): assert db.user == "ann"
+
+        def test_at_run_time(db, request):
+            assert request.getfixturevalue("app").env["DATABASE_URL"].startswith("postgresql://ann")
+            assert db.user == "ann"
+        """
+    )
+    project.run(f"--isolate-use=db={server.url()}").assert_outcomes(passed=2)
+    project.journal.assert_nothing_is_left()
+
+
 # -- where it is given --------------------------------------------------------------------------------------------
 
 

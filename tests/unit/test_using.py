@@ -128,6 +128,11 @@ def test_no_text_shows_a_password(url: str, shown: str) -> None:
     assert "secret" not in repr(used)
 
 
+def test_a_password_is_a_secret_in_both_its_forms() -> None:
+    assert Used(url="a://b:p%40ss@h", host="h", port=1, given_by="x").secrets == ("p@ss", "p%40ss")
+    assert Used(url="a://b@h", host="h", port=1, given_by="x").secrets == ()
+
+
 def test_a_url_leads_elsewhere_with_all_that_it_says() -> None:
     used = Used(url="postgresql://a:b@h:1/d?x=y", host="h", port=1, given_by="x")
     assert used.at(Endpoint("db", 2)) == "postgresql://a:b@db:2/d?x=y"
