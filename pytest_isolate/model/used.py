@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote, unquote, urlsplit
 
 from pytest_isolate.model.endpoint import Endpoint
 
@@ -41,6 +41,10 @@ class Used:
         login, at, _ = parts.netloc.rpartition("@")
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         return parts._replace(netloc=f"{login}{at}{host}:{endpoint.port}").geturl()
+
+    def with_path(self, path: str) -> Used:
+        """The same server, with another path in its URL: of databases that is their name."""
+        return replace(self, url=urlsplit(self.url)._replace(path=f"/{quote(path, safe='')}").geturl())
 
     def __str__(self) -> str:
         """Its URL for people: without its password, and without its query, which may hold one too."""

@@ -26,15 +26,14 @@ class Adjustment:
 
     def apply(self, service: ServiceId, spec: ServiceSpec) -> ServiceSpec:
         """The service as this run has it."""
-        used = self.used.get(str(service))
-        if used:
-            return use(spec, used)
-        return replace(
+        fetched = replace(
             spec,
             image=self._find_name(spec),
             pull=spec.pull or self.pull,
             platform=spec.platform or self.platform,
         )
+        used = self.used.get(str(service))
+        return use(fetched, used) if used else fetched
 
     def _find_name(self, spec: ServiceSpec) -> str | None:
         """What is built here, or said to be on the engine already, is on no mirror."""

@@ -38,7 +38,8 @@ def _check_one(service: ServiceId, spec: ServiceSpec, catalogue: Catalogue) -> I
     given_by, location = spec.used.given_by, spec.location
     if not spec.ports:
         yield _problem(given_by, str(service), "its URL has no port, and the service declares none", hint="add :PORT")
-    for copied in (fresh for fresh in catalogue.fresh.values() if fresh.base == service):
+    copies = (fresh for fresh in catalogue.fresh.values() if fresh.base == service and spec.copies != "postgres")
+    for copied in copies:
         reason = f"runs already, and {copied.name!r} makes fresh copies of its data, which takes a server of ours"
         yield _problem(given_by, str(service), reason, hint=f"it is declared at {copied.location}")
     if isinstance(spec.reset, (Pristine, Command)):

@@ -199,7 +199,7 @@ class IsolateSession:
 
         Where all that is needed runs already, there is no engine until something else is needed.
         """
-        needs_engine = not self._may_do_without or any(not instance.spec.used for instance in needed)
+        needs_engine = not self._may_do_without or any(map(self._takes_engine, needed))
         if self._wired and needs_engine and not self._has_engine:
             self._wired.close(0)
             self._wired = None
@@ -214,6 +214,10 @@ class IsolateSession:
             self._wired = wire(opened, member, settings, self._plan, clock, self._timeline, recorder=recorder)
             self._failures.connect(self._wired, member.folder, self._worker)
         return self._wired
+
+    def _takes_engine(self, instance: Instance) -> bool:
+        """Whether it is started, or copied by clients that run in a container."""
+        return not instance.spec.used or instance.key in self._plan.copies
 
     def _controller_of_this_process(self) -> Controller:
         assert self._controller is not None

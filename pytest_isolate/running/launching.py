@@ -250,7 +250,7 @@ def instance_code(key: InstanceKey) -> str:
 
 def collect_secrets(view: View, needed: Mapping[str, Running]) -> tuple[str, ...]:
     """What must not be printed of a service: its own random password, and those of what it needs."""
-    own = (view.password or "",) if view.spec.password is Secret.RANDOM else ()
+    own: tuple[str, ...] = (view.password or "",) if view.spec.password is Secret.RANDOM else ()
     if view.spec.used:
         own = view.spec.used.secrets
     return (*own, *(secret for running in needed.values() for secret in running.secrets))

@@ -19,6 +19,7 @@ from pytest_isolate.model.used import Used
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.desks import Desks
 from pytest_isolate.running.faults.methods import Faults
 from pytest_isolate.running.faults.target import Target
 from pytest_isolate.running.grounds import Ground, Grounds, KeptGround
@@ -68,6 +69,7 @@ class Provider:
         clock: Clock,
         timeline: Timeline,
         images: Images,
+        desks: Desks,
         snapshots: Snapshots | None,
         networks: Networks,
         launcher: Launcher,
@@ -86,6 +88,7 @@ class Provider:
         self._clock = clock
         self._timeline = timeline
         self._images = images
+        self._desks = desks
         self._snapshots = snapshots
         self._networks = networks
         self._launcher = launcher
@@ -118,7 +121,7 @@ class Provider:
         try:
             ground = self._grounds.of(instance.key.place)
             if instance.spec.used:
-                return self._use(instance, instance.spec.used, ground)
+                return self._use(instance, instance.spec.used)
             if ground.board is None:
                 return self._start(instance, ground, wait)
             code = instance_code(instance.key)
@@ -173,14 +176,14 @@ class Provider:
         self._sparing.give_up(running)
         self.let_go(running)
 
-    def _use(self, instance: Instance, used: Used, ground: Ground) -> Running:
-        """What runs already: each process sees for itself whether it answers."""
+    def _use(self, instance: Instance, used: Used) -> Running:
+        """What runs already: each process sees for itself whether it answers, and makes copies of its own there."""
         image, endpoints = ImageFacts(image_id=""), endpoints_of(instance.spec, used)
         assert not isinstance(instance.spec.password, Secret)
         view, _ = build_view(instance.spec, instance.spec.password, {}, endpoints)
         running = Running(
             instance=instance,
-            ground=ground,
+            ground=self._grounds.private,
             image=image,
             container_id="",
             network_id="",
@@ -192,6 +195,8 @@ class Provider:
         )
         with self._timeline.measure("used", str(instance.key.service)):
             wait_until_it_answers(running, self._engine, self._run, self._clock, self._check_open)
+        running = self._desks.furnish(running)
+        self._save_pristine(running)
         return running
 
     def _provide_kept(self, instance: Instance, ground: KeptGround, board: Board, wait: Wait) -> Running | None:

@@ -358,8 +358,8 @@ def test_a_marker_that_changes_it_is_refused(project: Project, server: Server) -
     assert "runs already (given by --isolate-use), so it cannot be changed for a test" in text
 
 
-def test_fresh_copies_of_its_data_are_refused(project: Project, server: Server) -> None:
-    project.conftest(DB, "orders = fresh(db)")
+def test_fresh_copies_of_what_is_not_postgres_are_refused(project: Project, server: Server) -> None:
+    project.conftest(DB.replace("snapshot", "copies='redis', snapshot"), "orders = fresh(db)")
     project.tests("def test_it(orders): pass")
     assert "db: runs already, and 'orders' makes fresh copies of its data" in declared_wrong(project, server)
 
