@@ -231,7 +231,8 @@ class FakeEngine:
 
     def create_container(self, request: ContainerRequest) -> str:
         with self._asked("create_container", request):
-            image = self.images.get(request.image)
+            by_id = {known.image_id: known for known in self.images.values()}
+            image = self.images.get(request.image) or by_id.get(request.image)
             if image is None:
                 raise ObjectNotFound(f"container {request.name} could not be made", found=["No such image"])
             if any(c.request.name == request.name for c in self.containers.values()):
