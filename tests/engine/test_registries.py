@@ -180,7 +180,7 @@ def test_a_run_fetches_what_names_no_registry_from_the_mirror(
         """
     )
     try:
-        result = project.run("-n2", f"--isolate-registry={registry.address}/hub/library")
+        result = project.run(f"--isolate-registry={registry.address}/hub/library")
     finally:
         registry.forget(full)
     result.assert_outcomes(passed=1)
