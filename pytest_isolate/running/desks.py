@@ -12,7 +12,7 @@ from pytest_isolate.model.service import MIB
 from pytest_isolate.planning.placement import InstanceKey
 from pytest_isolate.running.images import Images, image_tag
 from pytest_isolate.running.launching import Running
-from pytest_isolate.running.using import hosts_of
+from pytest_isolate.running.using import check_same_host, hosts_of
 
 _IDLE = ("sleep", "infinity")
 _MEMORY_BYTES = 256 * MIB
@@ -39,6 +39,7 @@ class Desks:
         """The instance, with a container for its clients where some will be asked for."""
         if not self._is_copied(running.instance.key):
             return running
+        check_same_host(running, self._engine, self._run)
         self._images.ensure(running.spec)
         self._require_guard()
         request = ContainerRequest(

@@ -101,6 +101,19 @@ def hosts_of(needed: Mapping[str, Running]) -> dict[str, str]:
     return hosts
 
 
+def check_same_host(running: Running, engine: Engine, run: Run) -> None:
+    """StartError for a server on this host's loopback whose clients would run on another one."""
+    facts, used = engine.facts(), running.spec.used
+    if used and used.is_loopback and not facts.is_local:
+        raise StartError(
+            label(running.instance, run),
+            "cannot be copied from here: the clients that do it run where the engine is",
+            tried=f"{used.endpoint.address}, an address of this host",
+            found=f"the engine at {facts.address} is on another one",
+            do="give it by an address that the engine's host reaches",
+        )
+
+
 def check_reachable(instance: Instance, needed: Mapping[str, Running], engine: Engine, run: Run) -> None:
     """StartError for what listens on the loopback of this host only: a container has a loopback of its own."""
     for alias, running in needed.items():

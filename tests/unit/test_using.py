@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from types import SimpleNamespace
 
 import pytest
 
-from pytest_isolate.errors import PlanError
+from pytest_isolate.engine.api import EngineFacts
+from pytest_isolate.errors import PlanError, StartError
 from pytest_isolate.model.declaration import Declared
 from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.model.identity import Run
 from pytest_isolate.model.probes import Http
 from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.model.used import Used
@@ -20,11 +23,14 @@ from pytest_isolate.planning.resetting import check_resets
 from pytest_isolate.planning.using import parse_used
 from pytest_isolate.presets.catalogue import PRESETS
 from pytest_isolate.running.handle import Service
-from pytest_isolate.running.using import UsedService, endpoints_of, probes_of
+from pytest_isolate.running.using import UsedService, check_same_host, endpoints_of, probes_of
 
-from .builders import declare, load_one, raw, sid
+from .builders import OWNER, declare, load_one, raw, sid
 
 HERE = Where(test="t.py::a", test_class="t.py::a", module="t.py")
+
+
+RUN = Run(run_id="r", owner=OWNER, secret=b"s")
 
 
 def adjusted(declared: list[Declared], **urls: str) -> Catalogue:
@@ -157,3 +163,16 @@ def test_every_method_of_a_handle_is_refused_by_one_that_runs_already() -> None:
 def test_without_options_a_service_is_as_declared() -> None:
     declared = load_one(port=80)
     assert Adjustment().apply(sid("svc"), declared) == declared
+
+
+def test_a_server_of_this_host_cannot_be_copied_by_clients_on_another_one() -> None:
+    class Elsewhere:
+        def facts(self) -> EngineFacts:
+            return EngineFacts(name="", version="", address="tcp://far:1", is_local=False)
+
+    catalogue = adjusted(declare(db=raw(PRESETS["postgres"]())), db="postgresql://127.0.0.1")
+    (instance,) = place_instances([sid("db")], catalogue, HERE)
+    running = SimpleNamespace(instance=instance, spec=instance.spec)
+    with pytest.raises(StartError, match="cannot be copied from here") as caught:
+        check_same_host(running, Elsewhere(), RUN)
+    assert "found  the engine at tcp://far:1 is on another one" in str(caught.value)
