@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import ExecResult as ExecResult
     from pytest_isolate.errors import IsolateError as IsolateError
+    from pytest_isolate.errors import IsolateWarning as IsolateWarning
+    from pytest_isolate.plugin.declare import compose as compose
     from pytest_isolate.plugin.declare import fresh as fresh
+    from pytest_isolate.plugin.declare import member as member
     from pytest_isolate.plugin.declare import service as service
     from pytest_isolate.plugin.declare import stack as stack
     from pytest_isolate.plugin.declare import variants as variants
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_isolate.presets.openldap import openldap as openldap
     from pytest_isolate.presets.postgres import postgres as postgres
     from pytest_isolate.presets.probes import command as command
+    from pytest_isolate.presets.probes import ended as ended
     from pytest_isolate.presets.probes import http as http
     from pytest_isolate.presets.probes import log as log
     from pytest_isolate.presets.probes import tcp as tcp
@@ -37,20 +41,26 @@ if TYPE_CHECKING:
     from pytest_isolate.running.freshness.handle import FreshService as FreshService
     from pytest_isolate.running.handle import Service as Service
     from pytest_isolate.running.handle import Stack as Stack
+    from pytest_isolate.running.modules.handle import ModuleService as ModuleService
 
 _HOMES = {
     "ExecResult": "engine.api",
     "FreshService": "running.freshness.handle",
     "IsolateError": "errors",
+    "IsolateWarning": "errors",
+    "ModuleService": "running.modules.handle",
     "Service": "running.handle",
     "ServiceChanges": "plugin.override",
     "Stack": "running.handle",
     "apache": "presets.apache",
     "command": "presets.probes",
+    "compose": "plugin.declare",
+    "ended": "presets.probes",
     "fresh": "plugin.declare",
     "http": "presets.probes",
     "log": "presets.probes",
     "mariadb": "presets.mariadb",
+    "member": "plugin.declare",
     "memcached": "presets.memcached",
     "mosquitto": "presets.mosquitto",
     "mysql": "presets.mysql",
@@ -72,15 +82,20 @@ __all__ = [
     "ExecResult",
     "FreshService",
     "IsolateError",
+    "IsolateWarning",
+    "ModuleService",
     "Service",
     "ServiceChanges",
     "Stack",
     "apache",
     "command",
+    "compose",
+    "ended",
     "fresh",
     "http",
     "log",
     "mariadb",
+    "member",
     "memcached",
     "mosquitto",
     "mysql",

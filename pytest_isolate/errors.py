@@ -66,6 +66,10 @@ class Problem:
         return build_message(f"{self.place}: {self.subject}: {self.reason}", valid=self.valid, do=self.hint)
 
 
+class IsolateWarning(UserWarning):
+    """What is declared holds, but for a part that deserves a look; the text names its place."""
+
+
 class DeclarationError(IsolateError):
     """One or more declarations are wrong; all of them are named at once."""
 

@@ -12,6 +12,8 @@ import click
 
 from pytest_isolate.cli.opening import EXIT_FAILED
 from pytest_isolate.engine.examining import EngineSide, try_all
+from pytest_isolate.engine.podman import served
+from pytest_isolate.errors import EngineError
 from pytest_isolate.running.diagnosis import OK, PROBLEM, Facts, Finding, diagnose
 from pytest_isolate.running.owner import read_user
 from pytest_isolate.running.subnets import DEFAULT_POOL
@@ -35,7 +37,12 @@ def doctor(subnets: str, as_json: bool) -> None:
 
     Ends with code 0, also with warnings, or with 1 when there is a problem.
     """
-    facts = gather(os.environ, subnets)
+    try:
+        with served(os.environ) as env:
+            facts = gather(env, subnets)
+    except EngineError as error:  # a Podman that does not serve is what this is to find out
+        click.echo(str(error), err=True)
+        facts = gather(os.environ, subnets)
     findings = diagnose(facts)
     if as_json:
         click.echo(json.dumps({"findings": [asdict(f) for f in findings], "facts": asdict(facts)}, indent=2))

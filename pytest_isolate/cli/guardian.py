@@ -9,14 +9,39 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pytest_isolate.running.guardian import ARMED, Guardian
 
 
-def main(socket_name: str, run_id: str, controller_pid: str, start_time: str) -> None:
-    """Arm a guardian that watches the controller, say so on standard output, and leave it to itself."""
-    watched = os.pidfd_open(int(controller_pid))
-    address = _ask_in_child(run_id, int(controller_pid), start_time)
+def main(socket_name: str, run_id: str, controller_pid: str, start_time: str, program: str = "") -> None:
+    """Arm a guardian that watches the controller, say so on standard output, and leave it to itself.
+
+    The program is that of an engine without a daemon, which is to serve at the address in DOCKER_HOST meanwhile.
+    """
+    with _serving(program):
+        _guard(socket_name, run_id, int(controller_pid), start_time)
+
+
+@contextmanager
+def _serving(program: str) -> Iterator[None]:
+    if not program:
+        yield
+        return
+    from pytest_isolate.engine.podman import OwnService, serving
+    from pytest_isolate.errors import EngineError
+
+    try:
+        with serving(OwnService(program=program, address=os.environ["DOCKER_HOST"])):
+            yield
+    except EngineError as error:
+        sys.exit(str(error))
+
+
+def _guard(socket_name: str, run_id: str, controller_pid: int, start_time: str) -> None:
+    watched = os.pidfd_open(controller_pid)
+    address = _ask_in_child(run_id, controller_pid, start_time)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind("\0" + socket_name)
     listener.listen(128)

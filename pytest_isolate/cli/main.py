@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import click
 
@@ -17,6 +18,7 @@ from pytest_isolate.cli.plan import plan
 from pytest_isolate.cli.ps import ps
 from pytest_isolate.cli.up import down, up
 from pytest_isolate.engine.docker import connect
+from pytest_isolate.engine.podman import served
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.identity import LABEL_RUN
 from pytest_isolate.running.owner import read_owner
@@ -66,13 +68,10 @@ def _look_after(
 ) -> Sequence[Judged]:
     """Remove what may go of what is found; tell of each object what became of it, and why."""
     try:
-        engine = connect(os.environ)
-        try:
+        with served(os.environ) as env, closing(connect(env)) as engine:
             sweep = Sweep(engine, read_owner(), kept_folder(), snapshot_usage(), time.time)
             judged = find(sweep)
             removed = {(item.kind, item.object_id) for item in ([] if dry_run else sweep.remove(judged))}
-        finally:
-            engine.close()
     except IsolateError as error:
         click.echo(str(error), err=True)
         raise SystemExit(EXIT_FAILED) from error

@@ -14,6 +14,7 @@ from pytest_isolate.engine.api import Labelled
 from pytest_isolate.engine.docker import DockerEngine
 from pytest_isolate.engine.http import Http, open_http
 from pytest_isolate.engine.inventory import ContainerFacts, Inventory
+from pytest_isolate.engine.podman import served
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.identity import LABEL_RUN
 from pytest_isolate.running.owner import read_owner
@@ -51,8 +52,8 @@ class Opened:
 @contextmanager
 def open_engine(exit_code: int = EXIT_FAILED) -> Iterator[Opened]:
     """The engine that answers; an error of ours is printed, and ends the command with this code."""
-    with ending_in(exit_code):
-        client = open_http(os.environ)
+    with ending_in(exit_code), served(os.environ) as env:
+        client = open_http(env)
         engine = DockerEngine(client)
         try:
             yield Opened(client, engine, Inventory(client))

@@ -40,7 +40,7 @@ class NoEngine:
         return NoEvents()
 
     def __getattr__(self, name: str) -> Callable[..., object]:
-        if name.startswith(("list_", "find_labelled", "labels_of")):
+        if name.startswith(("list_", "find_labelled", "labels_of", "dropped_")):
             return lambda *_: ()
 
         def refuse(*_: object) -> NoReturn:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+from pytest_isolate.model.container import DEFAULT_SETTINGS, ContainerSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
     """Which engine answers, where, and whether it shares this host's network.
 
-    `machine` is its kind of processor, as engines name it: amd64, arm64.
+    `machine` is its kind of processor, as engines name it: amd64, arm64. `has_memory_folders` says whether it keeps
+    folders of containers in memory, up to a size; where it does not, `memory_folders` of a request are on disk.
     """
 
     name: str
@@ -20,6 +23,12 @@ class EngineFacts:
     address: str
     is_local: bool
     machine: str = ""
+    has_memory_folders: bool = True
+
+    @property
+    def program(self) -> str:
+        """The program by which a person talks to it."""
+        return "podman" if self.name == "Podman" else "docker"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +72,7 @@ class ContainerRequest:
 
     `volumes` are paths by name. `memory_folders` are sizes in bytes by path: of volumes of its own that are kept in
     memory for as long as a container runs that has them, and go with this one. `joined` is a container whose network is
-    this one's as well, in place of one of its own. `extra_hosts` are addresses by name, besides those of its network;
-    `host-gateway` is that of the engine's host. With `keeps_input` its input is open, and nothing comes from there.
+    this one's as well, in place of one of its own. With `keeps_input` its input is open, and nothing comes from there.
     """
 
     name: str
@@ -86,9 +94,9 @@ class ContainerRequest:
     cap_add: tuple[str, ...] = ()
     no_new_privileges: bool = True
     joined: str = ""
-    extra_hosts: Mapping[str, str] = field(default_factory=dict)
     user: str = ""
     keeps_input: bool = False
+    settings: ContainerSettings = DEFAULT_SETTINGS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +285,9 @@ class Engine(Removing, Protocol):
     def create_container(self, request: ContainerRequest) -> str:
         """The id of a container that is not started yet."""
 
+    def dropped_limits(self) -> Collection[str]:
+        """Which limits (memory, cpus, pids) containers that were made here should have had and do not have."""
+
     def save_archive(self, container_id: str, path: str, file: Path, most_bytes: int) -> bool:
         """Write a file or folder of a container to a tar archive on this host, under its own name.
 
@@ -307,8 +318,8 @@ class Engine(Removing, Protocol):
     def read_usage(self, container_id: str) -> ContainerUsage | None:
         """What a container takes; None where it does not run."""
 
-    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
-        """What a container wrote to stdout and stderr, from `since` (seconds of the epoch) on."""
+    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0, stream: str = "") -> str:
+        """What a container wrote to stdout and stderr, or to the stream of that name, from `since` (epoch) on."""
 
     def follow_log(self, container_id: str, tail: int) -> LogTail:
         """What a container writes to stdout and stderr, from so many lines before now on."""

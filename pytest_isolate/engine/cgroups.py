@@ -10,8 +10,8 @@ from pathlib import Path
 from pytest_isolate.engine.api import ContainerUsage
 
 ROOT = Path("/sys/fs/cgroup")
-# How the engine names them, by its "cgroup driver".
-_NAMES = ("docker/{}", "system.slice/docker-{}.scope")
+# How Docker and Podman name them, each by its "cgroup driver".
+_NAMES = ("docker/{}", "system.slice/docker-{}.scope", "libpod_parent/libpod-{}", "machine.slice/libpod-{}.scope")
 
 
 def read_usage(container_id: str, root: Path = ROOT) -> ContainerUsage | None:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+USUAL = "usual socket"
+"""What names an address that nobody has named."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -20,9 +23,14 @@ class Candidate:
 def find_candidates(
     env: Mapping[str, str], read_context: Callable[[], tuple[str, str] | None], user_id: int
 ) -> list[Candidate]:
-    """DOCKER_HOST or DOCKER_CONTEXT alone where it is set; else the current docker context, then the usual sockets."""
+    """DOCKER_HOST, DOCKER_CONTEXT or CONTAINER_HOST alone where it is set.
+
+    Else the current docker context, then the usual sockets.
+    """
     if env.get("DOCKER_HOST"):
         return [Candidate(env["DOCKER_HOST"], "DOCKER_HOST")]
+    if env.get("CONTAINER_HOST") and not env.get("DOCKER_CONTEXT"):
+        return [Candidate(env["CONTAINER_HOST"], "CONTAINER_HOST")]
     candidates = []
     context = read_context()
     if context:
@@ -32,7 +40,7 @@ def find_candidates(
     runtime = env.get("XDG_RUNTIME_DIR") or f"/run/user/{user_id}"
     sockets = ["/var/run/docker.sock", f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"]
     sockets.append("/run/podman/podman.sock")
-    candidates += [Candidate(f"unix://{path}", "usual socket") for path in sockets]
+    candidates += [Candidate(f"unix://{path}", USUAL) for path in sockets]
     by_address: dict[str, Candidate] = {}
     for candidate in candidates:
         by_address.setdefault(candidate.address, candidate)

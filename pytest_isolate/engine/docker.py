@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 from pytest_isolate.engine import cgroups
@@ -26,7 +26,8 @@ from pytest_isolate.engine.api import (
     LogLine,
     Tell,
 )
-from pytest_isolate.engine.http import Line, Stream, Tail, open_http
+from pytest_isolate.engine.dialects import plain_name
+from pytest_isolate.engine.http import Http, Line, Stream, Tail, open_http
 from pytest_isolate.engine.pulling import Pull, pull_failed
 from pytest_isolate.engine.removal import LISTING_NETWORKS, Remover, gone_is_fine
 from pytest_isolate.engine.wire import (
@@ -37,6 +38,8 @@ from pytest_isolate.engine.wire import (
     container_state,
     container_usage,
     death,
+    dropped_limits,
+    has_labels,
     health_command,
     image_platform,
     is_attached,
@@ -76,18 +79,22 @@ def load_sdk() -> ModuleType:
 class DockerEngine(Remover):
     """A Docker engine (20.10 or newer), or one that speaks its API."""
 
+    def __init__(self, client: Http) -> None:
+        super().__init__(client)
+        self._dropped: set[str] = set()
+
     def facts(self) -> EngineFacts:
         """Which engine this is."""
-        version = self._http.version()
-        name = "Podman" if any(c.get("Name") == "Podman Engine" for c in version.get("Components") or ()) else "Docker"
+        version, dialect = self._http.version(), self._dialect()
         parts = urlsplit(self._http.address)
         local = parts.scheme == "unix" or parts.hostname in _LOOPBACK_HOSTS
         return EngineFacts(
-            name=name,
+            name=dialect.name,
             version=version["Version"],
             address=self._http.address,
             is_local=local,
             machine=str(version.get("Arch", "")),
+            has_memory_folders=dialect.has_memory_folders,
         )
 
     def close(self) -> None:
@@ -102,11 +109,12 @@ class DockerEngine(Remover):
         except ObjectNotFound:
             return None
         found = reply.json()
-        return ImageFacts(
-            image_id=found["Id"],
-            health_command=health_command(found.get("Config") or {}),
-            platform=image_platform(found),
-        )
+        config = found.get("Config") or {}
+        if self._dialect().image_details:
+            path = self._dialect().image_details.format(quote(found["Id"]))
+            config = {**config, **self._http.ask(f"image {image} could not be looked up", "GET", path).json()}
+        command = health_command(config)
+        return ImageFacts(image_id=found["Id"], health_command=command, platform=image_platform(found))
 
     def pull_image(self, image: str, tell: Tell, platform: str | None = None) -> ImageFacts:
         """The image, pulled, of that platform or the engine's own; ImageNotFound says what the registry answered."""
@@ -165,7 +173,20 @@ class DockerEngine(Remover):
         """The id of a container that is not started yet."""
         what, query = f"container {request.name} could not be made", {"name": request.name}
         made = self._http.ask(what, "POST", "/containers/create", query=query, body=container_body(request))
-        return str(made.json()["Id"])
+        answer = made.json()
+        self._note_dropped(answer, request)
+        return str(answer["Id"])
+
+    def dropped_limits(self) -> Collection[str]:
+        """Which limits containers that were made here should have had and do not have."""
+        return self._dropped
+
+    def _note_dropped(self, answer: Mapping[str, Any], request: ContainerRequest) -> None:
+        """See which limits a new container has; Docker says whether there is anything to see."""
+        told = any("discarded" in text for text in answer.get("Warnings") or ())
+        if told or self._dialect().drops_silently:
+            what, path = "a container could not be inspected", f"/containers/{quote(answer['Id'])}/json"
+            self._dropped |= dropped_limits(request, self._http.ask(what, "GET", path).json())
 
     def save_archive(self, container_id: str, path: str, file: Path, most_bytes: int) -> bool:
         """Write a file or folder of a container to a tar archive on this host, under its own name.
@@ -218,12 +239,15 @@ class DockerEngine(Remover):
         what, path = "a container's usage could not be read", f"/containers/{quote(container_id)}/stats"
         # "One shot": the engine does not wait for a second look, which takes it a second.
         query = {"stream": "false", "one-shot": "true"}
-        return container_usage(self._http.ask(what, "GET", path, query=query).json())
+        told = self._http.ask(what, "GET", path, query=query)
+        # Podman says nothing at all of one that has ended.
+        return container_usage(told.json()) if told.content else None
 
-    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
-        """What a container wrote to stdout and stderr, from `since` (seconds of the epoch) on."""
+    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0, stream: str = "") -> str:
+        """What a container wrote to stdout and stderr, or to the stream of that name, from `since` (epoch) on."""
         what, path = "a container's log could not be read", f"/containers/{quote(container_id)}/logs"
-        query = {"stdout": "true", "stderr": "true", "tail": "all" if tail is None else tail}
+        streams = dict.fromkeys([stream] if stream else ["stdout", "stderr"], "true")
+        query = {**streams, "tail": "all" if tail is None else tail}
         if since:
             query["since"] = f"{since:.6f}"
         raw = self._http.ask(what, "GET", path, query=query).content
@@ -233,16 +257,20 @@ class DockerEngine(Remover):
         """What a container writes to stdout and stderr, from so many lines before now on."""
         what, path = "a container's log could not be followed", f"/containers/{quote(container_id)}/logs"
         query = {"stdout": "true", "stderr": "true", "follow": "true", "tail": tail}
-        return DockerLogTail(self._http.follow(what, path, query))
+        is_late = self._dialect().answers_with_first_line
+        if is_late:
+            self.inspect_container(container_id)
+        return DockerLogTail(self._http.follow(what, path, query, begins_late=is_late))
 
     def read_log_lines(self, container_id: str, since: float) -> Sequence[LogLine]:
         """What a container wrote to stdout and stderr from `since` (seconds of the epoch) on, line by line."""
         what, path = "a container's log could not be read", f"/containers/{quote(container_id)}/logs"
         # A little further back than wanted: numbers here are less exact than the moments of the engine.
         query = {"stdout": "true", "stderr": "true", "timestamps": "true", "since": f"{max(0.0, since - 0.001):.6f}"}
-        return [
-            line for line in log_lines(self._http.ask(what, "GET", path, query=query).content) if line.when >= since
-        ]
+        lines = log_lines(self._http.ask(what, "GET", path, query=query).content)
+        if self._dialect().whole_seconds:
+            return [LogLine(max(line.when, since), line.text) for line in lines]
+        return [line for line in lines if line.when >= since]
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         """Run a command in a container and wait for its end."""
@@ -275,10 +303,10 @@ class DockerEngine(Remover):
 
     def list_images(self, label: str) -> Sequence[Labelled]:
         """Every tagged image that carries a label of this name, by its tag."""
-        query = as_query({"label": [label]})
+        query, dialect = as_query({"label": [label]}), self._dialect()
         images = self._http.ask("the images could not be listed", "GET", "/images/json", query=query).json()
         return [
-            Labelled(kind="image", object_id=i["Id"], name=tag, labels=dict(i["Labels"] or {}))
+            Labelled(kind="image", object_id=i["Id"], name=plain_name(dialect, tag), labels=dict(i["Labels"] or {}))
             for i in images
             for tag in i["RepoTags"] or ()
         ]
@@ -301,8 +329,8 @@ class DockerEngine(Remover):
 
     def watch(self, labels: Mapping[str, str]) -> DockerEvents:
         """Deaths of containers with these labels, as they happen."""
-        filters = {"type": ["container"], "event": ["die"], **label_filter(labels)}
-        return DockerEvents(self._http.listen("the engine's event stream broke", "/events", as_query(filters)))
+        filters = {"type": ["container"], "event": list(self._dialect().deaths), **label_filter(labels)}
+        return DockerEvents(self._http.listen("the engine's event stream broke", "/events", as_query(filters)), labels)
 
     def _tell(self, container_id: str, verb: str, done: str) -> None:
         self._http.ask(f"a container could not be {done}", "POST", f"/containers/{quote(container_id)}/{verb}")
@@ -358,11 +386,13 @@ class DockerSession:
 class DockerEvents:
     """The engine's event stream, reduced to deaths."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, labels: Mapping[str, str]) -> None:
         self._stream = stream
+        self._labels = labels
 
     def __iter__(self) -> Iterator[Event]:
-        return map(death, self._stream)
+        # Podman lets through what has any one of the labels.
+        return (death(event) for event in self._stream if has_labels(event, self._labels))
 
     def close(self) -> None:
         """End the iteration, in whichever thread it runs."""

@@ -132,14 +132,23 @@ def _examine(client: Http, candidate: Candidate, now: Callable[[], float]) -> En
         is_local=facts.is_local,
         data_root=str(info.get("DockerRootDir", "")),
         driver=str(info.get("Driver", "")),
-        is_rootless=any("rootless" in option for option in info.get("SecurityOptions") or ()),
-        limits_memory=bool(info.get("MemoryLimit", True)),
-        limits_processes=bool(info.get("PidsLimit", True)),
+        is_rootless=_is_rootless(info),
+        limits_memory=bool(info.get("MemoryLimit", True)) and not _lacks_control_groups(info),
+        limits_processes=bool(info.get("PidsLimit", True)) and not _lacks_control_groups(info),
         subnets=tuple(engine.used_subnets()),
         pools=_pools(info),
         clock_ahead_s=0.0 if told is None else told - (asked + answered) / 2,
         clock_within_s=(answered - asked) / 2,
     )
+
+
+def _is_rootless(info: Mapping[str, Any]) -> bool:
+    return bool(info.get("Rootless")) or any("rootless" in option for option in info.get("SecurityOptions") or ())
+
+
+def _lacks_control_groups(info: Mapping[str, Any]) -> bool:
+    """Whether it has none to limit anything with, whatever it says of that: Podman's answer is about the kernel."""
+    return _is_rootless(info) and str(info.get("CgroupVersion", "")) == "1"
 
 
 def _pools(info: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:

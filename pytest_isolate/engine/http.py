@@ -11,13 +11,14 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from pytest_isolate.engine.dialects import podman_version
 from pytest_isolate.engine.discovery import find_candidates, find_certificates, read_docker_context, why_no_address
 from pytest_isolate.engine.wire import api_version, explanation, refusal_error, unreachable_error
 from pytest_isolate.errors import EngineError, EngineUnreachable
@@ -27,6 +28,8 @@ _FIRST_ANSWER_S = 10
 # The longest single request: removing a container with a large volume took 1.7 s, so a minute means trouble.
 _REQUEST_TIMEOUT_S = 60
 _PIECE_BYTES = 1 << 20
+# What Podman has beside Docker's API has versions of its own, all in use since Podman 4.
+_LIBPOD_API = "4.0.0"
 # "Switching protocols", and what engines before that said.
 _HANDED_OVER = (101, 200)
 
@@ -75,6 +78,9 @@ class Http:
 
     def version(self, what: str = "the engine did not say its version") -> Mapping[str, Any]:
         """What the engine says of itself, asked once."""
+        # Podman listens on such a socket, and says in each answer what takes it long to tell when asked.
+        if not self._version and self.address.startswith("unix://"):
+            self._version = podman_version(*self._greet(what))
         if not self._version:
             found = self._send(what, "GET", "/version", None, _FIRST_ANSWER_S).json()
             if not isinstance(found, dict) or "Version" not in found:
@@ -118,9 +124,18 @@ class Http:
                 while piece := exchange.response.read1(_PIECE_BYTES):
                     yield piece
 
-    def follow(self, what: str, path: str, query: Mapping[str, object]) -> Tail:
-        """An answer that ends when what it tells of has ended."""
-        return Tail(what, self._open(what, self._target(what, path, query)))
+    def follow(self, what: str, path: str, query: Mapping[str, object], *, begins_late: bool) -> Tail:
+        """An answer that ends when what it tells of has ended.
+
+        One that `begins_late`, with the first that there is to tell, says only then whether the engine refuses.
+        """
+        target = self._target(what, path, query)
+        if not begins_late:
+            exchange = self._open(what, target)
+            return Tail(what, exchange.sock, lambda: exchange.response, exchange.close)
+        with self._explained(what):
+            connection, sock = _request(self, "GET", target, None, _REQUEST_TIMEOUT_S)
+        return Tail(what, sock, connection.getresponse, connection.close)
 
     def listen(self, what: str, path: str, query: Mapping[str, object]) -> Stream:
         """An answer without an end, of one JSON value a line."""
@@ -165,7 +180,17 @@ class Http:
 
     def _target(self, what: str, path: str, query: Mapping[str, object] | None) -> str:
         tail = f"?{urlencode(query)}" if query else ""
-        return f"/v{api_version(self.version(what))}{path}{tail}"
+        version = _LIBPOD_API if path.startswith("/libpod/") else api_version(self.version(what))
+        return f"/v{version}{path}{tail}"
+
+    def _greet(self, what: str) -> tuple[str, str]:
+        """Which program answers, in its own words, and its version of the API."""
+        with (
+            self._explained(what),
+            closing(_open_exchange(self, "GET", "/_ping", None, _FIRST_ANSWER_S)) as exchange,
+        ):
+            headers = exchange.response.headers
+            return headers.get("Server", ""), headers.get("Api-Version", "")
 
     def _send(self, what: str, method: str, target: str, content: _Content | None, timeout_s: float | None) -> Reply:
         with (
@@ -247,21 +272,26 @@ class Stream:
 class Tail:
     """An answer that is read as a whole, later."""
 
-    def __init__(self, what: str, exchange: _Exchange) -> None:
+    def __init__(
+        self, what: str, sock: socket.socket, begin: Callable[[], http.client.HTTPResponse], close: Callable[[], None]
+    ) -> None:
         self._what = what
-        self._exchange = exchange
+        self._sock = sock
+        self._begin = begin
+        self._close = close
 
     def read(self, timeout_s: float) -> bytes:
         """All of it; EngineError where it stops for so long."""
-        self._exchange.sock.settimeout(timeout_s)
+        self._sock.settimeout(timeout_s)
         try:
-            return self._exchange.response.read()
+            with self._begin() as response:
+                return response.read()
         except (OSError, http.client.HTTPException) as error:
             raise EngineError(self._what, found=_reason(error)) from error
 
     def close(self) -> None:
         """Let go of it. Safe to repeat."""
-        self._exchange.close()
+        self._close()
 
 
 class Line:
@@ -345,6 +375,18 @@ class _Exchange:
 
 
 def _open_exchange(client: Http, method: str, target: str, content: _Content | None, timeout_s: float) -> _Exchange:
+    connection, sock = _request(client, method, target, content, timeout_s)
+    try:
+        return _Exchange(connection, sock, connection.getresponse())
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _request(
+    client: Http, method: str, target: str, content: _Content | None, timeout_s: float
+) -> tuple[http.client.HTTPConnection, socket.socket]:
+    """A connection over which a request was sent."""
     connection = _connection(client, timeout_s)
     body, headers = (content.content, {"Content-Type": content.kind}) if content else (None, {})
     try:
@@ -354,7 +396,7 @@ def _open_exchange(client: Http, method: str, target: str, content: _Content | N
             connection.request(method, target, body, headers)
         except (BrokenPipeError, ConnectionResetError):
             pass  # an engine that refuses need not read to the end: its answer says why
-        return _Exchange(connection, sock, connection.getresponse())
+        return connection, sock
     except BaseException:
         connection.close()
         raise

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from urllib.parse import quote
 
+from pytest_isolate.engine.dialects import Dialect, dialect_of
 from pytest_isolate.engine.http import Http
 from pytest_isolate.engine.wire import as_query, is_in_use, label_filter
 from pytest_isolate.errors import EngineError, ObjectNotFound
@@ -28,6 +29,10 @@ class Remover:
 
     def __init__(self, client: Http) -> None:
         self._http = client
+
+    def _dialect(self) -> Dialect:
+        """How this kind of engine differs from others."""
+        return dialect_of(self._http.version())
 
     def check(self, labels: Mapping[str, str]) -> None:
         """Prove that the engine answers and understands the very questions that removing will ask."""
@@ -78,12 +83,15 @@ class Remover:
         with gone_is_fine():
             if any(self._is_removed(what, path, pause_s) for pause_s in _PAUSES_S):
                 return
-            for container_id in self._http.ask(what, "GET", path).json()["Containers"]:
+            for container_id in self._members(what, path):
                 self.detach(network_id, container_id)
             self._http.ask(what, "DELETE", path)
 
     def _is_removed(self, what: str, path: str, pause_s: float) -> bool:
         """Whether it is gone; where it is in use, after a while for what is on it to go."""
+        if self._dialect().empties_networks and self._members(what, path):
+            time.sleep(pause_s)
+            return False
         try:
             self._http.ask(what, "DELETE", path)
         except EngineError as error:
@@ -92,6 +100,9 @@ class Remover:
             time.sleep(pause_s)
             return False
         return True
+
+    def _members(self, what: str, path: str) -> Sequence[str]:
+        return list(self._http.ask(what, "GET", path).json()["Containers"])
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume; one that is gone is fine."""

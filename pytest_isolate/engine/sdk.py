@@ -26,6 +26,7 @@ from pytest_isolate.engine.wire import (
     build_failed,
     build_step,
     default_tag,
+    is_step,
     plain_text,
     unreachable_error,
 )
@@ -112,7 +113,7 @@ def build(engine: Http, request: BuildRequest, tell: Tell) -> None:
             if "error" in line:
                 raise build_failed(request, step, [*output, line["error"].strip()])
             text = plain_text(str(line.get("stream", ""))).rstrip()
-            if text.startswith("Step "):
+            if is_step(text):
                 step, output = text, []
                 tell(build_step(text))
             elif text and not text.startswith((" --->", "Removing intermediate container")):

@@ -26,7 +26,10 @@ from pytest_isolate.errors import (
     PortTaken,
     SubnetTaken,
 )
+from pytest_isolate.model.container import ContainerSettings
 
+# Docker writes "Step 2/7 : RUN make", Podman "STEP 2/7: RUN make".
+_STEP = r"(?:Step|STEP) (\d+)/(\d+) ?: (.*)"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # The oldest version that has all that is asked, as engines from 20.10 on do. A newer one may no longer speak it.
 _API = (1, 41)
@@ -114,7 +117,6 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
         "NanoCpus": round((request.cpus or 0) * 1e9),
         "PidsLimit": request.pids,
         "ShmSize": request.shm_bytes,
-        "ExtraHosts": [f"{name}:{address}" for name, address in request.extra_hosts.items()],
         "CapDrop": list(request.cap_drop),
         "CapAdd": list(request.cap_add),
         "SecurityOpt": ["no-new-privileges"] if request.no_new_privileges else [],
@@ -137,7 +139,35 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
         config["OpenStdin"] = True
     if request.network:
         config["NetworkingConfig"] = {"EndpointsConfig": {request.network: {"Aliases": list(request.aliases)}}}
+    _add_settings(config, request.settings)
     return config
+
+
+def _add_settings(config: dict[str, Any], settings: ContainerSettings) -> None:
+    """Write down what is set, and nothing of what is left to the image and the engine."""
+    own = {
+        "Hostname": settings.hostname,
+        "Domainname": settings.domainname,
+        "User": settings.user,
+        "WorkingDir": settings.working_dir,
+        "StopSignal": settings.stop_signal,
+        "OpenStdin": settings.stdin_open,
+    }
+    host = {
+        "Dns": list(settings.dns),
+        "DnsOptions": list(settings.dns_options),
+        "DnsSearch": list(settings.dns_search),
+        "ExtraHosts": [f"{name}:{address}" for name, address in settings.extra_hosts],
+        "GroupAdd": list(settings.group_add),
+        "Init": settings.init,
+        "ReadonlyRootfs": settings.read_only,
+        "Sysctls": dict(settings.sysctls),
+        "Tmpfs": dict(settings.tmpfs),
+        "Ulimits": [{"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard} for limit in settings.ulimits],
+    }
+    config.update({key: value for key, value in own.items() if value})
+    config["HostConfig"].update({key: value for key, value in host.items() if value})
+    config["Labels"] = {**dict(settings.labels), **config["Labels"]}
 
 
 def _memory_mount(path: str, size_bytes: int) -> dict[str, Any]:
@@ -173,17 +203,37 @@ def container_usage(found: Mapping[str, Any]) -> ContainerUsage | None:
     memory = found.get("memory_stats") or {}
     if not memory.get("usage"):
         return None
+    nanoseconds = found["cpu_stats"]["cpu_usage"]["total_usage"]
+    # Where a rootless Podman has no control groups, it tells of the whole host's memory, and of no processor time.
+    if not nanoseconds:
+        return None
     details = memory.get("stats") or {}
     # The kernel's first version of control groups, and the second.
     idle = details.get("total_inactive_file", details.get("inactive_file", 0))
-    nanoseconds = found["cpu_stats"]["cpu_usage"]["total_usage"]
     return ContainerUsage(memory_bytes=max(0, memory["usage"] - idle), cpu_s=nanoseconds / 1e9)
+
+
+def dropped_limits(request: ContainerRequest, found: Mapping[str, Any]) -> set[str]:
+    """Which limits of a request the container that was made of it does not have, by an answer to its inspection."""
+    host = found["HostConfig"]
+    asked = {"memory": request.memory_bytes, "cpus": request.cpus, "pids": request.pids}
+    held = {
+        "memory": host.get("Memory"),
+        "cpus": host.get("NanoCpus") or max(0, host.get("CpuQuota") or 0),
+        "pids": host.get("PidsLimit"),
+    }
+    return {name for name, wanted in asked.items() if wanted and not held[name]}
 
 
 def death(event: Mapping[str, Any]) -> Event:
     """The death that an event of `GET /events` tells of."""
     attributes = event["Actor"].get("Attributes") or {}
     return Event(container_id=event["Actor"]["ID"], exit_code=int(attributes.get("exitCode") or 0))
+
+
+def has_labels(event: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Whether an event of `GET /events` is of a container that carries all these labels."""
+    return labels.items() <= (event["Actor"].get("Attributes") or {}).items()
 
 
 def health_command(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -235,6 +285,8 @@ def refusal_error(what: str, status: int, explanation: str) -> EngineError:
     text = explanation.lower()
     if ("already in use" in text and "address" in text) or "port is already allocated" in text:
         return PortTaken(what, found=[explanation])
+    if "network not found" in text or "no such network" in text:
+        return ObjectNotFound(what, found=[explanation])
     if "overlaps with other one" in text or "subnet is already used" in text or "is already used on the host" in text:
         return SubnetTaken(what, found=[explanation])
     return EngineError(what, found=[explanation])
@@ -247,7 +299,7 @@ def is_in_use(explanation: str) -> bool:
 
 def is_attached(explanation: str) -> bool:
     """Whether a container could not be attached to a network only because it is on it."""
-    return "already exists in network" in explanation
+    return "already exists in network" in explanation or "network is already connected" in explanation
 
 
 def image_platform(found: Mapping[str, Any]) -> str:
@@ -284,10 +336,15 @@ class PullCount:
 
 def build_step(line: str) -> Progress:
     """How far a build has come with a line such as `Step 2/7 : RUN make`."""
-    match = re.fullmatch(r"Step (\d+)/(\d+) : (.*)", line, re.DOTALL)
+    match = re.fullmatch(_STEP, line, re.DOTALL)
     if not match:
         return Progress(text=line)
     return Progress(text=match[3], done=int(match[1]), total=int(match[2]), unit="steps")
+
+
+def is_step(line: str) -> bool:
+    """Whether a build says with this line which step it has come to."""
+    return re.fullmatch(_STEP, line, re.DOTALL) is not None
 
 
 def build_failed(request: BuildRequest, step: str, output: Sequence[str]) -> BuildFailed:

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pytest_isolate.errors import Problem
 from pytest_isolate.model.location import Location
 
 _PRESET = "preset "
+MODULE = "module"
+"""The key under which a layer holds a module of testcontainers. No user writes it."""
 
 
 class Layer(NamedTuple):
@@ -19,8 +22,8 @@ class Layer(NamedTuple):
 
     @property
     def is_preset(self) -> bool:
-        """Whether it is what a preset itself says, not its user."""
-        return self.location.file.startswith(_PRESET)
+        """Whether it is what a preset itself says, or a module of testcontainers, not its user."""
+        return MODULE in self.values or self.location.file.startswith(_PRESET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,27 @@ class RawStack(NamedTuple):
     members: Mapping[str, object]
     options: Mapping[str, object]
     location: Location
+    problems: tuple[Problem, ...] = ()
+    """What was found wrong before it came to members, where these come from elsewhere."""
+
+
+class RawCompose(NamedTuple):
+    """Compose files as named, relative to what declares them, and what is asked of them: it becomes a stack."""
+
+    files: object
+    options: Mapping[str, object]
+    location: Location
+
+
+COMPOSE_OPTIONS = ("env", "env_file", "profiles", "changes", "unsupported", "ports", "scope", "share")
+
+
+class RawMember(NamedTuple):
+    """One service of a stack as written: `stack` is the very declaration of a stack, where it is one."""
+
+    stack: object
+    name: object
+    location: Location
 
 
 class RawVariants(NamedTuple):
@@ -89,7 +113,7 @@ class RawFresh(NamedTuple):
     location: Location
 
 
-Raw = RawService | RawStack | RawVariants | RawFresh
+Raw = RawService | RawStack | RawCompose | RawMember | RawVariants | RawFresh
 
 
 class Declared(NamedTuple):

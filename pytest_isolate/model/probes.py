@@ -43,10 +43,23 @@ class Command:
     argv: tuple[str, ...]
 
 
-Probe = Tcp | Http | Log | Command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The container has done its work: it has ended, with code 0."""
 
 
-def describe_probe(probe: Probe) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnWait:
+    """The wait that a module of testcontainers brings along, with what it does on its way; `name` is its class."""
+
+    name: str
+
+
+Probe = Tcp | Http | Log | Command | Ended
+Question = Probe | OwnWait
+
+
+def describe_probe(probe: Question) -> str:
     """A short text for messages, such as `http /healthz`."""
     match probe:
         case Tcp(port=port):
@@ -57,3 +70,7 @@ def describe_probe(probe: Probe) -> str:
             return f"log line matching {pattern!r}"
         case Command(argv=argv):
             return f"command {' '.join(argv)}"
+        case Ended():
+            return "its end with code 0"
+        case OwnWait(name=name):
+            return f"the own wait of {name}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from pytest_isolate.model.container import DEFAULT_SETTINGS, ContainerSettings
 from pytest_isolate.model.location import Location
+from pytest_isolate.model.module import Module
 from pytest_isolate.model.probes import Probe
 from pytest_isolate.model.resetting import Reset
 from pytest_isolate.model.scope import Scope
@@ -29,13 +31,14 @@ class Build:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file put into the container before it starts: a text with placeholders, or a file or folder of the host.
+    """A file put into the container before it starts: a text with placeholders, bytes, or a file or folder of the host.
 
     Without a mode, a text is readable by all, and what is copied keeps its own.
     """
 
     target: str
     text: str | None = None
+    data: bytes | None = None
     source: str | None = None
     mode: int | None = None
 
@@ -76,6 +79,7 @@ class ServiceSpec:
     pids: int | Unlimited = 1024
     cap_add: tuple[str, ...] = ()
     new_privileges: bool = False
+    container: ContainerSettings = DEFAULT_SETTINGS
     needs: tuple[str, ...] = ()
     url: str | None = None
     user: str | None = None
@@ -83,6 +87,7 @@ class ServiceSpec:
     database: str | None = None
     copies: str | None = None
     reset: Reset | None = None
+    module: Module | None = None
     scope: Scope = Scope.SESSION
     share: str = "run"
     used: Used | None = None

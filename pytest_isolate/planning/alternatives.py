@@ -11,6 +11,7 @@ from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import Declared, Layer, Preset, RawService, RawVariants
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId
+from pytest_isolate.planning.module_fields import unfold
 from pytest_isolate.planning.references import is_within
 
 MODES: Mapping[str, Callable[..., Iterable[tuple[str, ...]]]] = {"product": itertools.product, "zip": zip}
@@ -165,10 +166,10 @@ def _derive_name(written: object, raw: RawService) -> str:
         return name if len(name) <= _LONGEST_NAME else ""
     if isinstance(written, Mapping) and not written:
         return "declared"
-    for layer in reversed(raw.layers):
-        if isinstance(layer.values.get("image"), str):
-            return image_name(str(layer.values["image"]))
-        build = layer.values.get("build")
+    for values in map(unfold, (layer.values for layer in reversed(raw.layers))):
+        if isinstance(values.get("image"), str):
+            return image_name(str(values["image"]))
+        build = values.get("build")
         context = build.get("context") if isinstance(build, Mapping) else build
         if context:
             return _slug(str(context).rstrip("/").rpartition("/")[2])

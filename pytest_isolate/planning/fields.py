@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import Build, File
+from pytest_isolate.planning.container_fields import parse_container
 from pytest_isolate.planning.probe_fields import parse_probes
 from pytest_isolate.planning.reset_fields import parse_reset
 from pytest_isolate.planning.values import (
@@ -50,8 +51,13 @@ def parse_env(value: object) -> tuple[tuple[str, str], ...]:
 
 
 def parse_volumes(value: object) -> tuple[tuple[str, str], ...]:
-    """Named volumes and where they are mounted."""
-    return tuple(sorted((name, _parse_target(target, name)) for name, target in parse_mapping(value).items()))
+    """Named volumes and where they are mounted; `:ro` behind the path keeps the container from writing."""
+    return tuple(sorted((name, _parse_mount(target, name)) for name, target in parse_mapping(value).items()))
+
+
+def _parse_mount(target: object, key: str) -> str:
+    mode = ":ro" if isinstance(target, str) and target.endswith(":ro") else ""
+    return _parse_target(target[: -len(mode)] if isinstance(target, str) and mode else target, key) + mode
 
 
 def parse_folders(value: object) -> tuple[str, ...]:
@@ -63,16 +69,16 @@ def parse_folders(value: object) -> tuple[str, ...]:
 
 
 def parse_files(value: object, location: Location) -> tuple[File, ...]:
-    """Files for the container; a text is the content, a path (or `{path = ...}`) names a file or folder to copy."""
+    """Files for the container; a text or bytes are the content, a path (`{path = ...}`) names a file or folder."""
     return tuple(_parse_file(target, content, location) for target, content in sorted(parse_mapping(value).items()))
 
 
 def _parse_file(target: str, content: object, location: Location) -> File:
     _parse_target(target, target)
-    if isinstance(content, str):
-        return File(target=target, text=content)
+    if isinstance(content, (str, bytes)):
+        content = {"text": content}
     if isinstance(content, PurePath):
-        return File(target=target, source=absolute(content, location))
+        content = {"path": content}
     table = known_keys(content, ("text", "path", "mode"), target)
     if ("text" in table) == ("path" in table):
         raise Wrong("needs either text or path", "{text = '...'} or {path = '...'}", target)
@@ -83,6 +89,8 @@ def _parse_file(target: str, content: object, location: Location) -> File:
         raise Wrong(f"{mode!r} is not a file mode", "such as '0600'", f"{target}.mode")
     if "path" in table:
         return File(target=target, source=absolute(parse_text(table["path"]), location), mode=mode)
+    if isinstance(table["text"], bytes):
+        return File(target=target, data=table["text"], mode=mode)
     if not isinstance(table["text"], str):
         raise Wrong(f"{table['text']!r} is not a text", "a text", f"{target}.text")
     return File(target=target, text=table["text"], mode=mode)
@@ -154,6 +162,7 @@ SERVICE_PARSERS: Mapping[str, Parser] = {
     "pids": parse_pids,
     "cap_add": parse_capabilities,
     "new_privileges": parse_flag,
+    "container": parse_container,
     "needs": parse_names,
     "url": parse_text,
     "user": parse_text,
@@ -166,7 +175,7 @@ SERVICE_PARSERS: Mapping[str, Parser] = {
 }
 LOCATED_PARSERS: Mapping[str, Callable[[object, Location], object]] = {"build": parse_build, "files": parse_files}
 SERVICE_KEYS = (*LOCATED_PARSERS, *SERVICE_PARSERS)
-MERGED_KEYS = ("env", "files", "volumes")
+MERGED_KEYS = ("env", "files", "volumes", "container")
 """Tables of which a change replaces only the entries that it names; an entry that is None is taken out."""
 
 STACK_PARSERS: Mapping[str, Parser] = {"scope": parse_scope, "share": parse_share}

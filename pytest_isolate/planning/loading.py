@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from pytest_isolate.errors import DeclarationError, Problem, suggest
-from pytest_isolate.model.declaration import Declared, Layer, RawFresh, RawService, RawStack, RawVariants
+from pytest_isolate.model.declaration import MODULE, Declared, Layer, RawFresh, RawService, RawStack, RawVariants
 from pytest_isolate.model.fresh import FreshSpec
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.probes import Command, Log
+from pytest_isolate.model.module import Module
+from pytest_isolate.model.probes import Command, Ended, Log
 from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, StackSpec, Variation
 from pytest_isolate.planning.adjusting import Adjustment
 from pytest_isolate.planning.alternatives import Group, load_groups
@@ -25,6 +26,8 @@ from pytest_isolate.planning.fields import (
     anchor_files,
 )
 from pytest_isolate.planning.fresh_fields import as_whole_instance, hide_bases, load_fresh
+from pytest_isolate.planning.members import find_members
+from pytest_isolate.planning.module_fields import check_module, unfold
 from pytest_isolate.planning.narrowing import Chosen, narrow
 from pytest_isolate.planning.placeholders import SELF
 from pytest_isolate.planning.references import resolve_references
@@ -54,6 +57,8 @@ class Catalogue:
     fresh: Mapping[ServiceId, FreshSpec] = field(default_factory=dict)
     adjustment: Adjustment = field(default_factory=Adjustment)
     """What the run's options make of every service."""
+    members: Mapping[ServiceId, ServiceId] = field(default_factory=dict)
+    """Services of stacks, by the fixtures that hand out one of them each."""
 
     def variation(self, service: ServiceId) -> Variation:
         """The changes that reach a service."""
@@ -152,6 +157,7 @@ def read(
         groups=groups,
         fresh=fresh,
         adjustment=adjustment,
+        members=find_members(items, stacks, problems),
     )
 
 
@@ -191,11 +197,14 @@ def load_service(name: str, raw: RawService, problems: list[Problem], exists: Ca
         problems += _check_whole(spec, settings, exists)
     if not wrong_keys & {"port", "ports", "copies", "user", "password", "database"}:
         problems += [_problem(settings["reset"].location, name, "reset", wrong) for wrong in check_reset(spec)]
+    if spec.module:
+        problems += check_module(spec, str(settings[MODULE].location))
     return spec
 
 
 def load_stack(name: str, raw: RawStack, problems: list[Problem], exists: Callable[[str], bool]) -> StackSpec:
     """The checked stack with its services, which live as long and are shared as widely as it says."""
+    problems += raw.problems
     options: dict[str, object] = {}
     for key, value in raw.options.items():
         try:
@@ -214,7 +223,7 @@ def load_stack(name: str, raw: RawStack, problems: list[Problem], exists: Callab
             if key in merge_layers(raw_member.layers)
         ]
         members.append(load_service(member, raw_member, problems, exists))
-    if not raw.members:
+    if not raw.members and not raw.problems:
         problems.append(_problem(raw.location, name, "", Wrong("a stack without services", "name=service(...)")))
     stack = StackSpec(name=name, services=tuple(members), location=raw.location, **options)  # type: ignore[arg-type]
     problems += check_native_ports(stack)
@@ -237,11 +246,12 @@ def merge_layers(layers: Iterable[Layer]) -> dict[str, Setting]:
     """Each key's last value and its place; tables are merged entry by entry, None takes out what was set before."""
     merged: dict[str, Setting] = {}
     for layer in layers:
+        values = unfold(layer.values)
         for together in (("image", "build"), ("port", "ports")):
-            if any(layer.values.get(key) is not None for key in together):
+            if any(values.get(key) is not None for key in together):
                 for key in together:
                     merged.pop(key, None)
-        for key, value in layer.values.items():
+        for key, value in values.items():
             if key == "files":
                 value = anchor_files(value, layer.location)
             before = merged.get(key)
@@ -259,6 +269,8 @@ def merge_layers(layers: Iterable[Layer]) -> dict[str, Setting]:
 def _parse(key: str, setting: Setting) -> object:
     if key in LOCATED_PARSERS:
         return LOCATED_PARSERS[key](setting.value, setting.location)
+    if key == MODULE and isinstance(setting.value, Module):
+        return setting.value
     if key not in SERVICE_PARSERS:
         raise Wrong(f"unknown key {key!r}{suggest(key, SERVICE_KEYS)}", ", ".join(sorted(SERVICE_KEYS)))
     return SERVICE_PARSERS[key](setting.value)
@@ -319,15 +331,21 @@ def _check_whole(
     spec: ServiceSpec, settings: Mapping[str, Setting], exists: Callable[[str], bool]
 ) -> Iterable[Problem]:
     for probe in spec.ready:
-        if isinstance(probe, (Log, Command)):
-            continue
         where = settings["ready"].location
+        if isinstance(probe, Ended) and (len(spec.ready) > 1 or spec.reset):
+            wrong = Wrong("what has ended can be asked nothing more", "ended() alone, and no reset=")
+            yield _problem(where, spec.name, "ready", wrong)
+        if isinstance(probe, (Log, Command, Ended)):
+            continue
         if not spec.ports:
             wrong = Wrong("this probe needs a port, and the service declares none", "port=...")
             yield _problem(where, spec.name, "ready", wrong)
         elif probe.port and probe.port not in spec.ports:
             wrong = Wrong(f"port {probe.port} is not declared", ", ".join(map(str, spec.ports)))
             yield _problem(where, spec.name, "ready", wrong)
+    if spec.files and spec.container.read_only:
+        wrong = Wrong("files cannot be copied into a container with this", "files={} or read_only=False")
+        yield _problem(settings["container"].location, spec.name, "container.read_only", wrong)
     for file in spec.files:
         if file.source and not exists(file.source):
             wrong = Wrong(f"there is no file or folder {file.source}", "a path that exists")

@@ -12,6 +12,8 @@ _PLACEHOLDER = re.compile(
     r"(?P<open>\{)?\{(?P<service>[A-Za-z_]\w*)\.(?P<attribute>[A-Za-z_]\w*(?:\.\w+)*)\}(?P<close>(?(open)\}))"
 )
 
+_INNERMOST = re.compile(r"\{[A-Za-z_]\w*\.[A-Za-z_]\w*(?:\.\w+)*\}")
+
 SELF = "self"
 
 
@@ -39,3 +41,8 @@ def render(text: str, look_up: Callable[[Reference], str]) -> str:
         return str(reference) if match["open"] else look_up(reference)
 
     return _PLACEHOLDER.sub(replacement, text)
+
+
+def escape(text: str) -> str:
+    """A text that renders to this one: nothing in it is a placeholder."""
+    return _PLACEHOLDER.sub(lambda match: f"{{{match[0]}}}", text)

@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pytest_isolate.errors import suggest
-from pytest_isolate.model.probes import Command, Http, Log, Probe, Tcp
+from pytest_isolate.model.probes import Command, Ended, Http, Log, Probe, Tcp
 from pytest_isolate.planning.values import Wrong, known_keys, parse_argv, parse_port
 
 
 def parse_probes(value: object) -> tuple[Probe, ...]:
     """One probe or a list of them; each is a probe or a table with one of the keys http, tcp, log, command."""
-    if isinstance(value, (Tcp, Http, Log, Command)):
+    if isinstance(value, (Tcp, Http, Log, Command, Ended)):
         return (_check_probe(value),)
     if isinstance(value, Mapping):
         return (_check_probe(_parse_probe_table(value)),)
@@ -21,7 +21,9 @@ def parse_probes(value: object) -> tuple[Probe, ...]:
     raise Wrong(f"{value!r} is not a probe", _PROBES)
 
 
-_PROBES = "http('/path'), tcp(), log('pattern'), command('word', ...); in TOML {http = '/path'} and so on; or a list"
+_PROBES = (
+    "http('/path'), tcp(), log('pattern'), command('word', ...), ended(); in TOML {http = '/path'} and so on; or a list"
+)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _PROBE_KEYS: dict[str, tuple[type[Tcp] | type[Http] | type[Log], str, tuple[str, ...]]] = {
     "tcp": (Tcp, "port", ("port", "send", "expect")),
@@ -36,8 +38,10 @@ def _parse_probe_table(table: Mapping[str, object]) -> Probe:
     ((kind, value),) = table.items()
     if kind == "command":
         return Command(argv=parse_argv(value))
+    if kind == "ended" and value is True:
+        return Ended()
     if kind not in _PROBE_KEYS:
-        raise Wrong(f"{kind!r} is not a kind of probe{suggest(kind, [*_PROBE_KEYS, 'command'])}", _PROBES)
+        raise Wrong(f"{kind!r} is not a kind of probe{suggest(kind, [*_PROBE_KEYS, 'command', 'ended'])}", _PROBES)
     cls, main, keys = _PROBE_KEYS[kind]
     values = dict(known_keys(value if isinstance(value, Mapping) else {main: value}, keys, kind))
     if isinstance(values.get("send"), str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_isolate.model.probes import Command, Http, Log, Tcp
+from pytest_isolate.model.probes import Command, Ended, Http, Log, Tcp
 from pytest_isolate.model.resetting import Pristine, Reset, ResetFunction
 from pytest_isolate.planning.probe_fields import parse_probes
 from pytest_isolate.planning.values import Wrong, is_generator
@@ -19,7 +19,7 @@ def parse_reset(value: object) -> Reset | None:
     """How a service is reset; None for not at all."""
     if isinstance(value, bool):
         return Pristine() if value else None
-    if isinstance(value, (Mapping, Command, Http, Log, Tcp)):
+    if isinstance(value, (Mapping, Command, Ended, Http, Log, Tcp)):
         return _parse_call(value)
     if callable(value) and not is_generator(value):
         return ResetFunction(function=value)

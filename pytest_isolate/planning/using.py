@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from pytest_isolate.model.container import ContainerSettings
 from pytest_isolate.model.secret import Secret
 from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.model.used import Used
@@ -50,7 +51,10 @@ def use(spec: ServiceSpec, used: Used) -> ServiceSpec:
         snapshot=(),
         in_memory=(),
         memory_bytes=None,
+        # By the names that it would have on its network, others find it too.
+        container=ContainerSettings(aliases=spec.container.aliases),
         needs=(),
+        module=None,
     )
 
 

@@ -136,5 +136,5 @@ class Controller:
         """The engine, connected once."""
         with self._lock:
             if self._engine is None:
-                self._engine = connect(self._config)
+                self._engine = connect(self._config, self.run)
             return self._engine

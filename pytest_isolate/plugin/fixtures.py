@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_isolate.model.declaration import Declared, RawOverride
+    from pytest_isolate.model.declaration import Declared, Raw, RawOverride
     from pytest_isolate.model.location import Location
     from pytest_isolate.planning.placement import Where
 
@@ -106,10 +106,23 @@ def all_declared(session: pytest.Session) -> list[Declared]:
     from pytest_isolate.model.declaration import Declared
 
     return [
-        Declared(name=definition.argname, namespace=definition.baseid, raw=getattr(definition.func, DECLARATION))
-        for definition in _all_definitions(session)
-        if hasattr(definition.func, DECLARATION)
+        Declared(name=d.argname, namespace=d.baseid, raw=_composed(getattr(d.func, DECLARATION), session.config))
+        for d in _all_definitions(session)
+        if hasattr(d.func, DECLARATION)
     ]
+
+
+def _composed(raw: Raw, config: pytest.Config) -> Raw:
+    """The declaration, with the stack that they declare in place of Compose files."""
+    from pytest_isolate.model.declaration import RawCompose, RawMember
+
+    if isinstance(raw, RawMember) and isinstance(raw.stack, RawCompose):
+        return raw._replace(stack=_composed(raw.stack, config))
+    if not isinstance(raw, RawCompose):
+        return raw
+    from pytest_isolate.plugin.composed import read_compose  # only where there are such files
+
+    return read_compose(raw, config)
 
 
 def builtin_fixture_names(session: pytest.Session) -> frozenset[str]:

@@ -24,10 +24,10 @@ _FIRST_PID_NAMESPACE = 0xEFFFFFFC
 class Arming:
     """A guardian that is being started: it watches the owner of the run.
 
-    It looks for the engine as the plugin does, or at the address.
+    It looks for the engine as the plugin does, or at the address; where a program is named, that is to serve there.
     """
 
-    def __init__(self, run: Run, address: str = "") -> None:
+    def __init__(self, run: Run, address: str = "", program: str = "") -> None:
         self._name = f"pytest-isolate-{run.run_id}-{secrets.token_hex(16)}"
         package = Path(__file__).parent.parent.parent
         path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
@@ -36,7 +36,7 @@ class Arming:
             self._starter = subprocess.Popen(  # noqa: S603  # our own interpreter and module
                 [
                     *(sys.executable, "-m", "pytest_isolate.cli.guardian"),
-                    *(self._name, run.run_id, str(run.owner.pid), run.owner.start_time),
+                    *(self._name, run.run_id, str(run.owner.pid), run.owner.start_time, program),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -19,7 +19,7 @@ from pytest_isolate.planning.plan import Demand
 from pytest_isolate.plugin.options import KEEP_ALWAYS, KEEP_NEVER
 from pytest_isolate.plugin.wiring import Wired
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.entering import CONTAINER, STOPPED, build_entrance
+from pytest_isolate.running.entering import CONTAINER, STOPPED, build_entrance, in_words_of
 from pytest_isolate.running.launching import Running
 from pytest_isolate.running.marking import KEPT_S, put_mark
 from pytest_isolate.running.rendering import View
@@ -158,10 +158,11 @@ class Keeping:
     def _tell(self, engine: Engine, found: Sequence[Labelled], run: Run) -> list[str]:
         names = {o.object_id: o.name for o in found}
         entries = [entry for entry in self._entries.values() if entry["container"] in names]
-        lines = []
+        lines: list[str] = []
         for entry in entries:
             is_running = engine.inspect_container(entry["container"]).is_running
-            lines += _describe(entry, names[entry["container"]], is_running=is_running)
+            told = _describe(entry, names[entry["container"]], is_running=is_running)
+            lines += (in_words_of(engine.facts().program, line) for line in told)
         if any(not entry["is_reused"] for entry in entries):
             lines.append(f"isolate: kept for {KEPT_S / 3600:.0f} h; to remove it: pytest-isolate remove {run.run_id}")
         if any(entry["is_reused"] for entry in entries):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,7 +18,7 @@ from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.plugin.guarding import Arming
-from pytest_isolate.plugin.options import Settings
+from pytest_isolate.plugin.options import DEFAULT_IN_MEMORY_BYTES, Settings
 from pytest_isolate.plugin.report import Report
 from pytest_isolate.running.addresses import KnownPorts
 from pytest_isolate.running.budget import machine_budget
@@ -29,6 +30,7 @@ from pytest_isolate.sharing.store import Board, kept_folder, snapshot_usage
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine
+    from pytest_isolate.engine.podman import OwnService
 
 Result = TypeVar("Result")
 _RECORD = "run"
@@ -73,7 +75,8 @@ def new_run() -> Run:
 def open_run(config: pytest.Config, member: Membership, settings: Settings, clock: Clock, report: Report) -> Opened:
     """The run with its engine. The first process to come here arms the guardian meanwhile, and sweeps up."""
     given: Engine | None = config.hook.pytest_isolate_engine(config=config)
-    address = "" if given is None else given.facts().address
+    own = _own_service(member.run) if given is None else None
+    address = own.address if own else given.facts().address if given is not None else ""
     # An engine that a plugin brings along may live in this process, where there is nothing to guard from outside.
     is_guarded = given is None or address.startswith("unix://")
     connected: Future[Engine] = Future()
@@ -85,9 +88,9 @@ def open_run(config: pytest.Config, member: Membership, settings: Settings, cloc
 
     is_first: Future[bool] = Future()
     prepare = enter_keep if settings.reuse else None
-    armed = in_background(lambda: _ensure_armed(member, address if is_guarded else None, prepare, is_first))
+    armed = in_background(lambda: _ensure_armed(member, address if is_guarded else None, prepare, is_first, own))
     try:
-        engine = given if given is not None else _connect_to_docker()
+        engine = given if given is not None else _connect_to_own(own, armed) if own else _connect_to_docker(os.environ)
     except BaseException as error:
         connected.set_exception(error)
         raise
@@ -100,6 +103,7 @@ def open_run(config: pytest.Config, member: Membership, settings: Settings, cloc
 
     try:
         check_local(engine)
+        in_memory_bytes(engine, settings)
         if settings.reuse:
             is_first.result()
     except BaseException:
@@ -130,10 +134,29 @@ def find_guardian(member: Membership) -> str | None:
     return None if record is None else str(record["guardian"])
 
 
-def connect(config: pytest.Config) -> Engine:
-    """The engine that a plugin provides, else the first that answers; EngineUnreachable says what was tried."""
+def connect(config: pytest.Config, run: Run) -> Engine:
+    """The engine that a plugin provides, else the run's own, or the first that answers.
+
+    EngineUnreachable says what was tried.
+    """
     given: Engine | None = config.hook.pytest_isolate_engine(config=config)
-    return given if given is not None else _connect_to_docker()
+    if given is not None:
+        return given
+    own = _own_service(run)
+    return _connect_to_docker({**os.environ, "DOCKER_HOST": own.address} if own else os.environ)
+
+
+@contextmanager
+def connected(config: pytest.Config) -> Iterator[Engine]:
+    """The engine for a block that no guardian watches; one that has no daemon is started for it."""
+    from pytest_isolate.engine.podman import served  # not in runs without services
+
+    given: Engine | None = config.hook.pytest_isolate_engine(config=config)
+    if given is not None:
+        yield given
+        return
+    with served(os.environ) as env:
+        yield _connect_to_docker(env)
 
 
 def open_keep(settings: Settings, clock: Clock) -> Keep:
@@ -151,7 +174,11 @@ def run_budget(settings: Settings) -> Resources:
 
 
 def _ensure_armed(
-    member: Membership, address: str | None, prepare: Callable[[], None] | None, is_first: Future[bool]
+    member: Membership,
+    address: str | None,
+    prepare: Callable[[], None] | None,
+    is_first: Future[bool],
+    own: OwnService | None,
 ) -> str:
     """The name of the run's guardian, once it is armed; without an address there is none.
 
@@ -164,13 +191,15 @@ def _ensure_armed(
             if found is not None:
                 is_first.set_result(False)
                 return found
-            arming = None if address is None else Arming(member.run, address)
+            arming = None if address is None else Arming(member.run, address, own.program if own else "")
+            # What asks the engine for anything cannot be begun meanwhile where it is the guardian that starts it.
+            name = arming.wait() if arming and own else ""
             try:
                 if prepare:
                     prepare()
                 is_first.set_result(True)
             finally:
-                name = arming.wait() if arming else ""
+                name = name or (arming.wait() if arming else "")
                 board.publish(_RECORD, {"guardian": name})
             return name
     except BaseException as error:
@@ -187,10 +216,27 @@ def _sweep(engine: Engine, run: Run, clock: Clock, report: Report) -> None:
         report.warnings.append(str(error))
 
 
-def _connect_to_docker() -> Engine:
+def _connect_to_docker(env: Mapping[str, str]) -> Engine:
     from pytest_isolate.engine.docker import connect as connect_to_docker  # not in runs without services
 
-    return connect_to_docker(os.environ)
+    return connect_to_docker(env)
+
+
+def _own_service(run: Run) -> OwnService | None:
+    """The engine that the run's guardian starts, because none listens; None where one does."""
+    from pytest_isolate.engine.podman import find_own_service  # not in runs without services
+
+    return find_own_service(os.environ, run.run_id)
+
+
+def _connect_to_own(own: OwnService, armed: Future[str]) -> Engine:
+    """The engine that a guardian is starting; its error where it cannot."""
+    from pytest_isolate.engine.podman import wait_for_other  # the same
+
+    wait_for_other(own, armed.done)
+    if armed.done():
+        armed.result()
+    return _connect_to_docker({**os.environ, "DOCKER_HOST": own.address})
 
 
 def check_local(engine: Engine) -> None:
@@ -202,6 +248,20 @@ def check_local(engine: Engine) -> None:
             found="services are published on ports that are reserved on this host",
             do="use an engine on this host: unset DOCKER_HOST, or docker context use default",
         )
+
+
+def in_memory_bytes(engine: Engine, settings: Settings) -> int:
+    """How much data a service may keep in memory on this engine; EngineError where more is asked than it can hold."""
+    facts = engine.facts()
+    if facts.has_memory_folders:
+        return settings.in_memory_bytes
+    if settings.in_memory_bytes not in (0, DEFAULT_IN_MEMORY_BYTES):
+        raise EngineError(
+            f"{facts.name} {facts.version} keeps no data of services in memory",
+            found=f"--isolate-in-memory asks for {settings.in_memory_bytes // 1024**2} MiB",
+            do="leave it out: data is then on disk; or use Docker",
+        )
+    return 0
 
 
 def in_background(work: Callable[[], Result]) -> Future[Result]:

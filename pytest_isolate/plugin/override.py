@@ -39,6 +39,7 @@ class ServiceChanges(TypedDict, total=False):
     pids: str | int | None
     cap_add: Sequence[str] | None
     new_privileges: bool | None
+    container: Mapping[str, object] | None
     needs: Sequence[str] | None
     url: str | None
     user: str | None

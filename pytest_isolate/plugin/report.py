@@ -32,6 +32,7 @@ class Report:
         self.served: dict[str, set[str]] = {}
         self.engine = ""
         self.used: dict[str, str] = {}
+        self.dropped: Sequence[str] = ()
 
     def plan_lines(self, plan: Plan) -> list[str]:
         """For --isolate-plan."""
@@ -74,7 +75,7 @@ class Report:
                 terminal.write_line(text)
         for text in self.cleanup_errors:
             terminal.write_line(f"isolate: {text}", red=True)
-        for text in self.warnings:
+        for text in (*dropped_lines([self.figures(), *self._from_workers]), *self.warnings):
             terminal.write_line(f"isolate: {text}", yellow=True)
 
     def figures(self) -> dict[str, Any]:
@@ -87,6 +88,7 @@ class Report:
             "served": {service: len(tests) for service, tests in self.served.items()},
             "engine": self.engine,
             "used": {s.subject: self.used[s.subject] for s in spans if s.what == "used" and not s.failed},
+            "dropped": list(self.dropped),
             "resets": [[s.subject, s.seconds] for s in spans if s.what == "reset"],
             "reused": sum(span.what == "reused" for span in spans),
             "beside": [span.subject for span in spans if span.what == "beside kept"],
@@ -199,6 +201,18 @@ def variant_lines(stats: Mapping[str, Sequence[object]]) -> list[str]:
     return [
         f"isolate: variant {variant}: {', '.join(f'{number} {outcome}' for outcome, number in ended.items())}"
         for variant, ended in sorted(counts.items())
+    ]
+
+
+def dropped_lines(everywhere: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line for the limits that the engine took and did not hold, in any process."""
+    found = [figures for figures in everywhere if figures["dropped"]]
+    if not found:
+        return []
+    limits = ", ".join(sorted({limit for figures in found for limit in figures["dropped"]}))
+    return [
+        f"these limits do not hold: {limits}; {found[0]['engine']} takes them and makes containers without "
+        "(rootless engines need version 2 of the kernel's control groups)"
     ]
 
 

@@ -335,7 +335,8 @@ class IsolateSession:
         except IsolateError as error:
             # Its causes are told in its text; as a chain they would all be printed again.
             raise as_failure(error) from None
-        return Stack(name, services) if StackId(namespace, name) in self._demands.catalogue.stacks else services[name]
+        is_stack = StackId(namespace, name) in self._demands.catalogue.stacks
+        return Stack(name, services) if is_stack else services[wanted[0].name]
 
     def _hand_out_copy(self, fresh_id: ServiceId, instance: Instance, base: Service) -> FreshService:
         assert self._item is not None
@@ -395,6 +396,7 @@ class IsolateSession:
                 self._failures.close()
                 if self._wired:
                     self._report.fresh = self._wired.freshness.figures()
+                    self._report.dropped = sorted(self._wired.engine.dropped_limits())
                     xdist.report(self._config, kept=sorted(self._wired.provider.kept_codes))
                     self._wired.close(_SNAPSHOTS_S if has_time else 0)
                     self._wired = None

@@ -132,7 +132,7 @@ def _hint_ready(row: Row, _: Sequence[Row]) -> str:
     if row.ready_s is None or seconds < max(_LONG_READY_S, _MOST_OF_START * row.ready_s):
         return ""
     found = f"{row.service} took {seconds:.1f} of {row.ready_s:.1f} s until it answered"
-    return f"{found}: snapshot=True saves what it makes of itself, --isolate-reuse keeps it for the next run"
+    return f"{found}: snapshot=[its folders] saves what it makes of itself, --isolate-reuse keeps it for the next run"
 
 
 def _hint_one_test(row: Row, rows: Sequence[Row]) -> str:

@@ -12,11 +12,23 @@ from typing import Any, NamedTuple
 import pytest
 
 from pytest_isolate.errors import DeclarationError, Problem, suggest
-from pytest_isolate.model.declaration import Declared, Layer, Preset, Raw, RawFresh, RawService, RawStack, RawVariants
+from pytest_isolate.model.declaration import (
+    Declared,
+    Layer,
+    Preset,
+    Raw,
+    RawCompose,
+    RawFresh,
+    RawMember,
+    RawService,
+    RawStack,
+    RawVariants,
+)
 from pytest_isolate.model.location import Location
 from pytest_isolate.planning.adjusting import Adjustment
 from pytest_isolate.planning.fields import STACK_KEYS
 from pytest_isolate.planning.loading import Catalogue, load
+from pytest_isolate.planning.members import member_name
 from pytest_isolate.planning.placeholders import parse_references
 from pytest_isolate.plugin.configuration import Source
 from pytest_isolate.plugin.declare import make_fixture
@@ -28,7 +40,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_KEYS = ("services", "stacks", "fresh", "variants", "env")
+_KEYS = ("services", "stacks", "compose", "fresh", "variants", "env")
 _VARIANTS = "isolate_variants"
 """The name of the fixture that the table of variants becomes."""
 
@@ -101,10 +113,15 @@ class _Reader:
         stacks = {name: self._stack(name, content, services) for name, content in table["stacks"].items()}
         for name in stacks.keys() & services.keys():
             raise self._wrong(f"stacks.{name}", f"{name!r} is the name of a service too")
+        composed: dict[str, Raw] = {}
+        for name, content in table["compose"].items():
+            self._compose(name, content, composed)
+        for name in composed.keys() & (services.keys() | stacks.keys()):
+            raise self._wrong(f"compose.{name}", f"{name!r} is the name of a service or stack too")
         fresh = {name: self._fresh(name, content, services) for name, content in table["fresh"].items()}
-        for name in fresh.keys() & (services.keys() | stacks.keys()):
+        for name in fresh.keys() & (services.keys() | stacks.keys() | composed.keys()):
             raise self._wrong(f"fresh.{name}", f"{name!r} is the name of a service or stack too")
-        declared: dict[str, Raw] = {**services, **stacks, **fresh}
+        declared: dict[str, Raw] = {**services, **stacks, **composed, **fresh}
         if table["variants"]:
             declared[_VARIANTS] = self._variants(table["variants"], services)
         return {name: make_fixture(raw) for name, raw in declared.items()}
@@ -147,6 +164,20 @@ class _Reader:
         }
         options = {option: table[option] for option in STACK_KEYS if option in table}
         return RawStack(members=members, options=options, location=location)
+
+    def _compose(self, name: str, content: object, done: dict[str, Raw]) -> None:
+        """A stack of the services of Compose files, relative to this one, and fixtures for single ones of them."""
+        key = f"compose.{name}"
+        location = self._location(key)
+        options = dict(self._table(key, content))
+        files, fixtures = options.pop("files", ()), options.pop("fixtures", [])
+        if not isinstance(fixtures, list) or not all(isinstance(one, str) for one in fixtures):
+            raise self._wrong(key, f"{fixtures!r} in fixtures is not a list of services", 'such as ["web", "db"]')
+        raw = RawCompose(files=files, options=options, location=location)
+        found: dict[str, Raw] = {name: raw, **{member_name(one): RawMember(raw, one, location) for one in fixtures}}
+        for taken in found.keys() & done.keys():
+            raise self._wrong(key, f"{taken!r} is the name of another fixture of Compose files too")
+        done |= found
 
     def _variants(self, table: Mapping[str, Any], services: Mapping[str, RawService]) -> RawVariants:
         location = self._location("variants")

@@ -128,15 +128,18 @@ _WARDROBES: pytest.StashKey[dict[object, Wardrobe]] = pytest.StashKey()
 
 
 def members(catalogue: Catalogue, name: str, namespace: str) -> list[ServiceId]:
-    """The service of that name, or the base of those copies, or the services of that stack; none for variants."""
-    fresh = catalogue.fresh.get(ServiceId(StackId(namespace), name))
+    """The service of that name or of a stack, or the base of those copies, or a stack's services; none for variants."""
+    own = ServiceId(StackId(namespace), name)
+    fresh = catalogue.fresh.get(own)
     if fresh:
         return [fresh.base]
+    if own in catalogue.members:
+        return [catalogue.members[own]]
     if any((group.name, group.namespace) == (name, namespace) for group in catalogue.groups):
         return []
     stack = catalogue.stacks.get(StackId(namespace, name))
     if stack is None:
-        return [ServiceId(StackId(namespace), name)]
+        return [own]
     return [ServiceId(StackId(namespace, name), member.name) for member in stack.services]
 
 

@@ -17,7 +17,7 @@ from pytest_isolate.model.resources import Resources
 from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.planning.plan import Plan
 from pytest_isolate.plugin.guarding import Guard
-from pytest_isolate.plugin.opening import Membership, Opened, open_keep, run_budget
+from pytest_isolate.plugin.opening import Membership, Opened, in_memory_bytes, open_keep, run_budget
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings
 from pytest_isolate.running.addresses import Addresses, check_bind_ip
 from pytest_isolate.running.budget import BudgetKeeper
@@ -31,6 +31,7 @@ from pytest_isolate.running.images import Images
 from pytest_isolate.running.keeping import Keep
 from pytest_isolate.running.launching import Launcher, Running
 from pytest_isolate.running.lifecycle import Lifecycle
+from pytest_isolate.running.modules.starting import Modules
 from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.ports import HeldPorts
 from pytest_isolate.running.providing import Provider
@@ -149,9 +150,10 @@ def wire(
     networks = Networks(engine, settings.subnets, rng)
     volumes = Volumes(engine)
     launcher = _choose_launcher(recorder)(
-        engine, run, addresses, volumes, clock.time, settings.in_memory_bytes, plan.copies
+        engine, run, addresses, volumes, clock.time, in_memory_bytes(engine, settings), plan.copies
     )
-    watcher = Watcher(engine, run, clock, deaths, timeline.tell)
+    modules = Modules(engine)
+    watcher = Watcher(engine, run, clock, deaths, timeline.tell, modules)
 
     def keep_held(ports: HeldPorts) -> None:
         # A worker may die while others go on to use the instance that it started.
@@ -202,6 +204,7 @@ def wire(
         provider=provider,
         on_ready=on_ready,
         sparing=sparing,
+        modules=modules,
     )
     # It removes the run's objects when the controller is gone; nothing may be started beside that.
     guard.on_closing(provider.stop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_isolate.model.probes import Command, Http, Log, Tcp
+from pytest_isolate.model.probes import Command, Ended, Http, Log, Tcp
 
 
 def tcp(port: int | None = None, *, send: bytes = b"", expect: str | None = None) -> Tcp:
@@ -32,3 +32,8 @@ def command(*argv: str) -> Command:
     As `init=` or `reset=` it is what is run there.
     """
     return Command(argv=argv)
+
+
+def ended() -> Ended:
+    """Ready when the container has ended with code 0. For what does its work and ends, such as a migration."""
+    return Ended()

@@ -24,7 +24,7 @@ def build_archive(files: Iterable[File]) -> bytes:
                 # Resolved, because tarfile would add a link to a folder as a link.
                 archive.add(Path(file.source).resolve(), arcname=name, filter=partial(_owned_by_root, mode=file.mode))
             else:
-                content = Path(file.source).read_bytes() if file.source else (file.text or "").encode()
+                content = Path(file.source).read_bytes() if file.source else file.data or (file.text or "").encode()
                 own_mode = Path(file.source).stat().st_mode & 0o7777 if file.source else _TEXT_MODE
                 entry = tarfile.TarInfo(name)
                 entry.size, entry.mode = len(content), own_mode if file.mode is None else file.mode

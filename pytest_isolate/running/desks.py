@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pytest_isolate.engine.api import ContainerRequest, Engine
+from pytest_isolate.model.container import ContainerSettings
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.service import MIB
 from pytest_isolate.planning.placement import InstanceKey
@@ -50,7 +51,7 @@ class Desks:
             command=_IDLE[1:],
             # Whatever address tests find it at, 127.0.0.1 included, is the same there.
             network="host",
-            extra_hosts={name: at for name, at in hosts_of({"": running}).items() if name},
+            settings=ContainerSettings(extra_hosts=hosts_of({running.spec.name: running})),
             memory_bytes=_MEMORY_BYTES,
             cap_drop=("ALL",),
         )

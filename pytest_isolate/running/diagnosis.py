@@ -11,7 +11,7 @@ from pytest_isolate.running.surroundings import Disk, Inotify, Route
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 GIB = 1 << 30
-_OLDEST = (20, 10)
+_OLDEST = {"Docker": (20, 10), "Podman": (4, 3)}
 # What Docker divides where nobody has configured pools (libnetwork, ipamutils).
 _BUILT_IN_POOLS = (
     ("172.17.0.0/16", 16),
@@ -63,12 +63,14 @@ def diagnose(facts: Facts) -> tuple[Finding, ...]:
 def check_version(engine: EngineSide) -> Finding:
     """Old engines lack what is asked of them."""
     found = f"{engine.name} {engine.version}, API {engine.api}{', rootless' if engine.is_rootless else ''}"
-    if engine.name != "Docker":
+    oldest = _OLDEST.get(engine.name)
+    if oldest is None:
         do = "it may work, but it is not tested; where something fails, try with Docker"
         return Finding(check="version", verdict=WARNING, found=found, do=do)
     numbers = tuple(int(word) for word in engine.version.split(".")[:2] if word.isdecimal())
-    if len(numbers) == 2 and numbers < _OLDEST:
-        return Finding(check="version", verdict=PROBLEM, found=found, do="use Docker 20.10 or newer")
+    if len(numbers) == 2 and numbers < oldest:
+        do = f"use {engine.name} {'.'.join(map(str, oldest))} or newer"
+        return Finding(check="version", verdict=PROBLEM, found=found, do=do)
     return Finding(check="version", verdict=OK, found=found)
 
 

@@ -6,6 +6,7 @@ asks the container for it.
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -29,6 +30,11 @@ class Entrance:
 
     url: str
     commands: tuple[str, ...]
+
+
+def in_words_of(program: str, command: str) -> str:
+    """A command for a shell with another program in the place of docker."""
+    return re.sub(r"\bdocker (?=exec|inspect|logs|start)", f"{program} ", command)
 
 
 def build_entrance(view: View) -> Entrance:

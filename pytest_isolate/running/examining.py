@@ -89,6 +89,7 @@ class Examiner:
             parts=split_phases(lines, began, is_own=is_own),
             others=tuple(self._others(key, since - LATE_S)),
             is_kept=running.ground.is_kept,
+            program=self._engine.facts().program,
             before=self._describe_before(key, since, lines) if whole else "",
         )
 

@@ -46,6 +46,7 @@ class Evidence:
     before: str = ""
     is_settled: bool = True
     is_kept: bool = False
+    program: str = "docker"
 
     @property
     def count(self) -> int:
@@ -81,9 +82,9 @@ def describe_state(state: ContainerState, since: float) -> str:
 
 def commands_inside(evidence: Evidence) -> str:
     """How to look inside, as commands for a shell."""
-    name = evidence.container
-    inside = f"docker exec -it {name} sh" if evidence.is_running else f"docker cp {name}:/PATH ."
-    return f"{inside}; docker logs {name}" if name else ""
+    name, program = evidence.container, evidence.program
+    inside = f"{program} exec -it {name} sh" if evidence.is_running else f"{program} cp {name}:/PATH ."
+    return f"{inside}; {program} logs {name}" if name else ""
 
 
 def heading(evidence: Evidence, phases: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from pytest_isolate.errors import IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN, Run, fingerprint
 from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.service import ServiceId, ServiceSpec, Unlimited, describe_variation
+from pytest_isolate.model.service import Pairs, ServiceId, ServiceSpec, Unlimited, describe_variation
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.addresses import Addresses
 from pytest_isolate.running.archive import build_archive, read_digests
@@ -71,7 +71,7 @@ class Start:
     password: str | None
     needed: Mapping[str, Running]
     code: str = ""
-    extra_hosts: Mapping[str, str] = field(default_factory=dict)
+    extra_hosts: Pairs = ()
 
     @property
     def is_thawed(self) -> bool:
@@ -179,7 +179,7 @@ class Launcher:
                 for inner, outer in ports.by_inner.items()
             ),
             network=network_id,
-            aliases=(spec.name,),
+            aliases=names_of(spec),
             volumes=self._volumes.ensure(instance, start.ground, code),
             memory_folders=memory_folders(spec, self._in_memory_bytes, is_thawed=start.is_thawed, is_copied=is_copied),
             memory_bytes=memory_limit(spec),
@@ -189,7 +189,7 @@ class Launcher:
             cap_drop=("ALL",),
             cap_add=capabilities(spec),
             no_new_privileges=not spec.new_privileges,
-            extra_hosts=start.extra_hosts,
+            settings=replace(spec.container, extra_hosts=(*spec.container.extra_hosts, *start.extra_hosts)),
         )
 
     def _remove_quietly(self, container_id: str) -> None:
@@ -238,6 +238,11 @@ def full_fingerprint(instance: Instance, image: ImageFacts, needed: Mapping[str,
         dependencies={alias: running.fingerprint for alias, running in needed.items()},
         contents=read_digests(instance.spec.files),
     )
+
+
+def names_of(spec: ServiceSpec) -> tuple[str, ...]:
+    """What a service is found by on its network; its plain name comes first."""
+    return tuple(dict.fromkeys((spec.name, *spec.container.aliases)))
 
 
 def instance_code(key: InstanceKey) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, as_completed, wait
+from functools import partial
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
@@ -16,6 +17,8 @@ from pytest_isolate.running.handle import Service
 from pytest_isolate.running.images import image_tag
 from pytest_isolate.running.launching import Running
 from pytest_isolate.running.memory import advise_if_full
+from pytest_isolate.running.modules.handle import ModuleService
+from pytest_isolate.running.modules.starting import Modules
 from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.providing import Closing, Provider
 from pytest_isolate.running.sparing import Sparing
@@ -42,6 +45,7 @@ class Lifecycle:
         provider: Provider,
         on_ready: Callable[[Running, Service], None],
         sparing: Sparing,
+        modules: Modules,
     ) -> None:
         self._engine = engine
         self._clock = clock
@@ -51,6 +55,7 @@ class Lifecycle:
         self._provider = provider
         self._on_ready = on_ready
         self._sparing = sparing
+        self._modules = modules
         self._lock = threading.Lock()
         self._futures: dict[InstanceKey, Future[Running]] = {}
         self._threads: list[threading.Thread] = []
@@ -87,7 +92,8 @@ class Lifecycle:
         """The handle of an instance that is ready."""
         if running.spec.used:
             return UsedService(running.view, self._engine)
-        return Service(
+        kind = partial(ModuleService, module=self._modules.of(running)) if running.spec.module else Service
+        return kind(
             running.view,
             engine=self._engine,
             image=image_tag(running.spec),

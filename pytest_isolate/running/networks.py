@@ -62,10 +62,10 @@ class Networks:
         key = _Key(instance.network, ground.is_kept)
         return self._networks.get(key, lambda: self._agree(instance, ground, check_open))
 
-    def attach(self, network_id: str, container_id: str, alias: str) -> None:
+    def attach(self, network_id: str, container_id: str, aliases: Sequence[str]) -> None:
         """Make a container of another network known on this one, once."""
         attachment = _Attachment(network_id, container_id)
-        self._attachments.get(attachment, lambda: self._engine.attach(network_id, container_id, [alias]))
+        self._attachments.get(attachment, lambda: self._engine.attach(network_id, container_id, aliases))
 
     def forget(self, key: NetworkKey) -> Callable[[], None]:
         """Let the next one who asks get another network; what is returned empties this one, for others to take over.

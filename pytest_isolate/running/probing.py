@@ -11,7 +11,7 @@ from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, EngineUnreachable
 from pytest_isolate.model.answers import Answer, NotYet, Ready
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.probes import Command, Http, Log, Probe, Tcp
+from pytest_isolate.model.probes import Command, Ended, Http, Log, Probe, Question, Tcp
 
 _CONNECT_S = 1.0
 _ANSWER_S = 2.0
@@ -48,9 +48,11 @@ def ask(probe: Probe, target: Target, engine: Engine) -> Answer:
             return _ask_log(probe, engine.read_logs(target.container_id, since=target.started_at))
         case Command():
             return _ask_command(probe, target.container_id, engine)
+        case Ended():
+            return NotYet("it still runs")
 
 
-def is_dear(probe: Probe) -> bool:
+def is_dear(probe: Question) -> bool:
     """Whether asking costs the engine tens of milliseconds, so that it must not be asked without pause."""
     return isinstance(probe, (Command, Log))
 

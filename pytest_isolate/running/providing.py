@@ -13,6 +13,7 @@ from pytest_isolate.engine.api import Engine, ImageFacts
 from pytest_isolate.errors import EngineError, IsolateError, StartError
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import Run
+from pytest_isolate.model.probes import Ended
 from pytest_isolate.model.secret import Secret
 from pytest_isolate.model.service import describe_variation
 from pytest_isolate.model.used import Used
@@ -328,7 +329,7 @@ class Provider:
         """The instance that another process has published; None where it cannot be used any more."""
         if "error" in record:
             raise SharedStartError(record["service"], record["error"])
-        if ground.is_kept and not self._still_runs(record["container"]):
+        if ground.is_kept and not self._still_serves(instance, record["container"]):
             return None
         needed = self._wait_for_needed(instance, wait)
         self._budget.acquire(instance, self._check_open)
@@ -355,9 +356,11 @@ class Provider:
                 self._watcher.wait_until_ready(running, running.started_at, self._check_open, is_first=False)
         return running
 
-    def _still_runs(self, container_id: str) -> bool:
+    def _still_serves(self, instance: Instance, container_id: str) -> bool:
         try:
             state = self._engine.inspect_container(container_id)
+            if Ended() in instance.spec.ready:
+                return state.exit_code == 0
             # A run that was killed may have left it paused.
             return state.is_running and not state.is_paused
         except EngineError:
@@ -402,7 +405,7 @@ class Provider:
         network_id = self._networks.ensure(start.instance, start.ground, self._check_open)
         for alias, running in start.needed.items():
             if running.network_id != network_id and not running.spec.used:
-                self._networks.attach(network_id, running.container_id, alias)
+                self._networks.attach(network_id, running.container_id, [alias, *running.spec.container.aliases])
         return network_id
 
     def _check_open(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_isolate.model.answers import Answer, Dead, NotYet, Ready
-from pytest_isolate.model.probes import Probe
+from pytest_isolate.model.probes import Question
 from pytest_isolate.running.clock import Clock
 
 _FIRST_PAUSE_S = 0.005
@@ -21,16 +21,16 @@ class Outcome:
     """How a wait ended: the last answer (Ready, NotYet after the deadline, or Dead), and what it took."""
 
     answer: Answer
-    probe: Probe | None
+    probe: Question | None
     asked: int
     waited_s: float
 
 
 def wait_until_ready(
-    probes: Sequence[Probe],
+    probes: Sequence[Question],
     *,
-    ask: Callable[[Probe], Answer],
-    is_dear: Callable[[Probe], bool],
+    ask: Callable[[Question], Answer],
+    is_dear: Callable[[Question], bool],
     died: threading.Event,
     read_death: Callable[[], Dead | None],
     clock: Clock,

@@ -47,7 +47,7 @@ def memory_folders(spec: ServiceSpec, size_bytes: int, *, is_thawed: bool, is_co
         return {}
     if is_thawed:
         return {COPIES: size_bytes} if is_copied and spec.copies == "postgres" else {}
-    volumes = [PurePosixPath(target) for _, target in spec.volumes]
+    volumes = [PurePosixPath(target.removesuffix(":ro")) for _, target in spec.volumes]
     own = [path for path in spec.in_memory if not any(PurePosixPath(path).is_relative_to(v) for v in volumes)]
     return dict.fromkeys(own, size_bytes)
 
@@ -56,7 +56,9 @@ def capabilities(spec: ServiceSpec) -> tuple[str, ...]:
     """The capabilities of a service's container; all others are dropped."""
     if "ALL" in spec.cap_add:
         return ("ALL",)
-    return tuple(dict.fromkeys((*DEFAULT_CAPABILITIES, *spec.cap_add)))
+    dropped = spec.container.cap_drop
+    kept = () if "ALL" in dropped else (name for name in DEFAULT_CAPABILITIES if name not in dropped)
+    return tuple(dict.fromkeys((*kept, *spec.cap_add)))
 
 
 def redact(text: str, secrets: tuple[str, ...]) -> str:

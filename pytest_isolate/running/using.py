@@ -14,8 +14,8 @@ from pytest_isolate.errors import NotReadyError, StartError, UsedServiceError
 from pytest_isolate.model.answers import Answer, NotYet
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import Run
-from pytest_isolate.model.probes import Http, Probe, Tcp, describe_probe
-from pytest_isolate.model.service import ServiceSpec
+from pytest_isolate.model.probes import Http, OwnWait, Probe, Tcp, describe_probe
+from pytest_isolate.model.service import Pairs, ServiceSpec
 from pytest_isolate.model.used import Used
 from pytest_isolate.planning.placement import Instance
 from pytest_isolate.running import probing
@@ -58,8 +58,9 @@ def wait_until_it_answers(
     assert spec.used
     target = probing.Target(container_id="", endpoints=endpoints, main_port=spec.ports[0], started_at=0)
 
-    def ask(probe: Probe) -> Answer:
+    def ask(probe: Probe | OwnWait) -> Answer:
         check_open()
+        assert isinstance(probe, (Tcp, Http))
         return probing.ask(probe, target, engine)
 
     outcome = wait_until_ready(
@@ -86,19 +87,19 @@ def wait_until_it_answers(
         )
 
 
-def hosts_of(needed: Mapping[str, Running]) -> dict[str, str]:
+def hosts_of(needed: Mapping[str, Running]) -> Pairs:
     """Names that a container has to know, with their addresses: of services that are not on its network."""
-    hosts = {}
+    hosts: dict[str, str] = {}
     for alias, running in needed.items():
         used = running.spec.used
         if used is None:
             continue
         address = HOST_GATEWAY if used.is_loopback else resolve(used.host)
-        hosts[alias] = address
+        hosts |= dict.fromkeys([alias, *running.spec.container.aliases], address)
         if not used.is_loopback and not _is_address(used.host):
             # Whatever finds it here, such as a table of names in CI, a container does not have.
             hosts[used.host] = address
-    return hosts
+    return tuple(hosts.items())
 
 
 def check_same_host(running: Running, engine: Engine, run: Run) -> None:

@@ -10,13 +10,14 @@ from pytest_isolate.engine.api import ContainerState, Engine, LogTail, Progress,
 from pytest_isolate.errors import EngineError, EngineUnreachable, NotReadyError, StartError
 from pytest_isolate.model.answers import Answer, Dead, NotYet
 from pytest_isolate.model.identity import Run
-from pytest_isolate.model.probes import Command, Log, Probe, Tcp, describe_probe
+from pytest_isolate.model.probes import Command, Ended, Log, OwnWait, Question, Tcp, describe_probe
 from pytest_isolate.running import probing
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.deaths import Deaths
 from pytest_isolate.running.images import image_tag
 from pytest_isolate.running.launching import Running, label
 from pytest_isolate.running.memory import advise_if_full
+from pytest_isolate.running.modules.starting import Modules
 from pytest_isolate.running.readiness import Outcome, wait_until_ready
 from pytest_isolate.running.safety import redact
 
@@ -31,12 +32,15 @@ _KILLED = 128 + 9
 class Watcher:
     """Waits until containers are ready."""
 
-    def __init__(self, engine: Engine, run: Run, clock: Clock, deaths: Deaths, tell: Tell) -> None:
+    def __init__(
+        self, engine: Engine, run: Run, clock: Clock, deaths: Deaths, tell: Tell, modules: Modules | None = None
+    ) -> None:
         self._engine = engine
         self._run = run
         self._clock = clock
         self._deaths = deaths
         self._tell = tell
+        self._modules = modules
 
     def wait_until_ready(
         self, running: Running, started_at: float, check_open: Callable[[], None], *, is_first: bool = True
@@ -63,7 +67,7 @@ class Watcher:
         *,
         is_first: bool,
     ) -> None:
-        probes, began = choose_probes(running), self._clock.now()
+        probes, began = choose_probes(running, is_first=is_first), self._clock.now()
         if not probes:
             self._clock.wait(died, _SETTLE_S)
             state = self._read_death(running, is_first=is_first) if died.is_set() else None
@@ -77,9 +81,13 @@ class Watcher:
             started_at=started_at,
         )
 
-        def ask(probe: Probe) -> Answer:
+        def ask(probe: Question) -> Answer:
             check_open()
-            answer = probing.ask(probe, target, self._engine)
+            if isinstance(probe, OwnWait):
+                assert self._modules is not None
+                answer = self._modules.ask(running)
+            else:
+                answer = probing.ask(probe, target, self._engine)
             if isinstance(answer, NotYet):
                 reason = redact(answer.reason, running.secrets)
                 self._tell(Progress(text=f"asks {describe_probe(probe)}{_address(probe, running)}: {reason}"))
@@ -92,17 +100,26 @@ class Watcher:
             return Dead(_describe(deaths[0])) if deaths else None
 
         self._tell(Progress(text=f"asks {describe_probe(probes[0])}{_address(probes[0], running)}"))
-        outcome = wait_until_ready(
-            probes,
-            ask=ask,
-            is_dear=probing.is_dear,
-            died=died,
-            read_death=read_death,
-            clock=self._clock,
-            timeout_s=running.spec.timeout_s,
-        )
+        try:
+            outcome = wait_until_ready(
+                probes,
+                ask=ask,
+                is_dear=probing.is_dear,
+                died=died,
+                read_death=read_death,
+                clock=self._clock,
+                timeout_s=running.spec.timeout_s,
+            )
+        finally:
+            if self._modules:
+                self._modules.settle(running)
         if isinstance(outcome.answer, Dead):
-            raise self._death_error(running, deaths[0], began, log)
+            state = deaths[0] if deaths else self._engine.inspect_container(running.container_id)
+            if Ended() in probes and state.exit_code == 0:
+                return
+            if not state.is_running:
+                raise self._death_error(running, state, began, log)
+            raise self._own_wait_error(running, outcome.answer)
         if isinstance(outcome.answer, NotYet):
             raise self._not_ready_error(running, outcome.answer, outcome)
 
@@ -141,13 +158,30 @@ class Watcher:
         assert outcome.probe is not None
         where = _address(outcome.probe, running)
         reason = redact(answer.reason, running.secrets)
+        times = "" if isinstance(outcome.probe, OwnWait) else f", {outcome.asked} times"
         return NotReadyError(
             label(running.instance, self._run),
             f"was not ready after {outcome.waited_s:.1f} s",
-            tried=f"{describe_probe(outcome.probe)}{where}, {outcome.asked} times; last answer: {reason}",
+            tried=f"{describe_probe(outcome.probe)}{where}{times}; last answer: {reason}",
             found=["its container runs; last log lines:", *_last_lines(self._read_log(running), running)],
             do="see whether ready= asks the right thing, give it longer: timeout=..., or look inside: "
             f"--isolate-keep=failed; declared at {spec.location}",
+        )
+
+    def _own_wait_error(self, running: Running, answer: Dead) -> NotReadyError:
+        """What a module of testcontainers has raised while it started."""
+        assert running.spec.module is not None
+        return NotReadyError(
+            label(running.instance, self._run),
+            f"was not ready: its {running.spec.module.name} has given up",
+            tried=f"start() of {running.spec.module.name}",
+            found=[
+                *redact(answer.reason, running.secrets).splitlines(),
+                "its container runs; last log lines:",
+                *_last_lines(self._read_log(running), running),
+            ],
+            do="see whether the module and its image go together, or look inside: --isolate-keep=failed; "
+            f"declared at {running.spec.location}",
         )
 
     def _read_to_end(self, running: Running, log: LogTail) -> str:
@@ -165,8 +199,16 @@ def _last_lines(log: str, running: Running) -> list[str]:
     return ["  " + line for line in lines] or ["  (it wrote nothing)"]
 
 
-def choose_probes(running: Running) -> tuple[Probe, ...]:
-    """The declared probes; else the image's own health check, asked more often; else a connection to each port."""
+def choose_probes(running: Running, *, is_first: bool = True) -> tuple[Question, ...]:
+    """The declared probes; else the image's own health check, asked more often; else a connection to each port.
+
+    A module's wait comes before what is declared besides. It is for a first start, and may wait for lines that no other
+    start writes: after one of these, the main port has to answer.
+    """
+    if running.spec.module and running.spec.module.rehearse().has_wait:
+        main = (Tcp(port=running.spec.ports[0]),) if running.spec.ports else ()
+        own: tuple[Question, ...] = (OwnWait(name=running.spec.module.name),) if is_first else main
+        return own + running.spec.ready
     if running.spec.ready:
         return running.spec.ready
     if running.image.health_command:
@@ -186,7 +228,7 @@ def _may_be_out_of_memory(state: ContainerState) -> bool:
     return state.is_out_of_memory or state.exit_code == _KILLED
 
 
-def _address(probe: Probe, running: Running) -> str:
-    if isinstance(probe, (Log, Command)):
+def _address(probe: Question, running: Running) -> str:
+    if isinstance(probe, (Log, Command, Ended, OwnWait)):
         return ""
     return f" at {running.view.endpoints[probe.port or running.spec.ports[0]].address}"

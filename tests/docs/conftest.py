@@ -8,6 +8,7 @@ from collections.abc import Iterable
 # Imported here although nobody uses it: runs in this process would import it anew, and its libraries do not bear that.
 import docker  # noqa: F401
 import pytest
+import testcontainers.core.container  # noqa: F401
 
 from docs.pages import ROOT, Block
 from pytest_isolate.engine.api import BuildRequest, Engine
@@ -47,8 +48,9 @@ FILES = ("nginx.conf", "check.sh", "auth.conf", "ann.ldif", "schema.sql")
 class Project:
     """A folder in which the paths that the pages name exist."""
 
-    def __init__(self, pytester: pytest.Pytester) -> None:
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         self.pytester = pytester
+        self._monkeypatch = monkeypatch
         self.path = pytester.path
         shutil.copytree(ROOT / "examples" / "services", self.path / "services")
         for name in FILES:
@@ -73,6 +75,8 @@ class Project:
         """Run with a real engine, on images that need no registry."""
         (self.path / "stand_in.py").write_text(STAND_IN.replace("SERVICES", str(self.path / "services")))
         others = [word for name in _OTHERS for word in ("-p", f"no:{name}")]
+        # testcontainers' own way to name another registry.
+        self._monkeypatch.setenv("TESTCONTAINERS_HUB_IMAGE_NAME_PREFIX", "pytest-isolate-docs/")
         return self.pytester.runpytest_subprocess(*others, "-p", "stand_in", "--isolate", "-ra", *args, timeout=600)
 
     def _choose_name(self, block: Block) -> str:
@@ -84,15 +88,15 @@ class Project:
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    return Project(pytester)
+    return Project(pytester, monkeypatch)
 
 
 @pytest.fixture(scope="session")
 def built_images(real_engine: Engine) -> None:
     """The engine's cache holds the examples' images, so that the pages' own `build=` needs no network."""
-    for name in ("auth", "postgres"):
+    for name, tag in (("auth", "1"), ("postgres", "1"), ("postgres", "16")):
         folder = str(ROOT / "examples" / "services" / name)
         request = BuildRequest(
-            tag=f"pytest-isolate-docs/{name}:1", context=folder, dockerfile=f"{folder}/Dockerfile", network="host"
+            tag=f"pytest-isolate-docs/{name}:{tag}", context=folder, dockerfile=f"{folder}/Dockerfile", network="host"
         )
         real_engine.build_image(request, lambda _: None)

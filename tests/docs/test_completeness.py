@@ -114,7 +114,7 @@ def preset_image(name: str) -> str:
 
 
 def test_every_probe_is_described() -> None:
-    assert names(first_cells(section(DECLARING, "Probes"))) == {"command", "http", "log", "tcp"}
+    assert names(first_cells(section(DECLARING, "Probes"))) == {"command", "ended", "http", "log", "tcp"}
 
 
 def test_every_member_of_a_service_is_described() -> None:

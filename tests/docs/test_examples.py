@@ -27,10 +27,17 @@ def before(block: Block) -> list[Block]:
     return [b for b in DECLARING if b.section == block.section and b.language == block.language and b.line < block.line]
 
 
+def files_beside(block: Block) -> list[Block]:
+    """The files that its page shows for others to read, such as Compose files."""
+    return [b for b in BLOCKS if b.page == block.page and b.language == "yaml" and b.file_name]
+
+
 @pytest.mark.parametrize("block", DECLARING, ids=str)
-def test_declarations_on_the_pages_are_right(project: Project, block: Block) -> None:
+def test_declarations_on_the_pages_are_right(project: Project, block: Block, request: pytest.FixtureRequest) -> None:
+    if "testcontainers" in block.text:
+        request.getfixturevalue("real_engine")  # which its objects ask as they are made
     seen = before(block) if block.language == "python" else []
-    project.write([*seen, block])
+    project.write([*files_beside(block), *seen, block])
     result = project.plan()
     assert result.ret in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED), result.stderr.str()
 
@@ -39,7 +46,7 @@ def test_declarations_on_the_pages_are_right(project: Project, block: Block) -> 
 @pytest.mark.parametrize("block", TEST_MODULES, ids=str)
 @pytest.mark.usefixtures("built_images")
 def test_test_modules_on_the_pages_pass(project: Project, block: Block) -> None:
-    project.write([*(b for b in before(block) if not b.is_test_module), block])
+    project.write([*files_beside(block), *(b for b in before(block) if not b.is_test_module), block])
     result = project.run()
     outcomes = result.parseoutcomes()
     assert outcomes.pop("passed", 0) >= 1

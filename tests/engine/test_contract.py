@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import io
 import itertools
+import os
+import re
 import secrets
 import socket
 import tarfile
@@ -48,12 +50,18 @@ GONE = "0" * 64
 class Bench:
     """An engine under test, and everything that a test makes on it, under labels of its own."""
 
-    def __init__(self, engine: Engine, run: str) -> None:
+    def __init__(self, engine: Engine, run: str, lacks: str = "") -> None:
         self.engine = engine
+        self.lacks = lacks
         self.tag = f"isolate-contract-{secrets.token_hex(4)}"
         self.labels = {LABEL_RUN: run, "contract": self.tag}
         self.images: list[str] = []
         self._numbers = itertools.count(1)
+
+    def need_control_groups(self) -> None:
+        """Skip what can neither hold nor be counted nor stand still where containers have no control groups."""
+        if self.lacks:
+            pytest.skip(self.lacks)
 
     def name(self) -> str:
         return f"{self.tag}-{next(self._numbers)}"
@@ -125,13 +133,21 @@ def bench(request: pytest.FixtureRequest, contract_run: str) -> Iterator[Bench]:
         return
     request.getfixturevalue("left")
     request.getfixturevalue("base_image")
-    bench = Bench(request.getfixturevalue("real_engine"), contract_run)
+    client = request.getfixturevalue("docker_client")
+    bench = Bench(request.getfixturevalue("real_engine"), contract_run, why_no_control_groups(client.info()))
     yield bench
     bench.clear()
-    client = request.getfixturevalue("docker_client")
     for tag in bench.images:
         with suppress(Exception):
             client.remove_image(tag, force=True)
+
+
+def why_no_control_groups(told: Mapping[str, Any]) -> str:
+    """Why containers have none; empty where they have."""
+    is_rootless = told.get("Rootless") or any("rootless" in option for option in told.get("SecurityOptions") or ())
+    if is_rootless and told.get("CgroupVersion") == "1":
+        return "a rootless engine has no control groups where the kernel's are of version 1"
+    return ""
 
 
 def free_port() -> int:
@@ -177,6 +193,8 @@ def test_engine_says_what_it_is(bench: Bench) -> None:
     assert facts.name
     assert facts.version
     assert "://" in facts.address
+    if not isinstance(bench.engine, FakeEngine):
+        assert facts.name == os.environ.get("ISOLATE_ENGINE", facts.name)
 
 
 def test_image_that_is_there_is_found_with_its_id(bench: Bench) -> None:
@@ -245,14 +263,14 @@ def test_health_check_of_an_image_is_read(bench: Bench, tmp_path: Path, line: st
 def test_failing_build_names_the_step(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(BuildFailed) as caught:
         bench.build(tmp_path, f"FROM {IMAGE}\nRUN false\n")
-    assert "Step 2/2 : RUN false" in str(caught.value)
-    assert "returned a non-zero code: 1" in str(caught.value)
+    assert re.search("(?i)Step 2/2 ?: RUN false", str(caught.value))
+    assert re.search("returned a non-zero code: 1|exit status 1", str(caught.value))
 
 
 def test_build_from_an_unknown_image_fails_at_its_first_step(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(BuildFailed) as caught:
         bench.build(tmp_path, "FROM localhost:1/nothing:here\nCMD true\n")
-    assert "Step 1/2 : FROM localhost:1/nothing:here" in str(caught.value)
+    assert re.search("(?i)Step 1/2 ?: FROM localhost:1/nothing:here", str(caught.value))
 
 
 # -- containers: from created to removed --------------------------------------------------------------------------
@@ -287,13 +305,23 @@ def test_container_that_ended_starts_again(bench: Bench) -> None:
     wait_for(lambda: bench.engine.read_logs(container) == "once\nonce\n")
 
 
+def test_limits_that_do_not_hold_are_told(bench: Bench) -> None:
+    bench.create("exit 0")
+    assert set(bench.engine.dropped_limits()) == set()
+    bench.create("exit 0", memory_bytes=50 * 1024**2, cpus=0.5, pids=30)
+    assert set(bench.engine.dropped_limits()) == ({"memory", "cpus", "pids"} if bench.lacks else set())
+
+
 def test_container_out_of_memory_says_so(bench: Bench) -> None:
+    bench.need_control_groups()
     states = []
     for _ in range(5):  # Docker 20.10 misses one in twenty
         states.append(bench.wait_for_end(bench.start("eat", memory_bytes=20 * 1024**2)))
         assert states[-1].exit_code == 137
         if states[-1].is_out_of_memory:
             break
+    if not states[-1].is_out_of_memory and bench.engine.facts().name == "Podman":
+        pytest.skip("Podman tells the code of the kill, 137, and not its reason")
     assert states[-1].is_out_of_memory
 
 
@@ -351,6 +379,7 @@ def test_stopping_and_killing_what_does_not_run_is_fine(bench: Bench, state: str
 
 
 def test_paused_container_runs_but_does_nothing(bench: Bench) -> None:
+    bench.need_control_groups()
     port = free_port()
     container = bench.start("serve 8000 here", ports=(binding(port),))
     assert get_soon(port) == "here"
@@ -374,6 +403,7 @@ def test_pause_and_unpause_out_of_turn_are_refused(bench: Bench) -> None:
     for call in (bench.engine.pause_container, bench.engine.unpause_container):
         with pytest.raises(EngineError):
             call(container)
+    bench.need_control_groups()
     bench.engine.start_container(container)
     bench.engine.pause_container(container)
     with pytest.raises(EngineError):
@@ -384,6 +414,8 @@ def test_pause_and_unpause_out_of_turn_are_refused(bench: Bench) -> None:
 
 @pytest.mark.parametrize("state", ["created", "running", "paused", "ended"])
 def test_container_can_be_removed_in_every_state(bench: Bench, state: str) -> None:
+    if state == "paused":
+        bench.need_control_groups()
     container = bench.create("exit 0" if state == "ended" else "sleep 60")
     if state != "created":
         bench.engine.start_container(container)
@@ -397,6 +429,7 @@ def test_container_can_be_removed_in_every_state(bench: Bench, state: str) -> No
 
 
 def test_saved_folder_of_a_paused_container_becomes_part_of_an_image(bench: Bench, tmp_path: Path) -> None:
+    bench.need_control_groups()
     engine, label = bench.engine, f"isolate-test-{secrets.token_hex(4)}"
     base = engine.find_image(IMAGE)
     assert base
@@ -415,7 +448,7 @@ def test_saved_folder_of_a_paused_container_becomes_part_of_an_image(bench: Benc
     assert engine.read_logs(copy) == "kept\n"
     (found,) = engine.list_images(label)
     assert (found.kind, found.name, found.labels[label]) == ("image", bench.images[0], "x")
-    with pytest.raises(EngineError, match="using"):
+    with pytest.raises(EngineError, match=r"using|in use"):
         engine.remove_image(bench.images[0])
     engine.remove_container(copy)
     for _ in range(2):
@@ -465,6 +498,13 @@ def test_log_holds_stdout_and_stderr(bench: Bench) -> None:
     container = bench.start("say out", "err wrong")
     bench.wait_for_end(container)
     assert sorted(bench.engine.read_logs(container).splitlines()) == ["out", "wrong"]
+
+
+def test_log_of_one_stream(bench: Bench) -> None:
+    container = bench.start("say out", "err wrong")
+    bench.wait_for_end(container)
+    assert bench.engine.read_logs(container, stream="stdout") == "out\n"
+    assert bench.engine.read_logs(container, stream="stderr") == "wrong\n"
 
 
 def test_log_can_be_read_from_its_end(bench: Bench) -> None:
@@ -529,6 +569,7 @@ def test_state_tells_name_start_and_end(bench: Bench) -> None:
 
 
 def test_usage_is_that_of_a_container_that_runs(bench: Bench) -> None:
+    bench.need_control_groups()
     container = bench.start("sleep 60")
     first = wait_for(lambda: bench.engine.read_usage(container))
     assert 0 < first.memory_bytes < 100_000_000
@@ -544,6 +585,7 @@ def test_usage_is_that_of_a_container_that_runs(bench: Bench) -> None:
 def test_usage_where_control_groups_cannot_be_seen(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    bench.need_control_groups()
     container = bench.start("sleep 60")
     seen = wait_for(lambda: bench.engine.read_usage(container))
     monkeypatch.setattr(cgroups.read_usage, "__defaults__", (tmp_path,))
@@ -564,11 +606,11 @@ def test_command_inside_gives_its_code_and_both_outputs(bench: Bench) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (7, "out\n", "wrong\n")
 
 
-def test_command_inside_that_does_not_exist_ends_with_code_126(bench: Bench) -> None:
+def test_command_inside_that_does_not_exist_ends_with_a_code_of_its_own(bench: Bench) -> None:
     container = bench.start("sleep 60")
     result = bench.engine.run_command(container, ["no-such-program"])
-    assert result.exit_code == 126
-    assert "no-such-program" in result.stdout
+    assert result.exit_code in (126, 127)
+    assert "no-such-program" in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("state", ["created", "ended"])
@@ -577,7 +619,7 @@ def test_command_in_a_container_that_does_not_run_is_refused(bench: Bench, state
     if state == "ended":
         bench.engine.start_container(container)
         bench.wait_for_end(container)
-    with pytest.raises(EngineError, match="not running"):
+    with pytest.raises(EngineError, match=r"not running|only .* on running containers"):
         bench.engine.run_command(container, ["true"])
 
 
@@ -631,7 +673,8 @@ def test_port_that_is_left_to_the_engine_is_told(bench: Bench) -> None:
 def test_port_without_a_server_behind_it_hangs_up(bench: Bench) -> None:
     port = free_port()
     bench.start("sleep 60", ports=(binding(port),))
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock, suppress(ConnectionResetError):
+    # Where no proxy of the engine stands between, nobody accepts in the first place.
+    with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
         assert sock.recv(1) == b""
 
 
@@ -768,9 +811,8 @@ def test_network_that_is_gone_is_not_found(bench: Bench) -> None:
     container = bench.start("sleep 60")
     with pytest.raises(ObjectNotFound):
         bench.engine.attach(GONE, container, ["name"])
-    lonely = bench.create("exit 0", network="isolate-no-such-network")
-    with pytest.raises(ObjectNotFound):
-        bench.engine.start_container(lonely)
+    with pytest.raises(ObjectNotFound):  # Docker finds out later than Podman
+        bench.start("exit 0", network="isolate-no-such-network")
 
 
 def test_removing_a_network_takes_off_what_is_still_on_it(bench: Bench) -> None:
@@ -817,7 +859,7 @@ def test_volume_of_a_container_cannot_be_removed(bench: Bench) -> None:
     volume = bench.name()
     bench.engine.create_volume(volume, bench.labels)
     bench.create("exit 0", volumes={volume: "/data"})
-    with pytest.raises(EngineError, match="in use"):
+    with pytest.raises(EngineError, match=r"in use|being used"):
         bench.engine.remove_volume(volume)
 
 

@@ -136,7 +136,7 @@ class FakeContainer:
     is_out_of_memory: bool = False
     started_at: float = 0
     ended_at: float = 0
-    log: list[tuple[float, str]] = field(default_factory=list)
+    log: list[tuple[float, str, str]] = field(default_factory=list)
     files: Files = field(default_factory=dict)
     listeners: dict[int, Listener] = field(default_factory=dict)
     published: dict[int, int] = field(default_factory=dict)
@@ -217,8 +217,8 @@ class FakeContainer:
             raise Ended(0)
         self._going_on.wait()
 
-    def _log(self, _: str, text: str) -> None:
-        self.log.append((time.time(), text))
+    def _log(self, stream: str, text: str) -> None:
+        self.log.append((time.time(), f"std{stream}", text))
 
     def _spawn(self, work: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=work, args=args, daemon=True, name=f"fake-{self.request.name}")
@@ -234,6 +234,7 @@ class FakeContainer:
     def locate(self, path: str) -> tuple[Files, str]:
         """The table of files (the container's own, or a volume's) that holds a path, and its key there."""
         for volume, target in self.request.volumes.items():
+            target = target.removesuffix(":ro")
             if path.startswith(target.rstrip("/") + "/"):
                 return self.volumes[volume], posixpath.relpath(path, target)
         return self.files, path
@@ -293,8 +294,9 @@ class FakeContainer:
         code = process.run(steps)
         return ExecResult(exit_code=code, stdout="".join(written["out"]), stderr="".join(written["err"]))
 
-    def read_log(self, tail: int | None, since: float) -> str:
-        lines = [line for when, text in list(self.log) if when >= since for line in text.splitlines(keepends=True)]
+    def read_log(self, tail: int | None, since: float, stream: str = "") -> str:
+        written = [text for when, to, text in list(self.log) if when >= since and stream in ("", to)]
+        lines = [line for text in written for line in text.splitlines(keepends=True)]
         return "".join(lines if tail is None else lines[-tail:] if tail else [])
 
     def usage(self) -> ContainerUsage | None:
@@ -303,7 +305,7 @@ class FakeContainer:
         return ContainerUsage(memory_bytes=4096, cpu_s=since) if self.is_running else None
 
     def read_lines(self, since: float) -> list[LogLine]:
-        return [LogLine(when, line) for when, text in list(self.log) if when >= since for line in text.splitlines()]
+        return [LogLine(when, line) for when, _, text in list(self.log) if when >= since for line in text.splitlines()]
 
     def fetch(self, host: str, port: int, path: str) -> str | None:
         """What a neighbour on one of its networks answers over HTTP."""

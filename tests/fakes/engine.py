@@ -255,6 +255,9 @@ class FakeEngine:
                 self.networks[request.network].members[container_id] = tuple(request.aliases)
             return container_id
 
+    def dropped_limits(self) -> Sequence[str]:
+        return ()
+
     def save_archive(self, container_id: str, path: str, file: Path, most_bytes: int) -> bool:
         with self._asked("save_archive", container_id, path, most_bytes):
             self._container(container_id).pack(path, file)
@@ -331,9 +334,9 @@ class FakeEngine:
         with self._asked("read_usage", container_id):
             return self._container(container_id).usage()
 
-    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
+    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0, stream: str = "") -> str:
         with self._asked("read_logs", container_id, tail, since):
-            return self._container(container_id).read_log(tail, since)
+            return self._container(container_id).read_log(tail, since, stream)
 
     def follow_log(self, container_id: str, tail: int) -> FakeLogTail:
         with self._asked("follow_log", container_id, tail):

@@ -486,7 +486,7 @@ def test_tests_that_need_no_service_do_not_wait_for_those_that_do(project: Proje
             fake = request.config.fake
             while not any(c.is_running for c in fake.containers.values()): time.sleep(0.01)
             for container in fake.containers.values():
-                container.log.append((time.time(), "go\\n"))
+                container.log.append((time.time(), "stdout", "go\\n"))
 
         def test_second(web): pass
         """

@@ -113,7 +113,7 @@ def test_services_that_need_it_are_given_its_address(project: Project, server: S
     )
     project.run(f"--isolate-use=db={server.url()}").assert_outcomes(passed=1)
     (created,) = project.journal.calls("create_container")
-    assert created[0]["extra_hosts"] == {"db": "host-gateway"}
+    assert created[0]["settings"]["extra_hosts"] == [["db", "host-gateway"]]
     assert len(project.journal.calls("create_network")) == 1
 
 
@@ -138,7 +138,7 @@ def test_a_name_is_handed_on_with_the_address_that_tests_find(project: Project, 
     project.tests(f'def test_it(app): assert app.env["DATABASE_URL"] == "{server.url("db.example")}"')
     project.run(f"--isolate-use=db={server.url('db.example')}").assert_outcomes(passed=1)
     (created,) = project.journal.calls("create_container")
-    assert created[0]["extra_hosts"] == {"db": "127.0.0.1", "db.example": "127.0.0.1"}
+    assert created[0]["settings"]["extra_hosts"] == [["db", "127.0.0.1"], ["db.example", "127.0.0.1"]]
 
 
 def test_what_listens_on_the_loopback_only_is_refused_to_containers(

@@ -28,6 +28,12 @@ def test_a_text_becomes_a_file() -> None:
     assert (entry.mode, entry.isfile()) == (0o600, True)
 
 
+def test_bytes_become_a_file() -> None:
+    entry, content = unpack(File(target="/srv/data", data=b"\xff\x00"))["srv/data"]
+
+    assert (content, entry.mode) == (b"\xff\x00", 0o644)
+
+
 def test_an_empty_text_is_an_empty_file() -> None:
     assert unpack(File(target="/empty", text=""))["empty"][1] == b""
 

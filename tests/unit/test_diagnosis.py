@@ -154,7 +154,13 @@ def test_versions_before_20_10_are_too_old(version: str, verdict: str) -> None:
 
 
 def test_other_engines_than_docker_are_a_warning() -> None:
-    assert check_version(replace(ENGINE, name="Podman", version="4.3")).verdict == WARNING
+    assert check_version(replace(ENGINE, name="Other", version="4.3")).verdict == WARNING
+
+
+def test_podman_is_tested_from_4_3_on() -> None:
+    assert check_version(replace(ENGINE, name="Podman", version="4.3.1")).verdict == OK
+    old = check_version(replace(ENGINE, name="Podman", version="3.4.4"))
+    assert (old.verdict, old.do) == (PROBLEM, "use Podman 4.3 or newer")
 
 
 def test_an_engine_on_another_host_is_a_problem() -> None:

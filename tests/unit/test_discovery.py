@@ -41,6 +41,15 @@ def test_an_empty_docker_host_is_none() -> None:
     assert addresses({"DOCKER_HOST": ""}) == USUAL
 
 
+def test_container_host_is_the_only_one_where_nothing_of_docker_is_named() -> None:
+    env = {"CONTAINER_HOST": "unix:///podman.sock"}
+
+    assert find(env, ("desktop", "unix:///desktop.sock")) == [Candidate("unix:///podman.sock", "CONTAINER_HOST")]
+    assert find({**env, "DOCKER_HOST": "tcp://x:1"}) == [Candidate("tcp://x:1", "DOCKER_HOST")]
+    named = find({**env, "DOCKER_CONTEXT": "remote"}, ("remote", "tcp://y:2"))
+    assert named == [Candidate("tcp://y:2", "docker context 'remote'")]
+
+
 def test_a_context_that_is_asked_for_is_the_only_one() -> None:
     assert find({"DOCKER_CONTEXT": "remote"}, ("remote", "tcp://y:2")) == [
         Candidate("tcp://y:2", "docker context 'remote'")

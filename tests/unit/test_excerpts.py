@@ -98,6 +98,7 @@ def test_a_state_in_words(state: ContainerState, words: str) -> None:
 def test_commands_fit_the_state() -> None:
     assert commands_inside(evidence()) == "docker exec -it box sh; docker logs box"
     assert commands_inside(evidence(is_running=False)) == "docker cp box:/PATH .; docker logs box"
+    assert commands_inside(evidence(program="podman")) == "podman exec -it box sh; podman logs box"
     assert commands_inside(evidence(container="")) == ""
 
 

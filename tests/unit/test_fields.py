@@ -22,7 +22,9 @@ HERE = Location(file="/project/tests/conftest.py", line=3)
 SIZES = "a number of bytes, or a text such as '256m' or '1.5g'"
 DURATIONS = "a number of seconds, or a text such as '500ms', '30s' or '2m'"
 TARGETS = "an absolute path such as '/etc/app.conf'"
-PROBES = "http('/path'), tcp(), log('pattern'), command('word', ...); in TOML {http = '/path'} and so on; or a list"
+PROBES = (
+    "http('/path'), tcp(), log('pattern'), command('word', ...), ended(); in TOML {http = '/path'} and so on; or a list"
+)
 MIB = 1024 * 1024
 
 
@@ -290,6 +292,8 @@ def test_probes_are_taken_in_every_way_of_writing(value: object, parsed: object)
     [
         ("text", File(target="/x", text="text")),
         ("", File(target="/x", text="")),
+        (b"\xff", File(target="/x", data=b"\xff")),
+        ({"text": b"\xff", "mode": 0o600}, File(target="/x", data=b"\xff", mode=0o600)),
         (Path("a.conf"), File(target="/x", source="/project/tests/a.conf")),
         (Path("/etc/hosts"), File(target="/x", source="/etc/hosts")),
         ({"path": "sub/a.conf"}, File(target="/x", source="/project/tests/sub/a.conf")),

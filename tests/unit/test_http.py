@@ -28,7 +28,7 @@ from .scripted import VERSION, Scripted, answer, chunked
 MOST = 1 << 20
 WHAT = "it could not be done"
 QUICK = settings(max_examples=60, deadline=None)
-DEATHS = [{"Actor": {"ID": f"id{n}", "Attributes": {"exitCode": str(n)}}} for n in range(3)]
+DEATHS = [{"Actor": {"ID": f"id{n}", "Attributes": {"a": "b", "exitCode": str(n)}}} for n in range(3)]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_isolate.model.container import ContainerSettings
 from pytest_isolate.model.fresh import WAYS
 from pytest_isolate.model.identity import (
     LABEL_FINGERPRINT,
@@ -25,12 +26,13 @@ from pytest_isolate.model.identity import (
     parse_owner,
 )
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.probes import Command, Http, Log, Tcp
+from pytest_isolate.model.probes import Command, Ended, Http, Log, Tcp
 from pytest_isolate.model.resetting import Pristine
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.secret import Secret
 from pytest_isolate.model.service import UNLIMITED, Build, File, ServiceSpec
 from pytest_isolate.model.used import Used
+from pytest_isolate.running.modules.declared import DeclaredModule
 
 from .builders import HERE, OWNER, declare, load_all, make_run, raw, sid, spec
 
@@ -45,6 +47,7 @@ probes = st.one_of(
     st.builds(Http, path=words, port=st.none() | ports, status=st.none() | st.integers(100, 599)),
     st.builds(Log, pattern=words, times=st.integers(1, 9)),
     st.builds(Command, argv=st.lists(words, min_size=1, max_size=3).map(tuple)),
+    st.just(Ended()),
 )
 values_of = {
     "name": names,
@@ -58,7 +61,14 @@ values_of = {
     "command": argv,
     "entrypoint": argv,
     "files": st.lists(
-        st.builds(File, target=words, text=optional_words, source=optional_words, mode=st.integers(0, 0o7777)),
+        st.builds(
+            File,
+            target=words,
+            text=optional_words,
+            data=st.none() | st.binary(max_size=4),
+            source=optional_words,
+            mode=st.integers(0, 0o7777),
+        ),
         max_size=2,
     ).map(tuple),
     "volumes": pairs,
@@ -72,6 +82,7 @@ values_of = {
     "pids": st.just(UNLIMITED) | st.integers(1, 9999),
     "cap_add": st.lists(words, max_size=2).map(tuple),
     "new_privileges": st.booleans(),
+    "container": st.builds(ContainerSettings, aliases=st.tuples(words), init=st.booleans(), user=words),
     "needs": st.lists(names, max_size=2).map(tuple),
     "url": optional_words,
     "user": optional_words,
@@ -79,13 +90,14 @@ values_of = {
     "database": optional_words,
     "copies": st.none() | st.sampled_from(WAYS),
     "reset": st.none() | st.just(Pristine()) | words.map(lambda word: Command(argv=(word,))),
+    "module": st.none() | st.builds(DeclaredModule, st.just(print)),
     "scope": st.sampled_from(Scope),
     "share": st.sampled_from(["run", "worker"]),
     "used": st.none() | st.builds(Used, url=words, host=words, port=ports, given_by=words),
     "location": st.builds(Location, file=words, line=st.integers(0, 999)),
 }
 specs = st.builds(ServiceSpec, **values_of)
-NOT_COUNTED = {"location", "timeout_s", "pull", "reset", "scope", "share"}
+NOT_COUNTED = {"location", "timeout_s", "pull", "reset", "module", "scope", "share"}
 
 
 def digest(of: ServiceSpec) -> str:

@@ -127,7 +127,7 @@ def test_what_is_needed_from_elsewhere_is_attached_once(engine: StubEngine) -> N
     network = ensure(networks)
 
     for _ in range(2):
-        networks.attach(network, "c1", "db")
+        networks.attach(network, "c1", ["db"])
 
     assert engine.calls[1:] == [("attach", network, "c1", "db")]
 
@@ -135,7 +135,7 @@ def test_what_is_needed_from_elsewhere_is_attached_once(engine: StubEngine) -> N
 def test_a_network_is_taken_over_after_what_was_attached_from_elsewhere_is_taken_off(engine: StubEngine) -> None:
     networks = make(engine)
     network = ensure(networks)
-    networks.attach(network, "c1", "db")
+    networks.attach(network, "c1", ["db"])
 
     networks.forget(HR)()
 

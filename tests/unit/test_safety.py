@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_isolate.model.container import ContainerSettings
 from pytest_isolate.running.owner import read_owner
 from pytest_isolate.running.safety import COPIES, DEFAULT_CAPABILITIES, capabilities, memory_folders, redact
 
@@ -21,6 +22,12 @@ def test_an_image_may_give_up_capabilities_for_good() -> None:
 
 def test_what_a_declaration_adds_comes_on_top_and_once() -> None:
     assert capabilities(spec(cap_add=("NET_RAW", "CHOWN"))) == (*DEFAULT_CAPABILITIES, "NET_RAW")
+
+
+def test_what_a_declaration_drops_is_gone_but_what_it_adds_stays() -> None:
+    kept = capabilities(spec(container=ContainerSettings(cap_drop=("CHOWN", "KILL"))))
+    assert set(DEFAULT_CAPABILITIES) - set(kept) == {"CHOWN", "KILL"}
+    assert capabilities(spec(cap_add=("KILL",), container=ContainerSettings(cap_drop=("ALL",)))) == ("KILL",)
 
 
 def test_all_of_them_are_all_of_them() -> None:

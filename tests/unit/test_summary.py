@@ -93,8 +93,8 @@ def test_a_usual_run_has_no_hint() -> None:
         ),
         (
             {"ready_s": 10.0, "parts": {"ready": 9.0}},
-            "db took 9.0 of 10.0 s until it answered: snapshot=True saves what it makes of itself, --isolate-reuse "
-            "keeps it for the next run",
+            "db took 9.0 of 10.0 s until it answered: snapshot=[its folders] saves what it makes of itself, "
+            "--isolate-reuse keeps it for the next run",
         ),
         (
             {"ready_s": 3.0, "tests": 1},

@@ -1,0 +1,31 @@
+"""What reading Compose files needs of the machine that they lie on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Host(Protocol):
+    """Files, and the environment that the run was started in."""
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment variables."""
+
+    def read_text(self, path: str) -> str:
+        """A file's text; OSError or UnicodeDecodeError where it cannot be read."""
+
+    def kind_of(self, path: str) -> str:
+        """`file`, `folder`, `other` (a socket, a device), or an empty text where nothing is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a user asks of Compose files. `files` are absolute; the folder of the first one is the project's."""
+
+    files: tuple[str, ...]
+    env: Mapping[str, str]
+    env_files: tuple[str, ...] | None = None
+    profiles: tuple[str, ...] = ()

@@ -1,0 +1,38 @@
+"""A container of testcontainers as the base of a service: what is known of it without any engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, runtime_checkable
+
+
+class Refusal(NamedTuple):
+    """A setting of a module that cannot be honoured, and what to do about it."""
+
+    reason: str
+    do: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """What a module starts, in the keys of `service()`, and what of it cannot be honoured.
+
+    `has_wait` says whether it brings a wait of its own along.
+    """
+
+    values: Mapping[str, object] = field(default_factory=dict)
+    refusals: tuple[Refusal, ...] = ()
+    has_wait: bool = False
+
+
+@runtime_checkable
+class Module(Protocol):
+    """A container of testcontainers, or what makes one, as it was declared. `str()` of it is for people."""
+
+    @property
+    def name(self) -> str:
+        """The name of its class, or of what makes it."""
+
+    def rehearse(self) -> Rehearsal:
+        """What it starts. Asked for again, the answer is the same one."""
