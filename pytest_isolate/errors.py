@@ -15,6 +15,7 @@
     ├── NotReadyError         a service came up, but did not get ready in time
     ├── FreshError            an init failed, or no fresh copy of a service's data could be made
     ├── ResetError            a service could not be brought back to a clean state after a test
+    ├── UsedServiceError      what takes a container of ours was asked of a service that runs already
     ├── FaultError            a fault on purpose cannot be done here, or not be undone
     ├── ExecError             a command in a container failed (only with check=True)
     └── CleanupError          something of ours could not be removed
@@ -101,7 +102,7 @@ class EngineUnreachable(EngineError):
 
 
 class ImageNotFound(EngineError):
-    """The image is not on the engine, and no registry gave it."""
+    """No registry gave the image, or it is not to be pulled and not on the engine."""
 
 
 class BuildFailed(EngineError):
@@ -159,6 +160,20 @@ class FaultError(IsolateError):
     def __init__(self, service: str, what: str, *, tried: Lines = (), found: Lines = (), do: Lines = ()) -> None:
         self.service = service
         super().__init__(build_message(f"service {service!r} {what}", tried=tried, found=found, do=do))
+
+
+class UsedServiceError(IsolateError):
+    """A service that runs already was asked for what takes a container of ours."""
+
+    def __init__(self, service: str, what: str, given_by: str) -> None:
+        self.service = service
+        super().__init__(
+            build_message(
+                f"service {service!r} runs already, so {what}",
+                found=f"it was given by {given_by}; what is not started here is never changed",
+                do=f"leave this test out with @pytest.mark.skipif, or run it without {given_by}",
+            )
+        )
 
 
 class ExecError(IsolateError):

@@ -33,15 +33,19 @@ class EngineFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
-    """What an image says of itself. `health_command` is empty where it declares no check."""
+    """What an image says of itself. `health_command` is empty where it declares no check.
+
+    `platform` is what it is made for: `linux/amd64`, `linux/arm/v7`; empty where the engine does not tell.
+    """
 
     image_id: str
     health_command: tuple[str, ...] = ()
+    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
-    """An image to build; paths are those of the test side."""
+    """An image to build; paths are those of the test side. With `pull`, upon the newest of what it is built from."""
 
     tag: str
     context: str
@@ -49,6 +53,8 @@ class BuildRequest:
     args: Mapping[str, str] = field(default_factory=dict)
     target: str | None = None
     network: str | None = None
+    platform: str | None = None
+    pull: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,11 +258,14 @@ class Engine(Removing, Protocol):
     def find_image(self, image: str) -> ImageFacts | None:
         """The image, if the engine has it."""
 
-    def pull_image(self, image: str, tell: Tell) -> ImageFacts:
-        """The image, pulled; ImageNotFound says what the registry answered."""
+    def pull_image(self, image: str, tell: Tell, platform: str | None = None) -> ImageFacts:
+        """The image, pulled, of that platform or the engine's own; ImageNotFound says what the registry answered."""
 
     def build_image(self, request: BuildRequest, tell: Tell) -> ImageFacts:
         """The image, built and tagged; BuildFailed names the step and shows its last lines."""
+
+    def host_address(self) -> str:
+        """The address of the engine's host for containers; empty where the engine does not tell."""
 
     def used_subnets(self) -> Sequence[str]:
         """The subnets of every network on the engine, ours or not."""

@@ -28,6 +28,7 @@ from pytest_isolate.engine.api import (
 )
 from pytest_isolate.engine.dialects import plain_name
 from pytest_isolate.engine.http import Http, Line, Stream, Tail, open_http
+from pytest_isolate.engine.pulling import Pull, pull_failed
 from pytest_isolate.engine.removal import LISTING_NETWORKS, Remover, gone_is_fine
 from pytest_isolate.engine.wire import (
     FRAME_HEAD_BYTES,
@@ -40,7 +41,7 @@ from pytest_isolate.engine.wire import (
     dropped_limits,
     has_labels,
     health_command,
-    image_not_found,
+    image_platform,
     is_attached,
     label_filter,
     log_lines,
@@ -112,14 +113,15 @@ class DockerEngine(Remover):
         if self._dialect().image_details:
             path = self._dialect().image_details.format(quote(found["Id"]))
             config = {**config, **self._http.ask(f"image {image} could not be looked up", "GET", path).json()}
-        return ImageFacts(image_id=found["Id"], health_command=health_command(config))
+        command = health_command(config)
+        return ImageFacts(image_id=found["Id"], health_command=command, platform=image_platform(found))
 
-    def pull_image(self, image: str, tell: Tell) -> ImageFacts:
-        """The image, pulled; ImageNotFound says what the registry answered."""
-        load_sdk().pull(self._http, image, tell)
+    def pull_image(self, image: str, tell: Tell, platform: str | None = None) -> ImageFacts:
+        """The image, pulled, of that platform or the engine's own; ImageNotFound says what the registry answered."""
+        load_sdk().pull(self._http, image, tell, platform)
         facts = self.find_image(image)
         if facts is None:
-            raise image_not_found(image, "the pull ended, but the image is not there")
+            raise pull_failed(Pull(image), "the pull ended, but the image is not there")
         return facts
 
     def build_image(self, request: BuildRequest, tell: Tell) -> ImageFacts:
@@ -129,6 +131,15 @@ class DockerEngine(Remover):
         if facts is None:
             raise build_failed(request, "", ["the build ended, but the image is not there"])
         return facts
+
+    def host_address(self) -> str:
+        """The address of the engine's host for containers; empty where the engine does not tell."""
+        try:
+            found = self._http.ask("the engine's bridge could not be inspected", "GET", "/networks/bridge").json()
+        except ObjectNotFound:
+            return ""
+        configs = (found.get("IPAM") or {}).get("Config") or ()
+        return next((str(c["Gateway"]) for c in configs if c.get("Gateway")), "")
 
     def used_subnets(self) -> Sequence[str]:
         """The subnets of every network on the engine, ours or not."""

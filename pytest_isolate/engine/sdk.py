@@ -5,6 +5,7 @@ It costs a run up to 0.4 s, so whoever needs it imports this module only then.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,21 +14,24 @@ from typing import Any
 import docker
 import requests
 import urllib3
+from docker.credentials.errors import StoreError
 from docker.errors import APIError, DockerException, StreamParseError
 
-from pytest_isolate.engine.api import BuildRequest, Tell
+from pytest_isolate.engine.api import BuildRequest, Progress, Tell
 from pytest_isolate.engine.http import Http
+from pytest_isolate.engine.logins import Login, find_login, usable_logins
+from pytest_isolate.engine.pulling import PAUSE_S, TRIES, Pull, is_passing, pull_failed
 from pytest_isolate.engine.wire import (
     PullCount,
     build_failed,
     build_step,
     default_tag,
-    image_not_found,
     is_step,
     plain_text,
     unreachable_error,
 )
-from pytest_isolate.errors import EngineError, EngineUnreachable, ImageNotFound
+from pytest_isolate.errors import EngineError, EngineUnreachable
+from pytest_isolate.model.image_name import split_image
 
 # How long the engine may be silent in the middle of it.
 _TIMEOUT_S = 60
@@ -40,19 +44,48 @@ _TRANSPORT_ERRORS = (
 )
 
 
-def pull(engine: Http, image: str, tell: Tell) -> None:
-    """Pull an image; ImageNotFound says what the registry answered."""
+def pull(engine: Http, image: str, tell: Tell, platform: str | None) -> None:
+    """Pull an image; ImageNotFound says what the registry answered.
+
+    What breaks on the way is tried again: the engine does that for layers only, not for what comes before them.
+    """
+    with translated(f"image {image} could not be pulled", engine.address):
+        login = find_login(split_image(image)[0])
+    asked = Pull(image, platform, login.where, login.trouble)
+    for attempt in range(1, TRIES + 1):
+        answer = _pull_once(engine, asked, login, tell)
+        if not answer:
+            return
+        if attempt == TRIES or not is_passing(answer):
+            raise pull_failed(asked, answer, attempt)
+        tell(Progress(text=f"try {attempt + 1} of {TRIES} of pulling"))
+        time.sleep(PAUSE_S * attempt)
+
+
+def _pull_once(engine: Http, asked: Pull, login: Login, tell: Tell) -> str:
+    """Why it failed, in the engine's or the registry's words; empty where it did not."""
     count = PullCount()
+    what = f"image {asked.image} could not be pulled"
     try:
-        with translated(f"image {image} could not be pulled", engine.address), closing(_open(engine)) as client:
-            for line in client.pull(image, **default_tag(image), stream=True, decode=True):
+        with translated(what, engine.address), closing(_open(engine)) as client:
+            lines = client.pull(
+                asked.image,
+                **default_tag(asked.image),
+                stream=True,
+                decode=True,
+                # The SDK would look for a login itself where it is given none, and fail where a helper is missing.
+                auth_config=login.content,
+                platform=asked.platform,
+            )
+            for line in lines:
                 if "error" in line:
-                    raise image_not_found(image, line["error"])
+                    return str(line["error"])
                 tell(count.add(line))
-    except (EngineUnreachable, ImageNotFound):
+    except EngineUnreachable:
         raise
     except EngineError as error:
-        raise image_not_found(image, "\n".join(error.found)) from error
+        return "\n".join(error.found)
+    return ""
 
 
 def build(engine: Http, request: BuildRequest, tell: Tell) -> None:
@@ -63,6 +96,8 @@ def build(engine: Http, request: BuildRequest, tell: Tell) -> None:
     output: list[str] = []
     rest = ""
     with translated(f"the image {request.tag} could not be built", engine.address), closing(_open(engine)) as client:
+        # The SDK asks every helper that is named, and fails where one of them is not there.
+        client._auth_configs = usable_logins()
         for line in client.build(
             path=request.context,
             dockerfile=str(dockerfile.relative_to(context)) if inside else request.dockerfile,
@@ -72,6 +107,8 @@ def build(engine: Http, request: BuildRequest, tell: Tell) -> None:
             network_mode=request.network,
             rm=True,
             forcerm=True,
+            pull=request.pull,
+            platform=request.platform,
             decode=True,
         ):
             if "error" in line:
@@ -93,7 +130,7 @@ def translated(what: str, address: str) -> Iterator[None]:
         yield
     except APIError as error:
         raise EngineError(what, found=[_explanation(error)]) from error
-    except DockerException as error:
+    except (DockerException, StoreError) as error:
         raise EngineError(what, found=[str(error)]) from error
     except _TRANSPORT_ERRORS as error:
         raise unreachable_error(what, address, _innermost(error)) from error

@@ -22,7 +22,6 @@ from pytest_isolate.errors import (
     BuildFailed,
     EngineError,
     EngineUnreachable,
-    ImageNotFound,
     ObjectNotFound,
     PortTaken,
     SubnetTaken,
@@ -316,14 +315,10 @@ def is_passing(explanation: str) -> bool:
     return "network inspection mismatch" in explanation
 
 
-def image_not_found(image: str, answer: str) -> ImageNotFound:
-    """An image that no registry gave, with what was answered."""
-    return ImageNotFound(
-        f"image {image} is not on the engine and could not be pulled",
-        tried=[f"docker pull {image}"],
-        found=[answer],
-        do="check the name, log in to its registry, or build it: build='folder with a Dockerfile'",
-    )
+def image_platform(found: Mapping[str, Any]) -> str:
+    """The platform in an answer to `GET /images/{name}/json`."""
+    parts = (found.get("Os"), found.get("Architecture"), found.get("Variant"))
+    return "/".join(part for part in parts if part) if all(parts[:2]) else ""
 
 
 def plain_text(text: str) -> str:
@@ -347,6 +342,8 @@ class PullCount:
             self._layers[layer] = (total, total)
         done, total = (sum(numbers) for numbers in zip(*self._layers.values(), strict=True)) if self._layers else (0, 0)
         text = "unpacking" if total and done == total else "pulling"
+        if status.startswith("Retrying"):  # a connection broke, and the engine goes on where it did
+            text = status.lower()
         return Progress(text=text, done=done, total=total, unit="bytes")
 
 

@@ -29,9 +29,9 @@ LABEL_SNAPSHOT = f"{LABEL}.snapshot"
 LABEL_SNAPSHOT_BYTES = f"{LABEL_SNAPSHOT}-bytes"
 
 # What does not change what runs in the container: where it is written down, how long we wait for it, how its image is
-# made (the image's own id stands for that), which module its other keys are from, how long it lives, and how it is
-# cleaned between tests.
-_NOT_IN_FINGERPRINT = frozenset({"location", "timeout_s", "build", "reset", "module", "scope", "share"})
+# made and fetched (the image's own id stands for that), which module its other keys are from, how long it lives, and
+# how it is cleaned between tests.
+_NOT_IN_FINGERPRINT = frozenset({"location", "timeout_s", "build", "pull", "reset", "module", "scope", "share"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

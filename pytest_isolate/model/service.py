@@ -12,6 +12,7 @@ from pytest_isolate.model.probes import Probe
 from pytest_isolate.model.resetting import Reset
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.used import Used
 
 Pairs = tuple[tuple[str, str], ...]
 """A read-only mapping that can be hashed: sorted (key, value) pairs."""
@@ -60,6 +61,8 @@ class ServiceSpec:
     name: str
     image: str | None = None
     build: Build | None = None
+    pull: str | None = None
+    platform: str | None = None
     ports: tuple[int, ...] = ()
     env: Pairs = ()
     command: tuple[str, ...] | None = None
@@ -87,6 +90,7 @@ class ServiceSpec:
     module: Module | None = None
     scope: Scope = Scope.SESSION
     share: str = "run"
+    used: Used | None = None
     location: Location
 
     @property
@@ -96,7 +100,9 @@ class ServiceSpec:
 
     @property
     def source(self) -> str:
-        """What its image comes from, for people."""
+        """What its image comes from, for people; of one that runs already, where it is."""
+        if self.used:
+            return f"runs at {self.used}"
         return self.image or (f"build of {self.build.context}" if self.build else "")
 
 

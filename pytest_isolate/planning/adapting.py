@@ -15,6 +15,7 @@ from pytest_isolate.planning.alternatives import Alternative, copies_of
 from pytest_isolate.planning.graph import reachable
 from pytest_isolate.planning.loading import Catalogue, check_native_ports, load_service
 from pytest_isolate.planning.references import resolve_references
+from pytest_isolate.planning.using_checks import refuse_change
 
 Overrides = Mapping[ServiceId, tuple[Layer, ...]]
 """What is changed about services, on top of everything else."""
@@ -34,11 +35,12 @@ def adapt(
         # pytest has decided about the life of the fixture, and with it of its service.
         lasting = (Layer(values={"scope": None, "share": None}, location=raw.location),)
         spec = load_service(service_id.name, raw._replace(layers=(*raw.layers, *lasting)), problems, exists)
-        return replace(spec, scope=declared.scope, share=declared.share)
+        return catalogue.adjustment.apply(service_id, replace(spec, scope=declared.scope, share=declared.share))
 
     raws, changes = _apply_picks(catalogue, picks)
     specs = {service_id: load(service_id, raw) for service_id, raw in raws.items()}
     for service_id, layers in overrides.items():
+        problems += refuse_change(service_id, catalogue.services[service_id], layers)
         before = raws.get(service_id, catalogue.raws[service_id])
         spec = load(service_id, before._replace(layers=(*before.layers, *layers)))
         if replace(spec, location=catalogue.services[service_id].location) == _spec(service_id, specs, catalogue):

@@ -24,8 +24,10 @@ from pytest_isolate.planning.values import (
     parse_names,
     parse_password,
     parse_pids,
+    parse_platform,
     parse_port,
     parse_ports,
+    parse_pull,
     parse_scope,
     parse_share,
     parse_size,
@@ -142,6 +144,8 @@ def _anchor(content: object, location: Location) -> object:
 Parser = Callable[[object], object]
 SERVICE_PARSERS: Mapping[str, Parser] = {
     "image": parse_text,
+    "pull": parse_pull,
+    "platform": parse_platform,
     "port": parse_port,
     "ports": parse_ports,
     "env": parse_env,

@@ -14,6 +14,7 @@ from pytest_isolate.model.location import Location
 from pytest_isolate.model.module import Module
 from pytest_isolate.model.probes import Command, Ended, Log
 from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, StackSpec, Variation
+from pytest_isolate.planning.adjusting import Adjustment
 from pytest_isolate.planning.alternatives import Group, load_groups
 from pytest_isolate.planning.fields import (
     LOCATED_PARSERS,
@@ -54,6 +55,8 @@ class Catalogue:
     """The catalogue without the changes, where there are some."""
 
     fresh: Mapping[ServiceId, FreshSpec] = field(default_factory=dict)
+    adjustment: Adjustment = field(default_factory=Adjustment)
+    """What the run's options make of every service."""
     members: Mapping[ServiceId, ServiceId] = field(default_factory=dict)
     """Services of stacks, by the fixtures that hand out one of them each."""
 
@@ -76,10 +79,11 @@ def load(
     reserved: frozenset[str] = frozenset(),
     exists: Callable[[str], bool],
     chosen: Chosen | None = None,
+    adjustment: Adjustment | None = None,
 ) -> Catalogue:
     """Check everything; raise one DeclarationError that holds every problem found."""
     problems: list[Problem] = []
-    catalogue = read(declared, problems, reserved=reserved, exists=exists, chosen=chosen)
+    catalogue = read(declared, problems, reserved=reserved, exists=exists, chosen=chosen, adjustment=adjustment)
     raise_all(problems)
     return catalogue
 
@@ -98,11 +102,13 @@ def read(
     reserved: frozenset[str] = frozenset(),
     exists: Callable[[str], bool],
     chosen: Chosen | None = None,
+    adjustment: Adjustment | None = None,
 ) -> Catalogue:
     """Everything that is declared, as far as it can be understood; what is wrong goes to `problems`.
 
-    `chosen` are the alternatives that the command line names.
+    `chosen` are the alternatives that the command line names, `adjustment` is what its options make of every service.
     """
+    adjustment = adjustment or Adjustment()
     items = sorted(declared, key=lambda d: (d.namespace, d.name))
     services: dict[ServiceId, ServiceSpec] = {}
     stacks: dict[StackId, StackSpec] = {}
@@ -136,6 +142,7 @@ def read(
     raws |= hidden
     services |= {base: load_service(base.name, raw, problems, exists) for base, raw in hidden.items()}
     fresh = load_fresh(copying, raws, services, problems, exists)
+    services = {service: adjustment.apply(service, spec) for service, spec in services.items()}
     dependencies = resolve_references(services, problems)
     said = {service for service, raw in raws.items() if "share" in merge_layers(raw.layers)}
     said |= {service for service in services if service.stack in said_stacks}
@@ -149,6 +156,7 @@ def read(
         raws=raws,
         groups=groups,
         fresh=fresh,
+        adjustment=adjustment,
         members=find_members(items, stacks, problems),
     )
 
@@ -226,7 +234,7 @@ def load_stack(name: str, raw: RawStack, problems: list[Problem], exists: Callab
 def check_native_ports(stack: StackSpec) -> Iterable[Problem]:
     """What is wrong with a stack's ports: on one address two services cannot have the same."""
     taken: dict[int, str] = {}
-    for member in stack.services if stack.native_ports else ():
+    for member in (m for m in stack.services if stack.native_ports and not m.used):
         for port in member.ports:
             other = taken.setdefault(port, member.name)
             if other != member.name:

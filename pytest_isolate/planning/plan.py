@@ -102,6 +102,8 @@ def peak_demand(plan: Plan, workers: int) -> Resources:
 
 
 def _resources(instance: Instance) -> Resources:
+    if instance.spec.used:
+        return Resources()
     return Resources(memory_bytes=instance.spec.reserved_bytes, containers=1)
 
 

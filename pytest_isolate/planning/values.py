@@ -30,6 +30,8 @@ def is_generator(function: object) -> bool:
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
+PULL_MISSING, PULL_ALWAYS, PULL_NEVER = PULLS = ("missing", "always", "never")
+_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/v\d+)?")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmg]?)(?:i?b)?", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -53,6 +55,20 @@ def parse_way(value: object) -> str:
     if value not in WAYS:
         raise Wrong(f"{value!r} is not a way to copy data{suggest(value, WAYS)}", ", ".join(WAYS))
     return str(value)
+
+
+def parse_pull(value: object) -> str:
+    """When an image is fetched from its registry."""
+    if value not in PULLS:
+        raise Wrong(f"{value!r} does not say when to pull{suggest(value, PULLS)}", ", ".join(PULLS))
+    return str(value)
+
+
+def parse_platform(value: object) -> str:
+    """A system and a kind of processor, as registries name them."""
+    if not isinstance(value, str) or not _PLATFORM.fullmatch(value):
+        raise Wrong(f"{value!r} is not a platform", "such as linux/amd64, linux/arm64 or linux/arm/v7")
+    return value
 
 
 def parse_flag(value: object) -> bool:

@@ -10,9 +10,11 @@ import pytest
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, StackId
-from pytest_isolate.planning.loading import Catalogue, load
+from pytest_isolate.planning.loading import Catalogue, load, raise_all
 from pytest_isolate.planning.placement import Instance, Place, place_instances, places_of
 from pytest_isolate.planning.plan import Demand
+from pytest_isolate.planning.using_checks import check_used
+from pytest_isolate.plugin.adjusting import adjustment_of
 from pytest_isolate.plugin.fixtures import (
     all_declared,
     asked_fixtures,
@@ -21,7 +23,7 @@ from pytest_isolate.plugin.fixtures import (
     position,
     used_fixtures,
 )
-from pytest_isolate.plugin.options import parse_variants
+from pytest_isolate.plugin.options import USE_OPTION, parse_variants
 from pytest_isolate.plugin.varying import Wardrobe, members
 from pytest_isolate.running.launching import instance_code
 
@@ -44,7 +46,9 @@ class Demands:
             reserved=builtin_fixture_names(session),
             exists=os.path.exists,
             chosen=parse_variants(self._config),
+            adjustment=adjustment_of(self._config),
         )
+        raise_all(check_used(self.catalogue, strict=(USE_OPTION,)))
         self.wardrobe = Wardrobe(self.catalogue, os.path.exists)
         self.wardrobe.check(session.items)
 

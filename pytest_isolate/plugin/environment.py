@@ -22,12 +22,14 @@ from pytest_isolate.planning.graph import build_start_order
 from pytest_isolate.planning.loading import Catalogue, raise_all
 from pytest_isolate.planning.placeholders import Reference, parse_references, render
 from pytest_isolate.planning.references import valid_attributes
+from pytest_isolate.plugin.adjusting import read_early
 from pytest_isolate.plugin.configuration import Source
 from pytest_isolate.plugin.opening import KNOWN_KEY, Known, new_run
 from pytest_isolate.plugin.toml import Environment, load_environment
 from pytest_isolate.running.launching import run_password
 from pytest_isolate.running.ports import LOOPBACK, HeldPorts, hold_free_ports
 from pytest_isolate.running.rendering import View
+from pytest_isolate.running.using import endpoints_of
 
 # Set beside the variables, for the workers of the run: they inherit all of them.
 _SET_FOR = "PYTEST_ISOLATE_ENV_OF"
@@ -40,7 +42,7 @@ def set_environment(config: pytest.Config, source: Source, bind: str) -> None:
     if _is_inherited(config):
         return
     try:
-        environment = load_environment(source)
+        environment = load_environment(source, read_early(config))
         if environment.texts:
             _set(config, environment, LOOPBACK if bind == _EVERYWHERE else bind)
     except DeclarationError as error:
@@ -75,8 +77,8 @@ def _is_inherited(config: pytest.Config) -> bool:
 def _set(config: pytest.Config, environment: Environment, host: str) -> None:
     named = _check(environment)
     run = new_run()
-    held = {name: hold_free_ports(spec.ports, host) for name, spec in named.items()}
-    views = {name: _view(spec, run, held[name]) for name, spec in named.items()}
+    held = {name: hold_free_ports(spec.ports, host) for name, spec in named.items() if not spec.used}
+    views = {name: _view(spec, run, held.get(name)) for name, spec in named.items()}
 
     def look_up(reference: Reference) -> str:
         return _outside(views[reference.service], reference.attribute)
@@ -124,10 +126,13 @@ def _problem(key: str, reference: Reference, services: Mapping[str, ServiceSpec]
     return Problem(place=str(location), subject=f"env.{key}", reason=reason, valid=valid)
 
 
-def _view(spec: ServiceSpec, run: Run, ports: HeldPorts) -> View:
+def _view(spec: ServiceSpec, run: Run, ports: HeldPorts | None) -> View:
+    """What is known of a service before it starts; all of one that runs already, which has no held ports."""
     service_id = ServiceId(StackId(""), spec.name)
     password = run_password(run, service_id) if isinstance(spec.password, Secret) else spec.password
-    endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()}
+    endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()} if ports else {}
+    if spec.used:
+        endpoints = endpoints_of(spec, spec.used)
     return View(spec=spec, password=password, endpoints=endpoints)
 
 

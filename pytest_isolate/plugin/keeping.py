@@ -108,10 +108,12 @@ class Keeping:
         for fresh_id in used.fresh:
             spec = used.catalogue.fresh[fresh_id]
             key = base_of(spec, used.catalogue, used.where)
+            if key not in there:
+                continue  # of a service that runs already nothing is kept: it is not ours
             view = wired.freshness.spare(fresh_id, place_of_copy(spec, fresh_id, used.where), key, until)
-            if view and key in there:
+            if view:
                 entries.append(_entry(there[key], view, used.where.test, copy=fresh_id.name))
-            elif key in there:
+            else:
                 self._left_out.add(used.where.test)
         return entries
 

@@ -17,6 +17,7 @@ from pytest_isolate.model.declaration import Declared, RawVariants
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.loading import Catalogue, load
 from pytest_isolate.planning.plan import Plan, describe_plan
+from pytest_isolate.plugin.adjusting import adjustment_of
 from pytest_isolate.plugin.fixtures import all_declared, builtin_fixture_names
 from pytest_isolate.plugin.options import parse_variants
 from pytest_isolate.plugin.paths import without_root
@@ -54,7 +55,11 @@ def _bring_up(session: pytest.Session, request: messages.Request) -> None:
     config = session.config
     declared = all_declared(session)
     catalogue = load(
-        declared, reserved=builtin_fixture_names(session), exists=os.path.exists, chosen=parse_variants(config)
+        declared,
+        reserved=builtin_fixture_names(session),
+        exists=os.path.exists,
+        chosen=parse_variants(config),
+        adjustment=adjustment_of(config),
     )
     wanted = choose(request.names, declared, catalogue)
     start(config, catalogue, wanted, functools.partial(messages.tell, request))

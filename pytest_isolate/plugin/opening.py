@@ -112,6 +112,17 @@ def open_run(config: pytest.Config, member: Membership, settings: Settings, cloc
     return Opened(engine=engine, armed=armed, sweeping=in_background(sweep))
 
 
+def open_without_engine() -> Opened:
+    """A run that starts nothing: there is nothing to guard, and nothing to sweep up with."""
+    from pytest_isolate.engine.absent import open_nothing  # in such runs only
+
+    armed: Future[str] = Future()
+    armed.set_result("")
+    sweeping: Future[None] = Future()
+    sweeping.set_result(None)
+    return Opened(engine=open_nothing(), armed=armed, sweeping=sweeping)
+
+
 def was_connected(member: Membership) -> bool:
     """Whether any process of the run has reached an engine, so that something of it may be there."""
     return Board(member.folder).has_begun(_CONNECTED)

@@ -12,11 +12,14 @@ import pytest
 Value = TypeVar("Value")
 
 VARIANT_OPTION = "--isolate-variant"
+USE_OPTION = "--isolate-use"
+REGISTRY_OPTION = "--isolate-registry"
 DEFAULT_SUBNETS = "10.189.0.0/16"
 DEFAULT_BIND = "127.0.0.1"
 DEFAULT_IDLE = "1h"
 DEFAULT_IDLE_S = 3600.0
 DEFAULT_IN_MEMORY = "1g"
+DEFAULT_PULL = "missing"
 DEFAULT_IN_MEMORY_BYTES = 1 << 30
 KEEP_NEVER, KEEP_FAILED, KEEP_ALWAYS = "never", "failed", "always"
 _DEFAULTS = {
@@ -126,6 +129,31 @@ def add_options(parser: pytest.Parser) -> None:
         help="run the tests that reach a service with this alternative of it only: one of its variants, or an image; "
         "may be given several times",
     )
+    group.addoption(
+        USE_OPTION,
+        metavar="SERVICE=URL",
+        action="append",
+        default=[],
+        help="hand tests this service, which runs already, instead of starting one; may be given several times",
+    )
+    group.addoption(
+        REGISTRY_OPTION,
+        metavar="PREFIX",
+        action="append",
+        default=[],
+        help="fetch images from here: those of Docker Hub, or with REGISTRY=PREFIX those of another registry (*: of "
+        "all); may be given several times",
+    )
+    group.addoption(
+        "--isolate-pull",
+        metavar="WHEN",
+        help=f"missing, always or never: when images are fetched from their registry (default: {DEFAULT_PULL})",
+    )
+    group.addoption(
+        "--isolate-platform",
+        metavar="PLATFORM",
+        help="run images of this platform, such as linux/amd64 (default: the engine's own)",
+    )
     parser.addini("isolate", "start services as if --isolate was given", type="bool", default=False)
     parser.addini("isolate_subnets", "default of --isolate-subnets", default=DEFAULT_SUBNETS)
     parser.addini("isolate_bind", "default of --isolate-bind", default=DEFAULT_BIND)
@@ -138,6 +166,10 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("isolate_max_memory", "default of --isolate-max-memory", default="")
     parser.addini("isolate_max_containers", "default of --isolate-max-containers", default="")
     parser.addini("isolate_artifacts", "default of --isolate-artifacts, from the root folder", default="")
+    parser.addini("isolate_use", "default of --isolate-use: SERVICE=URL, one a line", type="linelist", default=[])
+    parser.addini("isolate_registry", "default of --isolate-registry, one a line", type="linelist", default=[])
+    parser.addini("isolate_pull", "default of --isolate-pull", default=DEFAULT_PULL)
+    parser.addini("isolate_platform", "default of --isolate-platform", default="")
     parser.addini("isolate_report", "default of --isolate-report, from the root folder", default="")
 
 
@@ -151,6 +183,9 @@ def parse_settings(config: pytest.Config) -> Settings | None:
 
 def build_settings(config: pytest.Config) -> Settings:
     """The settings, whether services are asked for or not; pytest.UsageError for a value that cannot be used."""
+    from pytest_isolate.plugin.adjusting import adjustment_of  # not in runs without services
+
+    adjustment_of(config)
     plan_only = config.getoption("--isolate-plan")
     memory, containers = _value(config, "max-memory"), _value(config, "max-containers")
     return Settings(

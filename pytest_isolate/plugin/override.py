@@ -20,6 +20,8 @@ class ServiceChanges(TypedDict, total=False):
 
     image: str | None
     build: str | PathLike[str] | Mapping[str, object] | None
+    pull: str | None
+    platform: str | None
     port: int | None
     ports: Sequence[int] | None
     env: Mapping[str, _Plain | None] | None

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """What this run shows; `plan`, `refusals`, `cleanup_errors`, `warnings`, `fresh`, `usage`, `served` and
-    `engine` are filled by whoever knows.
+    """What this run shows; `plan`, `refusals`, `cleanup_errors`, `warnings`, `fresh`, `usage`, `served`, `engine` and
+    `used` are filled by whoever knows.
     """
 
     def __init__(self, timeline: Timeline) -> None:
@@ -31,6 +31,7 @@ class Report:
         self.usage: dict[str, dict[str, Any]] = {}
         self.served: dict[str, set[str]] = {}
         self.engine = ""
+        self.used: dict[str, str] = {}
         self.dropped: Sequence[str] = ()
 
     def plan_lines(self, plan: Plan) -> list[str]:
@@ -39,7 +40,11 @@ class Report:
 
     def start_lines(self, plan: Plan, run: Run, facts: EngineFacts, missing_images: Sequence[str]) -> list[str]:
         """What is about to start."""
-        names = list(dict.fromkeys(str(step.instance.key.service) for step in plan.steps))
+        names = list(
+            dict.fromkeys(str(step.instance.key.service) for step in plan.steps if not step.instance.spec.used)
+        )
+        if not names:
+            return []
         count = "1 service" if len(names) == 1 else f"{len(names)} services"
         lines = [f"isolate: {count} on {facts.name} {facts.version} (run {run.run_id}): {', '.join(names)}"]
         if missing_images:
@@ -63,6 +68,8 @@ class Report:
         line = self._summary_line()
         if line:
             terminal.write_line(line)
+        for text in self._used_lines():
+            terminal.write_line(text)
         if verbosity >= 0:
             for text in (*self._fresh_lines(), *self._reset_lines(), *self._table_lines(verbosity)):
                 terminal.write_line(text)
@@ -80,6 +87,7 @@ class Report:
             "usage": self.usage,
             "served": {service: len(tests) for service, tests in self.served.items()},
             "engine": self.engine,
+            "used": {s.subject: self.used[s.subject] for s in spans if s.what == "used" and not s.failed},
             "dropped": list(self.dropped),
             "resets": [[s.subject, s.seconds] for s in spans if s.what == "reset"],
             "reused": sum(span.what == "reused" for span in spans),
@@ -105,6 +113,12 @@ class Report:
         where = next((figures["engine"] for figures in everywhere if figures["engine"]), "")
         lines = table_lines(rows, f"isolate: services on {where}, the slowest first", verbosity)
         return [*lines, f"isolate: {hint}"] if hint else lines
+
+    def _used_lines(self) -> list[str]:
+        """What was not started here, so that nobody takes it for a service of the run's own."""
+        everywhere = [self.figures(), *self._from_workers]
+        used = {name: where for figures in everywhere for name, where in figures["used"].items()}
+        return [f"isolate: used {name} at {where}, which ran already" for name, where in sorted(used.items())]
 
     def _fresh_lines(self) -> list[str]:
         total: dict[str, list[float]] = {}

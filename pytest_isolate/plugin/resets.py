@@ -69,7 +69,7 @@ class Resets:
     def _reset_all(self, item: pytest.Item, instances: Sequence[Instance], wired: Wired) -> list[str]:
         failed = []
         for group in order_resets(instances):
-            ready = {running.instance.key: running for running in wired.lifecycle.ready()}
+            ready = {running.instance.key: running for running in wired.lifecycle.reachable()}
             jobs = [(instance, ready[instance.key]) for instance in group if instance.key in ready]
             failed += [text for text in self._reset_group(item, jobs, wired) if text]
         return failed

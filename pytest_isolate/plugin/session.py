@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Generator, Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +32,8 @@ from pytest_isolate.plugin.fixtures import (
 )
 from pytest_isolate.plugin.interrupts import join_interrupts
 from pytest_isolate.plugin.keeping import Keeping
-from pytest_isolate.plugin.opening import KNOWN_KEY, new_run, open_run, run_budget
-from pytest_isolate.plugin.options import Settings
+from pytest_isolate.plugin.opening import KNOWN_KEY, new_run, open_run, open_without_engine, run_budget
+from pytest_isolate.plugin.options import KEEP_NEVER, Settings
 from pytest_isolate.plugin.paths import without_root
 from pytest_isolate.plugin.report import Report, note_variant
 from pytest_isolate.plugin.resets import Resets
@@ -88,6 +88,9 @@ class IsolateSession:
         self._demands = Demands(config, self._worker)
         self._plan = Plan()
         self._wired: Wired | None = None
+        self._has_engine = False
+        # A page tells of the engine, and what is kept is on it.
+        self._may_do_without = not (settings.page or settings.reuse or settings.keep != KEEP_NEVER)
         self._item: pytest.Item | None = None
         self._placed: dict[pytest.Item, tuple[Instance, ...]] = {}
         self._number = 0
@@ -117,12 +120,16 @@ class IsolateSession:
             self._open_display()
             is_broken = session.testsfailed and not self._config.option.continue_on_collection_errors
             if self._plan.steps and not self._only_looks() and not is_broken:
-                self._open().lifecycle.start(self._plan.first_wave if not self._worker else ())
+                instances = [step.instance for step in self._plan.steps]
+                self._open(instances).lifecycle.start(self._plan.first_wave if not self._worker else ())
         except IsolateError as error:
             self._refuse(session, str(error))
 
     def _load(self, session: pytest.Session) -> None:
         self._demands.load(session)
+        self._report.used = {
+            str(s): str(spec.used) for s, spec in self._demands.catalogue.services.items() if spec.used
+        }
         self._check_known()
         if self._demands.differ(session.items):
             forget_values_by(session, self._key_of)
@@ -187,18 +194,30 @@ class IsolateSession:
 
             check_known(self._demands.catalogue, ports, is_reused=self._settings.reuse)
 
-    def _open(self) -> Wired:
-        """The wired objects of this process; on the first call the engine is connected and the guardian armed."""
+    def _open(self, needed: Iterable[Instance] = ()) -> Wired:
+        """The wired objects of this process; on the first call the engine is connected and the guardian armed.
+
+        Where all that is needed runs already, there is no engine until something else is needed.
+        """
+        needs_engine = not self._may_do_without or any(map(self._takes_engine, needed))
+        if self._wired and needs_engine and not self._has_engine:
+            self._wired.close(0)
+            self._wired = None
         if self._wired is None:
             member = self._member or self._controller_of_this_process().member()
             settings, clock, report = self._settings, self._clock, self._report
-            opened = open_run(self._config, member, settings, clock, report)
+            opened = open_run(self._config, member, settings, clock, report) if needs_engine else open_without_engine()
+            self._has_engine = needs_engine
             facts = opened.engine.facts()
             report.engine = f"{facts.name} {facts.version} (run {member.run.run_id})"
             recorder = self._recording.record(opened.engine) if self._recording else None
             self._wired = wire(opened, member, settings, self._plan, clock, self._timeline, recorder=recorder)
             self._failures.connect(self._wired, member.folder, self._worker)
         return self._wired
+
+    def _takes_engine(self, instance: Instance) -> bool:
+        """Whether it is started, or copied by clients that run in a container."""
+        return not instance.spec.used or instance.key in self._plan.copies
 
     def _controller_of_this_process(self) -> Controller:
         assert self._controller is not None
@@ -306,7 +325,7 @@ class IsolateSession:
             check_resets(placed, self._workers)
             with self._display.waiting():
                 if placed:
-                    self._open().lifecycle.start(placed)
+                    self._open(placed).lifecycle.start(placed)
                 self._report.note_served((i.key.service for i in placed), self._item.nodeid)
                 instances = {i.key.service: i for i in placed}
                 services = {m.name: self._open().lifecycle.hand_out(instances[m].key) for m in wanted}
@@ -333,7 +352,8 @@ class IsolateSession:
         known = self._placed
         self._placed = {item: known[item] if item in known else self._demands.place(item) for item in items}
         if any(self._placed.values()):
-            self._open().lifecycle.start_for([(item.nodeid, placed) for item, placed in self._placed.items()])
+            instances = [instance for placed in self._placed.values() for instance in placed]
+            self._open(instances).lifecycle.start_for([(item.nodeid, placed) for item, placed in self._placed.items()])
 
     # -- clean up, report -----------------------------------------------------------------------------------------
 
@@ -400,7 +420,7 @@ class IsolateSession:
             self._recording.close_process(self._timeline)
         if self._controller:
             kept = self._wired.provider.kept_codes if self._wired else ()
-            engine = self._wired.engine if self._wired else None
+            engine = self._wired.engine if self._wired and self._has_engine else None
             self._controller.remove_run(engine, kept, _CLEANUP_S, in_background=in_background)
         elif self._wired and self._member:
             engine, run = self._wired.engine, self._member.run

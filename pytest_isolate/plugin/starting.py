@@ -149,7 +149,7 @@ def _facts(running: Running, *, qualified: bool) -> dict[str, Any]:
     return {
         "service": str(service),
         "folder": service.stack.namespace,
-        "image": image_tag(running.spec),
+        "image": running.spec.source if running.spec.used else image_tag(running.spec),
         "container": running.container_id,
         "addresses": {str(inner): endpoint.address for inner, endpoint in view.endpoints.items()},
         "url": view.url(view.outside) if view.spec.ports else None,

@@ -25,6 +25,7 @@ from pytest_isolate.model.declaration import (
     RawVariants,
 )
 from pytest_isolate.model.location import Location
+from pytest_isolate.planning.adjusting import Adjustment
 from pytest_isolate.planning.fields import STACK_KEYS
 from pytest_isolate.planning.loading import Catalogue, load
 from pytest_isolate.planning.members import member_name
@@ -62,9 +63,9 @@ class Environment(NamedTuple):
     catalogue: Catalogue
 
 
-def load_environment(source: Source) -> Environment:
+def load_environment(source: Source, adjustment: Adjustment) -> Environment:
     """The table `env` of a file, with what the file declares, checked; DeclarationError for what is wrong."""
-    return _Reader(source).read_environment()
+    return _Reader(source).read_environment(adjustment)
 
 
 class _Reader:
@@ -77,7 +78,7 @@ class _Reader:
         """The fixtures by name; DeclarationError when the file is wrong as a whole."""
         return self._build(self._parse())
 
-    def read_environment(self) -> Environment:
+    def read_environment(self, adjustment: Adjustment) -> Environment:
         """The variables, with everything that the file declares."""
         table = self._parse()
         location = self._location("env")
@@ -88,7 +89,7 @@ class _Reader:
             return Environment({}, location, Catalogue(services={}, stacks={}, dependencies={}))
         raws = {name: getattr(fixture, DECLARATION) for name, fixture in self._build(table).items()}
         declared = [Declared(name=name, namespace="", raw=raw) for name, raw in raws.items()]
-        return Environment(table["env"], location, load(declared, exists=os.path.exists))
+        return Environment(table["env"], location, load(declared, exists=os.path.exists, adjustment=adjustment))
 
     def _parse(self) -> Mapping[str, Any]:
         try:

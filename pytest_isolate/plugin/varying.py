@@ -13,6 +13,7 @@ from pytest_isolate.planning.loading import Catalogue, raise_all, read
 from pytest_isolate.planning.overriding import name_test, resolve_overrides
 from pytest_isolate.planning.references import is_within
 from pytest_isolate.planning.variants import Row, choose_row, expand, visible_rows
+from pytest_isolate.plugin.adjusting import adjustment_of
 from pytest_isolate.plugin.fixtures import (
     all_declared,
     asked_fixtures,
@@ -110,7 +111,10 @@ def _wardrobe_at(metafunc: pytest.Metafunc) -> Wardrobe:
         key = tuple((d.namespace, d.name, id(d.raw)) for d in declared)
         if key not in wardrobes:
             chosen = parse_variants(metafunc.config)
-            wardrobes[key] = Wardrobe(read(declared, [], exists=_anything, chosen=chosen), _anything)
+            adjustment = adjustment_of(metafunc.config)
+            wardrobes[key] = Wardrobe(
+                read(declared, [], exists=_anything, chosen=chosen, adjustment=adjustment), _anything
+            )
         wardrobes[module] = wardrobes[key]
     return wardrobes[module]
 

@@ -23,6 +23,7 @@ from pytest_isolate.running.addresses import Addresses, check_bind_ip
 from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.deaths import Deaths
+from pytest_isolate.running.desks import Desks
 from pytest_isolate.running.freshness.handing import Freshness
 from pytest_isolate.running.grounds import Ground, Grounds, KeptGround
 from pytest_isolate.running.handle import Service
@@ -46,6 +47,7 @@ from pytest_isolate.sharing.store import (
     LeaseTable,
     built_folder,
     ensure_secret,
+    foreign_folder,
     home,
     open_locks,
     snapshot_usage,
@@ -160,11 +162,11 @@ def wire(
 
     locks = open_locks()
     snapshots = Snapshots(engine, ensure_secret(home()), snapshot_usage(), locks) if settings.cache else None
-    freshness = Freshness(engine, run, grounds, plan.copies, member.workers, clock)
+    freshness = Freshness(engine, run, grounds, plan.copies, member.workers, clock, Board(foreign_folder()))
     resetter = Resetter(engine, run, clock, timeline, freshness.open_way, _FAILURES)
 
     def on_ready(running: Running, base: Service) -> None:
-        if recorder:
+        if recorder and not running.spec.used:
             recorder.ready(running)
         freshness.begin(running, base)
         resetter.begin(running)
@@ -172,13 +174,15 @@ def wire(
     budget = BudgetKeeper(LeaseTable(member.folder), run_budget(settings), run, clock, plan, member.workers)
     sparing = Sparing(budget, is_on=settings.keep != KEEP_NEVER)
     meter = Meter()
+    images = Images(engine, locks, Board(built_folder()), Board(member.folder), timeline.tell)
     provider = Provider(
         engine=engine,
         run=run,
         grounds=grounds,
         clock=clock,
         timeline=timeline,
-        images=Images(engine, locks, Board(built_folder()), timeline.tell),
+        images=images,
+        desks=Desks(engine, run, images, freshness.is_copied, guard.require),
         snapshots=snapshots,
         networks=networks,
         launcher=launcher,

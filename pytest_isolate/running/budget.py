@@ -49,7 +49,10 @@ class BudgetKeeper:
         What a coming one needs gets room only when all before it has got some: so nobody who holds room waits for it.
         """
         with self._lock:
-            self._tests = [(test, {lease_name(i) for i in needed if i.key.place.node}) for test, needed in tests]
+            self._tests = [
+                (test, {lease_name(i) for i in needed if i.key.place.node and not i.spec.used})
+                for test, needed in tests
+            ]
             now = self._tests[0][1] & self._granted if self._tests else set()
         if now:
             self._table.update(lambda leases: promote(leases, now))
@@ -118,6 +121,11 @@ class BudgetKeeper:
             found=refused.reason,
             do="raise --isolate-max-memory or --isolate-max-containers, or run fewer workers",
         )
+
+
+def _takes_room(instance: Instance) -> bool:
+    """Whether it is started, and ends with some test."""
+    return bool(instance.key.place.node) and not instance.spec.used
 
 
 def lease_name(instance: Instance) -> str:

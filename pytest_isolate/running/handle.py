@@ -24,8 +24,8 @@ class Inside:
 
     @property
     def host(self) -> str:
-        """Its plain name."""
-        return self._view.spec.name
+        """Its plain name; of one that runs elsewhere (`--isolate-use`) the name of its host."""
+        return self._view.inside_host
 
     @property
     def port(self) -> int:

@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, Tell
-from pytest_isolate.model.service import Build, ServiceSpec
+from pytest_isolate.errors import ImageNotFound
+from pytest_isolate.model.service import ServiceSpec
+from pytest_isolate.planning.values import PULL_ALWAYS, PULL_NEVER
 from pytest_isolate.running.once import Once
 from pytest_isolate.running.sources import digest_sources
 from pytest_isolate.sharing.store import Board
@@ -21,19 +23,20 @@ Lock = Callable[[str], AbstractContextManager[object]]
 class Images:
     """The images of a run. `lock` keeps processes of this host from making the same image side by side.
 
-    `built` says, from run to run, what each image was built from.
+    `built` says, from run to run, what each image was built from; `fetched`, which ones this run has pulled.
     """
 
-    def __init__(self, engine: Engine, lock: Lock, built: Board, tell: Tell) -> None:
+    def __init__(self, engine: Engine, lock: Lock, built: Board, fetched: Board, tell: Tell) -> None:
         self._engine = engine
         self._lock = lock
         self._built = built
+        self._fetched = fetched
         self._tell = tell
-        self._made: Once[tuple[str | None, Build | None], ImageFacts] = Once()
+        self._made: Once[tuple[object, ...], ImageFacts] = Once()
 
     def ensure(self, spec: ServiceSpec) -> ImageFacts:
         """The service's image, on the engine."""
-        return self._made.get((spec.image, spec.build), lambda: self._make(spec))
+        return self._made.get((spec.image, spec.build, spec.pull, spec.platform), lambda: self._make(spec))
 
     def _make(self, spec: ServiceSpec) -> ImageFacts:
         tag = image_tag(spec)
@@ -45,22 +48,50 @@ class Images:
                 args=dict(spec.build.args),
                 target=spec.build.target,
                 network=spec.build.network,
+                platform=spec.platform,
+                pull=spec.pull == PULL_ALWAYS,
             )
             with self._lock(f"build {tag}"):
                 return self._build(request)
-        found = self._engine.find_image(tag)
+        if spec.pull == PULL_ALWAYS:
+            return self._fetch_once(spec, tag)
+        found = self._find(spec, tag)
         if found:
             return found
+        if spec.pull == PULL_NEVER:
+            raise _not_there(spec, tag, self._engine.find_image(tag))
         with self._lock(f"pull {tag}"):
-            return self._engine.find_image(tag) or self._engine.pull_image(
-                tag, lambda progress: self._tell(replace(progress, text=f"{progress.text} {tag}"))
-            )
+            return self._find(spec, tag) or self._pull(spec, tag)
+
+    def _find(self, spec: ServiceSpec, tag: str) -> ImageFacts | None:
+        """What the engine has under this name, if it is of the right platform."""
+        found = self._engine.find_image(tag)
+        return found if found and is_for(spec.platform, found) else None
+
+    def _fetch_once(self, spec: ServiceSpec, tag: str) -> ImageFacts:
+        """The newest, asked for by the first process of the run that needs it."""
+        with self._lock(f"pull {tag}"):
+            found = self._find(spec, tag)
+            record = self._fetched.read(_fetched_code(spec, tag))
+            if found and record == {"image": found.image_id}:
+                return found
+            pulled = self._pull(spec, tag)
+            self._fetched.publish(_fetched_code(spec, tag), {"image": pulled.image_id})
+            return pulled
+
+    def _pull(self, spec: ServiceSpec, tag: str) -> ImageFacts:
+        pulled = self._engine.pull_image(
+            tag, lambda progress: self._tell(replace(progress, text=f"{progress.text} {tag}")), spec.platform
+        )
+        if not is_for(spec.platform, pulled):
+            raise _wrong_platform(spec, tag, pulled)
+        return pulled
 
     def _build(self, request: BuildRequest) -> ImageFacts:
         """The image, built unless it was built from the very same before: the engine would find all in its cache."""
         tag = request.tag
         sources = digest_sources(request, self._engine.find_image)
-        found = self._engine.find_image(tag) if sources else None
+        found = self._engine.find_image(tag) if sources and not request.pull else None
         if found and self._built.read(tag) == _record(sources, found):
             return found
         made = self._engine.build_image(request, self._tell)
@@ -76,7 +107,36 @@ def _record(sources: str | None, image: ImageFacts) -> dict[str, str | None]:
 
 def missing_images(engine: Engine, specs: Iterable[ServiceSpec]) -> list[str]:
     """The images that have to be pulled or built before these services can start."""
-    return [tag for tag in dict.fromkeys(image_tag(spec) for spec in specs) if engine.find_image(tag) is None]
+    fetched = (spec for spec in specs if not spec.used and (spec.build or spec.pull != PULL_NEVER))
+    return [tag for tag in dict.fromkeys(map(image_tag, fetched)) if engine.find_image(tag) is None]
+
+
+def is_for(platform: str | None, image: ImageFacts) -> bool:
+    """Whether an image is of a platform, as far as both say which: many leave out the variant of a processor."""
+    pairs = zip((platform or "").split("/"), image.platform.split("/"), strict=False)
+    return all(wanted == found for wanted, found in pairs if wanted and found)
+
+
+def _not_there(spec: ServiceSpec, tag: str, found: ImageFacts | None) -> ImageNotFound:
+    other = f"the engine has it for {found.platform} only" if found else "the engine has no image of this name"
+    return ImageNotFound(
+        f"image {tag} is not on the engine, and is not to be pulled",
+        found=f"{other}, and pull is {spec.pull!r}",
+        do=[f"get it there: docker pull {tag}", "or have it pulled: --isolate-pull=missing, or pull= of the service"],
+    )
+
+
+def _wrong_platform(spec: ServiceSpec, tag: str, found: ImageFacts) -> ImageNotFound:
+    return ImageNotFound(
+        f"image {tag} is not made for {spec.platform}",
+        tried=f"docker pull --platform {spec.platform} {tag}",
+        found=f"its registry gave one for {found.platform}",
+        do="choose another platform, or another image",
+    )
+
+
+def _fetched_code(spec: ServiceSpec, tag: str) -> str:
+    return f"fetched {tag} {spec.platform or ''}"
 
 
 def image_tag(spec: ServiceSpec) -> str:

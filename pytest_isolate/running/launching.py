@@ -13,7 +13,7 @@ from pytest_isolate.errors import IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN, Run, fingerprint
 from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.service import ServiceId, ServiceSpec, Unlimited, describe_variation
+from pytest_isolate.model.service import Pairs, ServiceId, ServiceSpec, Unlimited, describe_variation
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.addresses import Addresses
 from pytest_isolate.running.archive import build_archive, read_digests
@@ -32,6 +32,8 @@ _PORT_TRIES = 5
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """An instance with a started container, on its own network. `started_at` is in seconds of the epoch.
+
+    One that runs already (`spec.used`) has no container: its ids are empty.
 
     `secrets` is what must not be printed: passwords that no user wrote down, its own and those of what it needs.
     """
@@ -69,6 +71,7 @@ class Start:
     password: str | None
     needed: Mapping[str, Running]
     code: str = ""
+    extra_hosts: Pairs = ()
 
     @property
     def is_thawed(self) -> bool:
@@ -166,7 +169,7 @@ class Launcher:
         number = f"{next(self._numbers)}{self._run.worker}"
         return ContainerRequest(
             name=run.resource_name(instance.key.service.stack.name, spec.name, secrets.token_hex(2), number),
-            image=start.tag,
+            image=_image_name(start),
             labels=run.container_labels(instance.key.service, digest, code or instance_code(instance.key)),
             command=rendered.command,
             entrypoint=rendered.entrypoint,
@@ -186,7 +189,7 @@ class Launcher:
             cap_drop=("ALL",),
             cap_add=capabilities(spec),
             no_new_privileges=not spec.new_privileges,
-            settings=spec.container,
+            settings=replace(spec.container, extra_hosts=(*spec.container.extra_hosts, *start.extra_hosts)),
         )
 
     def _remove_quietly(self, container_id: str) -> None:
@@ -194,6 +197,12 @@ class Launcher:
             self._engine.remove_container(container_id)
         except IsolateError:
             pass  # the clean-up at the end finds it by its labels, tries again and reports
+
+
+def _image_name(start: Start) -> str:
+    """What the engine is told to run: of two platforms only one can have the name at a time."""
+    has_platform = start.instance.spec.platform and not start.is_thawed
+    return start.image.image_id if has_platform else start.tag
 
 
 def build_view(
@@ -246,14 +255,17 @@ def instance_code(key: InstanceKey) -> str:
 
 def collect_secrets(view: View, needed: Mapping[str, Running]) -> tuple[str, ...]:
     """What must not be printed of a service: its own random password, and those of what it needs."""
-    own = (view.password or "",) if view.spec.password is Secret.RANDOM else ()
+    own: tuple[str, ...] = (view.password or "",) if view.spec.password is Secret.RANDOM else ()
+    if view.spec.used:
+        own = view.spec.used.secrets
     return (*own, *(secret for running in needed.values() for secret in running.secrets))
 
 
 def label(instance: Instance, run: Run) -> str:
     """A service as error texts name it: `'auth' (registry/auth:1.4, stack hr, worker gw1)`."""
     stack = instance.key.service.stack.name
-    parts = [instance.spec.image or "built image"]
+    used = instance.spec.used
+    parts = [f"given by {used.given_by}" if used else instance.spec.image or "built image"]
     parts += [f"stack {stack}"] if stack else []
     parts += [f"worker {run.worker}"] if run.worker else []
     return f"{instance.spec.name!r} ({', '.join(parts)})"

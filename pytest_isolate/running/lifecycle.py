@@ -22,6 +22,7 @@ from pytest_isolate.running.modules.starting import Modules
 from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.providing import Closing, Provider
 from pytest_isolate.running.sparing import Sparing
+from pytest_isolate.running.using import UsedService
 from pytest_isolate.running.volumes import Volumes
 
 # A server goes on to say so with each attempt.
@@ -89,6 +90,8 @@ class Lifecycle:
 
     def handle_of(self, running: Running) -> Service:
         """The handle of an instance that is ready."""
+        if running.spec.used:
+            return UsedService(running.view, self._engine)
         kind = partial(ModuleService, module=self._modules.of(running)) if running.spec.module else Service
         return kind(
             running.view,
@@ -151,7 +154,11 @@ class Lifecycle:
         self._addresses.close()
 
     def ready(self) -> tuple[Running, ...]:
-        """The instances that are up at this moment."""
+        """The instances that are up at this moment, without those that ran already."""
+        return tuple(running for running in self.reachable() if not running.spec.used)
+
+    def reachable(self) -> tuple[Running, ...]:
+        """The instances that can be used at this moment."""
         with self._lock:
             futures = list(self._futures.values())
         return tuple(f.result() for f in futures if f.done() and not f.exception())
@@ -175,6 +182,8 @@ class Lifecycle:
         # Each as soon as it is up: another that is still starting may be waiting for its room.
         for future in as_completed(futures):
             if not future.exception():
+                if future.result().spec.used:
+                    continue
                 finished.append(future.result())
                 if not self._sparing.is_spared(future.result()):
                     self._provider.let_go(future.result())

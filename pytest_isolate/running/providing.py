@@ -14,10 +14,13 @@ from pytest_isolate.errors import EngineError, IsolateError, StartError
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.probes import Ended
+from pytest_isolate.model.secret import Secret
 from pytest_isolate.model.service import describe_variation
+from pytest_isolate.model.used import Used
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.desks import Desks
 from pytest_isolate.running.faults.methods import Faults
 from pytest_isolate.running.faults.target import Target
 from pytest_isolate.running.grounds import Ground, Grounds, KeptGround
@@ -40,6 +43,7 @@ from pytest_isolate.running.ports import HeldPorts
 from pytest_isolate.running.snapshots import Snapshot, Snapshots
 from pytest_isolate.running.sparing import Sparing
 from pytest_isolate.running.timeline import Timeline
+from pytest_isolate.running.using import check_reachable, endpoints_of, hosts_of, wait_until_it_answers
 from pytest_isolate.running.watching import Watcher
 from pytest_isolate.sharing.store import Board
 
@@ -66,6 +70,7 @@ class Provider:
         clock: Clock,
         timeline: Timeline,
         images: Images,
+        desks: Desks,
         snapshots: Snapshots | None,
         networks: Networks,
         launcher: Launcher,
@@ -84,6 +89,7 @@ class Provider:
         self._clock = clock
         self._timeline = timeline
         self._images = images
+        self._desks = desks
         self._snapshots = snapshots
         self._networks = networks
         self._launcher = launcher
@@ -115,6 +121,8 @@ class Provider:
         """The instance, ready; StartError otherwise, the same in every process. `wait` gives what it needs."""
         try:
             ground = self._grounds.of(instance.key.place)
+            if instance.spec.used:
+                return self._use(instance, instance.spec.used)
             if ground.board is None:
                 return self._start(instance, ground, wait)
             code = instance_code(instance.key)
@@ -168,6 +176,29 @@ class Provider:
             running.ground.board.withdraw(instance_code(running.instance.key))
         self._sparing.give_up(running)
         self.let_go(running)
+
+    def _use(self, instance: Instance, used: Used) -> Running:
+        """What runs already: each process sees for itself whether it answers, and makes copies of its own there."""
+        image, endpoints = ImageFacts(image_id=""), endpoints_of(instance.spec, used)
+        assert not isinstance(instance.spec.password, Secret)
+        view, _ = build_view(instance.spec, instance.spec.password, {}, endpoints)
+        running = Running(
+            instance=instance,
+            ground=self._grounds.private,
+            image=image,
+            container_id="",
+            network_id="",
+            fingerprint=full_fingerprint(instance, image, {}),
+            view=view,
+            ports=HeldPorts(host="", by_inner={}),
+            started_at=self._clock.time(),
+            secrets=collect_secrets(view, {}),
+        )
+        with self._timeline.measure("used", str(instance.key.service)):
+            wait_until_it_answers(running, self._engine, self._run, self._clock, self._check_open)
+        running = self._desks.furnish(running)
+        self._save_pristine(running)
+        return running
 
     def _provide_kept(self, instance: Instance, ground: KeptGround, board: Board, wait: Wait) -> Running | None:
         """The instance that is kept, or is from now on; None where the run has to have one of its own.
@@ -234,6 +265,7 @@ class Provider:
         snapshot = self._identify(instance, image)
         with self._timeline.measure("dependencies", subject):
             needed = self._wait_for_needed(instance, wait)
+        check_reachable(instance, needed, self._engine, self._run)
         with self._timeline.measure("budget", subject):
             self._budget.acquire(instance, self._check_open)
         try:
@@ -246,6 +278,7 @@ class Provider:
                     password=choose_password(instance, ground, snapshot),
                     needed=needed,
                     code=code,
+                    extra_hosts=hosts_of(needed),
                 )
                 return self._launch(start, snapshot)
         except BaseException:
@@ -371,7 +404,7 @@ class Provider:
     def _join_network(self, start: Start) -> str:
         network_id = self._networks.ensure(start.instance, start.ground, self._check_open)
         for alias, running in start.needed.items():
-            if running.network_id != network_id:
+            if running.network_id != network_id and not running.spec.used:
                 self._networks.attach(network_id, running.container_id, [alias, *running.spec.container.aliases])
         return network_id
 

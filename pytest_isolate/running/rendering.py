@@ -22,9 +22,16 @@ class View:
     env: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def inside_host(self) -> str:
+        """The name under which its neighbours on the network find it; what runs elsewhere keeps its own."""
+        used = self.spec.used
+        return used.host if used and not used.is_loopback else self.spec.name
+
+    @property
     def inside(self) -> Endpoint:
         """Where its neighbours on the network find it."""
-        return Endpoint(self.spec.name, self.spec.ports[0])
+        used = self.spec.used
+        return Endpoint(self.inside_host, used.port if used else self.spec.ports[0])
 
     @property
     def outside(self) -> Endpoint:
@@ -33,6 +40,8 @@ class View:
 
     def url(self, endpoint: Endpoint) -> str:
         """The service's url at an endpoint."""
+        if self.spec.used:
+            return self.spec.used.at(endpoint)
         template = self.spec.url or default_url(self.spec)
         words = {"user": self.spec.user, "password": self.password, "database": self.spec.database}
         quoted = {key: quote(value or "", safe="") for key, value in words.items()}
@@ -42,7 +51,7 @@ class View:
         """The value of `{service.name}`; the declaration was checked to have it."""
         match name.split("."):
             case ["host"]:
-                return self.spec.name
+                return self.inside_host
             case ["port"]:
                 return str(self.inside.port)
             case ["address"]:

@@ -151,7 +151,12 @@ class Resetter:
             test,
             tried=redact(describe_reset(reset), secrets),
             found=[redact(line, secrets) for line in lines],
-            do=[f"it is declared at {running.spec.location}", "tests that come later are given a new instance"],
+            do=[
+                f"it is declared at {running.spec.location}",
+                "it runs already, so tests that come later find it as the reset has left it"
+                if running.spec.used
+                else "tests that come later are given a new instance",
+            ],
         )
 
 

@@ -18,7 +18,7 @@ def variables_of(service: ServiceId, view: View, *, qualified: bool) -> dict[str
     if view.spec.ports:
         outside = view.outside
         found = {"HOST": outside.host, "PORT": str(outside.port), "ADDRESS": outside.address, "URL": view.url(outside)}
-        found |= {f"PORT_{inner}": str(e.port) for inner, e in view.endpoints.items() if inner != view.inside.port}
+        found |= {f"PORT_{inner}": str(e.port) for inner, e in view.endpoints.items() if inner != view.spec.ports[0]}
     found |= {"USER": view.spec.user, "PASSWORD": view.password, "DATABASE": view.spec.database}
     return {f"{prefix}_{name}": value for name, value in found.items() if value is not None}
 

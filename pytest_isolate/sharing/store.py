@@ -80,6 +80,11 @@ def built_folder() -> Path:
     return home() / "built"
 
 
+def foreign_folder() -> Path:
+    """Where processes sign up that make databases on servers which are not theirs."""
+    return home() / "foreign"
+
+
 def create_run_folder(run_id: str, owner: str) -> Path:
     """A folder for what the processes of one run agree on; readable by this user only."""
     folder = Path(tempfile.mkdtemp(prefix=f"pytest-isolate-{run_id}-"))

@@ -22,6 +22,8 @@ NAMES = (
     "options",
     "command",
     "report",
+    "registries",
+    "running-services",
 )
 CHECKED = [
     ROOT / "README.md",

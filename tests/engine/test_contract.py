@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,16 @@ def test_image_that_is_there_is_found_with_its_id(bench: Bench) -> None:
 
 def test_image_that_is_not_there_is_none(bench: Bench) -> None:
     assert bench.engine.find_image("localhost:1/nothing:here") is None
+
+
+def test_a_container_can_be_made_from_an_images_id(bench: Bench) -> None:
+    found = bench.engine.find_image(IMAGE)
+    assert found
+    assert bench.wait_for_log(bench.start("say hello", image=found.image_id), "hello\n")
+
+
+def test_the_hosts_address_for_containers_is_one(bench: Bench) -> None:
+    assert ip_address(bench.engine.host_address())
 
 
 def test_pull_that_no_registry_answers_says_so(bench: Bench) -> None:

@@ -87,10 +87,11 @@ def test_image_that_cannot_be_had_says_what_the_registry_answered(project: Proje
     fails(
         project,
         "web = service('localhost:1/nothing:here')",
-        r"service 'web' \(localhost:1/nothing:here\) could not be started: image localhost:1/nothing:here is not on",
+        r"service 'web' \(localhost:1/nothing:here\) could not be started: image localhost:1/nothing:here could not "
+        r"be pulled: localhost:1 does not answer",
         r"  tried  docker pull localhost:1/nothing:here",
         r"  found  .*connection refused",
-        r"  do     check the name, log in to its registry, or build it: build=",
+        r"  do     check its address, and whether the engine's host reaches it",
     )
 
 

@@ -33,7 +33,8 @@ from pytest_isolate.engine.api import (
     Progress,
     Tell,
 )
-from pytest_isolate.errors import EngineError, EngineUnreachable, ImageNotFound, ObjectNotFound, SubnetTaken
+from pytest_isolate.engine.pulling import Pull, pull_failed
+from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound, SubnetTaken
 
 JOURNAL_VARIABLE = "FAKE_ENGINE_JOURNAL"
 PULLABLE = "registry.invalid/pullable:1"
@@ -58,6 +59,10 @@ class FakeVolume:
 
     labels: Mapping[str, str]
     files: Files = field(default_factory=dict)
+
+
+HOST_ADDRESS_VARIABLE = "FAKE_HOST_ADDRESS"
+"""Where the host is for containers; without it they share its loopback, as the programs of the fake engine do."""
 
 
 class FakeEvents:
@@ -167,15 +172,10 @@ class FakeEngine:
             found = self.images.get(image)
             return ImageFacts(image_id=found.image_id, health_command=found.health_command) if found else None
 
-    def pull_image(self, image: str, tell: Tell) -> ImageFacts:
-        with self._asked("pull_image", image):
+    def pull_image(self, image: str, tell: Tell, platform: str | None = None) -> ImageFacts:
+        with self._asked("pull_image", image, *([platform] if platform else [])):
             if image not in self.pullable:
-                raise ImageNotFound(
-                    f"image {image} is not on the engine and could not be pulled",
-                    tried=[f"docker pull {image}"],
-                    found=["manifest unknown"],
-                    do="check the name, log in to its registry, or build it: build='folder with a Dockerfile'",
-                )
+                raise pull_failed(Pull(image, platform), "manifest unknown")
             tell(Progress(text="pulling", done=1 << 20, total=1 << 22, unit="bytes"))
             self.images[image] = self.pullable[image]
             return ImageFacts(image_id=self.images[image].image_id)
@@ -184,6 +184,10 @@ class FakeEngine:
         with self._asked("build_image", request):
             made = self.images[request.tag] = build(request, self.images, tell)
             return ImageFacts(image_id=made.image_id, health_command=made.health_command)
+
+    def host_address(self) -> str:
+        with self._asked("host_address"):
+            return os.environ.get(HOST_ADDRESS_VARIABLE, "127.0.0.1")
 
     def used_subnets(self) -> Sequence[str]:
         with self._asked("used_subnets"):
@@ -227,7 +231,8 @@ class FakeEngine:
 
     def create_container(self, request: ContainerRequest) -> str:
         with self._asked("create_container", request):
-            image = self.images.get(request.image)
+            by_id = {known.image_id: known for known in self.images.values()}
+            image = self.images.get(request.image) or by_id.get(request.image)
             if image is None:
                 raise ObjectNotFound(f"container {request.name} could not be made", found=["No such image"])
             if any(c.request.name == request.name for c in self.containers.values()):

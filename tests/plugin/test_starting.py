@@ -131,10 +131,10 @@ def test_image_that_is_not_found_says_what_was_tried(project: Project) -> None:
     fails(
         project,
         "web = service('registry.invalid/nothing:1')",
-        r"service 'web' \(registry.invalid/nothing:1\) could not be started: image registry.invalid/nothing:1 is not",
+        r"service 'web' \(registry.invalid/nothing:1\) could not be started: image registry.invalid/nothing:1 could",
         r"  tried  docker pull registry.invalid/nothing:1",
         r"  found  manifest unknown",
-        r"  do     check the name, log in to its registry, or build it",
+        r"  do     check name and tag, or build it",
     )
 
 

@@ -17,6 +17,7 @@ class StubEngine:
         self.stuck: set[str] = set()
         self.silent: set[str] = set()
         self.images: dict[str, ImageFacts] = {}
+        self.pulled_platform = ""
         self.calls: list[str] = []
         self.asked_with: list[Mapping[str, str]] = []
         self._lock = threading.Lock()
@@ -56,10 +57,10 @@ class StubEngine:
         self.calls.append(f"find {image}")
         return self.images.get(image)
 
-    def pull_image(self, image: str, tell: Tell) -> ImageFacts:
-        self.calls.append(f"pull {image}")
+    def pull_image(self, image: str, tell: Tell, platform: str | None = None) -> ImageFacts:
+        self.calls.append(f"pull {image}{f' for {platform}' if platform else ''}")
         tell(Progress(text="pulling", done=1, total=2, unit="bytes"))
-        return ImageFacts(image_id=f"pulled {image}")
+        return ImageFacts(image_id=f"pulled {image}", platform=self.pulled_platform)
 
     def build_image(self, request: BuildRequest, tell: Tell) -> ImageFacts:
         self.calls.append(f"build {request}")

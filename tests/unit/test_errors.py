@@ -27,6 +27,7 @@ from pytest_isolate.errors import (
     ResetError,
     StartError,
     SubnetTaken,
+    UsedServiceError,
     build_message,
     suggest,
 )
@@ -157,6 +158,13 @@ the init of 'orders' has failed
 service 'db' cannot be paused, because it does not run
   found  exited with code 1
   do     start() it first""",
+    ),
+    "used": (
+        UsedServiceError("db", "it cannot be stopped", "--isolate-use"),
+        """\
+service 'db' runs already, so it cannot be stopped
+  found  it was given by --isolate-use; what is not started here is never changed
+  do     leave this test out with @pytest.mark.skipif, or run it without --isolate-use""",
     ),
     "reset": (
         ResetError("'db' (postgres:16)", "test_it.py::test_a", tried="POST /reset", found="status 500", do="see it"),

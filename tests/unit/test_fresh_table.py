@@ -10,7 +10,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pytest_isolate.running.freshness.naming import CopyName, parse_copy_name, template_name
+from pytest_isolate.running.freshness.naming import (
+    PRISTINE,
+    CopyName,
+    maker_of,
+    own_suffix,
+    parse_copy_name,
+    template_name,
+)
 from pytest_isolate.running.freshness.table import Create, Drop, PoolTable
 
 KINDS = ("orders", "stock")
@@ -307,3 +314,18 @@ def test_what_is_no_copy_of_ours_has_no_maker(name: str) -> None:
 def test_names_fit_into_what_postgres_keeps_of_a_name() -> None:
     assert len(str(CopyName("a" * 8, "gw100", 10**6))) <= 63
     assert len(template_name("a" * 64)) <= 63
+
+
+@pytest.mark.parametrize("worker", ["", "gw0", "gw117"])
+def test_what_is_made_on_a_foreign_server_says_whose_it_is(worker: str) -> None:
+    maker, suffix = CopyName("ab12cd34", worker, 7).maker, own_suffix("ab12cd34", worker)
+    for name in (PRISTINE + suffix, template_name("a" * 64, suffix), str(CopyName("ab12cd34", worker, 7))):
+        assert maker_of(name) == maker
+        assert len(name) <= 63
+
+
+@pytest.mark.parametrize(
+    "name", ["isolate_pristine", template_name("a" * 64), "app", "isolate_spare", "isolate_copy_x"]
+)
+def test_what_is_not_of_one_process_is_nobodys(name: str) -> None:
+    assert maker_of(name) is None

@@ -31,6 +31,7 @@ from pytest_isolate.model.resetting import Pristine
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.secret import Secret
 from pytest_isolate.model.service import UNLIMITED, Build, File, ServiceSpec
+from pytest_isolate.model.used import Used
 from pytest_isolate.running.modules.declared import DeclaredModule
 
 from .builders import HERE, OWNER, declare, load_all, make_run, raw, sid, spec
@@ -53,6 +54,8 @@ values_of = {
     "image": optional_words,
     "build": st.none()
     | st.builds(Build, context=words, dockerfile=words, args=pairs, target=optional_words, network=optional_words),
+    "pull": optional_words,
+    "platform": optional_words,
     "ports": st.lists(ports, max_size=3).map(tuple),
     "env": pairs,
     "command": argv,
@@ -90,10 +93,11 @@ values_of = {
     "module": st.none() | st.builds(DeclaredModule, st.just(print)),
     "scope": st.sampled_from(Scope),
     "share": st.sampled_from(["run", "worker"]),
+    "used": st.none() | st.builds(Used, url=words, host=words, port=ports, given_by=words),
     "location": st.builds(Location, file=words, line=st.integers(0, 999)),
 }
 specs = st.builds(ServiceSpec, **values_of)
-NOT_COUNTED = {"location", "timeout_s", "reset", "module", "scope", "share"}
+NOT_COUNTED = {"location", "timeout_s", "pull", "reset", "module", "scope", "share"}
 
 
 def digest(of: ServiceSpec) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from pytest_isolate.engine.api import BuildRequest, ImageFacts, Progress
+from pytest_isolate.errors import ImageNotFound
 from pytest_isolate.model.service import Build
-from pytest_isolate.running.images import Images, image_tag, missing_images
+from pytest_isolate.running.images import Images, image_tag, is_for, missing_images
 from pytest_isolate.sharing.store import Board
 
 from .builders import spec
@@ -54,7 +55,7 @@ def said() -> list[Progress]:
 
 @pytest.fixture
 def images(engine: StubEngine, locks: Locks, said: list[Progress], tmp_path: Path) -> Images:
-    return Images(engine, locks, Board(tmp_path / "built"), said.append)
+    return Images(engine, locks, Board(tmp_path / "built"), Board(tmp_path / "run"), said.append)
 
 
 def test_an_image_that_is_there_is_taken_without_a_lock(images: Images, engine: StubEngine) -> None:
@@ -95,7 +96,9 @@ def builds(engine: StubEngine, locks: Locks, folder: Path) -> int:
     """How many builds the next run asks for; what it builds is there from then on."""
     before = sum(call.startswith("build") for call in engine.calls)
     build = Build(context=str(folder / "context"), dockerfile=str(folder / "context" / "Dockerfile"))
-    facts = Images(engine, locks, Board(folder / "built"), lambda _: None).ensure(spec(image="auth:1", build=build))
+    facts = Images(engine, locks, Board(folder / "built"), Board(folder / "run"), lambda _: None).ensure(
+        spec(image="auth:1", build=build)
+    )
     engine.images["auth:1"] = facts
     return sum(call.startswith("build") for call in engine.calls) - before
 
@@ -180,3 +183,75 @@ def test_missing_images_are_told_once_and_in_order(engine: StubEngine) -> None:
     missing = missing_images(engine, [spec(image=image) for image in ("c:1", "b:1", "a:1", "c:1")])
 
     assert missing == ["c:1", "a:1"]
+
+
+# -- when, and for which platform -------------------------------------------------------------------------------------
+
+
+def test_with_always_the_newest_is_pulled_once_in_a_run(images: Images, engine: StubEngine, tmp_path: Path) -> None:
+    engine.images["image:1"] = ImageFacts(image_id="sha256:1")
+    always = spec(image="image:1", pull="always")
+
+    pulled = images.ensure(always)
+    engine.images["image:1"] = pulled
+    another_process = Images(engine, Locks(engine), Board(tmp_path / "built"), Board(tmp_path / "run"), lambda _: None)
+
+    assert pulled.image_id == "pulled image:1"
+    assert another_process.ensure(always) == pulled
+    assert engine.calls.count("pull image:1") == 1
+
+
+def test_with_never_what_is_not_there_is_an_error_that_says_what_to_do(images: Images, engine: StubEngine) -> None:
+    with pytest.raises(ImageNotFound) as caught:
+        images.ensure(spec(image="image:1", pull="never"))
+
+    assert str(caught.value) == (
+        "image image:1 is not on the engine, and is not to be pulled\n"
+        "  found  the engine has no image of this name, and pull is 'never'\n"
+        "  do     get it there: docker pull image:1\n"
+        "         or have it pulled: --isolate-pull=missing, or pull= of the service"
+    )
+    assert "pull image:1" not in engine.calls
+
+
+def test_with_never_what_is_there_is_used(images: Images, engine: StubEngine) -> None:
+    engine.images["image:1"] = ImageFacts(image_id="sha256:1")
+
+    assert images.ensure(spec(image="image:1", pull="never")).image_id == "sha256:1"
+    assert missing_images(engine, [spec(image="other:1", pull="never")]) == []
+
+
+def test_an_image_of_another_platform_is_pulled_anew(images: Images, engine: StubEngine) -> None:
+    engine.images["image:1"] = ImageFacts(image_id="sha256:1", platform="linux/amd64")
+
+    assert images.ensure(spec(image="image:1", platform="linux/amd64")).image_id == "sha256:1"
+    assert images.ensure(spec(image="image:1", platform="linux/arm64")).image_id == "pulled image:1"
+    assert engine.calls[-2:] == ["pull image:1 for linux/arm64", "unlock"]
+
+
+def test_with_never_an_image_of_another_platform_is_not_used(images: Images, engine: StubEngine) -> None:
+    engine.images["image:1"] = ImageFacts(image_id="sha256:1", platform="linux/amd64")
+
+    with pytest.raises(ImageNotFound, match="the engine has it for linux/amd64 only, and pull is 'never'"):
+        images.ensure(spec(image="image:1", pull="never", platform="linux/arm64"))
+
+
+def test_a_registry_that_gives_another_platform_is_told_of(images: Images, engine: StubEngine) -> None:
+    engine.pulled_platform = "linux/amd64"
+
+    with pytest.raises(ImageNotFound, match=r"image image:1 is not made for linux/s390x\n"):
+        images.ensure(spec(image="image:1", platform="linux/s390x"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "expected"),
+    [
+        (None, "linux/amd64", True),
+        ("linux/amd64", "", True),
+        ("linux/arm64", "linux/arm64/v8", True),
+        ("linux/arm/v7", "linux/arm/v6", False),
+        ("linux/arm64", "linux/amd64", False),
+    ],
+)
+def test_a_platform_is_compared_as_far_as_both_say_it(wanted: str | None, found: str, expected: bool) -> None:
+    assert is_for(wanted, ImageFacts(image_id="", platform=found)) is expected

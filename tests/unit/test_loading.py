@@ -125,6 +125,8 @@ def test_every_key_has_its_place_in_a_service() -> None:
     service = load_one(
         image="auth:1",
         build={"context": "/auth"},
+        pull="always",
+        platform="linux/arm64",
         port=80,
         ports=[443, 80],
         env={"A": 1},
@@ -152,6 +154,8 @@ def test_every_key_has_its_place_in_a_service() -> None:
     assert replace(service, build=None) == ServiceSpec(
         name="svc",
         image="auth:1",
+        pull="always",
+        platform="linux/arm64",
         ports=(80, 443),
         env=(("A", "1"),),
         command=("run",),

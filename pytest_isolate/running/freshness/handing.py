@@ -16,6 +16,7 @@ from pytest_isolate.model.service import ServiceId
 from pytest_isolate.planning.copying import Wanted
 from pytest_isolate.planning.placement import InstanceKey, Place
 from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.freshness.foreign import Foreign, makers_of
 from pytest_isolate.running.freshness.handle import FreshService, build_handle, view_database
 from pytest_isolate.running.freshness.keeper import Keeper
 from pytest_isolate.running.freshness.makers import Makers
@@ -62,12 +63,14 @@ class Freshness:
         copies: Mapping[InstanceKey, tuple[Wanted, ...]],
         workers: int,
         clock: Clock,
+        foreign: Board,
     ) -> None:
         assert grounds.shared.board is not None
         self._engine = engine
         self._run = run
         self._errors: Board = grounds.shared.board
         self._copies = copies
+        self._foreign = Foreign(run, makers_of(foreign, clock), lambda running: PostgresWay(engine, running))
         self._workers = workers
         self._clock = clock
         self._lock = threading.Lock()
@@ -92,6 +95,8 @@ class Freshness:
         try:
             way = WAYS[spec.copies](self._engine, running)
             with closed_on_failure(way):
+                if spec.used:
+                    self._foreign.enter(running, way)
                 way.save_pristine()
         except (WayError, EngineError) as error:
             if not is_wanted:
@@ -106,6 +111,10 @@ class Freshness:
             way = self._opened.pop(running.container_id, None)
         assert running.spec.copies is not None
         return way or WAYS[running.spec.copies](self._engine, running)
+
+    def is_copied(self, key: InstanceKey) -> bool:
+        """Whether tests are known to ask for copies of an instance's data."""
+        return key in self._copies
 
     def begin(self, running: Running, base: Service) -> None:
         """Make templates and copies of an instance that is ready, if tests will ask for them."""
@@ -165,6 +174,7 @@ class Freshness:
         for key, keeper in keepers.items():
             self._closed.append(keeper)
             keeper.close(timeout_s, drop=key in self._kept)
+        self._foreign.leave()
         for way in opened.values():
             way.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NoReturn
 
-from pytest_isolate.engine.api import Engine
+from pytest_isolate.engine.api import Engine, ExecResult
 from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.running.handle import Service
 from pytest_isolate.running.rendering import View, default_url
@@ -92,13 +92,30 @@ class FreshService(Service):
         )
 
 
+class UsedFreshService(FreshService):
+    """A copy on a server that runs already: what is asked of its container is refused as its base refuses it."""
+
+    def logs(self) -> str:
+        """Refused: there is no container of ours."""
+        return self.base.logs()
+
+    def exec(self, *argv: str, check: bool = False) -> ExecResult:
+        """Refused: there is no container of ours."""
+        return self.base.exec(*argv, check=check)
+
+
 def build_handle(name: str, base: Service, view: View, engine: Engine, database: str) -> FreshService:
     """The handle of one database on the server of `base`."""
+    if view.spec.used:
+        return UsedFreshService(name, view_database(view, database), base, engine)
     return FreshService(name, view_database(view, database), base, engine)
 
 
 def view_database(view: View, database: str) -> View:
     """A server as it is seen by whoever uses this database of it."""
+    if view.spec.used:
+        used = view.spec.used.with_path(database)
+        return replace(view, spec=replace(view.spec, database=database, used=used))
     url = view.spec.url or default_url(view.spec)
     if "{database}" not in url:
         url = f"{url.rstrip('/')}/{{database}}"

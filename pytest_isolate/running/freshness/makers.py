@@ -25,6 +25,14 @@ class Makers:
         maker = CopyName(run_id, worker, 0).maker
         self.board.publish(_code(maker), {"owner": self.here.encode()})
 
+    def sign_off(self, run_id: str, worker: str) -> None:
+        """This process has left nothing behind."""
+        self.board.withdraw(_code(CopyName(run_id, worker, 0).maker))
+
+    def is_dead(self, maker: tuple[str, str]) -> bool:
+        """Whether a process has signed up, and is provably gone."""
+        return self._is_dead(maker)
+
     def spare(self, name: str, until: float) -> None:
         """Have nobody drop a copy before this time, in seconds of the epoch."""
         self.board.publish(_spared_code(name), {"until": until})

@@ -10,6 +10,7 @@ PRISTINE = "isolate_pristine"
 _TEMPLATE = "isolate_template_"
 # PostgreSQL cuts names at 63 bytes.
 _COPY = re.compile(r"isolate_copy_([0-9a-z]+)_([0-9a-z]*)_([0-9]+)")
+_OWN = re.compile(r"isolate_(?:pristine|template_[0-9a-f]{20}|copy(?=\w+_[0-9]+))_([0-9a-z]+)_([0-9a-z]*)(?:_[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,21 @@ def parse_copy_name(name: str) -> CopyName | None:
     return CopyName(match[1], match[2], int(match[3])) if match else None
 
 
-def template_name(digest: str) -> str:
+def template_name(digest: str, suffix: str = "") -> str:
     """The template for an initial state."""
-    return f"{_TEMPLATE}{digest[:32]}"
+    # With a suffix, too, it is at most as long as PostgreSQL's names.
+    return f"{_TEMPLATE}{digest[: 20 if suffix else 32]}{suffix}"
+
+
+def own_suffix(run_id: str, worker: str) -> str:
+    """What the names of a process end in, on a server that other runs use too."""
+    return f"_{_plain(run_id)}_{_plain(worker)}"
+
+
+def maker_of(name: str) -> tuple[str, str] | None:
+    """The process that made a database on such a server, copies included; None for what is none of ours."""
+    match = _OWN.fullmatch(name)
+    return (match[1], match[2]) if match else None
 
 
 def _plain(word: str) -> str:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.model.resetting import Pristine
 from pytest_isolate.running.freshness.client import Client, run_to_end
-from pytest_isolate.running.freshness.naming import PRISTINE, parse_copy_name
-from pytest_isolate.running.freshness.ways import InitOutput, WayError, closed_on_failure, common_variables
+from pytest_isolate.running.freshness.naming import PRISTINE, maker_of, parse_copy_name
+from pytest_isolate.running.freshness.ways import (
+    InitOutput,
+    WayError,
+    closed_on_failure,
+    common_variables,
+    server_of,
+    suffix_of,
+)
 from pytest_isolate.running.launching import Running
 from pytest_isolate.running.safety import COPIES
 
@@ -34,8 +41,8 @@ def environment(running: Running, database: str) -> dict[str, str]:
     view = running.view
     return {
         **common_variables(running, database),
-        "PGHOST": "127.0.0.1",
-        "PGPORT": str(view.spec.ports[0]),
+        "PGHOST": server_of(running).host,
+        "PGPORT": str(server_of(running).port),
         "PGUSER": view.spec.user or "",
         "PGPASSWORD": view.password or "",
         "PGDATABASE": database,
@@ -50,6 +57,7 @@ class PostgresWay:
     def __init__(self, engine: Engine, running: Running) -> None:
         self._engine = engine
         self._running = running
+        self._pristine = PRISTINE + suffix_of(running)
         self._plain: dict[str, bool] = {}
         self._sizes: dict[str, int] = {}
         self._memory_bytes = running.memory_folders.get(COPIES, 0)
@@ -69,16 +77,16 @@ class PostgresWay:
         """Put the declared database, as it is now, aside."""
         if self._memory_bytes:
             self._open_memory()
-        if not self._exists(PRISTINE):
-            self._copy(self._running.spec.database or "", PRISTINE)
-            self._seal(PRISTINE)
+        if not self._exists(self._pristine):
+            self._copy(self._running.spec.database or "", self._pristine)
+            self._seal(self._pristine)
 
     def begin_template(self, name: str) -> str:
         """A database in the pristine state, for init to work on."""
         if self._exists(name):
             self._run(f"ALTER DATABASE {_name(name)} IS_TEMPLATE false")
             self.drop(name)
-        self._copy(PRISTINE, name)
+        self._copy(self._pristine, name)
         return name
 
     def run_files(self, database: str, folder: str, names: Sequence[str]) -> None:
@@ -121,6 +129,14 @@ class PostgresWay:
         """The names of all databases that may be copies of ours."""
         return [name for name in self._run("SELECT datname FROM pg_database") if parse_copy_name(name)]
 
+    def drop_of(self, is_theirs: Callable[[tuple[str, str]], bool]) -> None:
+        """Drop all that these processes have made on a server that is not of this run."""
+        for name in self._run("SELECT datname FROM pg_database WHERE datname LIKE 'isolate\\_%'"):
+            maker = maker_of(name)
+            if maker and is_theirs(maker):
+                self._run(f"ALTER DATABASE {_name(name)} IS_TEMPLATE false")
+                self.drop(name)
+
     def prepare_reset(self) -> None:
         """Have a copy of the pristine state ready, and drop what the last reset has put away.
 
@@ -132,7 +148,7 @@ class PostgresWay:
             except WayError:
                 continue  # such as one with a replication slot: it is in nobody's way
         if not self._exists(_SPARE):
-            self._copy(PRISTINE, _SPARE)
+            self._copy(self._pristine, _SPARE)
 
     def reset(self) -> None:
         """Give the declared database's name to a copy of the pristine state. All its connections are closed."""

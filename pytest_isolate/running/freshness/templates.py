@@ -15,7 +15,7 @@ from pytest_isolate.running.freshness.client import run_to_end
 from pytest_isolate.running.freshness.content import digest_init, sql_files
 from pytest_isolate.running.freshness.handle import build_handle
 from pytest_isolate.running.freshness.naming import PRISTINE, template_name
-from pytest_isolate.running.freshness.ways import InitOutput, Way, WayError
+from pytest_isolate.running.freshness.ways import InitOutput, Way, WayError, suffix_of
 from pytest_isolate.running.handle import Service
 from pytest_isolate.running.launching import Running
 from pytest_isolate.running.safety import redact
@@ -51,9 +51,9 @@ class Templates:
     def ensure(self, spec: FreshSpec) -> str:
         """The name of the finished template; FreshError, the same in every process, where init has failed."""
         if spec.init is None:
-            return PRISTINE
+            return PRISTINE + suffix_of(self._running)
         try:
-            name = template_name(digest_init(spec, self._run_id))
+            name = template_name(digest_init(spec, self._run_id), suffix_of(self._running))
         except OSError as error:
             raise FreshError(f"the init of {spec.name!r} cannot be read", found=str(error), do=_where(spec)) from error
         code = f"{self._running.container_id} {name}"

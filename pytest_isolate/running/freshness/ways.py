@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from pytest_isolate.errors import IsolateError
+from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.running.freshness.naming import own_suffix
 from pytest_isolate.running.launching import Running
 
 
@@ -18,12 +20,24 @@ class InitOutput(IsolateError):
     """An init that failed; `str()` of it is what it said."""
 
 
+def server_of(running: Running) -> Endpoint:
+    """Where its clients find a server: beside it in its container, or where it runs already."""
+    used = running.spec.used
+    return used.endpoint if used else Endpoint("127.0.0.1", running.view.spec.ports[0])
+
+
+def suffix_of(running: Running) -> str:
+    """What every name ends in that this process makes on a server that is not of this run; empty where it is."""
+    run = running.ground.run
+    return own_suffix(run.run_id, run.worker) if running.spec.used else ""
+
+
 def common_variables(running: Running, database: str) -> dict[str, str]:
     """Environment variables that tell every command of an init or reset where its database is."""
     view = running.view
     return {
-        "ISOLATE_HOST": "127.0.0.1",
-        "ISOLATE_PORT": str(view.spec.ports[0]) if view.spec.ports else "",
+        "ISOLATE_HOST": server_of(running).host if view.spec.ports else "127.0.0.1",
+        "ISOLATE_PORT": str(server_of(running).port) if view.spec.ports else "",
         "ISOLATE_USER": view.spec.user or "",
         "ISOLATE_PASSWORD": view.password or "",
         "ISOLATE_DATABASE": database,

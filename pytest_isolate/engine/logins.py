@@ -1,0 +1,73 @@
+"""Logins to registries, as `docker login` and credential helpers keep them: read, never written, never told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from docker import auth
+from docker.errors import DockerException
+
+_HELPER = "docker-credential-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """What to show a registry; empty for none. `where` says what was read, without any secret."""
+
+    content: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    where: str
+    trouble: str = ""
+
+
+def find_login(registry: str) -> Login:
+    """The login for a registry from Docker's configuration: its helper's, else the file's own.
+
+    A helper that is not there, as in a configuration that was copied from another machine, is done without: what is
+    public needs no login, and the error of what is not says so.
+    """
+    file = config_file()
+    config = auth.load_config()
+    helper = config.get_credential_store(registry)
+    trouble = ""
+    if helper and not _is_there(helper):
+        trouble = f"{_HELPER}{helper}, which {file} names, is not on PATH"
+        config, helper = _without_helpers(config), None
+    try:
+        found = config.resolve_authconfig(registry)
+    except DockerException as error:
+        return Login(where=f"no login for {registry}", trouble=f"{_HELPER}{helper} failed: {error}")
+    except (ValueError, KeyError, TypeError):  # of what it has said nothing is told: it may be a secret
+        return Login(where=f"no login for {registry}", trouble=f"{_HELPER}{helper} said nothing that is a login")
+    if not found:
+        return Login(where=f"no login for {registry} in {file}", trouble=trouble)
+    user = found.get("username") or found.get("Username") or "a token"
+    source = f"{_HELPER}{helper}" if "ServerAddress" in found else str(file)
+    return Login(content=found, where=f"logged in as {user}, from {source}", trouble=trouble)
+
+
+def usable_logins() -> auth.AuthConfig:
+    """All logins, but for those of helpers that are not there."""
+    config = auth.load_config()
+    helpers = {registry: name for registry, name in config.cred_helpers.items() if _is_there(name)}
+    usable = {"auths": config.auths, "credHelpers": helpers}
+    if config.creds_store and _is_there(config.creds_store):
+        usable["credsStore"] = config.creds_store
+    return auth.AuthConfig(usable)
+
+
+def config_file() -> Path:
+    """Where Docker's client has its configuration."""
+    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+
+
+def _is_there(helper: str) -> bool:
+    return shutil.which(f"{_HELPER}{helper}") is not None
+
+
+def _without_helpers(config: auth.AuthConfig) -> auth.AuthConfig:
+    return auth.AuthConfig({"auths": config.auths})

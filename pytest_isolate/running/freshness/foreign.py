@@ -1,0 +1,60 @@
+"""What this process makes on servers that outlive it: nothing of it stays, whoever dies.
+
+Each process has a pristine state, templates and copies of its own there, all with its name in theirs. It signs up in a
+folder of the user's before it makes the first; the next one that comes to the server drops what the dead have left.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from pytest_isolate.errors import EngineError
+from pytest_isolate.model.identity import Run
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.freshness.makers import Makers
+from pytest_isolate.running.freshness.naming import CopyName
+from pytest_isolate.running.freshness.postgres import PostgresWay
+from pytest_isolate.running.freshness.ways import Way, WayError, closed_on_failure
+from pytest_isolate.running.launching import Running
+from pytest_isolate.running.owner import read_owner, read_start_time
+from pytest_isolate.sharing.store import Board
+
+
+def makers_of(board: Board, clock: Clock) -> Makers:
+    """The processes of this user that have made something on servers which are not theirs."""
+    return Makers(board=board, here=read_owner(), read_start_time=read_start_time, time=clock.time)
+
+
+class Foreign:
+    """The servers that this process makes databases on, and which are not ours."""
+
+    def __init__(self, run: Run, makers: Makers, open_way: Callable[[Running], PostgresWay]) -> None:
+        self._run = run
+        self._makers = makers
+        self._open_way = open_way
+        self._lock = threading.Lock()
+        self._entered: list[Running] = []
+
+    def enter(self, running: Running, way: Way) -> None:
+        """Before the first database is made there: sign up, and drop what dead processes have left."""
+        assert isinstance(way, PostgresWay)
+        self._makers.sign_up(self._run.run_id, self._run.worker)
+        with self._lock:
+            self._entered.append(running)
+        way.drop_of(self._makers.is_dead)
+
+    def leave(self) -> None:
+        """Drop all that this process has made. Where that fails, the next one finds that this one is gone."""
+        with self._lock:
+            entered, self._entered = self._entered, []
+        try:
+            for running in entered:
+                way = self._open_way(running)
+                with closed_on_failure(way):
+                    way.drop_of(CopyName(self._run.run_id, self._run.worker, 0).maker.__eq__)
+                way.close()
+        except (WayError, EngineError):
+            return
+        if entered:
+            self._makers.sign_off(self._run.run_id, self._run.worker)
