@@ -24,7 +24,7 @@ from pytest_isolate.model.service import ServiceId
 from pytest_isolate.planning.loading import Catalogue
 from pytest_isolate.planning.placement import Instance, Where, place_instances
 from pytest_isolate.planning.plan import Plan, Step, peak_demand
-from pytest_isolate.plugin.opening import Membership, Opened, check_local, connected, run_budget
+from pytest_isolate.plugin.opening import Membership, Opened, connected, run_budget
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings, build_settings
 from pytest_isolate.plugin.paths import without_root
 from pytest_isolate.plugin.wiring import Wired, check_budget, volumes_of_two, wire
@@ -110,7 +110,6 @@ def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, 
     folder = create_run_folder(run.run_id, run.owner.encode())
     try:
         with keep.alone(), connected(config) as engine:
-            check_local(engine)
             opened = Opened(engine=engine, armed=_done(""), sweeping=_done(None))
             member = Membership(run=run, folder=folder)
             wired = wire(opened, member, settings, plan, clock, timeline, keep)
