@@ -46,9 +46,9 @@ def test_an_empty_docker_host_is_none() -> None:
 def test_container_host_is_the_only_one_where_nothing_of_docker_is_named() -> None:
     env = {"CONTAINER_HOST": "unix:///podman.sock"}
 
-    assert find(env, ("desktop", "unix:///desktop.sock")) == [Candidate("unix:///podman.sock", "CONTAINER_HOST")]
+    assert find(env, Context("desktop", "unix:///desktop.sock")) == [Candidate("unix:///podman.sock", "CONTAINER_HOST")]
     assert find({**env, "DOCKER_HOST": "tcp://x:1"}) == [Candidate("tcp://x:1", "DOCKER_HOST")]
-    named = find({**env, "DOCKER_CONTEXT": "remote"}, ("remote", "tcp://y:2"))
+    named = find({**env, "DOCKER_CONTEXT": "remote"}, Context("remote", "tcp://y:2"))
     assert named == [Candidate("tcp://y:2", "docker context 'remote'")]
 
 
