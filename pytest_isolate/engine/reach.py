@@ -54,10 +54,17 @@ def find_reach(address: str, inspect: Inspect, own_ids: Callable[[], Sequence[st
 
 def may_be_elsewhere(env: Mapping[str, str]) -> bool:
     """Whether the engine may be one whose published ports are not on 127.0.0.1; no engine is asked."""
-    first = find_candidates(env, lambda: read_docker_context(env, Path.home()), os.getuid())[0]
-    if first.address.startswith("unix://"):
-        return bool(read_own_ids())
-    return not Endpoint(first.address).is_near
+    return bool(far_address(env) or (_first_address(env).startswith("unix://") and read_own_ids()))
+
+
+def far_address(env: Mapping[str, str]) -> str:
+    """The address of an engine that is named and not of this host; empty where none is."""
+    address = _first_address(env)
+    return "" if Endpoint(address).is_near else address
+
+
+def _first_address(env: Mapping[str, str]) -> str:
+    return find_candidates(env, lambda: read_docker_context(env, Path.home()), os.getuid())[0].address
 
 
 def read_own_ids() -> Sequence[str]:

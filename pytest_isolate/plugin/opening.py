@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from pytest_isolate.engine.reach import may_be_elsewhere
+from pytest_isolate.engine.reach import far_address, may_be_elsewhere
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
@@ -152,7 +152,13 @@ def connected(config: pytest.Config) -> Iterator[Engine]:
 
 def open_keep(settings: Settings, clock: Clock) -> Keep:
     """What this project keeps for later runs."""
-    return Keep(kept_folder() / project_code(settings.project), clock.time, whose(settings.project))
+    code = project_code(kept_name(settings.project, settings.host))
+    return Keep(kept_folder() / code, clock.time, whose(settings.project))
+
+
+def kept_name(project: str, host: str, env: Mapping[str, str] = os.environ) -> str:
+    """What is kept of a project on an engine elsewhere is apart: no other engine has it, nor is it reached alike."""
+    return " ".join(filter(None, (project, far_address(env), host)))
 
 
 def run_budget(settings: Settings, facts: EngineFacts | None = None) -> Resources:

@@ -11,8 +11,9 @@ from pytest_isolate.engine import reach
 from pytest_isolate.engine.docker import DockerEngine
 from pytest_isolate.engine.http import Http
 from pytest_isolate.engine.machine import Machine, ask_machine
-from pytest_isolate.engine.reach import LOCAL, Reach, find_own_ids, find_reach, may_be_elsewhere
+from pytest_isolate.engine.reach import LOCAL, Reach, far_address, find_own_ids, find_reach, may_be_elsewhere
 from pytest_isolate.errors import ObjectNotFound
+from pytest_isolate.plugin.opening import kept_name
 
 from .scripted import Scripted, answer
 
@@ -120,6 +121,15 @@ def test_an_engine_may_be_elsewhere(
 ) -> None:
     monkeypatch.setattr(reach, "read_own_ids", lambda: own_ids)
     assert may_be_elsewhere({"DOCKER_HOST": host}) is expected
+
+
+def test_what_is_kept_on_another_engine_is_kept_apart() -> None:
+    """Its containers are not there, and a name that two engines share would make each run start them anew."""
+    envs = [{"DOCKER_HOST": host} for host in ("unix:///s", "tcp://127.0.0.1:2375", "ssh://box", "tcp://box:2376")]
+    assert [far_address(env) for env in envs] == ["", "", "ssh://box", "tcp://box:2376"]
+    names = [kept_name("/project", "", env) for env in envs]
+    assert names[:2] == ["/project", "/project"]
+    assert len({*names, kept_name("/project", "gate", envs[0])}) == 4
 
 
 # -- its machine ------------------------------------------------------------------------------------------------------
