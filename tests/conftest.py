@@ -62,6 +62,15 @@ def docker_client(real_engine: Engine) -> Iterator[Any]:
     """The engine as Docker's own library sees it: a second opinion, independent of the code under test."""
     import docker
 
-    client = docker.APIClient(base_url=real_engine.facts().address)
+    # Over ssh this library needs another one: there the same engine is looked at from its own host.
+    address = os.environ.get("ISOLATE_SECOND_OPINION") or real_engine.facts().address
+    folder = os.environ.get("DOCKER_CERT_PATH", "")
+    names = ("cert.pem", "key.pem", "ca.pem")
+    cert, key, authority = (f"{folder}/{name}" for name in names)
+    tls = docker.tls.TLSConfig(client_cert=(cert, key), ca_cert=authority, verify=True) if folder else False
+    client = docker.APIClient(base_url=address, tls=tls, version="1.41" if folder else None)
+    client.trust_env = (
+        False  # requests would trust what REQUESTS_CA_BUNDLE names in place of the engine's own authority
+    )
     yield client
     client.close()

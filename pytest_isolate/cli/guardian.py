@@ -11,8 +11,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from pytest_isolate.running.guardian import ARMED, Guardian
+
+if TYPE_CHECKING:
+    from pytest_isolate.engine.removal import Remover
 
 
 def main(socket_name: str, run_id: str, controller_pid: str, start_time: str, program: str = "") -> None:
@@ -41,7 +46,7 @@ def _serving(program: str) -> Iterator[None]:
 
 def _guard(socket_name: str, run_id: str, controller_pid: int, start_time: str) -> None:
     watched = os.pidfd_open(controller_pid)
-    address = _ask_in_child(run_id, controller_pid, start_time)
+    endpoint = _ask_in_child(run_id, controller_pid, start_time)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind("\0" + socket_name)
     listener.listen(128)
@@ -49,7 +54,7 @@ def _guard(socket_name: str, run_id: str, controller_pid: int, start_time: str) 
         os.write(1, ARMED)
         os._exit(0)
     _detach()
-    Guardian(watched=watched, listener=listener, remove=lambda: _remove(address, run_id)).run()
+    Guardian(watched=watched, listener=listener, remove=lambda: _remove(endpoint, run_id)).run()
 
 
 def _detach() -> None:
@@ -62,7 +67,7 @@ def _detach() -> None:
 
 
 def _ask_in_child(run_id: str, controller_pid: int, start_time: str) -> str:
-    """The address of the engine, found and questioned by a process that ends again."""
+    """Where the engine is, as text, found and questioned by a process that ends again."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -75,11 +80,11 @@ def _ask_in_child(run_id: str, controller_pid: int, start_time: str) -> str:
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        address = pipe.read()
+        endpoint = pipe.read()
     os.waitpid(child, 0)
-    if not address:
+    if not endpoint:
         sys.exit(1)
-    return address
+    return endpoint
 
 
 def _find_engine(run_id: str, controller_pid: int, start_time: str) -> str:
@@ -94,19 +99,29 @@ def _find_engine(run_id: str, controller_pid: int, start_time: str) -> str:
         raise EngineError(f"process {controller_pid}, which was to be watched, is gone")
     client = open_http(os.environ)
     Remover(client).check({LABEL_RUN: run_id})
-    return client.address
+    text = client.endpoint.as_text()
+    client.close()
+    return text
 
 
-def _remove(address: str, run_id: str) -> bool:
-    """Remove everything of the run but what it has left on purpose; whether there may be more to remove."""
-    from pytest_isolate.engine.http import open_address
+@lru_cache
+def _remover(endpoint: str) -> Remover:
+    """Made once: to log in to another host takes longer than to ask it."""
+    from pytest_isolate.engine.http import Http
     from pytest_isolate.engine.removal import Remover
+    from pytest_isolate.engine.transport import Endpoint
+
+    return Remover(Http(Endpoint.from_text(endpoint)))
+
+
+def _remove(endpoint: str, run_id: str) -> bool:
+    """Remove everything of the run but what it has left on purpose; whether there may be more to remove."""
     from pytest_isolate.errors import IsolateError
     from pytest_isolate.model.identity import LABEL_RUN
     from pytest_isolate.running.cleanup import remove_all
     from pytest_isolate.running.marking import read_marks, spared
 
-    remover, labels = Remover(open_address(address, os.environ)), {LABEL_RUN: run_id}
+    remover, labels = _remover(endpoint), {LABEL_RUN: run_id}
     try:
         kept = spared(read_marks(remover), run_id)
         there = [*remover.list_containers(labels), *remover.list_volumes(labels), *remover.list_networks(labels)]

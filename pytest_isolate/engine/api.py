@@ -12,10 +12,12 @@ from pytest_isolate.model.container import DEFAULT_SETTINGS, ContainerSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
-    """Which engine answers, where, and whether it shares this host's network.
+    """Which engine answers, where, and whether it shares the network that this process is in.
 
     `machine` is its kind of processor, as engines name it: amd64, arm64. `has_memory_folders` says whether it keeps
     folders of containers in memory, up to a size; where it does not, `memory_folders` of a request are on disk.
+    `host` is where the ports answer that it publishes on `publish_on`; empty where nobody knows. `memory_bytes` is
+    what its machine has, 0 for this one.
     """
 
     name: str
@@ -24,6 +26,9 @@ class EngineFacts:
     is_local: bool
     machine: str = ""
     has_memory_folders: bool = True
+    host: str = "127.0.0.1"
+    publish_on: str = "127.0.0.1"
+    memory_bytes: int = 0
 
     @property
     def program(self) -> str:

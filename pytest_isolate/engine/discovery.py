@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,14 +14,26 @@ USUAL = "usual socket"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An address to try, and what named it."""
+    """An address to try, and what named it. A docker context may bring its own certificates, or do without checks."""
 
     address: str
     named_by: str
+    certificates: str = ""
+    is_verified: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A docker context. No address means that it is not there, or broken."""
+
+    name: str
+    address: str = ""
+    certificates: str = ""
+    is_verified: bool = True
 
 
 def find_candidates(
-    env: Mapping[str, str], read_context: Callable[[], tuple[str, str] | None], user_id: int
+    env: Mapping[str, str], read_context: Callable[[], Context | None], user_id: int
 ) -> list[Candidate]:
     """DOCKER_HOST, DOCKER_CONTEXT or CONTAINER_HOST alone where it is set.
 
@@ -34,7 +46,8 @@ def find_candidates(
     candidates = []
     context = read_context()
     if context:
-        candidates.append(Candidate(context[1], f"docker context {context[0]!r}"))
+        named_by = f"docker context {context.name!r}"
+        candidates.append(Candidate(context.address, named_by, context.certificates, context.is_verified))
         if env.get("DOCKER_CONTEXT"):
             return candidates
     runtime = env.get("XDG_RUNTIME_DIR") or f"/run/user/{user_id}"
@@ -69,14 +82,26 @@ def why_no_address(address: str) -> str:  # noqa: PLR0911  # a list of reasons
     except ValueError as error:
         return str(error)
     if parts.scheme == "ssh":
-        return "an engine behind ssh is on another host"
+        return _why_no_login(address)
     if parts.scheme not in ("tcp", "http", "https") or not host:
-        return "not an address of a container engine, which is unix:///a/path or tcp://host:port"
+        return "not an address of a container engine, which is unix:///a/path, tcp://host:port or ssh://user@host"
     return ""
 
 
-def read_docker_context(env: Mapping[str, str], home: Path) -> tuple[str, str] | None:
-    """Name and address of the docker context in force, None for the default one; no address where it is not there.
+def _why_no_login(address: str) -> str:
+    import shutil  # rarely needed
+
+    from pytest_isolate.engine.ssh import parse_login
+
+    try:
+        parse_login(address)
+    except ValueError as error:
+        return str(error)
+    return "" if shutil.which("ssh") else "there is no command ssh here"
+
+
+def read_docker_context(env: Mapping[str, str], home: Path) -> Context | None:
+    """The docker context in force, None for the default one; without an address where it is not there.
 
     Format: Docker's command line reference, "docker context"; the metadata lies in a folder named by the hash of the
     context's name, so all are read.
@@ -88,14 +113,22 @@ def read_docker_context(env: Mapping[str, str], home: Path) -> tuple[str, str] |
         return None
     if not name or name == "default":
         return None
-    addresses = (_read_address(path, name) for path in (folder / "contexts" / "meta").glob("*/meta.json"))
-    return name, next(filter(None, addresses), "")
+    import hashlib  # rarely needed
+
+    found = (_read_meta(path, name) for path in (folder / "contexts" / "meta").glob("*/meta.json"))
+    context = next(filter(None, found), Context(name))
+    # docker writes a context's certificates into a folder that is named by the hash of the context's name.
+    certificates = folder / "contexts" / "tls" / hashlib.sha256(name.encode()).hexdigest() / "docker"
+    is_tls = certificates.is_dir() or not context.is_verified
+    return replace(context, certificates=str(certificates)) if context.address and is_tls else context
 
 
-def _read_address(path: Path, name: str) -> str:
-    """The address in a context's metadata; empty where it is another context's, or broken."""
+def _read_meta(path: Path, name: str) -> Context | None:
+    """A context as its metadata has it; None where it is another one's, or broken."""
     try:
         meta = json.loads(path.read_text())
-        return str(meta["Endpoints"]["docker"]["Host"]) if meta["Name"] == name else ""
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        docker = meta["Endpoints"]["docker"]
+        is_verified = not docker.get("SkipTLSVerify")
+        return Context(name, str(docker["Host"]), is_verified=is_verified) if meta["Name"] == name else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

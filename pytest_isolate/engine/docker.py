@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pytest_isolate.engine import cgroups
 from pytest_isolate.engine.api import (
@@ -28,7 +30,9 @@ from pytest_isolate.engine.api import (
 )
 from pytest_isolate.engine.dialects import plain_name
 from pytest_isolate.engine.http import Http, Line, Stream, Tail, open_http
+from pytest_isolate.engine.machine import HERE, Machine, ask_machine
 from pytest_isolate.engine.pulling import Pull, pull_failed
+from pytest_isolate.engine.reach import Reach, find_reach
 from pytest_isolate.engine.removal import LISTING_NETWORKS, Remover, gone_is_fine
 from pytest_isolate.engine.wire import (
     FRAME_HEAD_BYTES,
@@ -50,7 +54,6 @@ from pytest_isolate.engine.wire import (
 )
 from pytest_isolate.errors import EngineError, ObjectNotFound
 
-_LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 _REQUEST_TIMEOUT_S = 60
 _SOCKS = "urllib3.contrib.socks"
 
@@ -83,22 +86,39 @@ class DockerEngine(Remover):
         super().__init__(client)
         self._dropped: set[str] = set()
 
+    @cached_property
+    def _reach(self) -> Reach:
+        what = "the container around this process could not be inspected"
+        return find_reach(
+            self._http.address,
+            lambda own_id: self._http.ask(what, "GET", f"/containers/{quote(own_id)}/json").json(),
+        )
+
+    @cached_property
+    def _machine(self) -> Machine:
+        """Asked for where it may be another one. All moments that this class takes and tells are this machine's."""
+        if self._reach.is_local:
+            return HERE
+        return ask_machine(lambda: self._http.ask("the engine did not tell of itself", "GET", "/info").json())
+
     def facts(self) -> EngineFacts:
         """Which engine this is."""
-        version, dialect = self._http.version(), self._dialect()
-        parts = urlsplit(self._http.address)
-        local = parts.scheme == "unix" or parts.hostname in _LOOPBACK_HOSTS
+        version, dialect, reach = self._http.version(), self._dialect(), self._reach
         return EngineFacts(
             name=dialect.name,
             version=version["Version"],
             address=self._http.address,
-            is_local=local,
+            is_local=reach.is_local,
             machine=str(version.get("Arch", "")),
             has_memory_folders=dialect.has_memory_folders,
+            host=reach.host,
+            publish_on=reach.publish_on,
+            memory_bytes=self._machine.memory_bytes,
         )
 
     def close(self) -> None:
-        """Nothing stays open: each request has a connection of its own, and event streams are closed by themselves."""
+        """End the connections that wait for another request; event streams are closed by themselves."""
+        self._http.close()
 
     def find_image(self, image: str) -> ImageFacts | None:
         """The image, if the engine has it."""
@@ -229,7 +249,11 @@ class DockerEngine(Remover):
     def inspect_container(self, container_id: str) -> ContainerState:
         """How a container is right now."""
         what, path = "a container could not be inspected", f"/containers/{quote(container_id)}/json"
-        return container_state(self._http.ask(what, "GET", path).json())
+        state = container_state(self._http.ask(what, "GET", path).json())
+        ahead_s = self._machine.ahead_s
+        # Zero means never.
+        started_at, ended_at = (at and at - ahead_s for at in (state.started_at, state.ended_at))
+        return replace(state, started_at=started_at, ended_at=ended_at) if ahead_s else state
 
     def read_usage(self, container_id: str) -> ContainerUsage | None:
         """What a container takes; None where it does not run."""
@@ -249,7 +273,7 @@ class DockerEngine(Remover):
         streams = dict.fromkeys([stream] if stream else ["stdout", "stderr"], "true")
         query = {**streams, "tail": "all" if tail is None else tail}
         if since:
-            query["since"] = f"{since:.6f}"
+            query["since"] = f"{since + self._machine.ahead_s:.6f}"
         raw = self._http.ask(what, "GET", path, query=query).content
         return b"".join(text for _, text in split_frames(raw)).decode(errors="replace")
 
@@ -266,8 +290,12 @@ class DockerEngine(Remover):
         """What a container wrote to stdout and stderr from `since` (seconds of the epoch) on, line by line."""
         what, path = "a container's log could not be read", f"/containers/{quote(container_id)}/logs"
         # A little further back than wanted: numbers here are less exact than the moments of the engine.
-        query = {"stdout": "true", "stderr": "true", "timestamps": "true", "since": f"{max(0.0, since - 0.001):.6f}"}
+        ahead_s = self._machine.ahead_s
+        start = max(0.0, since + ahead_s - 0.001)
+        query = {"stdout": "true", "stderr": "true", "timestamps": "true", "since": f"{start:.6f}"}
         lines = log_lines(self._http.ask(what, "GET", path, query=query).content)
+        if ahead_s:
+            lines = [replace(line, when=line.when - ahead_s) for line in lines]
         if self._dialect().whole_seconds:
             return [LogLine(max(line.when, since), line.text) for line in lines]
         return [line for line in lines if line.when >= since]

@@ -16,7 +16,7 @@ from typing import Any
 
 from pytest_isolate.engine.discovery import Candidate, find_candidates, read_docker_context, why_no_address
 from pytest_isolate.engine.docker import DockerEngine
-from pytest_isolate.engine.http import Http, open_address, why_no_engine
+from pytest_isolate.engine.http import Http, open_candidate, why_no_engine
 from pytest_isolate.engine.inventory import Inventory
 from pytest_isolate.errors import EngineError
 
@@ -63,13 +63,15 @@ class EngineSide:
     pools: tuple[tuple[str, int], ...]
     clock_ahead_s: float
     clock_within_s: float
+    host: str = "127.0.0.1"
+    publish_on: str = "127.0.0.1"
 
 
 def try_all(env: Mapping[str, str]) -> tuple[tuple[Attempt, ...], EngineSide | None]:
     """Every address up to the first where an engine answers, and that engine."""
     attempts: list[Attempt] = []
     for candidate in find_candidates(env, lambda: read_docker_context(env, Path.home()), os.getuid()):
-        client = open_address(candidate.address, env)
+        client = open_candidate(candidate, env)
         answer = why_no_address(candidate.address) or why_no_engine(client)
         found: EngineSide | None = None
         if not answer:
@@ -77,6 +79,7 @@ def try_all(env: Mapping[str, str]) -> tuple[tuple[Attempt, ...], EngineSide | N
                 found = _examine(client, candidate, time.time)
             except EngineError as error:
                 answer = f"{error.what}: {'; '.join(error.found)}"
+        client.close()
         attempts.append(
             Attempt(
                 address=candidate.address,
@@ -139,6 +142,8 @@ def _examine(client: Http, candidate: Candidate, now: Callable[[], float]) -> En
         pools=_pools(info),
         clock_ahead_s=0.0 if told is None else told - (asked + answered) / 2,
         clock_within_s=(answered - asked) / 2,
+        host=facts.host,
+        publish_on=facts.publish_on,
     )
 
 

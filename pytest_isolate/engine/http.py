@@ -1,7 +1,7 @@
 """HTTP to a container engine, with the standard library only: small enough for the guardian, quick enough for all else.
 
-Each request has a connection of its own. To make one costs about 0.2 ms; in return none is ever found stale, so no
-request has to be sent twice, and none is left open.
+On this host each request has a connection of its own. To make one costs about 0.2 ms; in return none is ever found
+stale, so no request has to be sent twice, and none is left open. To other hosts connections are used again.
 """
 
 from __future__ import annotations
@@ -14,13 +14,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from pytest_isolate.engine.dialects import podman_version
-from pytest_isolate.engine.discovery import find_candidates, find_certificates, read_docker_context, why_no_address
+from pytest_isolate.engine.discovery import (
+    Candidate,
+    find_candidates,
+    find_certificates,
+    read_docker_context,
+    why_no_address,
+)
+from pytest_isolate.engine.transport import Endpoint, Idle, end, explained
 from pytest_isolate.engine.wire import api_version, explanation, is_passing, refusal_error, unreachable_error
 from pytest_isolate.errors import EngineError, EngineUnreachable
 
@@ -35,16 +42,19 @@ _PASSING_PAUSES_S = (0.05, 0.1, 0.2, 0.4)
 _LIBPOD_API = "4.0.0"
 # "Switching protocols", and what engines before that said.
 _HANDED_OVER = (101, 200)
+# Requests that change nothing when they are carried out twice.
+_REPEATABLE = ("GET", "HEAD")
 
 
 def open_http(env: Mapping[str, str]) -> Http:
     """The first engine that answers; EngineUnreachable lists every address with its answer."""
     answers = []
     for candidate in find_candidates(env, lambda: read_docker_context(env, Path.home()), os.getuid()):
-        client = open_address(candidate.address, env)
+        client = open_candidate(candidate, env)
         answer = why_no_address(candidate.address) or why_no_engine(client)
         if not answer:
             return client
+        client.close()
         answers.append(f"{candidate.address or 'no address'} ({candidate.named_by}): {answer}")
     raise EngineUnreachable(
         "no container engine answers",
@@ -55,7 +65,14 @@ def open_http(env: Mapping[str, str]) -> Http:
 
 def open_address(address: str, env: Mapping[str, str]) -> Http:
     """The engine at an address, which is not asked yet."""
-    return Http(address, find_certificates(env, address, Path.home()))
+    return Http(Endpoint(address, find_certificates(env, address, Path.home())))
+
+
+def open_candidate(candidate: Candidate, env: Mapping[str, str]) -> Http:
+    """The engine at an address that was found, which is not asked yet."""
+    if not candidate.certificates:
+        return open_address(candidate.address, env)
+    return Http(Endpoint(candidate.address, candidate.certificates, candidate.is_verified))
 
 
 def why_no_engine(client: Http) -> str:
@@ -74,10 +91,15 @@ class Http:
     EngineUnreachable where it does not answer.
     """
 
-    def __init__(self, address: str, certificates: str = "") -> None:
-        self.address = address
-        self.certificates = certificates
+    def __init__(self, where: str | Endpoint) -> None:
+        self.endpoint = where if isinstance(where, Endpoint) else Endpoint(where)
+        self.address = self.endpoint.address
+        self.idle = Idle()
         self._version: Mapping[str, Any] = {}
+
+    def close(self) -> None:
+        """End the connections that wait for another request."""
+        self.idle.close()
 
     def version(self, what: str = "the engine did not say its version") -> Mapping[str, Any]:
         """What the engine says of itself, asked once."""
@@ -144,9 +166,10 @@ class Http:
         if not begins_late:
             exchange = self._open(what, target)
             return Tail(what, exchange.sock, lambda: exchange.response, exchange.close)
+        connection = self.endpoint.connection(_REQUEST_TIMEOUT_S)
         with self._explained(what):
-            connection, sock = _request(self, "GET", target, None, _REQUEST_TIMEOUT_S)
-        return Tail(what, sock, connection.getresponse, connection.close)
+            sock = _request(connection, "GET", target, None)
+        return Tail(what, sock, connection.getresponse, lambda: end(connection))
 
     def listen(self, what: str, path: str, query: Mapping[str, object]) -> Stream:
         """An answer without an end, of one JSON value a line."""
@@ -159,19 +182,20 @@ class Http:
         content = json.dumps(body).encode()
         target = self._target(what, path, None)
         with self._explained(what):
-            connection = _connection(self, _REQUEST_TIMEOUT_S)
+            connection = self.endpoint.line(_REQUEST_TIMEOUT_S)
             try:
-                connection.connect()
-                headers = {"Content-Type": "application/json", "Connection": "Upgrade", "Upgrade": "tcp"}
-                connection.request("POST", target, content, headers)
-                status, rest = _read_head(connection.sock)
+                with explained(connection):
+                    connection.connect()
+                    headers = {"Content-Type": "application/json", "Connection": "Upgrade", "Upgrade": "tcp"}
+                    connection.request("POST", target, content, headers)
+                    status, rest = _read_head(connection.sock)
             except BaseException:
-                connection.close()
+                end(connection)
                 raise
         if status not in _HANDED_OVER:
-            connection.close()
+            end(connection)
             raise refusal_error(what, status, explanation(rest))
-        return Line(what, self.address, connection.sock, rest)
+        return Line(what, self.address, connection, rest)
 
     def _open(self, what: str, target: str) -> _Exchange:
         """An answer that is read piece by piece."""
@@ -210,6 +234,7 @@ class Http:
         ):
             exchange.sock.settimeout(timeout_s)
             answer = exchange.response.read()
+            exchange.give_back()
         if exchange.response.status >= 400:
             raise refusal_error(what, exchange.response.status, explanation(answer))
         return Reply(what=what, address=self.address, content=answer)
@@ -308,10 +333,11 @@ class Tail:
 class Line:
     """A connection that carries bytes both ways."""
 
-    def __init__(self, what: str, address: str, sock: socket.socket, received: bytes) -> None:
+    def __init__(self, what: str, address: str, connection: http.client.HTTPConnection, received: bytes) -> None:
         self._what = what
         self._address = address
-        self._sock = sock
+        self._connection = connection
+        self._sock: socket.socket = connection.sock
         self._received = received
 
     def send(self, content: bytes) -> None:
@@ -358,6 +384,7 @@ class Line:
         except OSError:
             pass  # the other side has done so, or it is closed already
         self._sock.close()
+        end(self._connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +400,8 @@ class _Exchange:
     connection: http.client.HTTPConnection
     sock: socket.socket
     response: http.client.HTTPResponse
+    idle: Idle | None = None
+    given_back: list[bool] = field(default_factory=list)
 
     def hang_up(self) -> None:
         try:
@@ -380,36 +409,61 @@ class _Exchange:
         except OSError:
             pass  # the engine has done so before us, or it is closed already
 
+    def give_back(self) -> None:
+        """The answer was read to its end: another request may use the connection, unless the engine has ended it."""
+        if self.idle and self.connection.sock is not None and self.response.isclosed():
+            self.given_back.append(True)
+            self.idle.put(self.connection)
+
     def close(self) -> None:
         self.response.close()
-        self.connection.close()
+        if not self.given_back:
+            end(self.connection)
 
 
 def _open_exchange(client: Http, method: str, target: str, content: _Content | None, timeout_s: float) -> _Exchange:
-    connection, sock = _request(client, method, target, content, timeout_s)
+    idle = client.idle if client.endpoint.is_dear else None
+    waiting = idle.take() if idle else None
+    if waiting:
+        waiting.sock.settimeout(timeout_s)
+        try:
+            return _exchange(waiting, method, target, content, idle)
+        except (http.client.RemoteDisconnected, ConnectionError):
+            if method not in _REPEATABLE:
+                raise
+            # It has ended at the very moment that it was used again.
+    return _exchange(client.endpoint.connection(timeout_s), method, target, content, idle)
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, method: str, target: str, content: _Content | None, idle: Idle | None
+) -> _Exchange:
+    sock = _request(connection, method, target, content)
     try:
-        return _Exchange(connection, sock, connection.getresponse())
+        with explained(connection):
+            return _Exchange(connection, sock, connection.getresponse(), idle)
     except BaseException:
-        connection.close()
+        end(connection)
         raise
 
 
 def _request(
-    client: Http, method: str, target: str, content: _Content | None, timeout_s: float
-) -> tuple[http.client.HTTPConnection, socket.socket]:
-    """A connection over which a request was sent."""
-    connection = _connection(client, timeout_s)
+    connection: http.client.HTTPConnection, method: str, target: str, content: _Content | None
+) -> socket.socket:
+    """What a connection speaks over, once a request was sent."""
     body, headers = (content.content, {"Content-Type": content.kind}) if content else (None, {})
     try:
-        connection.connect()
-        sock: socket.socket = connection.sock  # the connection forgets it where the answer ends with it
-        try:
-            connection.request(method, target, body, headers)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # an engine that refuses need not read to the end: its answer says why
-        return connection, sock
+        with explained(connection):
+            if connection.sock is None:
+                connection.connect()
+            sock: socket.socket = connection.sock  # the connection forgets it where the answer ends with it
+            try:
+                connection.request(method, target, body, headers)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # an engine that refuses need not read to the end: its answer says why
+            return sock
     except BaseException:
-        connection.close()
+        end(connection)
         raise
 
 
@@ -426,32 +480,6 @@ def _read_head(sock: socket.socket) -> tuple[int, bytes]:
     if len(words) < 2 or not words[1].isdigit():
         raise http.client.BadStatusLine(head.decode(errors="replace"))
     return int(words[1]), rest
-
-
-def _connection(client: Http, timeout_s: float) -> http.client.HTTPConnection:
-    if client.address.startswith("unix://"):
-        return _UnixConnection(client.address.removeprefix("unix://"), timeout_s)
-    parts = urlsplit(client.address)
-    host = parts.hostname or ""
-    if client.certificates or parts.scheme == "https":
-        import ssl  # rarely needed
-
-        trust = ssl.create_default_context(cafile=(client.certificates and f"{client.certificates}/ca.pem") or None)
-        if client.certificates:
-            trust.load_cert_chain(f"{client.certificates}/cert.pem", f"{client.certificates}/key.pem")
-        return http.client.HTTPSConnection(host, parts.port or 2376, timeout=timeout_s, context=trust)
-    return http.client.HTTPConnection(host, parts.port or 2375, timeout=timeout_s)
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 def _reason(error: BaseException) -> str:

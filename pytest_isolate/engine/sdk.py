@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ import requests
 import urllib3
 from docker.credentials.errors import StoreError
 from docker.errors import APIError, DockerException, StreamParseError
+from docker.transport import UnixHTTPAdapter
 
 from pytest_isolate.engine.api import BuildRequest, Progress, Tell
 from pytest_isolate.engine.http import Http
 from pytest_isolate.engine.logins import Login, find_login, usable_logins
 from pytest_isolate.engine.pulling import PAUSE_S, TRIES, Pull, is_passing, pull_failed
+from pytest_isolate.engine.transport import Endpoint, end
 from pytest_isolate.engine.wire import (
     PullCount,
+    api_version,
     build_failed,
     build_step,
     default_tag,
@@ -137,14 +141,52 @@ def translated(what: str, address: str) -> Iterator[None]:
 
 
 def _open(engine: Http) -> docker.APIClient:
-    options: dict[str, Any] = {"base_url": engine.address, "timeout": _TIMEOUT_S}
-    if engine.certificates:
-        options["tls"] = docker.tls.TLSConfig(
-            client_cert=(f"{engine.certificates}/cert.pem", f"{engine.certificates}/key.pem"),
-            ca_cert=f"{engine.certificates}/ca.pem",
-            verify=True,
-        )
-    return docker.APIClient(**options)
+    endpoint = engine.endpoint
+    if endpoint.address.startswith("unix://"):
+        return docker.APIClient(base_url=endpoint.address, timeout=_TIMEOUT_S)
+    # The SDK's own ways: over ssh it needs one more library; over TLS it trusts what REQUESTS_CA_BUNDLE names instead.
+    client = docker.APIClient(base_url="unix:///none", version=api_version(engine.version()), timeout=_TIMEOUT_S)
+    client.mount("http+docker://", _Adapter(endpoint))
+    return client
+
+
+class _Adapter(UnixHTTPAdapter):  # type: ignore[misc]  # the SDK has no types
+    """Requests over connections of ours."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__("http+unix:///none", _TIMEOUT_S)
+        self._pool = _Pool(endpoint)
+
+    def get_connection(self, url: object, proxies: object = None) -> _Pool:  # noqa: ARG002  # there is one only
+        return self._pool
+
+    def close(self) -> None:
+        super().close()
+        self._pool.close()
+        while self._pool.carriers:
+            end(self._pool.carriers.pop())
+
+
+class _Pool(urllib3.connectionpool.HTTPConnectionPool):
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT_S)
+        self._endpoint = endpoint
+        self.carriers: list[HTTPConnection] = []
+
+    def _new_conn(self) -> Any:
+        carrier = self._endpoint.connection(_TIMEOUT_S)
+        self.carriers.append(carrier)
+        return _Connection(carrier)
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    def __init__(self, carrier: HTTPConnection) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT_S)
+        self._carrier = carrier
+
+    def connect(self) -> None:
+        self._carrier.connect()
+        self.sock = self._carrier.sock
 
 
 def _innermost(error: BaseException) -> str:

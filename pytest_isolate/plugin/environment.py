@@ -7,11 +7,16 @@ therefore has its ports, held, and its password before it starts; see docs/decis
 from __future__ import annotations
 
 import os
+import random
+import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 
 import pytest
 
-from pytest_isolate.errors import DeclarationError, PlanError, Problem, suggest
+from pytest_isolate.engine.api import EngineFacts
+from pytest_isolate.engine.reach import may_be_elsewhere
+from pytest_isolate.errors import DeclarationError, EngineError, EngineUnreachable, PlanError, Problem, suggest
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.location import Location
@@ -26,26 +31,30 @@ from pytest_isolate.plugin.adjusting import read_early
 from pytest_isolate.plugin.configuration import Source
 from pytest_isolate.plugin.opening import KNOWN_KEY, Known, new_run
 from pytest_isolate.plugin.toml import Environment, load_environment
+from pytest_isolate.running.addresses import hold_some_ports
 from pytest_isolate.running.launching import run_password
-from pytest_isolate.running.ports import LOOPBACK, HeldPorts, hold_free_ports
+from pytest_isolate.running.ports import HeldPorts
+from pytest_isolate.running.reaching import Reach, choose_reach
 from pytest_isolate.running.rendering import View
 from pytest_isolate.running.using import endpoints_of
 
 # Set beside the variables, for the workers of the run: they inherit all of them.
 _SET_FOR = "PYTEST_ISOLATE_ENV_OF"
-_EVERYWHERE = "0.0.0.0"  # noqa: S104  # compared, not bound
 _OUTSIDE_ONLY = ("host", "port", "address", "url")
 
 
-def set_environment(config: pytest.Config, source: Source, bind: str) -> None:
-    """Set the variables that the project's TOML names until pytest ends; in a worker they are inherited."""
+def set_environment(config: pytest.Config, source: Source, bind: str, host: str) -> None:
+    """Set the variables that the project's TOML names until pytest ends; in a worker they are inherited.
+
+    `bind` and `host` are what the options say of addresses.
+    """
     if _is_inherited(config):
         return
     try:
         environment = load_environment(source, read_early(config))
         if environment.texts:
-            _set(config, environment, LOOPBACK if bind == _EVERYWHERE else bind)
-    except DeclarationError as error:
+            _set(config, environment, _find_reach(bind, host))
+    except (DeclarationError, EngineError) as error:
         raise pytest.UsageError(str(error).replace(f"{config.rootpath}{os.sep}", "")) from None
 
 
@@ -74,10 +83,24 @@ def _is_inherited(config: pytest.Config) -> bool:
     return "PYTEST_XDIST_WORKER" in os.environ and os.environ.get(_SET_FOR) == str(config.rootpath)
 
 
-def _set(config: pytest.Config, environment: Environment, host: str) -> None:
+def _find_reach(bind: str, host: str) -> Reach:
+    """How services will be reached. An engine is asked only where it need not be on this host."""
+    facts = EngineFacts(name="", version="", address="", is_local=True)
+    if may_be_elsewhere(os.environ):
+        from pytest_isolate.engine.docker import connect  # rarely needed so early
+
+        try:
+            with closing(connect(os.environ)) as engine:
+                facts = engine.facts()
+        except EngineUnreachable:
+            pass  # a run that needs it will say so, and one that does not goes on without
+    return choose_reach(facts, bind, host)
+
+
+def _set(config: pytest.Config, environment: Environment, reach: Reach) -> None:
     named = _check(environment)
-    run = new_run()
-    held = {name: hold_free_ports(spec.ports, host) for name, spec in named.items() if not spec.used}
+    run, rng = new_run(), random.Random(secrets.randbits(64))
+    held = {name: hold_some_ports(spec.ports, reach, rng) for name, spec in named.items() if not spec.used}
     views = {name: _view(spec, run, held.get(name)) for name, spec in named.items()}
 
     def look_up(reference: Reference) -> str:

@@ -14,7 +14,14 @@ from pytest_isolate.plugin.fixtures import (
     may_need_services,
     sees_variants,
 )
-from pytest_isolate.plugin.options import VARIANT_OPTION, Settings, add_options, parse_settings, parse_variants
+from pytest_isolate.plugin.options import (
+    VARIANT_OPTION,
+    Settings,
+    add_options,
+    chosen_host,
+    parse_settings,
+    parse_variants,
+)
 
 if TYPE_CHECKING:
     from pytest_isolate.plugin.session import IsolateSession
@@ -51,7 +58,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
         if source and "env" in source.text:
             from pytest_isolate.plugin.environment import set_environment
 
-            set_environment(early_config, source, option.isolate_bind or str(early_config.getini("isolate_bind")))
+            bind = option.isolate_bind or str(early_config.getini("isolate_bind"))
+            host = chosen_host(option.isolate_host, str(early_config.getini("isolate_host")))
+            set_environment(early_config, source, bind, host)
     return (yield)
 
 

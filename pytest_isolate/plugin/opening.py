@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from pytest_isolate.engine.reach import far_address, may_be_elsewhere
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
@@ -29,12 +30,14 @@ from pytest_isolate.running.sweep import Sweep
 from pytest_isolate.sharing.store import Board, kept_folder, snapshot_usage
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.api import Engine
+    from pytest_isolate.engine.api import Engine, EngineFacts
     from pytest_isolate.engine.podman import OwnService
 
 Result = TypeVar("Result")
 _RECORD = "run"
 _CONNECTED = "engine"
+# Memory of a machine that has not been asked yet: no declaration needs as much.
+_UNKNOWN = 1 << 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,6 @@ def open_run(config: pytest.Config, member: Membership, settings: Settings, cloc
             _sweep(engine, member.run, clock, report)
 
     try:
-        check_local(engine)
         in_memory_bytes(engine, settings)
         if settings.reuse:
             is_first.result()
@@ -161,12 +163,24 @@ def connected(config: pytest.Config) -> Iterator[Engine]:
 
 def open_keep(settings: Settings, clock: Clock) -> Keep:
     """What this project keeps for later runs."""
-    return Keep(kept_folder() / project_code(settings.project), clock.time, whose(settings.project))
+    code = project_code(kept_name(settings.project, settings.host))
+    return Keep(kept_folder() / code, clock.time, whose(settings.project))
 
 
-def run_budget(settings: Settings) -> Resources:
-    """The budget of a run: what the options say, else what the machine has."""
-    machine = machine_budget()
+def kept_name(project: str, host: str, env: Mapping[str, str] = os.environ) -> str:
+    """What is kept of a project on an engine elsewhere is apart: no other engine has it, nor is it reached alike."""
+    return " ".join(filter(None, (project, far_address(env), host)))
+
+
+def run_budget(settings: Settings, facts: EngineFacts | None = None) -> Resources:
+    """The budget of a run: what the options say, else what the engine's machine has.
+
+    Without facts nothing is known of an engine elsewhere, and nothing of its memory is refused.
+    """
+    if facts is None and settings.max_memory_bytes is None and may_be_elsewhere(os.environ):
+        machine = machine_budget(_UNKNOWN)
+    else:
+        machine = machine_budget(facts.memory_bytes if facts else 0)
     return Resources(
         memory_bytes=settings.max_memory_bytes or machine.memory_bytes,
         containers=settings.max_containers or machine.containers,
@@ -237,17 +251,6 @@ def _connect_to_own(own: OwnService, armed: Future[str]) -> Engine:
     if armed.done():
         armed.result()
     return _connect_to_docker({**os.environ, "DOCKER_HOST": own.address})
-
-
-def check_local(engine: Engine) -> None:
-    """EngineError for an engine on another host."""
-    facts = engine.facts()
-    if not facts.is_local:
-        raise EngineError(
-            f"the engine at {facts.address} is on another host",
-            found="services are published on ports that are reserved on this host",
-            do="use an engine on this host: unset DOCKER_HOST, or docker context use default",
-        )
 
 
 def in_memory_bytes(engine: Engine, settings: Settings) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +23,11 @@ DEFAULT_IDLE_S = 3600.0
 DEFAULT_IN_MEMORY = "1g"
 DEFAULT_PULL = "missing"
 DEFAULT_IN_MEMORY_BYTES = 1 << 30
+HOST_VARIABLE = "PYTEST_ISOLATE_HOST"
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
 KEEP_NEVER, KEEP_FAILED, KEEP_ALWAYS = "never", "failed", "always"
 _DEFAULTS = {
     "subnets": DEFAULT_SUBNETS,
-    "bind": DEFAULT_BIND,
     "reuse-idle": DEFAULT_IDLE,
     "in-memory": DEFAULT_IN_MEMORY,
     "keep": KEEP_NEVER,
@@ -38,6 +41,7 @@ class Settings:
     plan_only: bool
     subnets: str
     bind: str
+    host: str
     cache: bool
     in_memory_bytes: int
     reuse: bool
@@ -67,7 +71,13 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--isolate-bind",
         metavar="ADDRESS",
-        help=f"address of this host on which services are published (default: {DEFAULT_BIND}, this host only)",
+        help=f"address of the engine's host on which services are published (default: {DEFAULT_BIND}, this host only; "
+        "on an engine elsewhere all its addresses)",
+    )
+    group.addoption(
+        "--isolate-host",
+        metavar="ADDRESS",
+        help="where published services answer, for tests (default: found out from the engine's own address)",
     )
     group.addoption(
         "--isolate-no-cache",
@@ -156,7 +166,8 @@ def add_options(parser: pytest.Parser) -> None:
     )
     parser.addini("isolate", "start services as if --isolate was given", type="bool", default=False)
     parser.addini("isolate_subnets", "default of --isolate-subnets", default=DEFAULT_SUBNETS)
-    parser.addini("isolate_bind", "default of --isolate-bind", default=DEFAULT_BIND)
+    parser.addini("isolate_bind", "default of --isolate-bind", default="")
+    parser.addini("isolate_host", "default of --isolate-host", default="")
     parser.addini("isolate_cache", "false: as if --isolate-no-cache was given", type="bool", default=True)
     parser.addini("isolate_in_memory", "default of --isolate-in-memory", default=DEFAULT_IN_MEMORY)
     parser.addini("isolate_reuse", "keep services as if --isolate-reuse was given", type="bool", default=False)
@@ -191,7 +202,8 @@ def build_settings(config: pytest.Config) -> Settings:
     return Settings(
         plan_only=plan_only,
         subnets=_parse(config, "subnets", _parse_pool, DEFAULT_SUBNETS),
-        bind=_parse(config, "bind", _parse_address, DEFAULT_BIND),
+        bind=_parse(config, "bind", _parse_address) if _value(config, "bind") else "",
+        host=chosen_host(config.getoption("--isolate-host"), str(config.getini("isolate_host"))),
         cache=not config.getoption("--isolate-no-cache") and bool(config.getini("isolate_cache")),
         in_memory_bytes=_parse(config, "in-memory", _parse_size_or_nothing, DEFAULT_IN_MEMORY_BYTES),
         reuse=config.getoption("--isolate-reuse") or bool(config.getini("isolate_reuse")),
@@ -203,6 +215,20 @@ def build_settings(config: pytest.Config) -> Settings:
         artifacts=_artifacts(config),
         page=_page(config),
     )
+
+
+def chosen_host(option: str | None, ini: str) -> str:
+    """Where services answer, by the command line, the environment or the configuration; pytest.UsageError if nowhere.
+
+    The environment comes before a file: the same project runs on a laptop, and in a container of a CI service.
+    """
+    named = [("--isolate-host", option), (HOST_VARIABLE, os.environ.get(HOST_VARIABLE)), ("isolate_host", ini)]
+    for name, value in named:
+        if value and not _HOST.fullmatch(value):
+            raise pytest.UsageError(f"{name}={value}: not a host\n  valid  a name or an IPv4 address, without a port")
+        if value:
+            return value
+    return ""
 
 
 def parse_variants(config: pytest.Config) -> dict[str, list[str]]:

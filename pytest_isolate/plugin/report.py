@@ -46,7 +46,7 @@ class Report:
         if not names:
             return []
         count = "1 service" if len(names) == 1 else f"{len(names)} services"
-        lines = [f"isolate: {count} on {facts.name} {facts.version} (run {run.run_id}): {', '.join(names)}"]
+        lines = [f"isolate: {count} on {describe_engine(facts)} (run {run.run_id}): {', '.join(names)}"]
         if missing_images:
             lines.append(f"isolate: pulling or building first, this once: {', '.join(missing_images)}")
         return lines
@@ -214,6 +214,11 @@ def dropped_lines(everywhere: Iterable[Mapping[str, Any]]) -> list[str]:
         f"these limits do not hold: {limits}; {found[0]['engine']} takes them and makes containers without "
         "(rootless engines need version 2 of the kernel's control groups)"
     ]
+
+
+def describe_engine(facts: EngineFacts) -> str:
+    """Which engine it is, and where, if that is elsewhere."""
+    return f"{facts.name} {facts.version}" + ("" if facts.is_local else f" at {facts.host or facts.address}")
 
 
 def _may_stand_out(figures: Mapping[str, Any]) -> bool:

@@ -35,7 +35,7 @@ from pytest_isolate.plugin.keeping import Keeping
 from pytest_isolate.plugin.opening import KNOWN_KEY, new_run, open_run, open_without_engine, run_budget
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings
 from pytest_isolate.plugin.paths import without_root
-from pytest_isolate.plugin.report import Report, note_variant
+from pytest_isolate.plugin.report import Report, describe_engine, note_variant
 from pytest_isolate.plugin.resets import Resets
 from pytest_isolate.plugin.telling import add_to_junit, group_sections, write_step_summary
 from pytest_isolate.plugin.varying import members
@@ -209,7 +209,7 @@ class IsolateSession:
             opened = open_run(self._config, member, settings, clock, report) if needs_engine else open_without_engine()
             self._has_engine = needs_engine
             facts = opened.engine.facts()
-            report.engine = f"{facts.name} {facts.version} (run {member.run.run_id})"
+            report.engine = f"{describe_engine(facts)} (run {member.run.run_id})"
             recorder = self._recording.record(opened.engine) if self._recording else None
             self._wired = wire(opened, member, settings, self._plan, clock, self._timeline, recorder=recorder)
             self._failures.connect(self._wired, member.folder, self._worker)

@@ -24,7 +24,7 @@ from pytest_isolate.model.service import ServiceId
 from pytest_isolate.planning.loading import Catalogue
 from pytest_isolate.planning.placement import Instance, Where, place_instances
 from pytest_isolate.planning.plan import Plan, Step, peak_demand
-from pytest_isolate.plugin.opening import Membership, Opened, check_local, connected, run_budget
+from pytest_isolate.plugin.opening import Membership, Opened, connected, kept_name, run_budget
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings, build_settings
 from pytest_isolate.plugin.paths import without_root
 from pytest_isolate.plugin.wiring import Wired, check_budget, volumes_of_two, wire
@@ -104,13 +104,12 @@ def _check(instances: Sequence[Instance], plan: Plan, settings: Settings) -> Non
 def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, tell: Tell) -> Iterator[Wired]:
     """The wired objects, on a keep that nobody else is changing meanwhile. What has started stays."""
     root = str(config.rootpath)
-    keep = Keep(kept_folder() / manual_code(root), clock.time, whose(root))
+    keep = Keep(kept_folder() / manual_code(kept_name(root, settings.host)), clock.time, whose(root))
     run = Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32), extra_labels=whose(root))
     timeline = _Told(clock, tell)
     folder = create_run_folder(run.run_id, run.owner.encode())
     try:
         with keep.alone(), connected(config) as engine:
-            check_local(engine)
             opened = Opened(engine=engine, armed=_done(""), sweeping=_done(None))
             member = Membership(run=run, folder=folder)
             wired = wire(opened, member, settings, plan, clock, timeline, keep)

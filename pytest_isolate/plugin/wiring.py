@@ -15,11 +15,11 @@ import pytest
 from pytest_isolate.errors import PlanError
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.planning.placement import Instance, NetworkKey
-from pytest_isolate.planning.plan import Plan
+from pytest_isolate.planning.plan import Plan, peak_demand
 from pytest_isolate.plugin.guarding import Guard
 from pytest_isolate.plugin.opening import Membership, Opened, in_memory_bytes, open_keep, run_budget
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings
-from pytest_isolate.running.addresses import Addresses, check_bind_ip
+from pytest_isolate.running.addresses import Addresses
 from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.deaths import Deaths
@@ -35,6 +35,7 @@ from pytest_isolate.running.modules.starting import Modules
 from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.ports import HeldPorts
 from pytest_isolate.running.providing import Provider
+from pytest_isolate.running.reaching import choose_reach
 from pytest_isolate.running.resetting import Resetter
 from pytest_isolate.running.snapshots import Snapshots
 from pytest_isolate.running.sparing import Sparing
@@ -141,9 +142,11 @@ def wire(
     `keep` takes the place of what the project keeps for later runs.
     """
     rng = random.Random(secrets.randbits(64))
-    addresses = Addresses(rng, bind_ip=check_bind_ip(settings.bind), known=member.ports)
-    run = member.run
-    engine, guard = opened.engine, Guard(opened.armed)
+    run, engine, guard = member.run, opened.engine, Guard(opened.armed)
+    facts = engine.facts()
+    addresses = Addresses(rng, reach=choose_reach(facts, settings.bind, settings.host), known=member.ports)
+    room = run_budget(settings, facts)
+    check_budget(room, peak_demand(plan, member.workers))
     grounds = _build_grounds(member, settings, clock, keep)
     deaths = Deaths(engine, grounds.run_ids)
     deaths.start()
@@ -171,7 +174,7 @@ def wire(
         freshness.begin(running, base)
         resetter.begin(running)
 
-    budget = BudgetKeeper(LeaseTable(member.folder), run_budget(settings), run, clock, plan, member.workers)
+    budget = BudgetKeeper(LeaseTable(member.folder), room, run, clock, plan, member.workers)
     sparing = Sparing(budget, is_on=settings.keep != KEEP_NEVER)
     meter = Meter()
     images = Images(engine, locks, Board(built_folder()), Board(member.folder), timeline.tell)

@@ -133,12 +133,17 @@ def lease_name(instance: Instance) -> str:
     return f"{instance.key.service}#{instance_code(instance.key)[:6]}"
 
 
-def machine_budget() -> Resources:
-    """The default: most of this machine's memory, or of what its control group leaves to us."""
+def machine_budget(memory_bytes: int = 0) -> Resources:
+    """The default: most of a machine's memory; without that of another, of this one's, or of what its control group
+    leaves to us."""
+    return Resources(memory_bytes=int((memory_bytes or _own_memory()) * _SHARE_OF_MEMORY), containers=_MAX_CONTAINERS)
+
+
+def _own_memory() -> int:
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             total = min(total, int(Path(path).read_text()))
         except (OSError, ValueError):
             continue  # no such control group, or "max"
-    return Resources(memory_bytes=int(total * _SHARE_OF_MEMORY), containers=_MAX_CONTAINERS)
+    return total

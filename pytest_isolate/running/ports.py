@@ -17,17 +17,24 @@ LOOPBACK = "127.0.0.1"
 # Claims a loopback address for one stack: bound without SO_REUSEADDR, so a second claim fails, whoever makes it.
 _CLAIM_PORT = 61_173
 _CLAIM_TRIES = 200
+ELSEWHERE = range(20_000, 30_000)
+"""Ports on other hosts. Below those that kernels give to outgoing connections, and engines to whom asks for any port
+(from 32,768 on), and those that Kubernetes publishes nodes' services on (from 30,000 on)."""
 # A listener on one of these has its port on every address.
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
 
 
 @dataclass(slots=True)
 class HeldPorts:
-    """Ports on one address: inner port to host port, and the sockets that hold them."""
+    """Ports at one host: inner port to host port, and the sockets that hold them.
+
+    `publish_on` is the address that the engine publishes them on, where that is another one.
+    """
 
     host: str
     by_inner: dict[int, int]
     sockets: list[socket.socket] = field(default_factory=list)
+    publish_on: str = ""
 
     def release(self) -> None:
         """Let go of the ports. Safe to repeat."""
@@ -49,6 +56,16 @@ def hold_known_ports(by_inner: Mapping[int, int], host: str) -> HeldPorts:
     """Ports that this run holds already, held once more: for as long as the instance lives."""
     sockets = [_bound(host, outer) for outer in by_inner.values()]
     return HeldPorts(host=host, by_inner=dict(by_inner), sockets=sockets)
+
+
+def pick_ports(inner_ports: Iterable[int], host: str, publish_on: str, rng: random.Random) -> HeldPorts:
+    """A port for each inner port on an engine elsewhere. Whether it is free only the engine can say, at the start."""
+    inner_ports = list(inner_ports)
+    return HeldPorts(
+        host=host,
+        by_inner=dict(zip(inner_ports, rng.sample(ELSEWHERE, len(inner_ports)), strict=True)),
+        publish_on=publish_on,
+    )
 
 
 def hold_native_ports(inner_ports: Iterable[int], host: str, service: str) -> HeldPorts:

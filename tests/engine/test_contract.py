@@ -53,6 +53,7 @@ class Bench:
     def __init__(self, engine: Engine, run: str, lacks: str = "") -> None:
         self.engine = engine
         self.lacks = lacks
+        self.facts = engine.facts()
         self.tag = f"isolate-contract-{secrets.token_hex(4)}"
         self.labels = {LABEL_RUN: run, "contract": self.tag}
         self.images: list[str] = []
@@ -98,6 +99,38 @@ class Bench:
     def wait_for_log(self, container_id: str, text: str) -> str:
         return wait_for(lambda: text in (log := self.engine.read_logs(container_id)) and log)
 
+    def binding(self, port: int, inner: int = 8000) -> PortBinding:
+        return PortBinding(inner=inner, host_ip=self.facts.publish_on, host_port=port)
+
+    def free_port(self) -> int:
+        """A port that nobody has where the engine publishes; elsewhere it is only likely that nobody has it."""
+        if not self.facts.is_local:
+            return 20_000 + secrets.randbelow(10_000)
+        with socket.socket() as sock:
+            sock.bind((self.facts.host, 0))
+            return int(sock.getsockname()[1])
+
+    def dial(self, port: int) -> socket.socket:
+        return socket.create_connection((self.facts.host, port), timeout=5)
+
+    def get(self, port: int, path: str = "/") -> str:
+        connection = http.client.HTTPConnection(self.facts.host, port, timeout=5)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
+
+    def get_soon(self, port: int, path: str = "/") -> str:
+        """What a server answers, once it answers."""
+
+        def attempt() -> str | None:
+            with suppress(OSError, http.client.HTTPException):
+                return self.get(port, path)
+            return None
+
+        return wait_for(attempt)
+
     def clear(self) -> None:
         for container_id in self.engine.list_containers(self.labels):
             self.engine.remove_container(container_id)
@@ -110,6 +143,11 @@ class Bench:
 def without_times(state: ContainerState) -> ContainerState:
     """A state without what differs each time."""
     return replace(state, name="", started_at=0, ended_at=0)
+
+
+def on_this_host(bench: Bench) -> None:
+    if not bench.facts.is_local:
+        pytest.skip("sockets of this host cannot have ports of the engine's")
 
 
 def wait_for(question: Callable[[], Any], timeout_s: float = 10) -> Any:
@@ -148,32 +186,6 @@ def why_no_control_groups(told: Mapping[str, Any]) -> str:
     if is_rootless and told.get("CgroupVersion") == "1":
         return "a rootless engine has no control groups where the kernel's are of version 1"
     return ""
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def get(port: int, path: str = "/") -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().read().decode()
-    finally:
-        connection.close()
-
-
-def get_soon(port: int, path: str = "/") -> str:
-    """What a server answers, once it answers."""
-
-    def attempt() -> str | None:
-        with suppress(OSError, http.client.HTTPException):
-            return get(port, path)
-        return None
-
-    return wait_for(attempt)
 
 
 def archive(name: str, text: str) -> bytes:
@@ -380,14 +392,14 @@ def test_stopping_and_killing_what_does_not_run_is_fine(bench: Bench, state: str
 
 def test_paused_container_runs_but_does_nothing(bench: Bench) -> None:
     bench.need_control_groups()
-    port = free_port()
-    container = bench.start("serve 8000 here", ports=(binding(port),))
-    assert get_soon(port) == "here"
+    port = bench.free_port()
+    container = bench.start("serve 8000 here", ports=(bench.binding(port),))
+    assert bench.get_soon(port) == "here"
     bench.engine.pause_container(container)
     state = bench.engine.inspect_container(container)
     assert state.is_running
     assert state.is_paused
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+    with bench.dial(port) as sock:
         sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
         sock.settimeout(0.3)
         with pytest.raises(TimeoutError):
@@ -586,7 +598,8 @@ def test_usage_where_control_groups_cannot_be_seen(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bench.need_control_groups()
-    container = bench.start("sleep 60")
+    container = bench.start("say up", "sleep 60")
+    bench.wait_for_log(container, "up")  # until then it takes more and more
     seen = wait_for(lambda: bench.engine.read_usage(container))
     monkeypatch.setattr(cgroups.read_usage, "__defaults__", (tmp_path,))
     told = bench.engine.read_usage(container)
@@ -648,88 +661,100 @@ def test_entrypoint_comes_before_the_command(bench: Bench) -> None:
 # -- ports --------------------------------------------------------------------------------------------------------
 
 
-def binding(port: int, inner: int = 8000) -> PortBinding:
-    return PortBinding(inner=inner, host_ip="127.0.0.1", host_port=port)
-
-
 def test_published_port_reaches_the_server(bench: Bench) -> None:
-    port = free_port()
-    bench.start("serve 8000 hello", ports=(binding(port),))
-    assert get_soon(port) == "hello"
+    port = bench.free_port()
+    bench.start("serve 8000 hello", ports=(bench.binding(port),))
+    assert bench.get_soon(port) == "hello"
 
 
 def test_several_ports_reach_their_servers(bench: Bench) -> None:
-    first, second = free_port(), free_port()
-    bench.start("serve 8000 one", "serve 8001 two", ports=(binding(first), binding(second, 8001)))
-    assert (get_soon(first), get_soon(second)) == ("one", "two")
+    first, second = bench.free_port(), bench.free_port()
+    bench.start("serve 8000 one", "serve 8001 two", ports=(bench.binding(first), bench.binding(second, 8001)))
+    assert (bench.get_soon(first), bench.get_soon(second)) == ("one", "two")
 
 
 def test_port_that_is_left_to_the_engine_is_told(bench: Bench) -> None:
-    container = bench.start("serve 8000 hello", ports=(binding(0),))
+    container = bench.start("serve 8000 hello", ports=(bench.binding(0),))
     ports = wait_for(lambda: bench.engine.inspect_container(container).ports)
-    assert get_soon(ports[8000]) == "hello"
+    assert bench.get_soon(ports[8000]) == "hello"
 
 
 def test_port_without_a_server_behind_it_hangs_up(bench: Bench) -> None:
-    port = free_port()
-    bench.start("sleep 60", ports=(binding(port),))
+    port = bench.free_port()
+    bench.start("sleep 60", ports=(bench.binding(port),))
     # Where no proxy of the engine stands between, nobody accepts in the first place.
-    with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+    with suppress(ConnectionError), bench.dial(port) as sock:
         assert sock.recv(1) == b""
 
 
 def test_greeting_is_sent_and_a_mute_server_stays_silent(bench: Bench) -> None:
-    greets, mute = free_port(), free_port()
-    container = bench.start("greet 25 220 ready", "mute 26", "say up", ports=(binding(greets, 25), binding(mute, 26)))
+    greets, mute = bench.free_port(), bench.free_port()
+    container = bench.start(
+        "greet 25 220 ready", "mute 26", "say up", ports=(bench.binding(greets, 25), bench.binding(mute, 26))
+    )
     bench.wait_for_log(container, "up")
 
     def greeting() -> bytes:
-        with socket.create_connection(("127.0.0.1", greets), timeout=5) as sock:
+        with bench.dial(greets) as sock:
             return sock.recv(100)
 
     assert wait_for(greeting) == b"220 ready\n"
-    with socket.create_connection(("127.0.0.1", mute), timeout=5) as sock:
+    with bench.dial(mute) as sock:
         sock.settimeout(0.2)
         with pytest.raises(TimeoutError):
             sock.recv(1)
 
 
 def test_port_of_somebody_who_listens_is_taken(bench: Bench) -> None:
+    on_this_host(bench)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        container = bench.create("serve 8000", ports=(binding(other.getsockname()[1]),))
+        container = bench.create("serve 8000", ports=(bench.binding(other.getsockname()[1]),))
         with pytest.raises(PortTaken):
             bench.engine.start_container(container)
     assert not bench.engine.inspect_container(container).is_running
 
 
 def test_port_of_another_container_is_taken(bench: Bench) -> None:
-    port = free_port()
-    bench.start("serve 8000 one", ports=(binding(port),))
-    container = bench.create("serve 8000 two", ports=(binding(port),))
+    port = bench.free_port()
+    bench.start("serve 8000 one", ports=(bench.binding(port),))
+    container = bench.create("serve 8000 two", ports=(bench.binding(port),))
     with pytest.raises(PortTaken):
         bench.engine.start_container(container)
 
 
 def test_held_port_can_be_published_and_survives_a_restart(bench: Bench) -> None:
+    on_this_host(bench)
     with socket.socket() as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
-        container = bench.start("serve 8000 hello", ports=(binding(port),))
-        assert get_soon(port) == "hello"
+        container = bench.start("serve 8000 hello", ports=(bench.binding(port),))
+        assert bench.get_soon(port) == "hello"
         bench.engine.kill_container(container)
         bench.wait_for_end(container)
         with pytest.raises(OSError):  # noqa: PT011  # refused, or reset by a proxy that is about to end
-            get(port)
+            bench.get(port)
         bench.engine.start_container(container)
-        assert get_soon(port) == "hello"
+        assert bench.get_soon(port) == "hello"
+
+
+def test_port_that_is_picked_survives_a_restart(bench: Bench) -> None:
+    """Trap 10: on an engine elsewhere nothing holds it."""
+    port = bench.free_port()
+    container = bench.start("serve 8000 hello", ports=(bench.binding(port),))
+    assert bench.get_soon(port) == "hello"
+    bench.engine.kill_container(container)
+    bench.wait_for_end(container)
+    bench.engine.start_container(container)
+    assert bench.get_soon(port) == "hello"
 
 
 def test_ports_are_free_when_the_container_is_removed(bench: Bench) -> None:
-    port = free_port()
-    bench.engine.remove_container(bench.start("serve 8000", ports=(binding(port),)))
+    on_this_host(bench)
+    port = bench.free_port()
+    bench.engine.remove_container(bench.start("serve 8000", ports=(bench.binding(port),)))
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", port))

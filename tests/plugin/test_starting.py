@@ -382,29 +382,6 @@ def test_no_engine_is_needed_where_no_selected_test_needs_a_service(
     project.run("-k", "other").assert_outcomes(passed=1, deselected=1)
 
 
-def test_engine_on_another_host_is_refused(project: Project) -> None:
-    """Trap 23: its ports would not be this host's."""
-    project.conftest(
-        """
-        import dataclasses
-
-        class Far(FakeEngine):
-            def facts(self):
-                return dataclasses.replace(super().facts(), address="tcp://192.0.2.1:2375", is_local=False)
-
-        def pytest_isolate_engine(config):
-            return Far()
-
-        web = service(IMAGE, command=forever())
-        """,
-        engine="",
-    )
-    project.tests("def test_it(web): pass")
-    result = project.run()
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "the engine at tcp://192.0.2.1:2375 is on another host" in result.stderr.str()
-
-
 def test_only_a_few_services_start_at_once(project: Project) -> None:
     """Trap 24: more at once are slower, not faster."""
     project.conftest(

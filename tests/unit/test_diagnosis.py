@@ -84,6 +84,7 @@ def test_every_finding_that_is_not_ok_says_what_to_do() -> None:
         ENGINE,
         version="19.3.1",
         is_local=False,
+        host="",
         limits_memory=False,
         clock_ahead_s=99.0,
         subnets=("10.189.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
@@ -163,9 +164,12 @@ def test_podman_is_tested_from_4_3_on() -> None:
     assert (old.verdict, old.do) == (PROBLEM, "use Podman 4.3 or newer")
 
 
-def test_an_engine_on_another_host_is_a_problem() -> None:
-    found = check_place(replace(ENGINE, address="tcp://box:2375", is_local=False))
-    assert (found.verdict, found.found) == (PROBLEM, "tcp://box:2375 is on another host")
+def test_an_engine_elsewhere_is_told_with_its_addresses() -> None:
+    there = replace(ENGINE, address="tcp://box:2375", is_local=False, host="box", publish_on="0.0.0.0")
+    found = check_place(there)
+    told = "tcp://box:2375 publishes services on 0.0.0.0, and tests reach them at box"
+    assert (found.verdict, found.found) == (OK, told)
+    assert check_place(replace(there, host="")).verdict == PROBLEM
 
 
 @pytest.mark.parametrize(

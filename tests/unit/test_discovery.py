@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from pytest_isolate.engine.discovery import (
     Candidate,
+    Context,
     find_candidates,
     find_certificates,
     read_docker_context,
@@ -23,18 +25,18 @@ USUAL = [
 ]
 
 
-def find(env: dict[str, str], context: tuple[str, str] | None = None) -> list[Candidate]:
+def find(env: dict[str, str], context: Context | None = None) -> list[Candidate]:
     return find_candidates(env, lambda: context, 1000)
 
 
-def addresses(env: dict[str, str], context: tuple[str, str] | None = None) -> list[str]:
+def addresses(env: dict[str, str], context: Context | None = None) -> list[str]:
     return [candidate.address for candidate in find(env, context)]
 
 
 def test_docker_host_is_the_only_one_where_it_is_set() -> None:
     env = {"DOCKER_HOST": "tcp://x:1", "DOCKER_CONTEXT": "remote"}
 
-    assert find(env, ("remote", "tcp://y:2")) == [Candidate("tcp://x:1", "DOCKER_HOST")]
+    assert find(env, Context("remote", "tcp://y:2")) == [Candidate("tcp://x:1", "DOCKER_HOST")]
 
 
 def test_an_empty_docker_host_is_none() -> None:
@@ -44,28 +46,28 @@ def test_an_empty_docker_host_is_none() -> None:
 def test_container_host_is_the_only_one_where_nothing_of_docker_is_named() -> None:
     env = {"CONTAINER_HOST": "unix:///podman.sock"}
 
-    assert find(env, ("desktop", "unix:///desktop.sock")) == [Candidate("unix:///podman.sock", "CONTAINER_HOST")]
+    assert find(env, Context("desktop", "unix:///desktop.sock")) == [Candidate("unix:///podman.sock", "CONTAINER_HOST")]
     assert find({**env, "DOCKER_HOST": "tcp://x:1"}) == [Candidate("tcp://x:1", "DOCKER_HOST")]
-    named = find({**env, "DOCKER_CONTEXT": "remote"}, ("remote", "tcp://y:2"))
+    named = find({**env, "DOCKER_CONTEXT": "remote"}, Context("remote", "tcp://y:2"))
     assert named == [Candidate("tcp://y:2", "docker context 'remote'")]
 
 
 def test_a_context_that_is_asked_for_is_the_only_one() -> None:
-    assert find({"DOCKER_CONTEXT": "remote"}, ("remote", "tcp://y:2")) == [
+    assert find({"DOCKER_CONTEXT": "remote"}, Context("remote", "tcp://y:2")) == [
         Candidate("tcp://y:2", "docker context 'remote'")
     ]
 
 
 def test_the_current_context_comes_before_the_usual_sockets() -> None:
-    assert addresses({}, ("desktop", "unix:///desktop.sock")) == ["unix:///desktop.sock", *USUAL]
+    assert addresses({}, Context("desktop", "unix:///desktop.sock")) == ["unix:///desktop.sock", *USUAL]
 
 
 def test_the_current_context_comes_first_also_when_it_names_a_usual_socket() -> None:
-    assert find({}, ("rootless", USUAL[1]))[0] == Candidate(USUAL[1], "docker context 'rootless'")
+    assert find({}, Context("rootless", USUAL[1]))[0] == Candidate(USUAL[1], "docker context 'rootless'")
 
 
 def test_no_address_is_tried_twice() -> None:
-    assert sorted(addresses({}, ("rootless", USUAL[1]))) == sorted(USUAL)
+    assert sorted(addresses({}, Context("rootless", USUAL[1]))) == sorted(USUAL)
 
 
 def test_the_users_own_sockets_are_where_the_system_says() -> None:
@@ -103,15 +105,15 @@ def choose(home: Path, config: object) -> None:
 
 
 def test_the_current_context_is_read(home: Path) -> None:
-    assert read_docker_context({}, home) == ("desktop", "unix:///d.sock")
+    assert read_docker_context({}, home) == Context("desktop", "unix:///d.sock")
 
 
 def test_the_environment_names_another_context(home: Path) -> None:
-    assert read_docker_context({"DOCKER_CONTEXT": "remote"}, home) == ("remote", "tcp://y:2")
+    assert read_docker_context({"DOCKER_CONTEXT": "remote"}, home) == Context("remote", "tcp://y:2")
 
 
 def test_the_environment_names_another_folder(home: Path) -> None:
-    assert read_docker_context({"DOCKER_CONFIG": str(home / ".docker")}, Path("/nowhere")) == (
+    assert read_docker_context({"DOCKER_CONFIG": str(home / ".docker")}, Path("/nowhere")) == Context(
         "desktop",
         "unix:///d.sock",
     )
@@ -140,7 +142,7 @@ def test_a_broken_context_has_no_address(tmp_path: Path, meta: str) -> None:
     write_context(tmp_path, "hash1", meta)
     choose(tmp_path, {"currentContext": "broken"})
 
-    assert read_docker_context({}, tmp_path) == ("broken", "")
+    assert read_docker_context({}, tmp_path) == Context("broken")
 
 
 def test_a_broken_context_does_not_hide_the_right_one(tmp_path: Path) -> None:
@@ -148,11 +150,11 @@ def test_a_broken_context_does_not_hide_the_right_one(tmp_path: Path) -> None:
     write_context(tmp_path, "hash1", '{"Name": "right", "Endpoints": {"docker": {"Host": "unix:///right"}}}')
     choose(tmp_path, {"currentContext": "right"})
 
-    assert read_docker_context({}, tmp_path) == ("right", "unix:///right")
+    assert read_docker_context({}, tmp_path) == Context("right", "unix:///right")
 
 
 def test_a_context_that_is_not_there_is_no_reason_to_try_another_engine() -> None:
-    gone = find({"DOCKER_CONTEXT": "gone"}, ("gone", ""))
+    gone = find({"DOCKER_CONTEXT": "gone"}, Context("gone"))
 
     assert gone == [Candidate("", "docker context 'gone'")]
 
@@ -175,7 +177,8 @@ def test_certificates_are_for_tcp_where_they_are_asked_for(env: dict[str, str], 
     [
         ("", "there is no such context"),
         ("unix:///no/such.sock", "no such socket"),
-        ("ssh://me@there", "an engine behind ssh is on another host"),
+        ("ssh://", "not an address"),
+        ("ssh://me:secret@there", "no password"),
         ("nonsense", "not an address"),
         ("127.0.0.1:2375", "not an address"),
         ("http+nothing://x", "not an address"),
@@ -188,6 +191,23 @@ def test_address_where_nobody_can_answer_says_why(address: str, why: str) -> Non
     assert why in why_no_address(address)
 
 
-@pytest.mark.parametrize("address", ["unix:///", "tcp://127.0.0.1:2375", "http://localhost", "https://[::1]:2376"])
+@pytest.mark.parametrize(
+    "address", ["unix:///", "tcp://127.0.0.1:2375", "http://localhost", "https://[::1]:2376", "ssh://me@there"]
+)
 def test_address_where_somebody_may_answer_has_no_fault(address: str) -> None:
     assert why_no_address(address) == ""
+
+
+@pytest.mark.parametrize("is_verified", [True, False])
+def test_a_context_brings_its_certificates(tmp_path: Path, is_verified: bool) -> None:
+    docker = {"Host": "tcp://y:2376", "SkipTLSVerify": not is_verified}
+    write_context(tmp_path, "hash1", {"Name": "far", "Endpoints": {"docker": docker}})
+    choose(tmp_path, {"currentContext": "far"})
+    # sha256 of "far", as docker names the folder.
+    folder = tmp_path / ".docker/contexts/tls" / hashlib.sha256(b"far").hexdigest() / "docker"
+    folder.mkdir(parents=True)
+
+    context = read_docker_context({}, tmp_path)
+
+    assert context == Context("far", "tcp://y:2376", str(folder), is_verified)
+    assert find({}, context)[0] == Candidate("tcp://y:2376", "docker context 'far'", str(folder), is_verified)

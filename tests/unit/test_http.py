@@ -297,7 +297,9 @@ def test_certificates_are_shown_and_checked(tmp_path: Path) -> None:
         thread = in_thread(lambda: serve(listener))
         address = f"tcp://localhost:{listener.getsockname()[1]}"
         env = {"DOCKER_HOST": address, "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(tmp_path)}
-        assert connect(env).facts().version == "27.0"
+        engine = connect(env)
+        assert engine.facts().version == "27.0"
+        engine.close()
         thread.join()
 
 

@@ -7,15 +7,17 @@ import random
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import psutil
 import pytest
 
+from pytest_isolate.engine.api import EngineFacts
 from pytest_isolate.errors import AddressSpaceFull, EngineError, StartError
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.running import ports
-from pytest_isolate.running.addresses import Addresses, check_bind_ip
+from pytest_isolate.running.addresses import Addresses
 from pytest_isolate.running.ports import (
     LOOPBACK,
     HeldPorts,
@@ -24,8 +26,13 @@ from pytest_isolate.running.ports import (
     hold_free_ports,
     hold_native_ports,
 )
+from pytest_isolate.running.reaching import Reach, check_bind_ip, choose_reach
 
 from .builders import sid, spec
+
+HERE = EngineFacts(name="Docker", version="1", address="unix:///s", is_local=True)
+THERE = replace(HERE, address="tcp://box:2375", is_local=False, host="box", publish_on="0.0.0.0")
+AROUND = replace(HERE, is_local=False, host="172.17.0.1", publish_on="172.17.0.1")
 
 
 @pytest.fixture
@@ -274,7 +281,7 @@ def test_held_ports_are_on_the_usual_address(addresses: Addresses, cleanup: Exit
 
 @pytest.mark.parametrize(("bind", "reached"), [("0.0.0.0", LOOPBACK), ("127.0.0.9", "127.0.0.9")])
 def test_another_address_may_be_published_on(cleanup: ExitStack, bind: str, reached: str) -> None:
-    addresses = Addresses(random.Random(), bind_ip=bind)
+    addresses = Addresses(random.Random(), reach=choose_reach(HERE, bind))
     held = addresses.hold(instance("a"), "'a'")
     cleanup.callback(held.release)
 
@@ -294,3 +301,75 @@ def test_an_address_of_another_host_cannot_be_published_on() -> None:
         "  found  Cannot assign requested address\n"
         "  do     name an address of this host"
     )
+
+
+# -- engines elsewhere ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "bind", "host", "expected"),
+    [
+        pytest.param(HERE, "", "", Reach(), id="on this host"),
+        pytest.param(HERE, "0.0.0.0", "", Reach(publish_on="0.0.0.0"), id="on all addresses of this host"),
+        pytest.param(HERE, "127.0.0.9", "", Reach(host="127.0.0.9", publish_on="127.0.0.9"), id="on one of them"),
+        pytest.param(HERE, "", "box.test", Reach(host="box.test"), id="on this host, under a name"),
+        pytest.param(THERE, "", "", Reach(host="box", publish_on="0.0.0.0", is_held=False), id="elsewhere"),
+        pytest.param(
+            THERE, "10.0.0.5", "", Reach(host="10.0.0.5", publish_on="10.0.0.5", is_held=False), id="on one address"
+        ),
+        pytest.param(THERE, "", "gate", Reach(host="gate", publish_on="0.0.0.0", is_held=False), id="through a gate"),
+        pytest.param(
+            THERE, "10.0.0.5", "gate", Reach(host="gate", publish_on="10.0.0.5", is_held=False), id="both said"
+        ),
+        pytest.param(
+            AROUND, "", "", Reach(host="172.17.0.1", publish_on="172.17.0.1", is_held=False), id="from within"
+        ),
+        pytest.param(
+            AROUND, "0.0.0.0", "", Reach(host="172.17.0.1", publish_on="0.0.0.0", is_held=False), id="within, on all"
+        ),
+        pytest.param(
+            replace(AROUND, host="", publish_on="0.0.0.0"),
+            *("", "host.docker.internal"),
+            Reach(host="host.docker.internal", publish_on="0.0.0.0", is_held=False),
+            id="within, without a gateway",
+        ),
+    ],
+)
+def test_reach_is_where_the_engine_is_unless_the_user_says_otherwise(
+    facts: EngineFacts, bind: str, host: str, expected: Reach
+) -> None:
+    """Trap 23."""
+    assert choose_reach(facts, bind, host) == expected
+
+
+def test_a_host_that_nobody_knows_has_to_be_said() -> None:
+    with pytest.raises(EngineError, match="--isolate-host=ADDRESS"):
+        choose_reach(replace(AROUND, host="", publish_on="0.0.0.0"))
+
+
+def test_ports_elsewhere_are_picked_and_differ(cleanup: ExitStack) -> None:
+    addresses = Addresses(random.Random(1), reach=choose_reach(THERE))
+    two_ports = replace(instance("a"), spec=spec("a", ports=(80, 443)))
+
+    held = [addresses.hold(two_ports, "'a'") for _ in range(20)]
+
+    numbers = {number for one in held for number in one.by_inner.values()}
+    assert len(numbers) > 30
+    assert all(20_000 <= number < 30_000 for number in numbers)
+    assert {(one.host, addresses.publish_on(one), len(one.sockets)) for one in held} == {("box", "0.0.0.0", 0)}
+
+
+@pytest.mark.parametrize("facts", [HERE, THERE])
+def test_ports_that_were_told_before_the_run_are_used(facts: EngineFacts, cleanup: ExitStack) -> None:
+    known = {"a": hold(cleanup, 8025).by_inner}
+    held = Addresses(random.Random(), reach=choose_reach(facts), known=known).hold(instance("a"), "'a'")
+    cleanup.callback(held.release)
+
+    assert held.by_inner == known["a"]
+
+
+def test_native_ports_are_for_engines_on_this_host() -> None:
+    addresses = Addresses(random.Random(), reach=choose_reach(THERE))
+
+    with pytest.raises(StartError, match="cannot have its native ports"):
+        addresses.hold(instance("a", "hr", native=True), "'a'")

@@ -1,0 +1,25 @@
+"""A second engine, over TLS, in a container of its own: Docker-in-Docker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import Place
+from .trying import try_a_project, try_a_run_that_is_killed, try_contract_suite
+
+pytestmark = pytest.mark.engine
+
+
+def test_contract_suite(over_tls: Place, tmp_path: Path) -> None:
+    try_contract_suite(over_tls, tmp_path)
+
+
+def test_a_project(over_tls: Place, tmp_path: Path) -> None:
+    """Trap 23."""
+    try_a_project(over_tls, tmp_path)
+
+
+def test_a_run_that_is_killed_leaves_nothing(over_tls: Place, tmp_path: Path) -> None:
+    try_a_run_that_is_killed(over_tls, tmp_path)
