@@ -11,6 +11,7 @@ from pathlib import PurePath
 
 from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, Tell
 from pytest_isolate.model.service import Build, ServiceSpec
+from pytest_isolate.running.loaded import LoadedImages
 from pytest_isolate.running.once import Once
 from pytest_isolate.running.sources import digest_sources
 from pytest_isolate.sharing.store import Board
@@ -29,6 +30,7 @@ class Images:
         self._lock = lock
         self._built = built
         self._tell = tell
+        self._loaded = LoadedImages(engine, built)
         self._made: Once[tuple[str | None, Build | None], ImageFacts] = Once()
 
     def ensure(self, spec: ServiceSpec) -> ImageFacts:
@@ -38,16 +40,8 @@ class Images:
     def _make(self, spec: ServiceSpec) -> ImageFacts:
         tag = image_tag(spec)
         if spec.build:
-            request = BuildRequest(
-                tag=tag,
-                context=spec.build.context,
-                dockerfile=spec.build.dockerfile,
-                args=dict(spec.build.args),
-                target=spec.build.target,
-                network=spec.build.network,
-            )
             with self._lock(f"build {tag}"):
-                return self._build(request)
+                return self._build(build_request(tag, spec.build))
         found = self._engine.find_image(tag)
         if found:
             return found
@@ -63,6 +57,9 @@ class Images:
         found = self._engine.find_image(tag) if sources else None
         if found and self._built.read(tag) == _record(sources, found):
             return found
+        loaded = self._loaded.find_built(request)
+        if loaded:
+            return loaded
         made = self._engine.build_image(request, self._tell)
         # What has changed while it was built may be in it, or not.
         if sources and sources == digest_sources(request, self._engine.find_image):
@@ -77,6 +74,18 @@ def _record(sources: str | None, image: ImageFacts) -> dict[str, str | None]:
 def missing_images(engine: Engine, specs: Iterable[ServiceSpec]) -> list[str]:
     """The images that have to be pulled or built before these services can start."""
     return [tag for tag in dict.fromkeys(image_tag(spec) for spec in specs) if engine.find_image(tag) is None]
+
+
+def build_request(tag: str, build: Build) -> BuildRequest:
+    """What the engine is asked to build."""
+    return BuildRequest(
+        tag=tag,
+        context=build.context,
+        dockerfile=build.dockerfile,
+        args=dict(build.args),
+        target=build.target,
+        network=build.network,
+    )
 
 
 def image_tag(spec: ServiceSpec) -> str:
