@@ -30,7 +30,10 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print facts as JSO
 
 @click.group()
 def images() -> None:
-    """Carry the images of the tests' services from one machine to another, in a folder."""
+    """Carry the images of the tests' services from one machine to another, in a folder.
+
+    Ends with code 0, or with 1 when something could not be had, saved or loaded.
+    """
 
 
 @images.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
