@@ -41,7 +41,7 @@ class Images:
         tag = image_tag(spec)
         if spec.build:
             with self._lock(f"build {tag}"):
-                return self._build(build_request(tag, spec.build))
+                return self._build(build_request(spec))
         found = self._engine.find_image(tag)
         if found:
             return found
@@ -76,10 +76,12 @@ def missing_images(engine: Engine, specs: Iterable[ServiceSpec]) -> list[str]:
     return [tag for tag in dict.fromkeys(image_tag(spec) for spec in specs) if engine.find_image(tag) is None]
 
 
-def build_request(tag: str, build: Build) -> BuildRequest:
-    """What the engine is asked to build."""
+def build_request(spec: ServiceSpec) -> BuildRequest:
+    """What the engine is asked to build for a service that is built."""
+    build = spec.build
+    assert build is not None
     return BuildRequest(
-        tag=tag,
+        tag=image_tag(spec),
         context=build.context,
         dockerfile=build.dockerfile,
         args=dict(build.args),

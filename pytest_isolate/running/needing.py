@@ -45,7 +45,7 @@ def _own(engine: Engine, use: Use, image: ImageFacts) -> Needed:
 def _origins(engine: Engine, spec: ServiceSpec) -> Iterator[Origin]:
     """What an image is built from; nothing where that cannot be read, and where it is pulled."""
     if spec.build:
-        request = build_request(image_tag(spec), spec.build)
+        request = build_request(spec)
         sources = digest_anywhere(request)
         if sources:
             yield Origin(sources=sources, bases=read_bases(request, engine.find_image))
