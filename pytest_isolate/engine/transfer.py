@@ -55,7 +55,9 @@ def parse_loaded(answer: str) -> list[str]:
     except ValueError:
         said = []
     errors = [str(one["error"]) for one in said if "error" in one]
-    found = _LOADED.findall("".join(str(one.get("stream", "")) for one in said))
+    lines = _LOADED.findall("".join(str(one.get("stream", "")) for one in said))
+    # Docker says a line for each, Podman all in one.
+    found = [name for line in lines for name in line.split(",")]
     if errors or not found:
         raise EngineError(_LOADING, found=errors or [answer.strip()[:200] or "no answer"])
     return found

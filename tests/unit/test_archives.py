@@ -124,7 +124,7 @@ def test_what_is_no_archive_of_images_is_told(content: bytes, why: str) -> None:
     ("answer", "found"),
     [
         ('{"stream":"Loaded image ID: sha256:1\\nLoaded image ID: sha256:2\\n"}', ["sha256:1", "sha256:2"]),
-        ('{"stream":"Loaded image: sha256:1\\n"}\n', ["sha256:1"]),
+        ('{"stream":"Loaded image: sha256:1,sha256:2"}\n', ["sha256:1", "sha256:2"]),
         ('{"status":"Loading layer"}\n{"stream":"Loaded image: localhost/a:1\\n"}', ["localhost/a:1"]),
     ],
 )
