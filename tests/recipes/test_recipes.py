@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from docs.pages import DOCS
+from docs.pages import DOCS, read_blocks
 
 from recipes.conftest import RECIPES, Machine, Project
 
@@ -110,6 +110,13 @@ def test_nox_runs_the_tests_with_services(project: Project) -> None:
     shutil.copy(RECIPES / "noxfile.py", machine.path)
     assert "2 passed" in machine.run(sys.executable, "-m", "nox", "-s", "services")
     assert "* tests ->" in machine.run(sys.executable, "-m", "nox", "--list")
+
+
+def test_commands_on_the_page_are_those_of_the_recipes() -> None:
+    (shown,) = (block.text for block in read_blocks(DOCS / "ci.md") if block.language == "console")
+    commands = [line.removeprefix("$ ").partition("#")[0].strip() for line in shown.splitlines()]
+    assert workflow_commands("images")[1:] == load(DIND)["images"]["script"][1:] == commands
+    assert (RECIPES / "requirements-test.txt").read_text() in (DOCS / "ci.md").read_text()
 
 
 def test_every_recipe_is_described() -> None:
