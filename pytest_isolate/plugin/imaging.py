@@ -11,7 +11,7 @@ import pytest
 
 from pytest_isolate.planning.plan import Plan
 from pytest_isolate.plugin import xdist
-from pytest_isolate.plugin.opening import connect
+from pytest_isolate.plugin.opening import connected
 from pytest_isolate.plugin.options import build_settings
 from pytest_isolate.plugin.starting import Told
 from pytest_isolate.plugin.wiring import build_snapshots
@@ -33,7 +33,7 @@ def tell_needed(config: pytest.Config, tell: Callable[..., None]) -> None:
         )
         for instance in (step.instance for step in plan.steps)
     }
-    with closing(connect(config)) as engine:
+    with connected(config) as engine, closing(engine):
         images = Images(engine, open_locks(), Board(built_folder()), Told(SystemClock(), tell).tell)
         snapshots = build_snapshots(engine) if build_settings(config).cache else None
         for needed in find_needed(engine, images, snapshots, uses.values()):
