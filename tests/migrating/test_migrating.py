@@ -18,6 +18,7 @@ PLUGINS = {
     "pytest-docker-tools": "docker_tools",
     "pytest-databases": "pytest_databases",
 }
+COMPOSED = "After, with the Compose file"
 # What is not of use here costs time.
 WITHOUT = ("anyio", "hypothesispytest", "platformdirs", "timeout", "xdist")
 # Some give a server ten seconds, which a machine that is busy with other tests may take. What is ours is tried once.
@@ -41,6 +42,8 @@ def blocks(*headings: str) -> list[Block]:
 def write(pytester: pytest.Pytester, library: str, version: str) -> None:
     """A project: the tests that all share, unless it has tests of its own, and what differs."""
     own = blocks(library, version)
+    if version == COMPOSED:
+        own += [block for block in blocks(library, "Before") if block.language == "yaml"]
     tests = [b for b in blocks(library, "Before") if b.is_test_module] or blocks("The tests")
     files = {block.file_name: block.text for block in (*tests, *own)}
     assert all(files), "each block says which file it is"
@@ -69,9 +72,12 @@ def test_before(pytester: pytest.Pytester, left: Left, library: str) -> None:
     assert left.made()
 
 
-@pytest.mark.parametrize("library", PLUGINS)
-def test_after(pytester: pytest.Pytester, left: Left, library: str) -> None:
-    write(pytester, library, "After")
+AFTER = [*((library, "After") for library in PLUGINS), ("pytest-docker", COMPOSED)]
+
+
+@pytest.mark.parametrize(("library", "version"), AFTER)
+def test_after(pytester: pytest.Pytester, left: Left, library: str, version: str) -> None:
+    write(pytester, library, version)
     run(pytester, "--isolate").assert_outcomes(passed=count_tests(library))
     assert left.made()
     assert left.here() == set()
@@ -80,10 +86,12 @@ def test_after(pytester: pytest.Pytester, left: Left, library: str) -> None:
 def test_before_and_after_need_no_more_than_the_page_shows() -> None:
     for library in PLUGINS:
         assert blocks(library, "Before")
-        assert [block.file_name for block in blocks(library, "After")] == ["conftest.py"]
+    for library, version in AFTER:
+        assert [block.file_name for block in blocks(library, version)] == ["conftest.py"]
         assert not any("pytest_isolate" in block.text for block in blocks(library, "Before"))
 
 
 def test_every_library_on_the_page_is_run() -> None:
-    assert {block.headings[1] for block in BLOCKS} == {*PLUGINS, "The tests"}
+    run = {("The tests",), *((library, "Before") for library in PLUGINS), *AFTER}
+    assert {block.headings[1:] for block in BLOCKS} == run
     assert os.environ["TESTCONTAINERS_RYUK_DISABLED"] == "true"
