@@ -12,6 +12,7 @@ import click
 
 from pytest_isolate.cli.completion import completion
 from pytest_isolate.cli.doctor import doctor
+from pytest_isolate.cli.images import images
 from pytest_isolate.cli.inside import execute
 from pytest_isolate.cli.logs import logs
 from pytest_isolate.cli.plan import plan
@@ -83,7 +84,7 @@ def _look_after(
     return judged
 
 
-for _command in (up, down, ps, logs, execute, plan, doctor, completion):
+for _command in (up, down, ps, logs, execute, plan, images, doctor, completion):
     main.add_command(_command)
 
 

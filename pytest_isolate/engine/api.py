@@ -341,6 +341,9 @@ class Engine(Removing, Protocol):
     def list_images(self, label: str) -> Sequence[Labelled]:
         """Every tagged image that carries a label of this name, by its tag."""
 
+    def tag_image(self, image: str, tag: str) -> None:
+        """Give an image one more name, also where another one has had it."""
+
     def remove_image(self, tag: str) -> None:
         """Take a tag away, and the image with its last one; one that is gone is fine."""
 

@@ -50,6 +50,7 @@ from pytest_isolate.engine.wire import (
     label_filter,
     log_lines,
     split_frames,
+    split_tag,
     take_frame,
 )
 from pytest_isolate.errors import EngineError, ObjectNotFound
@@ -338,6 +339,12 @@ class DockerEngine(Remover):
             for i in images
             for tag in i["RepoTags"] or ()
         ]
+
+    def tag_image(self, image: str, tag: str) -> None:
+        """Give an image one more name, also where another one has had it."""
+        name, version = split_tag(tag)
+        what = f"image {image} could not be called {tag}"
+        self._http.ask(what, "POST", f"{_image_path(image)}/tag", query={"repo": name, "tag": version})
 
     def remove_image(self, tag: str) -> None:
         """Take a tag away, and the image with its last one; one that is gone is fine."""

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,7 +121,7 @@ class Http:
         *,
         query: Mapping[str, object] | None = None,
         body: object = None,
-        archive: bytes | None = None,
+        archive: bytes | Iterable[bytes] | None = None,
         timeout_s: float | None = _REQUEST_TIMEOUT_S,
     ) -> Reply:
         """The engine's answer. The body is sent as JSON; the time-out is for each wait, None for what lasts."""
@@ -149,9 +149,11 @@ class Http:
                 saved.write(chunk)
         return True
 
-    def stream(self, what: str, path: str, query: Mapping[str, object]) -> Iterator[bytes]:
-        """An answer as it comes, however long the next piece of it takes."""
-        with closing(self._open(what, self._target(what, path, query))) as exchange:
+    def stream(
+        self, what: str, path: str, query: Mapping[str, object], timeout_s: float = _REQUEST_TIMEOUT_S
+    ) -> Iterator[bytes]:
+        """An answer as it comes, however long the next piece of it takes; the time-out is for its beginning."""
+        with closing(self._open(what, self._target(what, path, query), timeout_s)) as exchange:
             exchange.sock.settimeout(None)
             with self._explained(what):
                 while piece := exchange.response.read1(_PIECE_BYTES):
@@ -197,10 +199,10 @@ class Http:
             raise refusal_error(what, status, explanation(rest))
         return Line(what, self.address, connection, rest)
 
-    def _open(self, what: str, target: str) -> _Exchange:
+    def _open(self, what: str, target: str, timeout_s: float = _REQUEST_TIMEOUT_S) -> _Exchange:
         """An answer that is read piece by piece."""
         with self._explained(what):
-            exchange = _open_exchange(self, "GET", target, None, _REQUEST_TIMEOUT_S)
+            exchange = _open_exchange(self, "GET", target, None, timeout_s)
         if exchange.response.status >= 400:
             with closing(exchange), self._explained(what):
                 raise refusal_error(what, exchange.response.status, explanation(exchange.response.read()))
@@ -390,7 +392,7 @@ class Line:
 @dataclass(frozen=True, slots=True)
 class _Content:
     kind: str
-    content: bytes
+    content: bytes | Iterable[bytes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,6 +248,12 @@ def health_command(config: Mapping[str, Any]) -> tuple[str, ...]:
             return ()
 
 
+def split_tag(image: str) -> tuple[str, str]:
+    """A name and its tag: `registry:5000/db:1` is `registry:5000/db` and `1`; `latest` where it says none."""
+    name, _, tag = image.rpartition(":")
+    return (image, "latest") if not name or "/" in tag else (name, tag)
+
+
 def default_tag(image: str) -> dict[str, str]:
     """Without a tag the API pulls every tag of a repository."""
     last = image.rsplit("/", 1)[-1]

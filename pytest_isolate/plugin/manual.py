@@ -19,6 +19,7 @@ from pytest_isolate.planning.loading import Catalogue, load
 from pytest_isolate.planning.plan import Plan, describe_plan
 from pytest_isolate.plugin.adjusting import adjustment_of
 from pytest_isolate.plugin.fixtures import all_declared, builtin_fixture_names
+from pytest_isolate.plugin.imaging import tell_needed
 from pytest_isolate.plugin.options import parse_variants
 from pytest_isolate.plugin.paths import without_root
 from pytest_isolate.plugin.starting import start
@@ -46,7 +47,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         messages.tell(request, "plan", lines=list(describe_plan(plan)), steps=list(map(_describe, plan.steps)))
         return
     try:
-        _bring_up(session, request)
+        if request.what == messages.IMAGES:
+            tell_needed(session.config, functools.partial(messages.tell, request))
+        else:
+            _bring_up(session, request)
     except IsolateError as error:
         messages.tell(request, "error", text=without_root(str(error), session.config.rootpath), code=_exit_code(error))
 

@@ -43,7 +43,7 @@ _CLOSE_S = 20
 _SNAPSHOTS_S = 10
 
 
-class _Told(Timeline):
+class Told(Timeline):
     """Tells at once of pulls and builds; not of each byte, nor of each question that a service does not answer yet."""
 
     def __init__(self, clock: Clock, tell: Tell) -> None:
@@ -106,7 +106,7 @@ def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, 
     root = str(config.rootpath)
     keep = Keep(kept_folder() / manual_code(kept_name(root, settings.host)), clock.time, whose(root))
     run = Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32), extra_labels=whose(root))
-    timeline = _Told(clock, tell)
+    timeline = Told(clock, tell)
     folder = create_run_folder(run.run_id, run.owner.encode())
     try:
         with keep.alone(), connected(config) as engine:

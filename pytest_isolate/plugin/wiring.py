@@ -31,6 +31,7 @@ from pytest_isolate.running.images import Images
 from pytest_isolate.running.keeping import Keep
 from pytest_isolate.running.launching import Launcher, Running
 from pytest_isolate.running.lifecycle import Lifecycle
+from pytest_isolate.running.loaded import LoadedImages
 from pytest_isolate.running.modules.starting import Modules
 from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.ports import HeldPorts
@@ -164,7 +165,7 @@ def wire(
             guard.hold([sock.fileno() for sock in ports.sockets])
 
     locks = open_locks()
-    snapshots = Snapshots(engine, ensure_secret(home()), snapshot_usage(), locks) if settings.cache else None
+    snapshots = build_snapshots(engine) if settings.cache else None
     freshness = Freshness(engine, run, grounds, plan.copies, member.workers, clock, Board(foreign_folder()))
     resetter = Resetter(engine, run, clock, timeline, freshness.open_way, _FAILURES)
 
@@ -224,6 +225,12 @@ def wire(
         meter=meter,
         sweeping=opened.sweeping,
     )
+
+
+def build_snapshots(engine: Engine) -> Snapshots:
+    """This user's snapshots on an engine, and those that were loaded."""
+    loaded = LoadedImages(engine, Board(built_folder()))
+    return Snapshots(engine, ensure_secret(home()), snapshot_usage(), open_locks(), loaded)
 
 
 def _choose_launcher(recorder: Recorder | None) -> Callable[..., Launcher]:

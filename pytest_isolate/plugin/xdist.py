@@ -12,11 +12,17 @@ from pytest_isolate.model.identity import Run, parse_owner
 from pytest_isolate.plugin.opening import Membership
 
 _KEY = "isolate"
+_FIRST = "gw0"
 
 
 def is_controller(config: pytest.Config) -> bool:
     """Whether this process only distributes tests to workers."""
     return config.pluginmanager.hasplugin("dsession")
+
+
+def is_first(config: pytest.Config) -> bool:
+    """Whether this process is the first of those that collect tests, which all collect the same."""
+    return bool(getattr(config, "workerinput", {}).get("workerid", _FIRST) == _FIRST)
 
 
 def receive(config: pytest.Config) -> Membership | None:

@@ -13,6 +13,7 @@ from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, Tell
 from pytest_isolate.errors import ImageNotFound
 from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.planning.values import PULL_ALWAYS, PULL_NEVER
+from pytest_isolate.running.loaded import LoadedImages
 from pytest_isolate.running.once import Once
 from pytest_isolate.running.sources import digest_sources
 from pytest_isolate.sharing.store import Board
@@ -32,6 +33,7 @@ class Images:
         self._built = built
         self._fetched = fetched
         self._tell = tell
+        self._loaded = LoadedImages(engine, built)
         self._made: Once[tuple[object, ...], ImageFacts] = Once()
 
     def ensure(self, spec: ServiceSpec) -> ImageFacts:
@@ -41,18 +43,8 @@ class Images:
     def _make(self, spec: ServiceSpec) -> ImageFacts:
         tag = image_tag(spec)
         if spec.build:
-            request = BuildRequest(
-                tag=tag,
-                context=spec.build.context,
-                dockerfile=spec.build.dockerfile,
-                args=dict(spec.build.args),
-                target=spec.build.target,
-                network=spec.build.network,
-                platform=spec.platform,
-                pull=spec.pull == PULL_ALWAYS,
-            )
             with self._lock(f"build {tag}"):
-                return self._build(request)
+                return self._build(build_request(spec))
         if spec.pull == PULL_ALWAYS:
             return self._fetch_once(spec, tag)
         found = self._find(spec, tag)
@@ -94,6 +86,9 @@ class Images:
         found = self._engine.find_image(tag) if sources and not request.pull else None
         if found and self._built.read(tag) == _record(sources, found):
             return found
+        loaded = None if request.pull else self._loaded.find_built(request)
+        if loaded:
+            return loaded
         made = self._engine.build_image(request, self._tell)
         # What has changed while it was built may be in it, or not.
         if sources and sources == digest_sources(request, self._engine.find_image):
@@ -137,6 +132,22 @@ def _wrong_platform(spec: ServiceSpec, tag: str, found: ImageFacts) -> ImageNotF
 
 def _fetched_code(spec: ServiceSpec, tag: str) -> str:
     return f"fetched {tag} {spec.platform or ''}"
+
+
+def build_request(spec: ServiceSpec) -> BuildRequest:
+    """What the engine is asked to build for a service that is built."""
+    build = spec.build
+    assert build is not None
+    return BuildRequest(
+        tag=image_tag(spec),
+        context=build.context,
+        dockerfile=build.dockerfile,
+        args=dict(build.args),
+        target=build.target,
+        network=build.network,
+        platform=spec.platform,
+        pull=spec.pull == PULL_ALWAYS,
+    )
 
 
 def image_tag(spec: ServiceSpec) -> str:

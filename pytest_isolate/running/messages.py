@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 REQUEST_VARIABLE = "PYTEST_ISOLATE_REQUEST"
-UP, PLAN = "up", "plan"
+UP, PLAN, IMAGES = "up", "plan", "images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from pytest_isolate.model.secret import Secret
 from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.planning.freezing import may_be_frozen, snapshot_digest
 from pytest_isolate.running.archive import read_digests
+from pytest_isolate.running.loaded import LoadedImages
 from pytest_isolate.sharing.liveness import Verdict
 from pytest_isolate.sharing.store import Usage
 
@@ -36,9 +37,13 @@ Lock = Callable[[str], AbstractContextManager[object]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A snapshot that a service has or could have. `password` is the one that its data was made with."""
+    """A snapshot that a service has or could have. `password` is the one that its data was made with.
+
+    `digest` is this user's, or another's from whom it was loaded; `anywhere` is the same for all users.
+    """
 
     digest: str
+    anywhere: str
     base: str
     folders: tuple[str, ...]
     password: str | None
@@ -52,8 +57,11 @@ class Snapshot:
 class Snapshots:
     """Finds and takes snapshots. `secret` is this user's: random passwords in them are derived from it."""
 
-    def __init__(self, engine: Engine, secret: bytes, usage: Usage, lock: Lock) -> None:
+    def __init__(
+        self, engine: Engine, secret: bytes, usage: Usage, lock: Lock, loaded: LoadedImages | None = None
+    ) -> None:
         self._engine = engine
+        self._loaded = loaded
         self._secret = secret
         self._usage = usage
         self._lock = lock
@@ -66,14 +74,26 @@ class Snapshots:
         """The snapshot that fits a service of a stack; None for one whose first start cannot be saved."""
         if not may_be_frozen(spec):
             return None
-        digest = snapshot_digest(spec, stack, image.image_id, read_digests(spec.files), self._secret)
-        password = hmac.new(self._secret, digest.encode(), "sha256").hexdigest()[:32]
+        contents = read_digests(spec.files)
+        anywhere = snapshot_digest(spec, stack, image.image_id, contents, b"")
+        digest, password = self._find_loaded(anywhere) or self._own(
+            snapshot_digest(spec, stack, image.image_id, contents, self._secret)
+        )
         return Snapshot(
             digest=digest,
+            anywhere=anywhere,
             base=image.image_id,
             folders=spec.snapshot,
             password=password if spec.password is Secret.RANDOM else None,
         )
+
+    def _own(self, digest: str) -> tuple[str, str | None]:
+        return digest, hmac.new(self._secret, digest.encode(), "sha256").hexdigest()[:32]
+
+    def _find_loaded(self, anywhere: str) -> tuple[str, str | None] | None:
+        """What another user's snapshot is called and locked with, where it was loaded, and still is there."""
+        found = self._loaded.find_frozen(anywhere) if self._loaded else None
+        return found if found and self._engine.find_image(f"{REPOSITORY}:{found[0]}") else None
 
     def is_there(self, snapshot: Snapshot, check_open: Callable[[], None]) -> bool:
         """Whether it can be started from; waits for one that this process is about to make.

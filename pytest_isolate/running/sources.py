@@ -9,10 +9,12 @@ import hashlib
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pytest_isolate.engine.api import BuildRequest, ImageFacts
+from pytest_isolate.running.ignoring import walk_context
 
 # Reading more than this takes longer than asking the engine, which is sent only what .dockerignore leaves.
 _MOST_BYTES = 32 << 20
@@ -42,11 +44,38 @@ def digest_sources(request: BuildRequest, find_image: FindImage) -> str | None:
             if found is None:
                 return None
             digest.update(repr((name, found.image_id)).encode())
-        for part in _read_files(request.context):
+        for part in _read_files(request, _MOST_FILES, _MOST_BYTES):
             digest.update(part)
     except (OSError, ValueError):
         return None
     return digest.hexdigest()
+
+
+def digest_anywhere(request: BuildRequest) -> str | None:
+    """Equal for equal files and arguments, wherever they lie; None where they cannot be read.
+
+    For what was built elsewhere: base images, and what a build would fetch, are not part of it.
+    """
+    dockerfile, context = Path(request.dockerfile), Path(request.context)
+    try:
+        name = dockerfile.relative_to(context) if dockerfile.is_relative_to(context) else dockerfile.read_bytes()
+        asked = (name, sorted(request.args.items()), request.target, request.network)
+        digest = hashlib.sha256(repr(asked).encode())
+        for part in _read_files(request, sys.maxsize, sys.maxsize):
+            digest.update(part)
+    except (OSError, ValueError):
+        return None
+    return digest.hexdigest()
+
+
+def read_bases(request: BuildRequest, find_image: FindImage) -> dict[str, str]:
+    """The ids of the images that it takes from elsewhere, by name: those that it names, and that are there."""
+    try:
+        names = find_bases(Path(request.dockerfile).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return {}
+    found = {name: find_image(name) for name in names or ()}
+    return {name: image.image_id for name, image in found.items() if image}
 
 
 def find_bases(dockerfile: str) -> tuple[str, ...] | None:
@@ -75,24 +104,18 @@ def find_bases(dockerfile: str) -> tuple[str, ...] | None:
     return tuple(bases)
 
 
-def _read_files(folder: str) -> Iterator[bytes]:
-    """Everything in a folder that a build can see: names, modes, content, where links lead. Times do not count."""
+def _read_files(request: BuildRequest, most_files: int, most_bytes: int) -> Iterator[bytes]:
+    """Everything in its folder that a build can see: names, modes, content, where links lead. Times do not count."""
+    context = Path(request.context)
     count = size = 0
-    for parent, folders, files in os.walk(folder, onerror=_raise):
-        folders.sort()
-        for name in sorted([*folders, *files]):
-            path = Path(parent, name)
-            found = path.lstat()
-            count, size = count + 1, size + found.st_size
-            if count > _MOST_FILES or size > _MOST_BYTES:
-                raise ValueError(f"{folder} is too large")
-            content = b""
-            if stat.S_ISREG(found.st_mode):
-                content = hashlib.sha256(path.read_bytes()).digest()
-            elif stat.S_ISLNK(found.st_mode):
-                content = os.fsencode(path.readlink())
-            yield repr((os.fsencode(path.relative_to(folder)), found.st_mode, content)).encode()
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    for path in walk_context(context, Path(request.dockerfile)):
+        found = path.lstat()
+        count, size = count + 1, size + found.st_size
+        if count > most_files or size > most_bytes:
+            raise ValueError(f"{context} is too large")
+        content = b""
+        if stat.S_ISREG(found.st_mode):
+            content = hashlib.sha256(path.read_bytes()).digest()
+        elif stat.S_ISLNK(found.st_mode):
+            content = os.fsencode(path.readlink())
+        yield repr((os.fsencode(path.relative_to(context)), found.st_mode, content)).encode()

@@ -58,7 +58,7 @@ class Block:
     @property
     def file_name(self) -> str:
         """The file that its first line names, as in `# shop/conftest.py`."""
-        match = re.match(r"# ([\w/.-]+\.(?:py|toml|yaml))\n", self.text)
+        match = re.match(r"# ([\w/.-]+\.(?:py|toml|ya?ml))\n", self.text)
         return match[1] if match else ""
 
     @property

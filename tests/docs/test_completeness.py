@@ -10,6 +10,7 @@ import pytest
 
 from docs.pages import CHECKED, DOCS, ROOT, first_cells, headings, section
 from pytest_isolate import errors
+from pytest_isolate.cli.images import images
 from pytest_isolate.cli.main import main as commands
 from pytest_isolate.engine.api import ExecResult
 from pytest_isolate.model.location import Location
@@ -141,9 +142,15 @@ def test_every_command_is_described() -> None:
     assert described == set(commands.commands)
 
 
+def test_every_command_about_images_is_described() -> None:
+    assert "|".join(images.commands) == "save|load|list"
+    for name in images.commands:
+        assert f"- `{name} DIR" in section(COMMAND, "Images in a folder")
+
+
 def test_every_option_of_the_commands_is_described() -> None:
     text = COMMAND.read_text() + (DOCS / "sharing.md").read_text()
-    for name, command in commands.commands.items():
+    for name, command in {**commands.commands, **images.commands}.items():
         for option in (opt for p in command.params for opt in p.opts if opt.startswith("--")):
             short = next((o for p in command.params if option in p.opts for o in p.opts if len(o) == 2), option)
             assert option in text or f"{name} {short}" in text, f"{name} {option}"

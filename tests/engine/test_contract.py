@@ -468,6 +468,19 @@ def test_saved_folder_of_a_paused_container_becomes_part_of_an_image(bench: Benc
     assert engine.list_images(label) == []
 
 
+def test_an_image_gets_one_more_name_by_its_id(bench: Bench) -> None:
+    engine, name = bench.engine, f"isolate-test/{secrets.token_hex(4)}:2"
+    bench.images.append(name)
+    base = engine.find_image(IMAGE)
+    assert base
+    assert engine.find_image(base.image_id) == base
+    for _ in range(2):
+        engine.tag_image(base.image_id, name)
+    assert engine.find_image(name) == base
+    with pytest.raises(ObjectNotFound):
+        engine.tag_image("sha256:" + GONE, name)
+
+
 def test_what_is_not_in_a_container_cannot_be_saved(bench: Bench, tmp_path: Path) -> None:
     container = bench.start("sleep 60")
     with pytest.raises(ObjectNotFound):

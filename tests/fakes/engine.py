@@ -169,7 +169,8 @@ class FakeEngine:
 
     def find_image(self, image: str) -> ImageFacts | None:
         with self._asked("find_image", image):
-            found = self.images.get(image)
+            by_id = {one.image_id: one for one in self.images.values()}
+            found = self.images.get(image) or by_id.get(image)
             return ImageFacts(image_id=found.image_id, health_command=found.health_command) if found else None
 
     def pull_image(self, image: str, tell: Tell, platform: str | None = None) -> ImageFacts:
@@ -384,6 +385,13 @@ class FakeEngine:
                 for tag, image in tagged
                 if label in image.labels
             ]
+
+    def tag_image(self, image: str, tag: str) -> None:
+        with self._asked("tag_image", image, tag):
+            found = [one for name, one in self.images.items() if image in (name, one.image_id)]
+            if not found:
+                raise ObjectNotFound(f"image {image} could not be called {tag}", found=[f"No such image: {image}"])
+            self.images[tag] = found[0]
 
     def remove_image(self, tag: str) -> None:
         with self._asked("remove_image", tag):

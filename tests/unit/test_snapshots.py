@@ -12,8 +12,10 @@ from pytest_isolate.engine.api import BuildRequest, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
 from pytest_isolate.model.secret import Secret
+from pytest_isolate.running.loaded import LoadedImages
 from pytest_isolate.running.snapshots import KEPT, KEPT_BYTES, Snapshot, Snapshots, judge_snapshots
-from pytest_isolate.sharing.store import Usage
+from pytest_isolate.running.stock import Frozen
+from pytest_isolate.sharing.store import Board, Usage
 
 from .builders import spec
 
@@ -207,3 +209,21 @@ def test_no_more_stay_than_there_is_room_for() -> None:
 def test_what_another_user_has_made_stays() -> None:
     assert judged({"mine": 0, "foreign": None}) == {"mine": False, "foreign": False}
     assert judged({"foreign": None}) == {"foreign": False}
+
+
+def test_a_snapshot_that_was_loaded_is_used_with_its_own_password(engine: StubEngine, tmp_path: Path) -> None:
+    loaded = LoadedImages(engine, Board(tmp_path / "built"))  # type: ignore[arg-type]
+    one, other = (
+        Snapshots(engine, secret, Usage(tmp_path / "usage"), lambda _: nullcontext(), loaded)  # type: ignore[arg-type]
+        for secret in (b"one", b"other")
+    )
+    theirs, ours = (s.identify(DATABASE, "", ImageFacts(image_id="sha256:1")) for s in (one, other))
+    assert theirs
+    assert ours
+    assert theirs.anywhere == ours.anywhere
+    assert theirs.digest != ours.digest
+    loaded.note("id", [], Frozen(digest=theirs.digest, anywhere=theirs.anywhere, password=theirs.password))
+    assert other.identify(DATABASE, "", ImageFacts(image_id="sha256:1")) == ours, "its image is not there"
+    engine.images.add(theirs.tag)
+    assert other.identify(DATABASE, "", ImageFacts(image_id="sha256:1")) == theirs
+    assert other.identify(DATABASE, "stack", ImageFacts(image_id="sha256:1")) not in (theirs, ours)

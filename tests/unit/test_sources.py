@@ -11,7 +11,7 @@ import pytest
 
 from pytest_isolate.engine.api import BuildRequest, ImageFacts
 from pytest_isolate.running import sources
-from pytest_isolate.running.sources import digest_sources, find_bases
+from pytest_isolate.running.sources import digest_anywhere, digest_sources, find_bases, read_bases
 
 IMAGES = {"base:1": ImageFacts(image_id="sha256:1")}
 
@@ -120,3 +120,46 @@ def test_images_from_elsewhere_are_found(dockerfile: str, bases: tuple[str, ...]
 )
 def test_what_a_dockerfile_does_not_say_itself_is_unknown(dockerfile: str) -> None:
     assert find_bases(dockerfile) is None
+
+
+def anywhere(folder: Path, **changes: Any) -> str | None:
+    given = {"tag": "t:1", "context": str(folder), "dockerfile": str(folder / "Dockerfile"), **changes}
+    return digest_anywhere(BuildRequest(**given))
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_every_change_counts_anywhere(folder: Path, change: Callable[[Path], object]) -> None:
+    before = anywhere(folder)
+    assert before
+    change(folder)
+    assert anywhere(folder) not in (before, None)
+
+
+@pytest.mark.parametrize("changes", [{"args": {"A": "1"}}, {"target": "t"}, {"network": "host"}])
+def test_what_is_asked_for_counts_anywhere(folder: Path, changes: Any) -> None:
+    assert anywhere(folder, **changes) != anywhere(folder)
+
+
+def test_where_it_lies_and_what_it_is_called_does_not_count_anywhere(folder: Path, tmp_path: Path) -> None:
+    before = anywhere(folder)
+    folder.rename(tmp_path / "moved")
+    assert anywhere(tmp_path / "moved", tag="t:2") == before
+
+
+def test_what_a_dockerfile_does_not_say_itself_has_a_digest_anywhere(folder: Path, tmp_path: Path) -> None:
+    (folder / "Dockerfile").write_text("ARG A=a\nFROM $A\nADD https://example.org/file /\n")
+    assert anywhere(folder)
+    assert anywhere(tmp_path / "nothing") is None
+
+
+def test_base_images_that_are_there_are_read(folder: Path) -> None:
+    request = BuildRequest(tag="t:1", context=str(folder), dockerfile=str(folder / "Dockerfile"))
+    assert read_bases(request, IMAGES.get) == {"base:1": "sha256:1"}
+    assert read_bases(request, lambda _: None) == {}
+
+
+def test_what_is_ignored_does_not_count(folder: Path) -> None:
+    (folder / ".dockerignore").write_text("sub\n")
+    before = digest(folder), anywhere(folder)
+    (folder / "sub" / "file").write_text("Content")
+    assert (digest(folder), anywhere(folder)) == before
