@@ -78,6 +78,7 @@ class ContainerRequest:
     `volumes` are paths by name. `memory_folders` are sizes in bytes by path: of volumes of its own that are kept in
     memory for as long as a container runs that has them, and go with this one. `joined` is a container whose network is
     this one's as well, in place of one of its own. With `keeps_input` its input is open, and nothing comes from there.
+    `binds` are paths inside by path on the engine's host. With `removes_itself` it is gone when it has ended.
     """
 
     name: str
@@ -101,6 +102,8 @@ class ContainerRequest:
     joined: str = ""
     user: str = ""
     keeps_input: bool = False
+    binds: Mapping[str, str] = field(default_factory=dict)
+    removes_itself: bool = False
     settings: ContainerSettings = DEFAULT_SETTINGS
 
 

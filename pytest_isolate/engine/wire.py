@@ -110,7 +110,8 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
         "PortBindings": {
             f"{p.inner}/tcp": [{"HostIp": p.host_ip, "HostPort": str(p.host_port or "")}] for p in request.ports
         },
-        "Binds": [f"{name}:{target}" for name, target in request.volumes.items()],
+        "Binds": [f"{name}:{target}" for name, target in (*request.volumes.items(), *request.binds.items())],
+        "AutoRemove": request.removes_itself or None,
         "Mounts": [_memory_mount(path, size) for path, size in request.memory_folders.items()],
         "Memory": request.memory_bytes,
         "MemorySwap": request.memory_bytes,  # memory and swap together, so: no swap

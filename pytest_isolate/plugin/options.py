@@ -52,6 +52,7 @@ class Settings:
     keep: str
     artifacts: Path | None = None
     page: Path | None = None
+    ryuk: bool = False
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -170,6 +171,7 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("isolate_host", "default of --isolate-host", default="")
     parser.addini("isolate_cache", "false: as if --isolate-no-cache was given", type="bool", default=True)
     parser.addini("isolate_in_memory", "default of --isolate-in-memory", default=DEFAULT_IN_MEMORY)
+    parser.addini("isolate_ryuk", "on an engine elsewhere, have Ryuk clean up too", type="bool", default=False)
     parser.addini("isolate_reuse", "keep services as if --isolate-reuse was given", type="bool", default=False)
     parser.addini("isolate_reuse_idle", "default of --isolate-reuse-idle", default=DEFAULT_IDLE)
     parser.addini("isolate_project", "default of --isolate-project", default="")
@@ -214,6 +216,7 @@ def build_settings(config: pytest.Config) -> Settings:
         keep=_parse(config, "keep", _parse_keep, KEEP_NEVER),
         artifacts=_artifacts(config),
         page=_page(config),
+        ryuk=bool(config.getini("isolate_ryuk")),
     )
 
 

@@ -38,6 +38,7 @@ from pytest_isolate.running.ports import HeldPorts
 from pytest_isolate.running.providing import Provider
 from pytest_isolate.running.reaching import choose_reach
 from pytest_isolate.running.resetting import Resetter
+from pytest_isolate.running.ryuk import Ryuk
 from pytest_isolate.running.snapshots import Snapshots
 from pytest_isolate.running.sparing import Sparing
 from pytest_isolate.running.timeline import Timeline
@@ -80,6 +81,7 @@ class Wired:
     sparing: Sparing
     meter: Meter
     sweeping: Future[None]
+    ryuk: Ryuk | None = None
 
     def close(self, snapshots_s: float) -> None:
         """Let go of everything that is open. The containers are removed already.
@@ -92,6 +94,8 @@ class Wired:
         self.lifecycle.release_addresses()
         self.deaths.stop()
         self.guard.close()
+        if self.ryuk:
+            self.ryuk.close()
         self.engine.close()
 
 
@@ -108,6 +112,12 @@ def check_budget(budget: Resources, needed: Resources) -> None:
 
 def check_reuse(settings: Settings, plan: Plan) -> None:
     """PlanError for what cannot be kept: a volume of two services, of which one may change and the other not."""
+    if settings.ryuk and settings.keep != KEEP_NEVER:
+        raise PlanError(
+            "nothing can be kept for you to look inside where Ryuk cleans up: it removes all of a run that has ended",
+            found=f"isolate_ryuk = true, and --isolate-keep={settings.keep}",
+            do="add -o isolate_ryuk=false for this run",
+        )
     shared = [s.instance for s in plan.steps if not s.instance.key.place.node and not s.instance.key.place.worker]
     for first, other, name in volumes_of_two(shared if settings.reuse else ()):
         raise PlanError(
@@ -145,7 +155,8 @@ def wire(
     rng = random.Random(secrets.randbits(64))
     run, engine, guard = member.run, opened.engine, Guard(opened.armed)
     facts = engine.facts()
-    addresses = Addresses(rng, reach=choose_reach(facts, settings.bind, settings.host), known=member.ports)
+    reach = choose_reach(facts, settings.bind, settings.host)
+    addresses = Addresses(rng, reach=reach, known=member.ports)
     room = run_budget(settings, facts)
     check_budget(room, peak_demand(plan, member.workers))
     grounds = _build_grounds(member, settings, clock, keep)
@@ -163,6 +174,13 @@ def wire(
         # A worker may die while others go on to use the instance that it started.
         if run.worker and ports.sockets:
             guard.hold([sock.fileno() for sock in ports.sockets])
+
+    ryuk = None if facts.is_local or not settings.ryuk else Ryuk(engine, run, Board(member.folder), reach, guard.hold)
+
+    def require_guard() -> None:
+        guard.require()
+        if ryuk:
+            ryuk.require()
 
     locks = open_locks()
     snapshots = build_snapshots(engine) if settings.cache else None
@@ -192,7 +210,7 @@ def wire(
         launcher=launcher,
         watcher=watcher,
         budget=budget,
-        require_guard=guard.require,
+        require_guard=require_guard,
         keep_held=keep_held,
         save_pristine=freshness.save_pristine,
         sparing=sparing,
@@ -224,6 +242,7 @@ def wire(
         sparing=sparing,
         meter=meter,
         sweeping=opened.sweeping,
+        ryuk=ryuk,
     )
 
 
