@@ -42,13 +42,17 @@ def read_compose(raw: RawCompose, config: pytest.Config) -> RawStack:
     known = config.stash.setdefault(_READ, {})
     if id(raw) not in known:
         composed = compose_stack(raw, LocalHost())
-        known[id(raw)] = (raw, composed.stack)
-        for problem in composed.warnings:
-            _warn(problem)
+        refused = tuple(problem for problem in composed.warnings if not _warn(problem))
+        known[id(raw)] = (raw, composed.stack._replace(problems=(*composed.stack.problems, *refused)))
     return known[id(raw)][1]
 
 
-def _warn(problem: Problem) -> None:
+def _warn(problem: Problem) -> bool:
+    """Whether a warning was enough; not where the user's filters make errors of warnings."""
     file, _, line = problem.place.rpartition(":")
     text = f"{problem.subject}: {problem.reason}"
-    warnings.warn_explicit(text, IsolateWarning, file or problem.place, int(line) if line.isdigit() else 0)
+    try:
+        warnings.warn_explicit(text, IsolateWarning, file or problem.place, int(line) if line.isdigit() else 0)
+    except IsolateWarning:
+        return False
+    return True

@@ -206,6 +206,18 @@ def test_what_cannot_be_honoured_may_be_a_warning(project: Project) -> None:
     assert not project.journal.requests[0]["cap_add"].count("ALL")
 
 
+def test_a_warning_is_an_error_where_filters_say_so(project: Project) -> None:
+    project.write("compose.yaml", f"services:\n  web:\n    image: {IMAGE}\n    command: echo $UNKNOWN\n")
+    project.conftest('shop = compose("compose.yaml")')
+    project.tests("def test_it(shop): pass")
+
+    result = project.run("-W", "error")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    told = "compose.yaml:4: services.web.command: the variable UNKNOWN has no value, and leaves an empty text"
+    assert told in errors_of(result)
+
+
 def test_without_isolate_the_files_are_not_even_read(project: Project) -> None:
     project.conftest('shop = compose("missing.yaml")')
     project.tests(
