@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import Run
@@ -15,10 +16,12 @@ from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.freshness.makers import Makers
 from pytest_isolate.running.freshness.naming import CopyName
 from pytest_isolate.running.freshness.postgres import PostgresWay
-from pytest_isolate.running.freshness.ways import Way, WayError, closed_on_failure
+from pytest_isolate.running.freshness.ways import WayError
 from pytest_isolate.running.launching import Running
 from pytest_isolate.running.owner import read_owner, read_start_time
 from pytest_isolate.sharing.store import Board
+
+_SWEEP = "sweep"
 
 
 def makers_of(board: Board, clock: Clock) -> Makers:
@@ -36,13 +39,17 @@ class Foreign:
         self._lock = threading.Lock()
         self._entered: list[Running] = []
 
-    def enter(self, running: Running, way: Way) -> None:
-        """Before the first database is made there: sign up, and drop what dead processes have left."""
-        assert isinstance(way, PostgresWay)
+    def enter(self, running: Running) -> None:
+        """Before the first database is made there: sign up, and drop what dead processes have left.
+
+        What cannot be dropped is in nobody's way, and is left to a later run.
+        """
         self._makers.sign_up(self._run.run_id, self._run.worker)
         with self._lock:
             self._entered.append(running)
-        way.drop_of(self._makers.is_dead)
+        # Two workers that drop the same databases would be told of each by an error.
+        with self._makers.board.claim(_SWEEP, lambda: None), suppress(WayError, EngineError):
+            self._drop(running, self._makers.is_dead)
 
     def leave(self) -> None:
         """Drop all that this process has made. Where that fails, the next one finds that this one is gone."""
@@ -50,11 +57,15 @@ class Foreign:
             entered, self._entered = self._entered, []
         try:
             for running in entered:
-                way = self._open_way(running)
-                with closed_on_failure(way):
-                    way.drop_of(CopyName(self._run.run_id, self._run.worker, 0).maker.__eq__)
-                way.close()
+                self._drop(running, CopyName(self._run.run_id, self._run.worker, 0).maker.__eq__)
         except (WayError, EngineError):
             return
         if entered:
             self._makers.sign_off(self._run.run_id, self._run.worker)
+
+    def _drop(self, running: Running, is_theirs: Callable[[tuple[str, str]], bool]) -> None:
+        way = self._open_way(running)
+        try:
+            way.drop_of(is_theirs)
+        finally:
+            way.close()

@@ -92,11 +92,11 @@ class Freshness:
         is_wanted = running.instance.key in self._copies or isinstance(spec.reset, Pristine)
         if spec.copies is None or not (is_wanted or running.ground.is_kept):
             return
+        if spec.used:
+            self._foreign.enter(running)
         try:
             way = WAYS[spec.copies](self._engine, running)
             with closed_on_failure(way):
-                if spec.used:
-                    self._foreign.enter(running, way)
                 way.save_pristine()
         except (WayError, EngineError) as error:
             if not is_wanted:

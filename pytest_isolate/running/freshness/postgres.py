@@ -131,10 +131,14 @@ class PostgresWay:
 
     def drop_of(self, is_theirs: Callable[[tuple[str, str]], bool]) -> None:
         """Drop all that these processes have made on a server that is not of this run."""
-        for name in self._run("SELECT datname FROM pg_database WHERE datname LIKE 'isolate\\_%'"):
+        ours = "SELECT datname FROM pg_database WHERE datname LIKE 'isolate\\_%'"
+        # One whose making or dropping broke off is marked by this limit: it can be dropped, and nothing else.
+        templates = self._run(f"{ours} AND datistemplate AND datconnlimit <> -2")
+        for name in self._run(ours):
             maker = maker_of(name)
             if maker and is_theirs(maker):
-                self._run(f"ALTER DATABASE {_name(name)} IS_TEMPLATE false")
+                if name in templates:
+                    self._run(f"ALTER DATABASE {_name(name)} IS_TEMPLATE false")
                 self.drop(name)
 
     def prepare_reset(self) -> None:
