@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -95,25 +95,34 @@ def _take_compose(engine: Engine, client: Any, folder: Path) -> None:
 
 
 class Left:
-    """The containers that were made from the images of these tests, and are still there."""
+    """The containers that were made from the images of these tests, and what of them is still there."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._since = time.time()
+        self.made: set[str] = set()
+        # Heard as it happens: an engine remembers some hundred events, which a busy one has within seconds.
+        self._stream = client.events(filters={"type": "container", "event": "create"}, decode=True)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
 
-    def made(self) -> set[str]:
-        filters = {"type": "container", "event": "create"}
-        events = self._client.events(since=self._since, until=time.time(), filters=filters, decode=True)
-        return {event["id"] for event in events if event["from"] in IMAGES}
+    def _listen(self) -> None:
+        for event in self._stream:
+            if event["from"] in IMAGES:
+                self.made.add(event["id"])
 
     def here(self) -> set[str]:
-        return self.made() & {container["Id"] for container in self._client.containers(all=True)}
+        return self.made & {container["Id"] for container in self._client.containers(all=True)}
+
+    def close(self) -> None:
+        self._stream.close()
+        self._thread.join(5)
 
 
 @pytest.fixture
 def left(docker_client: Any) -> Iterator[Left]:
     left = Left(docker_client)
     yield left
+    left.close()
     for container in left.here():
         with suppress(docker.errors.NotFound):
             docker_client.remove_container(container, force=True, v=True)

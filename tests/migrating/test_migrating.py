@@ -69,7 +69,7 @@ def test_before(pytester: pytest.Pytester, left: Left, library: str) -> None:
         if result.ret == pytest.ExitCode.OK:
             break
     result.assert_outcomes(passed=count_tests(library))
-    assert left.made()
+    assert left.made
 
 
 AFTER = [*((library, "After") for library in PLUGINS), ("pytest-docker", COMPOSED)]
@@ -79,7 +79,7 @@ AFTER = [*((library, "After") for library in PLUGINS), ("pytest-docker", COMPOSE
 def test_after(pytester: pytest.Pytester, left: Left, library: str, version: str) -> None:
     write(pytester, library, version)
     run(pytester, "--isolate").assert_outcomes(passed=count_tests(library))
-    assert left.made()
+    assert left.made
     assert left.here() == set()
 
 
