@@ -59,7 +59,7 @@ def digest_anywhere(request: BuildRequest) -> str | None:
     dockerfile, context = Path(request.dockerfile), Path(request.context)
     try:
         name = dockerfile.relative_to(context) if dockerfile.is_relative_to(context) else dockerfile.read_bytes()
-        asked = (name, sorted(request.args.items()), request.target, request.network)
+        asked = (name, sorted(request.args.items()), request.target, request.network, request.platform)
         digest = hashlib.sha256(repr(asked).encode())
         for part in _read_files(request, sys.maxsize, sys.maxsize):
             digest.update(part)

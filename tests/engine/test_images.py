@@ -136,7 +136,7 @@ def test_a_job_without_a_registry_runs_on_what_another_one_has_saved(
     with pytest.raises(docker.errors.ImageNotFound):
         images.ids(images.base)
 
-    second = there.run()
+    second = there.run("--isolate-pull=never")
     built, _ = images_of(second)
     images.tags.add(built)
     second.assert_outcomes(passed=1)

@@ -135,7 +135,9 @@ def test_every_change_counts_anywhere(folder: Path, change: Callable[[Path], obj
     assert anywhere(folder) not in (before, None)
 
 
-@pytest.mark.parametrize("changes", [{"args": {"A": "1"}}, {"target": "t"}, {"network": "host"}])
+@pytest.mark.parametrize(
+    "changes", [{"args": {"A": "1"}}, {"target": "t"}, {"network": "host"}, {"platform": "linux/arm64"}]
+)
 def test_what_is_asked_for_counts_anywhere(folder: Path, changes: Any) -> None:
     assert anywhere(folder, **changes) != anywhere(folder)
 
