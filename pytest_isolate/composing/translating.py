@@ -159,6 +159,8 @@ def _hosts(node: Node) -> dict[str, list[str]]:
     return {name: words_of(entry) for name, entry in table_of(node).items()}
 
 
+# All others (`missing`, `build`, `daily`) ask for no more than that the image is there.
+_PULLS = {"always": "always", "never": "never"}
 _BY_KEY: Mapping[str, Translate] = {
     "cap_add": limits.translate_cap_add,
     "cap_drop": limits.translate_cap_drop,
@@ -181,6 +183,8 @@ _BY_KEY: Mapping[str, Translate] = {
     "mem_limit": limits.translate_memory,
     "network_mode": networks.translate_network_mode,
     "pids_limit": limits.translate_pids,
+    "platform": lambda node, _: {"platform": text_of(node)},
+    "pull_policy": lambda node, _: {"pull": _PULLS.get(text_of(node), "missing")},
     "read_only": _setting("read_only", flag_of),
     "scale": limits.translate_scale,
     "secrets": mounts.translate_secrets,
@@ -219,7 +223,6 @@ NOT_TAKEN: Mapping[str, str] = {
     "mem_reservation": "no limit",
     "networks": "their names are taken; a stack has one network",
     "profiles": "have been chosen before",
-    "pull_policy": "an image is pulled when it is missing",
     "pull_refresh_after": "an image is pulled when it is missing",
     "restart": "a service that ends is told to the tests that use it, not started again",
     "stop_grace_period": "nobody waits for containers at the end of a run",
@@ -257,7 +260,6 @@ REFUSED: Mapping[str, str] = {
     "oom_kill_disable": "a service that has no memory left must end",
     "oom_score_adj": _KEPT_APART,
     "pid": _KEPT_APART,
-    "platform": "an image runs as the engine has it",
     "post_start": "nothing is run beside a service",
     "pre_start": "nothing is run beside a service; one that another needs to have ended may be",
     "pre_stop": "nothing is run beside a service",
