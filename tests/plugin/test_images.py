@@ -89,7 +89,7 @@ def test_an_image_that_cannot_be_had_ends_the_command(project: Project, tmp_path
     project.tests("def test_it(gone): pass")
     result = run("images", "save", str(tmp_path / "stock"))
     assert result.exit_code == 1
-    assert "image registry.invalid/gone:1 is not on the engine and could not be pulled" in result.stderr
+    assert "image registry.invalid/gone:1 could not be pulled" in result.stderr
     assert not (tmp_path / "stock").exists()
 
 
