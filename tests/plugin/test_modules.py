@@ -234,7 +234,12 @@ def test_what_is_copied_and_set(project: Project) -> None:
             .with_copy_into_container(HERE / "conf", "/srv")
             .with_volume_mapping("rows", "/rows", "rw")
             .with_kwargs(
-                mem_limit="64m", nano_cpus=500_000_000, cap_add=["SYS_NICE"], auto_remove=True, tmpfs={"/t": ""}
+                mem_limit="64m",
+                nano_cpus=500_000_000,
+                cap_add=["SYS_NICE"],
+                auto_remove=True,
+                tmpfs={"/t": ""},
+                hostname="shop",
             )
         )
         """,
@@ -257,6 +262,7 @@ def test_what_is_copied_and_set(project: Project) -> None:
     [request] = project.journal.requests
     assert (request["memory_bytes"], request["cpus"]) == (64 * 1024**2, 0.5)
     assert "SYS_NICE" in request["cap_add"]
+    assert request["settings"]["hostname"] == "shop"
     assert list(request["volumes"].values()) == ["/rows"]
 
 
@@ -272,7 +278,7 @@ def test_what_cannot_be_honoured_is_refused_with_its_line(project: Project) -> N
                 self.helper = Shop()
         twin = service(Twin)
         mounts = service(lambda: Shop().with_volume_mapping("/etc", "/etc", "rw").with_volume_mapping("/none", "/none"))
-        given = {"privileged": True, "dns": ["1.1.1.1"], "labels": {}}
+        given = {"privileged": True, "links": {"a": "b"}, "labels": {}}
         options = service(lambda: Shop().with_kwargs(**given).with_tmpfs_mount("/t", "1m"))
         saved = service(Shop, snapshot="/data")
         nothing = service(lambda: 3)
@@ -296,7 +302,7 @@ def test_what_cannot_be_honoured_is_refused_with_its_line(project: Project) -> N
         "mounts: Shop: there is no file or folder /none to be read at /none",
         "conftest.py:54: options: Shop: privileged=True cannot be honoured",
         "do     leave it out; cap_add=[...] and new_privileges=True of service() give back what a server needs",
-        "options: Shop: dns=['1.1.1.1'] cannot be honoured",
+        "options: Shop: links={'a': 'b'} cannot be honoured",
         "options: Shop: the folder /t in memory cannot be limited to '1m'",
         "conftest.py:55: saved.snapshot: the first start of Shop cannot be saved",
         "conftest.py:56: nothing: <lambda>: it has made 3",

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from pytest_isolate.model.container import DEFAULT_SETTINGS
 from pytest_isolate.model.probes import Command
+from pytest_isolate.planning.container_fields import CONTAINER_KEYS, parse_container
 from pytest_isolate.planning.placeholders import escape, render
 from pytest_isolate.running.modules.declared import DeclaredModule
 
@@ -97,6 +99,8 @@ def test_a_rehearsal_changes_nothing_of_what_is_declared() -> None:
         ({"cap_add": ["SYS_NICE"]}, "cap_add", ["SYS_NICE"]),
         ({"tmpfs": {"/a": ""}}, "in_memory", ["/a"]),
         ({"tmpfs": ["/a"]}, "in_memory", ["/a"]),
+        ({"hostname": "h", "user": 1000}, "container", {"hostname": "h", "user": "1000"}),
+        ({"dns_opt": ["ndots:1"], "init": True}, "container", {"dns_options": ["ndots:1"], "init": True}),
         ({"healthcheck": {"test": ["CMD", "a", "b"]}}, "ready", Command(argv=("a", "b"))),
         ({"healthcheck": {"test": "a b"}}, "ready", Command(argv=("/bin/sh", "-c", "a b"))),
         ({"healthcheck": {"test": ["CMD-SHELL", "a b"]}}, "ready", Command(argv=("/bin/sh", "-c", "a b"))),
@@ -106,13 +110,36 @@ def test_options_of_the_sdk_that_are_keys_of_ours(options: dict[str, Any], key: 
     assert with_options(**options)[key] == value
 
 
+def test_what_is_handed_on_is_taken_as_the_sdk_writes_it() -> None:
+    given = {
+        "cap_drop": ["CHOWN"],
+        "dns": ["192.0.2.1"],
+        "dns_opt": ["ndots:1"],
+        "dns_search": ["example.org"],
+        "domainname": "example.org",
+        "extra_hosts": {"far": "192.0.2.2"},
+        "group_add": ["mail", 1000],
+        "hostname": "h",
+        "init": True,
+        "read_only": True,
+        "stdin_open": True,
+        "stop_signal": "SIGINT",
+        "sysctls": {"net.core.somaxconn": 1024},
+        "user": 1000,
+        "working_dir": "/srv",
+    }
+    taken = parse_container(with_options(**given)["container"])
+    assert (taken.user, taken.extra_hosts, taken.dns_options) == ("1000", (("far", "192.0.2.2"),), ("ndots:1",))
+    assert sum(getattr(taken, name) != getattr(DEFAULT_SETTINGS, name) for name in CONTAINER_KEYS) == len(given)
+
+
 def test_options_that_say_what_is_true_anyway_are_no_matter() -> None:
     assert with_options(auto_remove=True, detach=True, privileged=False, network=None) == values_of(
         lambda: DockerContainer("x:1")
     )
 
 
-@pytest.mark.parametrize("option", ["privileged", "network_mode", "hostname", "dns", "user", "platform", "whatever"])
+@pytest.mark.parametrize("option", ["privileged", "network_mode", "links", "devices", "platform", "whatever"])
 def test_other_options_are_refused(option: str) -> None:
     make = lambda: DockerContainer("x:1").with_kwargs(**{option: "x"})  # noqa: E731
     assert refusals_of(make) == [f"{option}='x' cannot be honoured"]

@@ -26,7 +26,6 @@ _ADVICE = {
     "networking_config": _IN_A_STACK,
     "links": _IN_A_STACK,
     "name": "leave it out: each run gives its containers names of its own, so that runs can be side by side",
-    "hostname": _IN_A_STACK,
     "mounts": "with_volume_mapping() or with_copy_into_container()",
     "environment": "with_env(), or env= of service()",
 }
@@ -41,6 +40,7 @@ def translate(settings: Settings) -> tuple[dict[str, object], list[Refusal]]:
         "ports": _ports(settings.ports, refusals),
         "files": {},
         "volumes": {},
+        "container": {},
         "timeout": max(settings.timeout_s, 1.0),
     }
     if settings.command is not None:
@@ -146,6 +146,8 @@ def _add_option(key: str, value: object, values: dict[str, object], refusals: li
         _add_memory_folders(value, values, refusals)
     elif key == "healthcheck":
         _add_health_check(value, values, refusals)
+    elif key in _HANDED_ON:
+        _table(values, "container")[_HANDED_ON[key]] = str(value) if key in ("user", "working_dir") else value
     elif key in _OPTIONS:
         ours, convert = _OPTIONS[key]
         values[ours] = convert(value)
@@ -161,6 +163,26 @@ def _add_health_check(value: object, values: dict[str, object], refusals: list[R
             values["ready"] = Command(argv=tuple(map(str, argv)))
         case _:
             refusals.append(Refusal(f"healthcheck={value!r} cannot be honoured", "ready=command(...) of service()"))
+
+
+# Options of the SDK that are settings of the key `container`, by what they are called there.
+_HANDED_ON = {
+    "cap_drop": "cap_drop",
+    "dns": "dns",
+    "dns_opt": "dns_options",
+    "dns_search": "dns_search",
+    "domainname": "domainname",
+    "extra_hosts": "extra_hosts",
+    "group_add": "group_add",
+    "hostname": "hostname",
+    "init": "init",
+    "read_only": "read_only",
+    "stdin_open": "stdin_open",
+    "stop_signal": "stop_signal",
+    "sysctls": "sysctls",
+    "user": "user",
+    "working_dir": "working_dir",
+}
 
 
 def _as_cpus(value: object) -> object:
