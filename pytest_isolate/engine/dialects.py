@@ -19,17 +19,18 @@ class Dialect:
     """How one kind of engine differs from others.
 
     `deaths` are the names of the event that a container died. `registries` stand before the names of images that were
-    given without one. `image_details` is where an image's health check is told, if not in its inspection. Lines of
-    a log in `whole_seconds` are selected by more exact moments than they are told with. Who follows a silent log gets
-    no answer from an engine that `answers_with_first_line`. One that `drops_silently` takes limits that it cannot hold
-    without a word. One that `empties_networks` removes a network together with what is on it, and goes on to answer to
-    its names.
+    given without one. `image_details` is where an image's health check is told, if not in its inspection; `networks` is
+    where they are listed. Lines of a log in `whole_seconds` are selected by more exact moments than they are told with.
+    Who follows a silent log gets no answer from an engine that `answers_with_first_line`. One that `drops_silently`
+    takes limits that it cannot hold without a word. One that `empties_networks` removes a network together with what is
+    on it, and goes on to answer to its names.
     """
 
     name: str
     deaths: tuple[str, ...] = ("die",)
     registries: tuple[str, ...] = ()
     image_details: str = ""
+    networks: str = "/networks"
     whole_seconds: bool = False
     answers_with_first_line: bool = False
     drops_silently: bool = False
@@ -44,6 +45,8 @@ PODMAN = Dialect(
     deaths=("die", "died"),
     registries=("localhost/", "docker.io/library/", "docker.io/"),
     image_details="/libpod/images/{}/json",
+    # Asked for its networks as Docker is, Podman 4.3 forgets that they are isolated from each other.
+    networks="/libpod/networks/json",
     whole_seconds=True,
     answers_with_first_line=True,
     drops_silently=True,

@@ -33,7 +33,7 @@ from pytest_isolate.engine.http import Http, Line, Stream, Tail, open_http
 from pytest_isolate.engine.machine import HERE, Machine, ask_machine
 from pytest_isolate.engine.pulling import Pull, pull_failed
 from pytest_isolate.engine.reach import Reach, find_reach
-from pytest_isolate.engine.removal import LISTING_NETWORKS, Remover, gone_is_fine
+from pytest_isolate.engine.removal import Remover, gone_is_fine
 from pytest_isolate.engine.wire import (
     FRAME_HEAD_BYTES,
     as_query,
@@ -49,6 +49,8 @@ from pytest_isolate.engine.wire import (
     is_attached,
     label_filter,
     log_lines,
+    network_names,
+    network_subnets,
     split_frames,
     split_tag,
     take_frame,
@@ -164,9 +166,7 @@ class DockerEngine(Remover):
 
     def used_subnets(self) -> Sequence[str]:
         """The subnets of every network on the engine, ours or not."""
-        networks = self._http.ask(LISTING_NETWORKS, "GET", "/networks").json()
-        configs = (c for n in networks for c in (n.get("IPAM") or {}).get("Config") or ())
-        return [c["Subnet"] for c in configs if c.get("Subnet")]
+        return [subnet for network in self._list_networks({}) for subnet in network_subnets(network)]
 
     def create_network(self, name: str, subnet: str, labels: Mapping[str, str]) -> str:
         """A bridge of its own with this subnet; SubnetTaken when another network overlaps."""
@@ -355,10 +355,10 @@ class DockerEngine(Remover):
         """Every container, network and volume that carries a label of this name, whatever its value."""
         what, query = "the labelled objects could not be listed", as_query({"label": [label]})
         containers = self._http.ask(what, "GET", "/containers/json", query={"all": "true", **query}).json()
-        networks = self._http.ask(what, "GET", "/networks", query=query).json()
+        networks = self._list_networks(query)
         volumes = self._http.ask(what, "GET", "/volumes", query=query).json()["Volumes"] or ()
         found = [("container", c["Id"], c["Names"][0].lstrip("/"), c["Labels"]) for c in containers]
-        found += [("network", n["Id"], n["Name"], n["Labels"]) for n in networks]
+        found += [("network", *network_names(n)) for n in networks]
         found += [("volume", v["Name"], v["Name"], v["Labels"]) for v in volumes]
         return [Labelled(kind=k, object_id=i, name=n, labels=labels or {}) for k, i, n, labels in found]
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import quote
 
 from pytest_isolate.engine.dialects import Dialect, dialect_of
 from pytest_isolate.engine.http import Http
-from pytest_isolate.engine.wire import as_query, is_half_detached, is_in_use, label_filter
+from pytest_isolate.engine.wire import as_query, is_half_detached, is_in_use, label_filter, network_id
 from pytest_isolate.errors import EngineError, ObjectNotFound
 from pytest_isolate.model.identity import LABEL_KEPT
 
@@ -49,8 +50,11 @@ class Remover:
 
     def list_networks(self, labels: Mapping[str, str]) -> Sequence[str]:
         """The ids of all networks that carry these labels."""
-        query = as_query(label_filter(labels))
-        return [str(n["Id"]) for n in self._http.ask(LISTING_NETWORKS, "GET", "/networks", query=query).json()]
+        return [network_id(n) for n in self._list_networks(as_query(label_filter(labels)))]
+
+    def _list_networks(self, query: Mapping[str, object]) -> Sequence[Mapping[str, Any]]:
+        found = self._http.ask(LISTING_NETWORKS, "GET", self._dialect().networks, query=query).json()
+        return [*(found or ())]
 
     def list_volumes(self, labels: Mapping[str, str]) -> Sequence[str]:
         """The names of all volumes that carry these labels."""

@@ -299,6 +299,22 @@ def refusal_error(what: str, status: int, explanation: str) -> EngineError:
     return EngineError(what, found=[explanation])
 
 
+def network_id(found: Mapping[str, Any]) -> str:
+    """The id of a network in a list of them, of Docker's API or of Podman's own."""
+    return str(found.get("Id") or found["id"])
+
+
+def network_names(found: Mapping[str, Any]) -> tuple[str, str, Mapping[str, str]]:
+    """Id, name and labels of a network in a list of them."""
+    return network_id(found), found.get("Name") or found["name"], found.get("Labels") or found.get("labels") or {}
+
+
+def network_subnets(found: Mapping[str, Any]) -> list[str]:
+    """The subnets of a network in a list of them."""
+    docker = [c["Subnet"] for c in (found.get("IPAM") or {}).get("Config") or () if c.get("Subnet")]
+    return [*docker, *(s["subnet"] for s in found.get("subnets") or ())]
+
+
 def is_in_use(explanation: str) -> bool:
     """Whether a network could not be removed only because containers are still on it."""
     return "has active endpoints" in explanation

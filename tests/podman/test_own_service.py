@@ -227,6 +227,9 @@ def test_container_leaves_a_network_although_the_server_of_names_is_away(
             engine.remove_container(container)
             for network in (first, second):
                 engine.remove_network(network)
+            # What it forgot to take away while its number was away would keep the server of names from starting.
+            for n in (41, 42):
+                (number.parent / f"{name}-{n}").unlink(missing_ok=True)
 
 
 def test_program_is_found_on_the_path() -> None:

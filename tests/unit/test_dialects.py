@@ -42,7 +42,7 @@ def test_podman_is_not_asked_for_its_version_on_a_socket_of_this_host(tmp_path: 
         engine = DockerEngine(Http(server.address))
         assert engine.facts().name == "Podman"
         assert engine.list_networks({}) == []
-    assert [line.split()[1].partition("?")[0] for line in server.asked] == ["/_ping", "/v1.41/networks"]
+    assert [line.split()[1].partition("?")[0] for line in server.asked] == ["/_ping", "/v4.0.0/libpod/networks/json"]
 
 
 def test_docker_is_asked_for_its_version(tmp_path: Path) -> None:
