@@ -39,7 +39,8 @@ def test_built_service_answers(web):
 
 def test_stacks_of_the_same_names_do_not_mix(hr, sales):
     assert [urlopen(f"{s.web.url}/env/REALM").read() for s in (hr, sales)] == [b"hr", b"sales"]
-
+"""
+RESTARTS = """
 def test_service_restarts_and_keeps_its_port(web):
     port = web.port
     web.restart()
@@ -136,7 +137,7 @@ def project(tmp_path: Path) -> Iterator[Callable[[str], Project]]:
 
 
 def test_run_has_a_service_of_its_own_that_ends_with_it(project: Callable[[str], Project]) -> None:
-    output = project(ASKS).run("-v")
+    output = project(ASKS + RESTARTS).run("-v")
 
     assert "3 passed" in output
     assert "on Podman " in output
@@ -148,7 +149,7 @@ def test_run_has_a_service_of_its_own_that_ends_with_it(project: Callable[[str],
 def test_workers_share_the_service_that_one_of_them_starts(project: Callable[[str], Project]) -> None:
     output = project(ASKS).run("-n2", "-v")
 
-    assert "3 passed" in output
+    assert "2 passed" in output
     assert "isolate: 3 services started" in output
 
 
