@@ -77,8 +77,8 @@ def test_no_copy_is_ever_given_twice_or_taken_from_its_holder(crowd: Crowd) -> N
         crowd.join()
     killed = 0
     while len(crowd.given()) < HAND_OVERS:
-        time.sleep(random.random())
         crowd.check()
+        time.sleep(random.random())
         crowd.kill_one()
         crowd.join()
         killed += 1
@@ -92,6 +92,7 @@ def test_no_copy_is_ever_given_twice_or_taken_from_its_holder(crowd: Crowd) -> N
 def test_what_killed_workers_have_left_is_dropped_by_those_that_live(crowd: Crowd) -> None:
     crowd.join()
     while len(crowd.given()) < 20:
+        crowd.check()
         time.sleep(0.05)
     crowd.kill_one()
     left = crowd.databases() - {PRISTINE}

@@ -53,9 +53,10 @@ def main(root: Path, worker: str) -> None:
 
 
 def build_keeper(root: Path, worker: str) -> Keeper:
-    spec = SimpleNamespace(ports=(5432,), user="postgres", reset=None, database="app")
+    spec = SimpleNamespace(ports=(5432,), user="postgres", reset=None, database="app", used=None)
     view = SimpleNamespace(spec=spec, password="x")
-    running: Any = SimpleNamespace(spec=spec, view=view, container_id="db", memory_folders={})
+    ground = SimpleNamespace(run=SimpleNamespace(run_id="run", worker=worker), is_kept=False)
+    running: Any = SimpleNamespace(spec=spec, view=view, container_id="db", memory_folders={}, ground=ground)
     engine: Any = SimpleNamespace(open_session=lambda _, argv, env: FakeSession(argv, environment(root, env)))
     templates: Any = SimpleNamespace(ensure=lambda _: PRISTINE)
     makers = Makers(board=Board(root / "board"), here=read_owner(), read_start_time=read_start_time, time=time.time)
