@@ -86,6 +86,10 @@ class Bench:
             with suppress(SubnetTaken):
                 return self.engine.create_network(self.name(), subnet, labels or self.labels)
 
+    def dockerfile(self, *lines: str) -> str:
+        """Of an image that no other suite on the engine has, which would remove it when it ends."""
+        return "\n".join([f"FROM {IMAGE}", f"LABEL contract={self.tag}", *lines, ""])
+
     def build(self, folder: Path, dockerfile: str) -> Any:
         (folder / "Dockerfile").write_text(dockerfile)
         tag = f"{self.tag}:{len(self.images)}"
@@ -245,7 +249,7 @@ def test_pulled_image_is_there() -> None:
 
 
 def test_built_image_has_its_command_and_an_id(bench: Bench, tmp_path: Path) -> None:
-    facts = bench.build(tmp_path, f'FROM {IMAGE}\nCMD ["echo", "built"]\n')
+    facts = bench.build(tmp_path, bench.dockerfile('CMD ["echo", "built"]'))
     assert facts == bench.engine.find_image(bench.images[-1])
     container = bench.create(image=bench.images[-1], command=None)
     bench.engine.start_container(container)
@@ -254,9 +258,9 @@ def test_built_image_has_its_command_and_an_id(bench: Bench, tmp_path: Path) -> 
 
 
 def test_same_dockerfile_gives_the_same_image_and_another_one_another(bench: Bench, tmp_path: Path) -> None:
-    first = bench.build(tmp_path, f'FROM {IMAGE}\nCMD ["echo", "{bench.tag}"]\n')
-    again = bench.build(tmp_path, f'FROM {IMAGE}\nCMD ["echo", "{bench.tag}"]\n')
-    other = bench.build(tmp_path, f'FROM {IMAGE}\nCMD ["echo", "other"]\n')
+    first = bench.build(tmp_path, bench.dockerfile('CMD ["echo", "one"]'))
+    again = bench.build(tmp_path, bench.dockerfile('CMD ["echo", "one"]'))
+    other = bench.build(tmp_path, bench.dockerfile('CMD ["echo", "other"]'))
     assert first.image_id == again.image_id != other.image_id
 
 
@@ -269,7 +273,7 @@ def test_same_dockerfile_gives_the_same_image_and_another_one_another(bench: Ben
     ],
 )
 def test_health_check_of_an_image_is_read(bench: Bench, tmp_path: Path, line: str, expected: tuple[str, ...]) -> None:
-    assert bench.build(tmp_path, f"FROM {IMAGE}\n{line}\n").health_command == expected
+    assert bench.build(tmp_path, bench.dockerfile(line)).health_command == expected
 
 
 def test_failing_build_names_the_step(bench: Bench, tmp_path: Path) -> None:
