@@ -20,8 +20,9 @@ from pytest_isolate.errors import EngineError
 
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # of the engine's host, whose addresses are not known here
-# Engines give each container these three files of its own, from a folder that is named by its id.
-_OWN_FILE = re.compile(r"([0-9a-f]{64})/(?:userdata/)?(?:hostname|hosts|resolv\.conf) ")
+# Engines give each container these three files of its own, from a folder that is named by its id. On an engine's host
+# they show elsewhere for a moment, while somebody copies files into a container.
+_OWN_FILE = re.compile(r"([0-9a-f]{64})/(?:userdata/)?(hostname|hosts|resolv\.conf) /etc/\2 ")
 _OWN_GROUP = re.compile(r"[/-]([0-9a-f]{64})(?:\.scope)?$", re.MULTILINE)
 _SHORT_ID = re.compile(r"[0-9a-f]{12}")
 
@@ -75,7 +76,7 @@ def read_own_ids() -> Sequence[str]:
 
 def find_own_ids(mounts: str, groups: str, hostname: str) -> Sequence[str]:
     """The ids in what the kernel says of this process, and in the host name that an engine gives to a container."""
-    found = [*_OWN_FILE.findall(mounts), *_OWN_GROUP.findall(groups)]
+    found = [*(match[1] for match in _OWN_FILE.finditer(mounts)), *_OWN_GROUP.findall(groups)]
     found += [hostname] if _SHORT_ID.fullmatch(hostname) else []
     return list(dict.fromkeys(found))
 

@@ -556,8 +556,9 @@ def test_log_that_is_followed_has_no_end_while_the_container_runs(bench: Bench) 
 
 
 def test_log_can_be_read_from_a_moment_on(bench: Bench) -> None:
-    container = bench.start("say early", "sleep 0.5", "say late", "sleep 60")
+    container = bench.start("say early", "sleep 1", "say late", "sleep 60")
     bench.wait_for_log(container, "early")
+    time.sleep(0.2)  # clocks of two machines, and what an engine rounds
     moment = time.time()
     bench.wait_for_log(container, "late")
     assert bench.engine.read_logs(container, since=moment) == "late\n"
@@ -812,11 +813,11 @@ def test_two_networks_hold_the_same_alias_and_do_not_meet(bench: Bench) -> None:
     clients = []
     for text in ("first", "second"):
         network = bench.network()
-        assert bench.engine.used_subnets()  # Podman 4.3 may forget of what it is asked about that it is isolated
         bench.start(f"serve 8000 {text}", network=network, aliases=("web",))
         clients.append(bench.start("sleep 60", network=network, aliases=("client",)))
     stranger = bench.start("sleep 60", network=bench.network())
-    if not isinstance(bench.engine, FakeEngine):
+    # Podman 4.3 forgets that networks are isolated when anybody asks for them by Docker's API: see docs/engines.md.
+    if not isinstance(bench.engine, FakeEngine) and bench.engine.facts().name == "Docker":
         listens = bench.start("serve 8000 hello", "say up", network=bench.network())
         bench.wait_for_log(listens, "up")
         theirs = bench.engine.run_command(listens, ["hostname", "-I"]).stdout.split()[0]

@@ -41,6 +41,7 @@ SETTINGS = Settings(
     plan_only=False,
     subnets="10.189.0.0/16",
     bind="127.0.0.1",
+    host="",
     cache=False,
     in_memory_bytes=0,
     reuse=False,

@@ -95,6 +95,12 @@ def test_on_the_host_no_engine_is_asked() -> None:
         ("", "0::/\n", "", []),
         ("", "0::/user.slice/session-1.scope\n", "laptop", []),
         (f"1 2 254:0 /var/lib/docker/containers/{OWN}/hostname /etc/hostname rw - ext4 /dev/vda rw\n", "", "", [OWN]),
+        (
+            f"1 2 254:0 /lib/containers/{OWN}/hostname /lib/overlay2/ab/merged/etc/hostname rw - ext4 /d rw\n",
+            "",
+            "",
+            [],
+        ),
         (f"1 2 0:5 /overlay-containers/{OWN}/userdata/hosts /etc/hosts rw - ext4 /dev/vda rw\n", "", "", [OWN]),
         (f"1 2 0:5 / / rw - overlay overlay rw,upperdir=/x/{OTHER}/diff\n", "", "", []),
         ("", f"9:name=systemd:/docker/{OWN}\n8:pids:/docker/{OWN}\n", "", [OWN]),
