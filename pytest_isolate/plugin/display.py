@@ -114,12 +114,14 @@ class Display:
                 return  # the terminal is gone, or the run's folder; pytest finds out by itself
 
     def _look_once(self) -> None:
-        if self._read():
+        has_items = bool(self._read())
+        if has_items:
             assert self._view
             self._view.prepare()
-        # Read again: whoever has waited may have gone on meanwhile.
+        # Read again: whoever has waited may have gone on meanwhile. Who begins to be shown only now is left to the next
+        # look, which prepares for him.
         with self._lock:
-            self._update(self._read())
+            self._update(self._read() if has_items else ())
 
     def _update(self, items: Sequence[Item]) -> None:
         assert self._view

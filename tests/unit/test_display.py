@@ -51,6 +51,17 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PAUSE_WHILE_SHOWN_S", 0.01)
 
 
+def test_what_comes_up_between_two_looks_is_not_shown_before_the_view_is_prepared() -> None:
+    answers: Iterator[list[Item]] = iter([[], [ITEM], [ITEM], [ITEM]])
+    seen = Seen()
+    display = Display(lambda: next(answers, []), seen)
+    display.start()
+    assert seen.shown.wait(5)
+    display.close()
+
+    assert seen.calls.index("prepare") < seen.calls.index("show")
+
+
 @pytest.fixture
 def timeline() -> Timeline:
     return Timeline(SystemClock())
