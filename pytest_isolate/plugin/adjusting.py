@@ -13,10 +13,8 @@ from pytest_isolate.planning.adjusting import Adjustment
 from pytest_isolate.planning.registries import parse_registries
 from pytest_isolate.planning.using import parse_used
 from pytest_isolate.planning.values import Wrong, parse_platform, parse_pull
-from pytest_isolate.plugin.options import REGISTRY_OPTION, USE_OPTION
+from pytest_isolate.plugin.options import REGISTRY_OPTION, REGISTRY_VARIABLE, USE_OPTION, USE_VARIABLE
 
-USE_VARIABLE = "PYTEST_ISOLATE_USE"
-REGISTRY_VARIABLE = "PYTEST_ISOLATE_REGISTRY"
 _KEY: pytest.StashKey[Adjustment] = pytest.StashKey()
 
 

@@ -16,6 +16,8 @@ Value = TypeVar("Value")
 VARIANT_OPTION = "--isolate-variant"
 USE_OPTION = "--isolate-use"
 REGISTRY_OPTION = "--isolate-registry"
+USE_VARIABLE = "PYTEST_ISOLATE_USE"
+REGISTRY_VARIABLE = "PYTEST_ISOLATE_REGISTRY"
 DEFAULT_SUBNETS = "10.189.0.0/16"
 DEFAULT_BIND = "127.0.0.1"
 DEFAULT_IDLE = "1h"
@@ -194,11 +196,21 @@ def parse_settings(config: pytest.Config) -> Settings | None:
     return build_settings(config)
 
 
+def _says_something_of_services(config: pytest.Config) -> bool:
+    """Whether there is anything to be wrong about in the options that are about all services."""
+    option = config.option
+    given = (option.isolate_use, option.isolate_registry, option.isolate_pull, option.isolate_platform)
+    written = (config.getini("isolate_use"), config.getini("isolate_registry"), config.getini("isolate_platform"))
+    variables = (os.environ.get(USE_VARIABLE), os.environ.get(REGISTRY_VARIABLE))
+    return any((*given, *written, *variables)) or config.getini("isolate_pull") != DEFAULT_PULL
+
+
 def build_settings(config: pytest.Config) -> Settings:
     """The settings, whether services are asked for or not; pytest.UsageError for a value that cannot be used."""
-    from pytest_isolate.plugin.adjusting import adjustment_of  # not in runs without services
+    if _says_something_of_services(config):
+        from pytest_isolate.plugin.adjusting import adjustment_of  # with all of what a service is: 17 ms
 
-    adjustment_of(config)
+        adjustment_of(config)
     plan_only = config.getoption("--isolate-plan")
     memory, containers = _value(config, "max-memory"), _value(config, "max-containers")
     return Settings(
