@@ -310,6 +310,15 @@ def test_leases_are_seen_by_every_process(tmp_path: Path) -> None:
     assert [lease.name for lease in seen[0]] == ["a", "b"]
 
 
+def test_no_lock_makes_the_folder_of_a_run_that_has_ended_anew(tmp_path: Path) -> None:
+    folder = create_run_folder("r1", "owner")
+    table = LeaseTable(folder)
+    remove_run_folder(folder)
+
+    assert take(table, "a") == Refused("the run has ended")
+    assert not folder.exists()
+
+
 def test_a_lease_is_read_as_it_was_written(tmp_path: Path) -> None:
     lease = Lease(name="a", room=ROOM, holder="gw1", claim=BUDGET)
     LeaseTable(tmp_path).update(lambda leases: (*leases, lease))
