@@ -10,10 +10,11 @@ import secrets
 import select
 import signal
 import socket
+import struct
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
@@ -28,6 +29,8 @@ _IDLE_S = 300
 _ANSWERS_WITHIN_S = 30
 _PAUSE_S = 0.01
 _LAST_WORDS_BYTES = 2000
+# struct ucred of unix(7): process, user, group.
+_CREDENTIALS = struct.Struct("3i")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +95,23 @@ def _wait_until_served(own: OwnService, process: int) -> None:
             )
 
 
-def _end(own: OwnService, process: int) -> None:
-    """Let it end, and remove its folder. Its containers go on."""
-    try:
-        signal.pidfd_send_signal(process, signal.SIGTERM)
-    except ProcessLookupError:
-        pass  # it has ended by itself
-    os.close(process)
+def _find_listener(own: OwnService) -> int:
+    """A descriptor of the process that listens: without root it is a child of the one that was started."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(own.address.removeprefix(_UNIX))
+        pid, _, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return os.pidfd_open(pid)
+
+
+def _end(own: OwnService, processes: Iterable[int]) -> None:
+    """Let it end, and remove its folder. Its containers go on.
+
+    Each process is told by itself: one was seen to end without telling its child, which then served for ever.
+    """
+    for process in processes:
+        with suppress(ProcessLookupError):  # it has ended by itself
+            signal.pidfd_send_signal(process, signal.SIGTERM)
+        os.close(process)
     for path in (own.folder / "podman.log", own.folder / "podman.sock"):
         path.unlink(missing_ok=True)
     own.folder.rmdir()
@@ -118,12 +131,14 @@ def served(env: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
 @contextmanager
 def serving(own: OwnService) -> Iterator[None]:
     """A service that serves during the block."""
-    process = _start(own)
+    processes = [_start(own)]
     try:
-        _wait_until_served(own, process)
+        _wait_until_served(own, processes[0])
+        with suppress(OSError):  # it has ended meanwhile: whoever asks it is told
+            processes.insert(0, _find_listener(own))
         yield
     finally:
-        _end(own, process)
+        _end(own, processes)
 
 
 def wait_for_other(own: OwnService, has_failed: Callable[[], bool]) -> None:

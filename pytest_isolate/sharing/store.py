@@ -176,7 +176,9 @@ class LeaseTable:
     def update(self, change: Callable[[tuple[Lease, ...]], tuple[Lease, ...] | Refused]) -> Refused | None:
         """Apply a pure function to the table; a refusal leaves it as it is and is handed back."""
         if not self._lock.parent.is_dir():
-            return Refused("the run has ended")  # a thread that it did not wait for; the lock would make the folder anew
+            return Refused(
+                "the run has ended"
+            )  # a thread that it did not wait for; the lock would make the folder anew
         with FileLock(self._lock):
             table = _read_json(self._path) or {"leases": []}
             leases = tuple(map(_lease, table["leases"]))

@@ -113,6 +113,19 @@ def test_service_that_is_killed_meanwhile_is_no_trouble_at_the_end(place: Place)
     assert list((place.path / "run").iterdir()) == []
 
 
+def test_child_that_listens_ends_although_nobody_else_tells_it(place: Place) -> None:
+    place.install(SERVES.replace("assert", "if os.fork(): time.sleep(60)\nassert", 1))
+    own = find_own_service(place.env, "r1")
+    assert own is not None
+    with serving(own):
+        started = [p for p in Path("/proc").glob("[0-9]*") if own.address in _command(p)]
+        assert len(started) == 2
+    deadline = time.monotonic() + 10
+    while any(own.address in _command(p) for p in started) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(own.address in _command(p) for p in started)
+
+
 @pytest.mark.parametrize(
     ("says", "told"), [("echo no subuids >&2; exit 3", "no subuids"), ("exit 3", "without a word")]
 )
