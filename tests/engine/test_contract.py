@@ -573,8 +573,9 @@ def test_log_from_the_start_of_the_container_is_complete(bench: Bench) -> None:
 
 
 def test_log_is_told_line_by_line_with_its_moments(bench: Bench) -> None:
-    container = bench.start("say early", "sleep 0.5", "say late", "err wrong", "sleep 60")
+    container = bench.start("say early", "sleep 1", "say late", "err wrong", "sleep 60")
     bench.wait_for_log(container, "early")
+    time.sleep(0.2)  # as above
     moment = time.time()
     bench.wait_for_log(container, "wrong")
     lines = bench.engine.read_log_lines(container, moment)
