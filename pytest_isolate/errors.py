@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 Lines = str | Sequence[str]
 
@@ -44,6 +43,8 @@ def build_message(what: str, *, tried: Lines = (), found: Lines = (), valid: Lin
 
 def suggest(word: object, valid: Sequence[str]) -> str:
     """`, did you mean 'x'?` for the closest valid word, or nothing."""
+    from difflib import get_close_matches  # where something is wrong
+
     close = get_close_matches(str(word), valid, n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else ""
 

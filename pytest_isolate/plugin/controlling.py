@@ -12,8 +12,8 @@ import pytest
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.plugin.guarding import connect_to_guardian, survives_this_process
+from pytest_isolate.plugin.known import KNOWN_KEY
 from pytest_isolate.plugin.opening import (
-    KNOWN_KEY,
     Membership,
     connect,
     find_guardian,

@@ -29,7 +29,7 @@ from pytest_isolate.planning.placeholders import Reference, parse_references, re
 from pytest_isolate.planning.references import valid_attributes
 from pytest_isolate.plugin.adjusting import read_early
 from pytest_isolate.plugin.configuration import Source
-from pytest_isolate.plugin.opening import KNOWN_KEY, Known, new_run
+from pytest_isolate.plugin.known import know_ports, new_run
 from pytest_isolate.plugin.toml import Environment, load_environment
 from pytest_isolate.running.addresses import hold_some_ports
 from pytest_isolate.running.launching import run_password
@@ -109,7 +109,7 @@ def _set(config: pytest.Config, environment: Environment, reach: Reach) -> None:
     changes = {name: render(text, look_up) for name, text in environment.texts.items()}
     before = {name: os.environ.get(name) for name in (*changes, _SET_FOR)}
     os.environ.update({**changes, _SET_FOR: str(config.rootpath)})
-    config.stash[KNOWN_KEY] = Known(run=run, ports={name: ports.by_inner for name, ports in held.items()})
+    know_ports(config, run, {name: ports.by_inner for name, ports in held.items()})
     config.add_cleanup(lambda: _restore(before, held.values()))
 
 

@@ -29,6 +29,10 @@ _NOT_LOADED = (
 class HandsOut(Protocol):
     """What a run with --isolate is to a fixture."""
 
+    @property
+    def has_engine(self) -> bool:
+        """Whether it has needed an engine."""
+
     def hand_out(self, name: str, namespace: str) -> object:
         """The value of the fixture of this name that is declared there, once it is ready."""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from pathlib import Path
 
 from pytest_isolate.errors import EngineError
@@ -19,6 +21,8 @@ from pytest_isolate.running.guardian import ARMED, Link
 _ARMED_WITHIN_S = 60
 # The inode of the PID namespace that the kernel starts with (PROC_PID_INIT_INO, include/linux/proc_ns.h).
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC
+# The variables by which an engine is found begin so.
+_ENGINE_FOUND_BY = ("CONTAINER", "DOCKER_", "HOME", "PATH", "SSH_", "XDG_")
 
 
 class Arming:
@@ -29,6 +33,8 @@ class Arming:
 
     def __init__(self, run: Run, address: str = "", program: str = "") -> None:
         self._name = f"pytest-isolate-{run.run_id}-{secrets.token_hex(16)}"
+        self._found_by = _found_by(os.environ)
+        self._is_awaited = False
         package = Path(__file__).parent.parent.parent
         path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
         try:
@@ -49,6 +55,7 @@ class Arming:
 
     def wait(self) -> str:
         """Its name, once it is armed; EngineError where it does not arm."""
+        self._is_awaited = True
         try:
             stdout, stderr = self._starter.communicate(timeout=_ARMED_WITHIN_S)
         except subprocess.TimeoutExpired as error:
@@ -58,6 +65,19 @@ class Arming:
         if stdout != ARMED:
             raise _not_armed(stderr.decode(errors="replace").strip())
         return self._name
+
+    def finds_the_same(self, env: Mapping[str, str]) -> bool:
+        """Whether an engine would be found as it was when the guardian was started."""
+        return self._found_by == _found_by(env)
+
+    def cancel(self) -> None:
+        """End a guardian that nobody has waited for, armed or not: there is nothing for it to remove."""
+        if self._is_awaited:
+            return
+        # It is not reaped before it is waited for, so the number of its group is nobody else's.
+        with suppress(ProcessLookupError):
+            os.killpg(self._starter.pid, signal.SIGKILL)
+        self._starter.communicate()
 
 
 def survives_this_process(env: Mapping[str, str] = os.environ, pid_namespace: str = "/proc/self/ns/pid") -> bool:
@@ -128,6 +148,10 @@ class Guard:
             if name and not self._link and not self._is_closed:
                 self._link = connect_to_guardian(name)
             return self._link
+
+
+def _found_by(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name.startswith(_ENGINE_FOUND_BY)}
 
 
 def _not_armed(found: str) -> EngineError:

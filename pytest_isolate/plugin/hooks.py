@@ -19,6 +19,7 @@ from pytest_isolate.plugin.options import (
     Settings,
     add_options,
     chosen_host,
+    only_looks,
     parse_settings,
     parse_variants,
 )
@@ -31,6 +32,7 @@ _MARKER = (
     "isolate(service={key: value}): run the test, or the tests of a class or module, with a service changed; see "
     "docs/variants.md of pytest-isolate"
 )
+_NEEDED_ENGINE = "isolate/needed-engine"
 _SUMMARY = "isolate: skipped {count}; to run {them}: pytest --isolate"
 
 
@@ -76,6 +78,11 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_isolate.plugin.toml import build_plugin
 
         config.pluginmanager.register(build_plugin(source), "isolate-toml")
+    settings, cache = config.stash[_SETTINGS_KEY], _cache_of(config)
+    if settings and cache and cache.get(_NEEDED_ENGINE, False) and not only_looks(config, settings):
+        from pytest_isolate.plugin.known import arm_ahead
+
+        arm_ahead(config)
 
 
 @pytest.hookimpl(trylast=True)
@@ -114,6 +121,16 @@ def pytest_configure_node(node: Any) -> None:
         _ensure_run(node.config, settings).greet_worker(node)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Note for the next run whether it is likely to need an engine."""
+    cache = _cache_of(session.config)
+    if session.config.stash[_SETTINGS_KEY] and cache and session.testscollected:
+        run = session.config.stash.get(SESSION_KEY, None)
+        needed = bool(run and run.has_engine)
+        if cache.get(_NEEDED_ENGINE, False) != needed:
+            cache.set(_NEEDED_ENGINE, needed)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say in one line how to run what was skipped."""
     if config.stash.get(_SETTINGS_KEY, None):
@@ -123,6 +140,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if count:
         what = ("1 test that needs services", "it") if count == 1 else (f"{count} tests that need services", "them")
         terminalreporter.write_line(_SUMMARY.format(count=what[0], them=what[1]), yellow=True)
+
+
+def _cache_of(config: pytest.Config) -> pytest.Cache | None:
+    """What one run notes for the next; None where nothing is kept, or where xdist spreads the run over processes."""
+    is_one_of_many = hasattr(config, "workerinput") or getattr(config.option, "dist", "no") != "no"
+    return None if is_one_of_many or not hasattr(config, "cache") else config.cache
 
 
 def _ensure_run(config: pytest.Config, settings: Settings) -> IsolateSession:

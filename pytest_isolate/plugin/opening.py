@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -19,13 +18,14 @@ from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.plugin.guarding import Arming
+from pytest_isolate.plugin.known import armed_ahead
 from pytest_isolate.plugin.options import DEFAULT_IN_MEMORY_BYTES, Settings
 from pytest_isolate.plugin.report import Report
 from pytest_isolate.running.addresses import KnownPorts
 from pytest_isolate.running.budget import machine_budget
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.keeping import Keep, project_code
-from pytest_isolate.running.owner import read_owner, whose
+from pytest_isolate.running.owner import whose
 from pytest_isolate.running.sweep import Sweep
 from pytest_isolate.sharing.store import Board, kept_folder, snapshot_usage
 
@@ -51,28 +51,12 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What is settled of a run before it begins, where environment variables say where its services will be."""
-
-    run: Run
-    ports: KnownPorts
-
-
-KNOWN_KEY: pytest.StashKey[Known] = pytest.StashKey()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """A run with an engine. `armed` is the name of its guardian, empty for an engine of a plugin's own."""
 
     engine: Engine
     armed: Future[str]
     sweeping: Future[None]
-
-
-def new_run() -> Run:
-    """A run of this process."""
-    return Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32))
 
 
 def open_run(config: pytest.Config, member: Membership, settings: Settings, clock: Clock, report: Report) -> Opened:
@@ -91,7 +75,8 @@ def open_run(config: pytest.Config, member: Membership, settings: Settings, cloc
 
     is_first: Future[bool] = Future()
     prepare = enter_keep if settings.reuse else None
-    armed = in_background(lambda: _ensure_armed(member, address if is_guarded else None, prepare, is_first, own))
+    ahead = armed_ahead(config, member.run.run_id, os.environ) if given is None and own is None else None
+    armed = in_background(lambda: _ensure_armed(member, address if is_guarded else None, prepare, is_first, own, ahead))
     try:
         engine = given if given is not None else _connect_to_own(own, armed) if own else _connect_to_docker(os.environ)
     except BaseException as error:
@@ -193,10 +178,12 @@ def _ensure_armed(
     prepare: Callable[[], None] | None,
     is_first: Future[bool],
     own: OwnService | None,
+    ahead: Arming | None,
 ) -> str:
     """The name of the run's guardian, once it is armed; without an address there is none.
 
-    `is_first` says whether this process starts it, as soon as that is known and all is prepared.
+    One that was started `ahead` is taken. `is_first` says whether this process starts it, as soon as that is known and
+    all is prepared.
     """
     board = Board(member.folder)
     try:
@@ -205,7 +192,7 @@ def _ensure_armed(
             if found is not None:
                 is_first.set_result(False)
                 return found
-            arming = None if address is None else Arming(member.run, address, own.program if own else "")
+            arming = None if address is None else ahead or Arming(member.run, address, own.program if own else "")
             # What asks the engine for anything cannot be begun meanwhile where it is the guardian that starts it.
             name = arming.wait() if arming and own else ""
             try:

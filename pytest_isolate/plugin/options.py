@@ -232,6 +232,12 @@ def build_settings(config: pytest.Config) -> Settings:
     )
 
 
+def only_looks(config: pytest.Config, settings: Settings) -> bool:
+    """Whether the options say that no test will run, so that nothing may be started."""
+    names = ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test")
+    return settings.plan_only or any(getattr(config.option, name, False) for name in names)
+
+
 def chosen_host(option: str | None, ini: str) -> str:
     """Where services answer, by the command line, the environment or the configuration; pytest.UsageError if nowhere.
 

@@ -32,8 +32,9 @@ from pytest_isolate.plugin.fixtures import (
 )
 from pytest_isolate.plugin.interrupts import join_interrupts
 from pytest_isolate.plugin.keeping import Keeping
-from pytest_isolate.plugin.opening import KNOWN_KEY, new_run, open_run, open_without_engine, run_budget
-from pytest_isolate.plugin.options import KEEP_NEVER, Settings
+from pytest_isolate.plugin.known import KNOWN_KEY, new_run
+from pytest_isolate.plugin.opening import open_run, open_without_engine, run_budget
+from pytest_isolate.plugin.options import KEEP_NEVER, Settings, only_looks
 from pytest_isolate.plugin.paths import without_root
 from pytest_isolate.plugin.report import Report, describe_engine, note_variant
 from pytest_isolate.plugin.resets import Resets
@@ -100,6 +101,11 @@ class IsolateSession:
         self._recording = self._open_recording()
         self._separate_interrupts = join_interrupts()
         self._display = Display(tuple, None)
+
+    @property
+    def has_engine(self) -> bool:
+        """Whether this process has needed an engine."""
+        return self._has_engine
 
     @property
     def plan(self) -> Plan:
@@ -176,10 +182,7 @@ class IsolateSession:
         self._display = display_own(self._timeline, view, self._worker)
 
     def _only_looks(self) -> bool:
-        """Whether the options say that no test will run, so that nothing may be started."""
-        option = self._config.option
-        names = ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test")
-        return self._settings.plan_only or any(getattr(option, name, False) for name in names)
+        return only_looks(self._config, self._settings)
 
     def _check_budget(self) -> None:
         check_budget(run_budget(self._settings), peak_demand(self._plan, self._workers))

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 
@@ -30,6 +29,8 @@ def add_to_junit(config: pytest.Config, report: pytest.TestReport) -> None:
     sections = own_sections(report)
     if xml is None or not sections:
         return
+    from xml.etree import ElementTree  # not in runs without such a report
+
     node = ElementTree.Element("system-out")
     node.text = bin_xml_escape("\n".join(f"{title}\n{text}\n" for title, text in sections))
     xml.node_reporter(report).append(node)

@@ -12,6 +12,7 @@ Its protocol, over a unix socket whose name nobody else knows:
 
 from __future__ import annotations
 
+import select
 import selectors
 import signal
 import socket
@@ -31,6 +32,7 @@ _PAUSE_S = 0.05
 _QUIET_S = 1.5
 _MAX_SOCKETS = 64
 _HEARD_WITHIN_S = 2
+_ENDS_WITHIN_S = 1
 
 
 @dataclass(slots=True)
@@ -95,6 +97,9 @@ class Guardian:
             except OSError:
                 pass  # it has died; its end of the connection is seen below
         selector.unregister(self.watched)
+        if in_order:
+            # pytest has its last lines to print. Seen with two processors: beside the removals it takes 0.07 s more.
+            select.select([self.watched], [], [], _ENDS_WITHIN_S)
         deadline = time.monotonic() + _GRACE_S
         quiet_since = time.monotonic()
         while time.monotonic() < deadline:

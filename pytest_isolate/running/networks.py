@@ -6,7 +6,8 @@ import hashlib
 import random
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from pytest_isolate.engine.api import Engine
@@ -56,6 +57,24 @@ class Networks:
         self._made = 0
         self._kinds: dict[str, _Kind] = {}
         self._unused: dict[_Kind, list[str]] = defaultdict(list)
+
+    @contextmanager
+    def preparing(self, instance: Instance, ground: Ground, check_open: Callable[[], None]) -> Iterator[None]:
+        """Make the network of an instance during the block. What goes wrong is told to whoever asks for it."""
+        if instance.key.place.node:
+            yield  # a place takes away with its instances what these asked for, and no more
+            return
+
+        def make() -> None:
+            with suppress(Exception):
+                self.ensure(instance, ground, check_open)
+
+        thread = threading.Thread(target=make, name="isolate-network", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
 
     def ensure(self, instance: Instance, ground: Ground, check_open: Callable[[], None]) -> str:
         """The id of the network that an instance lives on, made if it is not there."""

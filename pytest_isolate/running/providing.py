@@ -261,8 +261,9 @@ class Provider:
     def _start(self, instance: Instance, ground: Ground, wait: Wait, code: str = "") -> Running:
         """The story of one instance: image, what it needs, room in the budget, network, container, readiness."""
         subject = str(instance.key.service)
-        image = self._find_image(instance)
-        snapshot = self._identify(instance, image)
+        with self._networks.preparing(instance, ground, self._check_open):
+            image = self._find_image(instance)
+            snapshot = self._identify(instance, image)
         with self._timeline.measure("dependencies", subject):
             needed = self._wait_for_needed(instance, wait)
         check_reachable(instance, needed, self._engine, self._run)

@@ -34,7 +34,6 @@ PREAMBLE = "import pytest\nfrom fakes.programs import IMAGE, forever, program\nf
 # Warnings are errors in the runs under test as in ours: a socket that is left open shows. What else is installed has
 # nothing to do with ours, and would cost a second for each run.
 _WITHOUT = ("cacheprovider", "anyio", "hypothesispytest", "timeout")
-_PYTEST = ["-m", "pytest", *(word for name in _WITHOUT for word in ("-p", f"no:{name}"))]
 
 
 class Left:
@@ -158,6 +157,7 @@ class Project:
         self.path = pytester.path
         self.runs: list[Running] = []
         self.env: dict[str, str] = {}
+        self.without = _WITHOUT
         self.pids: set[int] = set()
 
     def conftest(self, *texts: str) -> None:
@@ -175,9 +175,10 @@ class Project:
         log = self.path / f"output-{len(self.runs)}.txt"
         path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
         env = {**os.environ, "PYTHONPATH": path, **self.env}
+        without = [word for name in self.without for word in ("-p", f"no:{name}")]
         with log.open("w") as file:
             process = subprocess.Popen(
-                [sys.executable, *_PYTEST, "-W", "error", "--isolate", *args],
+                [sys.executable, "-m", "pytest", *without, "-W", "error", "--isolate", *args],
                 cwd=self.path,
                 env=env,
                 stdout=file,
