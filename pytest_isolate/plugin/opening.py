@@ -212,7 +212,7 @@ def _ensure_armed(
 def _sweep(engine: Engine, run: Run, clock: Clock, report: Report) -> None:
     sweep = Sweep(engine, run.owner, kept_folder(), snapshot_usage(), clock.time)
     try:
-        sweep.remove(sweep.judge(own_run=run.run_id))
+        sweep.remove(sweep.judge_for(run.run_id))
     except IsolateError as error:
         report.warnings.append(str(error))
 

@@ -30,6 +30,9 @@ REPOSITORY = "pytest-isolate/snapshot"
 KEPT = 25
 KEPT_BYTES = 4 << 30
 KEPT_DAYS = 14
+# To list images takes an engine 0.1 s where there are many (Docker 20.10), while services wait to be started.
+_JUDGED = "judged"
+_JUDGED_EVERY_S = 3600
 # The service stands still while a folder is saved, at some hundred megabytes a second.
 MOST_BYTES = 1 << 30
 Lock = Callable[[str], AbstractContextManager[object]]
@@ -187,10 +190,16 @@ class Snapshots:
                 if self._engine.find_image(snapshot.tag) is None:
                     self._engine.build_image(request, lambda _: None)
             self._usage.note(snapshot.digest)
+            self._usage.forget(_JUDGED)
         except (EngineError, OSError):
             pass  # the run may have ended meanwhile; the next one tries again
         finally:
             _discard(folder, made)
+
+
+def must_be_judged(usage: Usage, now: float) -> bool:
+    """Whether there are new snapshots since they were judged, or that was long ago."""
+    return now - usage.read().get(_JUDGED, 0) >= _JUDGED_EVERY_S
 
 
 def judge_snapshots(images: Sequence[Labelled], last_used: Mapping[str, float], now: float) -> list[Verdict]:
@@ -205,6 +214,11 @@ def judge_snapshots(images: Sequence[Labelled], last_used: Mapping[str, float], 
         elif taken > KEPT_BYTES:
             reasons[image.name] = f"snapshot, and with those that were used since it takes over {KEPT_BYTES >> 30} GiB"
     return [_judge(used[image.name], reasons.get(image.name), now) for image in images]
+
+
+def note_judged(usage: Usage) -> None:
+    """They are judged now."""
+    usage.note(_JUDGED)
 
 
 def _judge(used: float | None, reason: str | None, now: float) -> Verdict:

@@ -13,7 +13,7 @@ from pytest_isolate.model.identity import LABEL_OWNER, LABEL_REUSE, LABEL_RUN, L
 from pytest_isolate.running.keeping import Keep
 from pytest_isolate.running.marking import read_marks, spared
 from pytest_isolate.running.owner import read_start_time
-from pytest_isolate.running.snapshots import judge_snapshots
+from pytest_isolate.running.snapshots import judge_snapshots, must_be_judged, note_judged
 from pytest_isolate.sharing.liveness import Verdict, judge
 from pytest_isolate.sharing.store import Usage, remove_run_folder, run_folders
 
@@ -39,16 +39,17 @@ class Sweep:
         self._usage = usage
         self._time = time
 
-    def judge(self, *, own_run: str = "") -> list[Judged]:
-        """Every object that carries our labels, except those of `own_run`, each with its verdict."""
-        found = [o for o in self._engine.find_labelled(LABEL_RUN) if o.labels.get(LABEL_RUN) != own_run]
-        ordered = sorted(found, key=lambda o: (_ORDER.index(o.kind), o.name))
-        images = sorted(self._engine.list_images(LABEL_SNAPSHOT), key=lambda image: image.name)
-        verdicts = judge_snapshots(images, self._usage.read(), self._time())
-        judged = [Judged(item, self._judge(item)) for item in ordered] + list(map(Judged, images, verdicts))
-        # Behind the verdicts: whoever is dead has put his marks before.
-        marked = self._judge_marked()
-        return [Judged(j.found, marked.get(j.found.object_id, j.verdict)) for j in judged]
+    def judge_for(self, run_id: str) -> list[Judged]:
+        """What a run judges as it begins: all objects but its own, and snapshots from time to time."""
+        judged = self._judge_objects(run_id)
+        if must_be_judged(self._usage, self._time()):
+            judged += self._judge_snapshots()
+            note_judged(self._usage)
+        return judged
+
+    def judge(self) -> list[Judged]:
+        """Every object that carries our labels, each with its verdict."""
+        return self._judge_objects() + self._judge_snapshots()
 
     def judge_left(self, run_id: str) -> list[Judged]:
         """What a run has left for somebody to look inside, which now may go."""
@@ -78,6 +79,19 @@ class Sweep:
         if failures:
             raise CleanupError(failures, do="pytest-isolate gc tries again")
         return removed
+
+    def _judge_objects(self, own_run: str = "") -> list[Judged]:
+        found = [o for o in self._engine.find_labelled(LABEL_RUN) if o.labels.get(LABEL_RUN) != own_run]
+        ordered = sorted(found, key=lambda o: (_ORDER.index(o.kind), o.name))
+        judged = [Judged(item, self._judge(item)) for item in ordered]
+        # Behind the verdicts: whoever is dead has put his marks before.
+        marked = self._judge_marked()
+        return [Judged(j.found, marked.get(j.found.object_id, j.verdict)) for j in judged]
+
+    def _judge_snapshots(self) -> list[Judged]:
+        images = sorted(self._engine.list_images(LABEL_SNAPSHOT), key=lambda image: image.name)
+        verdicts = judge_snapshots(images, self._usage.read(), self._time())
+        return list(map(Judged, images, verdicts))
 
     def _judge_marked(self) -> dict[str, Verdict]:
         """The verdicts on what runs have left on purpose, by id."""

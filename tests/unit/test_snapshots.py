@@ -13,7 +13,15 @@ from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
 from pytest_isolate.model.secret import Secret
 from pytest_isolate.running.loaded import LoadedImages
-from pytest_isolate.running.snapshots import KEPT, KEPT_BYTES, Snapshot, Snapshots, judge_snapshots
+from pytest_isolate.running.snapshots import (
+    KEPT,
+    KEPT_BYTES,
+    Snapshot,
+    Snapshots,
+    judge_snapshots,
+    must_be_judged,
+    note_judged,
+)
 from pytest_isolate.running.stock import Frozen
 from pytest_isolate.sharing.store import Board, Usage
 
@@ -85,13 +93,16 @@ def test_first_start_is_saved_while_it_stands_still_and_used_from_then_on(
     engine: StubEngine, snapshots: Snapshots, snapshot: Snapshot, tmp_path: Path
 ) -> None:
     assert not snapshots.is_there(snapshot, always_open)
+    usage = Usage(tmp_path / "usage")
+    note_judged(usage)
     snapshots.take(snapshot, "c1")
     snapshots.take(snapshot, "c2")
     assert snapshots.is_there(snapshot, always_open)
 
     assert engine.calls == ["pause", "save", "unpause", "build"]
     assert list((tmp_path / "tmp").iterdir()) == []
-    assert list(Usage(tmp_path / "usage").read()) == [snapshot.digest]
+    assert list(usage.read()) == [snapshot.digest]
+    assert must_be_judged(usage, time.time())  # there is one more
 
 
 @pytest.mark.parametrize("fails", ["pause", "save", "build"])

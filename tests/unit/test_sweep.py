@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -53,10 +54,10 @@ class Bench:
         self.engine.start_container(self.engine.create_container(request))
 
     def fates(self, own_run: str = "") -> dict[str, bool]:
-        return {j.found.name: j.verdict.is_dead for j in self.sweep.judge(own_run=own_run)}
+        return {j.found.name: j.verdict.is_dead for j in self.sweep.judge_for(own_run)}
 
     def run(self, own_run: str = "") -> list[str]:
-        return [item.name for item in self.sweep.remove(self.sweep.judge(own_run=own_run))]
+        return [item.name for item in self.sweep.remove(self.sweep.judge_for(own_run))]
 
     @property
     def names(self) -> set[str]:
@@ -192,6 +193,21 @@ def test_folders_of_dead_runs_go_and_those_of_living_ones_stay(bench: Bench) -> 
     bench.run()
 
     assert [folder.exists() for folder in (dead, live, odd)] == [False, True, True]
+
+
+def test_run_looks_for_snapshots_from_time_to_time_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To list images takes an engine long where it has many."""
+    looked: list[float] = []
+    monkeypatch.setattr(bench.engine, "list_images", lambda label: looked.append(bench.now) or [])
+    bench.now = began = time.time()
+
+    for later_s in (0, 60, 3000, 3700):
+        bench.now = began + later_s
+        bench.run()
+    assert looked == [began, began + 3700]
+
+    bench.sweep.judge()  # `pytest-isolate gc` always does
+    assert len(looked) == 3
 
 
 # -- what is kept -----------------------------------------------------------------------------------------------------
