@@ -18,7 +18,8 @@ import click
 
 from pytest_isolate.cli.naming import all_named, complete_names, find_container
 from pytest_isolate.cli.opening import open_engine
-from pytest_isolate.engine.http import Http, Line
+from pytest_isolate.engine.http import Http
+from pytest_isolate.engine.lasting import Line
 from pytest_isolate.engine.wire import FRAME_HEAD_BYTES, take_frame
 from pytest_isolate.errors import EngineError
 

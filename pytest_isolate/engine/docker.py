@@ -29,7 +29,8 @@ from pytest_isolate.engine.api import (
     Tell,
 )
 from pytest_isolate.engine.dialects import plain_name
-from pytest_isolate.engine.http import Http, Line, Stream, Tail, open_http
+from pytest_isolate.engine.http import Http, open_http
+from pytest_isolate.engine.lasting import Line, Stream, Tail
 from pytest_isolate.engine.machine import HERE, Machine, ask_machine
 from pytest_isolate.engine.pulling import Pull, pull_failed
 from pytest_isolate.engine.reach import Reach, find_reach
