@@ -1,46 +1,86 @@
-"""What a container takes, read where the kernel counts it: at no cost, where its control groups can be seen from here.
+"""What containers take, read where the kernel counts it: at no cost, where its control groups can be seen from here.
 
 Docker 20.10 answers the question for one container once a second only, and lets whoever asks earlier wait for that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_isolate.engine.api import ContainerUsage
-
 ROOT = Path("/sys/fs/cgroup")
-# How Docker and Podman name them, each by its "cgroup driver".
-_NAMES = ("docker/{}", "system.slice/docker-{}.scope", "libpod_parent/libpod-{}", "machine.slice/libpod-{}.scope")
+# How Docker and Podman name them, each by its "cgroup driver"; the last is that of an engine without root.
+_NAMES = (
+    "docker/{}",
+    "system.slice/docker-{}.scope",
+    "libpod_parent/libpod-{}",
+    "machine.slice/libpod-{}.scope",
+    "user.slice/user-*.slice/user@*.service/user.slice/*-{}.scope",
+)
 
 
-def read_usage(container_id: str, root: Path = ROOT) -> ContainerUsage | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What the kernel has counted for a container since it was started last, in bytes and seconds.
+
+    `files_bytes` is what it holds of files that were read or written, which it gives back when somebody needs the room;
+    `idle_bytes` is the part that nobody has used for some time. The peak is None on kernels before 5.19 with the second
+    version of control groups.
+    """
+
+    memory_bytes: int
+    idle_bytes: int
+    files_bytes: int
+    peak_bytes: int | None
+    cpu_s: float
+
+
+def count(container_id: str, root: Path = ROOT) -> Counted | None:
     """What a container takes; None where it has ended, or cannot be seen from here."""
-    for name in _NAMES:
-        group = name.format(container_id)
-        try:
-            return _read_second(root / group) or _read_first(root / "memory" / group, root / "cpuacct" / group)
-        except (OSError, ValueError, KeyError):
-            continue
+    for folder in _find(container_id, root):
+        with suppress(OSError, ValueError, KeyError):
+            return _count_second(folder)
+    for memory in _find(container_id, root / "memory"):
+        processor = root / "cpuacct" / memory.relative_to(root / "memory")
+        with suppress(OSError, ValueError, KeyError):
+            return _count_first(memory, processor)
     return None
 
 
-def _read_second(folder: Path) -> ContainerUsage | None:
+def _find(container_id: str, root: Path) -> Iterator[Path]:
+    for name in _NAMES:
+        place = name.format(container_id)
+        yield from root.glob(place) if "*" in place else filter(Path.is_dir, [root / place])
+
+
+def _count_second(folder: Path) -> Counted:
     """The kernel's second version of control groups: one tree for all."""
-    if not (folder / "memory.current").exists():
-        return None
-    idle = _table(folder / "memory.stat")["inactive_file"]
-    microseconds = _table(folder / "cpu.stat")["usage_usec"]
-    used = int((folder / "memory.current").read_text())
-    return ContainerUsage(memory_bytes=max(0, used - idle), cpu_s=microseconds / 1e6)
+    memory, peak = _table(folder / "memory.stat"), folder / "memory.peak"
+    return Counted(
+        memory_bytes=_number(folder / "memory.current"),
+        idle_bytes=memory["inactive_file"],
+        files_bytes=memory["inactive_file"] + memory["active_file"],
+        peak_bytes=_number(peak) if peak.exists() else None,
+        cpu_s=_table(folder / "cpu.stat")["usage_usec"] / 1e6,
+    )
 
 
-def _read_first(memory: Path, processor: Path) -> ContainerUsage:
+def _count_first(memory: Path, processor: Path) -> Counted:
     """The first version: a tree for each resource."""
-    idle = _table(memory / "memory.stat")["total_inactive_file"]
-    used = int((memory / "memory.usage_in_bytes").read_text())
-    nanoseconds = int((processor / "cpuacct.usage").read_text())
-    return ContainerUsage(memory_bytes=max(0, used - idle), cpu_s=nanoseconds / 1e9)
+    stat = _table(memory / "memory.stat")
+    return Counted(
+        memory_bytes=_number(memory / "memory.usage_in_bytes"),
+        idle_bytes=stat["total_inactive_file"],
+        files_bytes=stat["total_inactive_file"] + stat["total_active_file"],
+        peak_bytes=_number(memory / "memory.max_usage_in_bytes"),
+        cpu_s=_number(processor / "cpuacct.usage") / 1e9,
+    )
+
+
+def _number(file: Path) -> int:
+    return int(file.read_text())
 
 
 def _table(file: Path) -> dict[str, int]:

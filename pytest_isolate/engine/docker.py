@@ -259,9 +259,9 @@ class DockerEngine(Remover):
 
     def read_usage(self, container_id: str) -> ContainerUsage | None:
         """What a container takes; None where it does not run."""
-        seen = cgroups.read_usage(container_id)
+        seen = cgroups.count(container_id)
         if seen:
-            return seen
+            return ContainerUsage(memory_bytes=max(0, seen.memory_bytes - seen.idle_bytes), cpu_s=seen.cpu_s)
         what, path = "a container's usage could not be read", f"/containers/{quote(container_id)}/stats"
         # "One shot": the engine does not wait for a second look, which takes it a second.
         query = {"stream": "false", "one-shot": "true"}

@@ -620,7 +620,7 @@ def test_usage_where_control_groups_cannot_be_seen(
     container = bench.start("say up", "sleep 60")
     bench.wait_for_log(container, "up")  # until then it takes more and more
     seen = wait_for(lambda: bench.engine.read_usage(container))
-    monkeypatch.setattr(cgroups.read_usage, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(cgroups.count, "__defaults__", (tmp_path,))
     told = bench.engine.read_usage(container)
     assert told is not None
     assert told.memory_bytes == pytest.approx(seen.memory_bytes, rel=0.5)

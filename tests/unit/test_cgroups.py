@@ -1,15 +1,24 @@
-"""What a container takes, as both versions of the kernel's control groups tell it, under the names of both drivers."""
+"""What containers take, as both versions of the kernel's control groups tell it, under the names of all drivers."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pytest_isolate.engine.api import ContainerUsage
-from pytest_isolate.engine.cgroups import read_usage
+from pytest_isolate.engine.cgroups import Counted, count
+from pytest_isolate.running.usage import needed_bytes
 
-TAKEN = ContainerUsage(memory_bytes=4000, cpu_s=2.5)
+ID = "0123456789abcdef"
+COUNTED = Counted(memory_bytes=5000, idle_bytes=300, files_bytes=400, peak_bytes=9000, cpu_s=2.5)
+NAMES = [
+    f"docker/{ID}",
+    f"system.slice/docker-{ID}.scope",
+    f"libpod_parent/libpod-{ID}",
+    f"machine.slice/libpod-{ID}.scope",
+    f"user.slice/user-1000.slice/user@1000.service/user.slice/docker-{ID}.scope",
+]
 
 
 def write(folder: Path, **files: str) -> None:
@@ -18,26 +27,49 @@ def write(folder: Path, **files: str) -> None:
         (folder / name.replace("__", ".")).write_text(text)
 
 
-@pytest.mark.parametrize("name", ["docker/abc", "system.slice/docker-abc.scope"])
-def test_first_version(tmp_path: Path, name: str) -> None:
-    stat = "cache 10\ntotal_inactive_file 1000\n"
-    write(tmp_path / "memory" / name, memory__usage_in_bytes="5000\n", memory__stat=stat)
+def write_second(folder: Path, **files: str) -> None:
+    stat = "anon 10\ninactive_file 300\nactive_file 100\n"
+    usual = {"memory__current": "5000\n", "memory__stat": stat, "cpu__stat": "usage_usec 2500000\nuser_usec 1\n"}
+    write(folder, **{**usual, **files})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_first_version_keeps_memory_and_processor_apart(tmp_path: Path, name: str) -> None:
+    stat = "cache 10\ninactive_file 1\ntotal_inactive_file 300\ntotal_active_file 100\n"
+    write(
+        tmp_path / "memory" / name,
+        memory__usage_in_bytes="5000\n",
+        memory__max_usage_in_bytes="9000\n",
+        memory__stat=stat,
+    )
     write(tmp_path / "cpuacct" / name, cpuacct__usage="2500000000\n")
-    assert read_usage("abc", tmp_path) == TAKEN
+    assert count(ID, tmp_path) == COUNTED
 
 
-@pytest.mark.parametrize("name", ["docker/abc", "system.slice/docker-abc.scope"])
-def test_second_version(tmp_path: Path, name: str) -> None:
-    stat = "anon 10\ninactive_file 1000\n"
-    write(tmp_path / name, memory__current="5000\n", memory__stat=stat, cpu__stat="usage_usec 2500000\nuser_usec 1\n")
-    assert read_usage("abc", tmp_path) == TAKEN
+@pytest.mark.parametrize("name", NAMES)
+def test_second_version_has_all_in_one_folder(tmp_path: Path, name: str) -> None:
+    write_second(tmp_path / name, memory__peak="9000\n")
+    assert count(ID, tmp_path) == COUNTED
+
+
+def test_older_kernel_does_not_know_the_peak(tmp_path: Path) -> None:
+    write_second(tmp_path / NAMES[0])
+    assert count(ID, tmp_path) == replace(COUNTED, peak_bytes=None)
 
 
 def test_container_that_cannot_be_seen_from_here(tmp_path: Path) -> None:
-    write(tmp_path / "memory" / "docker" / "other", memory__usage_in_bytes="5000\n", memory__stat="a 1\n")
-    assert read_usage("abc", tmp_path) is None
+    write_second(tmp_path / "docker" / "other")
+    assert count(ID, tmp_path) is None
+    assert count(ID, tmp_path / "missing") is None
 
 
-def test_group_that_is_being_taken_apart(tmp_path: Path) -> None:
-    write(tmp_path / "docker" / "abc", memory__current="5000\n", memory__stat="")
-    assert read_usage("abc", tmp_path) is None
+@pytest.mark.parametrize("files", [{"memory__stat": ""}, {"memory__stat": "x\n"}, {"memory__current": "max\n"}])
+def test_group_that_makes_no_sense_or_is_being_taken_apart(tmp_path: Path, files: dict[str, str]) -> None:
+    write_second(tmp_path / NAMES[0], **files)
+    assert count(ID, tmp_path) is None
+
+
+def test_what_is_needed_is_the_peak_without_files() -> None:
+    assert needed_bytes(COUNTED) == 8600
+    assert needed_bytes(replace(COUNTED, peak_bytes=None)) is None
+    assert needed_bytes(replace(COUNTED, peak_bytes=100)) == 0
