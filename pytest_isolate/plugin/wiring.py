@@ -41,6 +41,7 @@ from pytest_isolate.running.resetting import Resetter
 from pytest_isolate.running.ryuk import Ryuk
 from pytest_isolate.running.snapshots import Snapshots
 from pytest_isolate.running.sparing import Sparing
+from pytest_isolate.running.starting import Starter
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.running.usage import Meter
 from pytest_isolate.running.volumes import Volumes
@@ -197,14 +198,11 @@ def wire(
     sparing = Sparing(budget, is_on=settings.keep != KEEP_NEVER)
     meter = Meter()
     images = Images(engine, locks, Board(built_folder()), Board(member.folder), timeline.tell)
-    provider = Provider(
+    starter = Starter(
         engine=engine,
         run=run,
-        grounds=grounds,
-        clock=clock,
         timeline=timeline,
         images=images,
-        desks=Desks(engine, run, images, freshness.is_copied, guard.require),
         snapshots=snapshots,
         networks=networks,
         launcher=launcher,
@@ -212,6 +210,20 @@ def wire(
         budget=budget,
         require_guard=require_guard,
         keep_held=keep_held,
+        save_pristine=freshness.save_pristine,
+        sparing=sparing,
+    )
+    provider = Provider(
+        engine=engine,
+        run=run,
+        grounds=grounds,
+        clock=clock,
+        timeline=timeline,
+        starter=starter,
+        desks=Desks(engine, run, images, freshness.is_copied, guard.require),
+        launcher=launcher,
+        watcher=watcher,
+        budget=budget,
         save_pristine=freshness.save_pristine,
         sparing=sparing,
         on_restart=resetter.begin_again,
@@ -229,7 +241,7 @@ def wire(
         modules=modules,
     )
     # It removes the run's objects when the controller is gone; nothing may be started beside that.
-    guard.on_closing(provider.stop)
+    guard.on_closing(starter.stop)
     return Wired(
         engine=engine,
         lifecycle=lifecycle,

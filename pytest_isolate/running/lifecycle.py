@@ -20,8 +20,9 @@ from pytest_isolate.running.memory import advise_if_full
 from pytest_isolate.running.modules.handle import ModuleService
 from pytest_isolate.running.modules.starting import Modules
 from pytest_isolate.running.networks import Networks
-from pytest_isolate.running.providing import Closing, Provider
+from pytest_isolate.running.providing import Provider
 from pytest_isolate.running.sparing import Sparing
+from pytest_isolate.running.starting import Closing
 from pytest_isolate.running.using import UsedService
 from pytest_isolate.running.volumes import Volumes
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytest_isolate.engine.api import Engine, ImageFacts
@@ -17,18 +14,17 @@ from pytest_isolate.model.probes import Ended
 from pytest_isolate.model.secret import Secret
 from pytest_isolate.model.service import describe_variation
 from pytest_isolate.model.used import Used
-from pytest_isolate.planning.placement import Instance, InstanceKey
+from pytest_isolate.planning.placement import Instance
 from pytest_isolate.running.budget import BudgetKeeper
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.desks import Desks
 from pytest_isolate.running.faults.methods import Faults
 from pytest_isolate.running.faults.target import Target
 from pytest_isolate.running.grounds import Ground, Grounds, KeptGround
-from pytest_isolate.running.images import Images, image_tag
+from pytest_isolate.running.images import image_tag
 from pytest_isolate.running.launching import (
     Launcher,
     Running,
-    Start,
     build_view,
     choose_password,
     collect_secrets,
@@ -37,25 +33,14 @@ from pytest_isolate.running.launching import (
     label,
 )
 from pytest_isolate.running.memory import Memory
-from pytest_isolate.running.networks import Networks
 from pytest_isolate.running.owner import read_start_time
 from pytest_isolate.running.ports import HeldPorts
-from pytest_isolate.running.snapshots import Snapshot, Snapshots
 from pytest_isolate.running.sparing import Sparing
+from pytest_isolate.running.starting import Starter, Wait
 from pytest_isolate.running.timeline import Timeline
-from pytest_isolate.running.using import check_reachable, endpoints_of, hosts_of, wait_until_it_answers
+from pytest_isolate.running.using import endpoints_of, wait_until_it_answers
 from pytest_isolate.running.watching import Watcher
 from pytest_isolate.sharing.store import Board
-
-# Measured on Docker 20.10: four containers created and started at once gain 1.7 x over one by one; more gain nothing
-# and make each single one slower.
-PARALLEL_STARTS = 4
-
-Wait = Callable[[InstanceKey], Running]
-
-
-class Closing(IsolateError):
-    """The run ends while a service was still starting."""
 
 
 class Provider:
@@ -69,15 +54,11 @@ class Provider:
         grounds: Grounds,
         clock: Clock,
         timeline: Timeline,
-        images: Images,
+        starter: Starter,
         desks: Desks,
-        snapshots: Snapshots | None,
-        networks: Networks,
         launcher: Launcher,
         watcher: Watcher,
         budget: BudgetKeeper,
-        require_guard: Callable[[], None],
-        keep_held: Callable[[HeldPorts], None],
         save_pristine: Callable[[Running], None],
         sparing: Sparing,
         on_restart: Callable[[Running], None],
@@ -88,34 +69,27 @@ class Provider:
         self._grounds = grounds
         self._clock = clock
         self._timeline = timeline
-        self._images = images
+        self._starter = starter
         self._desks = desks
-        self._snapshots = snapshots
-        self._networks = networks
         self._launcher = launcher
         self._memory = Memory(engine, run)
         self._watcher = watcher
         self._budget = budget
-        self._require_guard = require_guard
-        self._keep_held = keep_held
         self._save_pristine = save_pristine
         self._sparing = sparing
         self._on_restart = on_restart
         self._before_removal = before_removal
-        self._slots = threading.BoundedSemaphore(PARALLEL_STARTS)
-        self._closing = threading.Event()
-        self._undoing: dict[InstanceKey, Future[None]] = {}
         self.kept_codes: set[str] = set()
         """The kept instances that this process has used."""
 
     @property
     def is_closing(self) -> bool:
         """Whether nothing more is started."""
-        return self._closing.is_set()
+        return self._starter.is_closing
 
     def stop(self) -> None:
         """Start nothing more; what is under way ends between two requests with Closing."""
-        self._closing.set()
+        self._starter.stop()
 
     def provide(self, instance: Instance, wait: Wait) -> Running:
         """The instance, ready; StartError otherwise, the same in every process. `wait` gives what it needs."""
@@ -124,9 +98,9 @@ class Provider:
             if instance.spec.used:
                 return self._use(instance, instance.spec.used)
             if ground.board is None:
-                return self._start(instance, ground, wait)
+                return self._starter.start(instance, ground, wait)
             code = instance_code(instance.key)
-            with ground.board.claim(code, self._check_open):
+            with ground.board.claim(code, self._starter.check_open):
                 kept = None
                 # Another run may use what is kept at the same time, and would lose its data with a reset of ours.
                 if self._grounds.kept and not instance.spec.reset and not ground.board.has_begun(code):
@@ -149,7 +123,7 @@ class Provider:
         started_at = self._clock.time()
         self._engine.start_container(running.container_id)
         self._memory.let_go(running)
-        self._watcher.wait_until_ready(running, started_at, self._check_open, is_first=False)
+        self._watcher.wait_until_ready(running, started_at, self._starter.check_open, is_first=False)
         self._on_restart(running)
 
     def faults_of(self, running: Running) -> Faults:
@@ -195,7 +169,7 @@ class Provider:
             secrets=collect_secrets(view, {}),
         )
         with self._timeline.measure("used", str(instance.key.service)):
-            wait_until_it_answers(running, self._engine, self._run, self._clock, self._check_open)
+            wait_until_it_answers(running, self._engine, self._run, self._clock, self._starter.check_open)
         running = self._desks.furnish(running)
         self._save_pristine(running)
         return running
@@ -206,15 +180,15 @@ class Provider:
         Only the full fingerprint proves that yesterday's instance is what today's declaration asks for.
         """
         try:
-            image, needed = self._find_image(instance), self._wait_for_needed(instance, wait)
+            image, needed = self._starter.find_image(instance), self._starter.wait_for_needed(instance, wait)
             if not all(running.ground.is_kept for running in needed.values()):
                 return None
-            snapshot = self._identify(instance, image)
+            snapshot = self._starter.identify(instance, image)
             # With and without snapshots its password differs.
             code = full_fingerprint(instance, image, needed) + (snapshot.digest[:8] if snapshot else "")
             # Used for another variation, it would have to be attached to networks that come before its own.
             code += _variation_code(instance)
-            with ground.keep.board.claim(code, self._check_open):
+            with ground.keep.board.claim(code, self._starter.check_open):
                 service, owner = _service_key(instance), self._run.owner
                 if not ground.keep.make_way(service, code, owner, read_start_time, self._remove_older):
                     with self._timeline.measure("beside kept", str(instance.key.service)):
@@ -235,7 +209,7 @@ class Provider:
             self._launcher.remove_half_made(instance, ground, code)
         board.begin(code)
         try:
-            running = self._start(instance, ground, wait, code)
+            running = self._starter.start(instance, ground, wait, code)
         except (StartError, EngineError) as error:
             if ground.is_kept:
                 raise
@@ -258,85 +232,17 @@ class Provider:
         for volume in record["volumes"]:
             self._engine.remove_volume(volume)
 
-    def _start(self, instance: Instance, ground: Ground, wait: Wait, code: str = "") -> Running:
-        """The story of one instance: image, what it needs, room in the budget, network, container, readiness."""
-        subject = str(instance.key.service)
-        with self._networks.preparing(instance, ground, self._check_open):
-            image = self._find_image(instance)
-            snapshot = self._identify(instance, image)
-        with self._timeline.measure("dependencies", subject):
-            needed = self._wait_for_needed(instance, wait)
-        check_reachable(instance, needed, self._engine, self._run)
-        with self._timeline.measure("budget", subject):
-            self._budget.acquire(instance, self._check_open)
-        try:
-            with self._timeline.measure("start", subject), self._choose_tag(instance, snapshot) as tag:
-                start = Start(
-                    instance=instance,
-                    ground=ground,
-                    image=image,
-                    tag=tag,
-                    password=choose_password(instance, ground, snapshot),
-                    needed=needed,
-                    code=code,
-                    extra_hosts=hosts_of(needed),
-                )
-                return self._launch(start, snapshot)
-        except BaseException:
-            undone = self._undoing.pop(instance.key, None)
-            if undone:
-                undone.add_done_callback(lambda _: self._budget.release(instance))
-            else:
-                self._budget.release(instance)
-            raise
-
-    def _launch(self, start: Start, snapshot: Snapshot | None) -> Running:
-        """Network, container, readiness, and the snapshot that is not there yet; what fails is undone at once."""
-        subject = str(start.instance.key.service)
-        with self._slots:
-            self._check_open()
-            with self._timeline.measure("network", subject):
-                network_id = self._join_network(start)
-                # A network that a run leaves without a guardian goes with the next run's sweep; a container may not.
-                self._require_guard()
-            with self._timeline.measure("create", subject):
-                running = self._launcher.launch(start, network_id)
-        try:
-            self._keep_held(running.ports)
-            with self._timeline.measure("ready", subject):
-                self._watcher.wait_until_ready(running, running.started_at, self._check_open)
-            if self._snapshots and snapshot and start.tag != snapshot.tag:
-                with self._timeline.measure("snapshot", subject):
-                    self._snapshots.take(snapshot, running.container_id)
-            self._save_pristine(running)
-        except BaseException as error:
-            if isinstance(error, Closing) or not self._sparing.spare_failed(running):
-                self._undoing[start.instance.key] = self._undo(running)
-            raise
-        return running
-
-    def _undo(self, running: Running) -> Future[None]:
-        """Remove what has failed, in the background: the engine takes its time, and the error need not wait for it."""
-        undone: Future[None] = Future()
-
-        def undo() -> None:
-            self._launcher.undo(running)
-            undone.set_result(None)
-
-        threading.Thread(target=undo, name="isolate-undo", daemon=True).start()
-        return undone
-
     def _adopt(self, instance: Instance, ground: Ground, record: Mapping[str, Any], wait: Wait) -> Running | None:
         """The instance that another process has published; None where it cannot be used any more."""
         if "error" in record:
             raise SharedStartError(record["service"], record["error"])
         if ground.is_kept and not self._still_serves(instance, record["container"]):
             return None
-        needed = self._wait_for_needed(instance, wait)
-        self._budget.acquire(instance, self._check_open)
+        needed = self._starter.wait_for_needed(instance, wait)
+        self._budget.acquire(instance, self._starter.check_open)
         endpoints = {int(inner): Endpoint(host, port) for inner, (host, port) in record["endpoints"].items()}
         image = ImageFacts(image_id=record["image"], health_command=tuple(record["health"]))
-        password = choose_password(instance, ground, self._identify(instance, image))
+        password = choose_password(instance, ground, self._starter.identify(instance, image))
         view, _ = build_view(instance.spec, password, needed, endpoints)
         running = Running(
             instance=instance,
@@ -354,7 +260,7 @@ class Provider:
         )
         if ground.is_kept:
             with self._timeline.measure("reused", str(instance.key.service)):
-                self._watcher.wait_until_ready(running, running.started_at, self._check_open, is_first=False)
+                self._watcher.wait_until_ready(running, running.started_at, self._starter.check_open, is_first=False)
         return running
 
     def _still_serves(self, instance: Instance, container_id: str) -> bool:
@@ -366,52 +272,6 @@ class Provider:
             return state.is_running and not state.is_paused
         except EngineError:
             return False
-
-    def _find_image(self, instance: Instance) -> ImageFacts:
-        with self._timeline.measure("image", str(instance.key.service)):
-            return self._images.ensure(instance.spec)
-
-    def _identify(self, instance: Instance, image: ImageFacts) -> Snapshot | None:
-        return (
-            self._snapshots.identify(instance.spec, instance.key.service.stack.name, image) if self._snapshots else None
-        )
-
-    @contextmanager
-    def _choose_tag(self, instance: Instance, snapshot: Snapshot | None) -> Iterator[str]:
-        """The image to start from: the snapshot where there is one, which whoever starts first makes for all others."""
-        if self._snapshots is None or snapshot is None:
-            yield image_tag(instance.spec)
-        elif self._snapshots.is_there(snapshot, self._check_open):
-            yield snapshot.tag
-        else:
-            try:
-                yield image_tag(instance.spec)
-            except BaseException:
-                self._snapshots.abandon(snapshot)
-                raise
-
-    def _wait_for_needed(self, instance: Instance, wait: Wait) -> dict[str, Running]:
-        needed = {}
-        for alias, key in instance.dependencies:
-            try:
-                needed[alias] = wait(key)
-            except Closing:
-                raise
-            except IsolateError as error:
-                what = f"was not started because it needs {alias!r}"
-                raise StartError(label(instance, self._run), what, found=str(error)) from error
-        return needed
-
-    def _join_network(self, start: Start) -> str:
-        network_id = self._networks.ensure(start.instance, start.ground, self._check_open)
-        for alias, running in start.needed.items():
-            if running.network_id != network_id and not running.spec.used:
-                self._networks.attach(network_id, running.container_id, [alias, *running.spec.container.aliases])
-        return network_id
-
-    def _check_open(self) -> None:
-        if self._closing.is_set():
-            raise Closing("the run is ending")
 
     def _named(self, instance: Instance, error: EngineError) -> StartError:
         """An engine's error, told with the service's name and place."""
