@@ -32,18 +32,21 @@ class Use:
 
 
 class Examiner:
-    """Reads states and logs; knows for each instance who has used it last."""
+    """Reads states and logs; knows for each instance who has used it just before."""
 
     def __init__(self, engine: Engine, clock: Clock, others: Callable[[InstanceKey, float], Sequence[str]]) -> None:
         self._engine = engine
         self._clock = clock
         self._others = others
-        self._last: dict[InstanceKey, Use] = {}
+        self._before: dict[InstanceKey, tuple[Use, ...]] = {}
         self._patience_s = _PATIENCE_S
 
     def note_use(self, keys: Sequence[InstanceKey], use: Use) -> None:
         """A test has ended."""
-        self._last.update(dict.fromkeys(keys, use))
+        for key in keys:
+            # Whoever has waited for his own last lines has waited for those of all before him.
+            recent = () if use.is_settled else self._before.get(key, ())
+            self._before[key] = (use, *(u for u in recent if not u.is_settled and use.ended < u.ended + LATE_S))
 
     def settle(self, ended: float) -> bool:
         """Wait until the engine has read what was written up to then, however late; says whether there was time."""
@@ -98,12 +101,17 @@ class Examiner:
         return [replace(line, text=redact(line.text, running.secrets)) for line in lines if line.when < until]
 
     def _describe_before(self, key: InstanceKey, since: float, lines: Sequence[LogLine]) -> str:
-        last = self._last.get(key)
-        if last is None or last.is_settled:
+        uses = [
+            use
+            for use in self._before.get(key, ())
+            if not use.is_settled and any(since <= line.when < use.ended + LATE_S for line in lines)
+        ]
+        if not uses:
             return ""
-        if not any(since <= line.when < last.ended + LATE_S for line in lines):
-            return ""
-        return f"{last.test} used it until {1000 * (since - last.ended):.0f} ms before: first lines may be its last"
+        told = [f"until {1000 * (since - use.ended):.0f} ms before" for use in uses]
+        more = [f", {use.test} {until}" for use, until in zip(uses[1:], told[1:], strict=True)]
+        whose = "their" if more else "its"
+        return f"{uses[0].test} used it {told[0]}{''.join(more)}: first lines may be {whose} last"
 
 
 def _unknown(running: Running, why: str) -> Evidence:

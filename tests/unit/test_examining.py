@@ -104,6 +104,21 @@ def test_a_test_that_ended_shortly_before_is_named(
     assert found.before == ("test_a used it until 10 ms before: first lines may be its last" if told else "")
 
 
+def test_all_tests_that_ended_shortly_before_are_named(examiner: Examiner) -> None:
+    uses = [("long_ago", 99.8, False), ("earlier", 99.9, False), ("last", 99.99, False)]
+    for test, ended, is_settled in uses:
+        examiner.note_use([running().instance.key], Use(test=test, ended=ended, is_settled=is_settled))
+    (found,) = examiner.examine([running()], BEGAN, 200, whole=True)
+    assert found.before == "last used it until 10 ms before, earlier until 100 ms before: first lines may be their last"
+
+
+def test_who_waited_for_its_lines_did_so_for_those_before(examiner: Examiner) -> None:
+    for test, ended, is_settled in [("earlier", 99.9, False), ("settled", 99.99, True)]:
+        examiner.note_use([running().instance.key], Use(test=test, ended=ended, is_settled=is_settled))
+    (found,) = examiner.examine([running()], BEGAN, 200, whole=True)
+    assert found.before == ""
+
+
 def test_lines_that_are_late_are_waited_for_once(examiner: Examiner, clock: FakeClock) -> None:
     now = clock.time()
     assert examiner.settle(now)
