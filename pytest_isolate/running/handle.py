@@ -251,7 +251,6 @@ class Stack:
 
 def _with_port(view: View) -> View:
     if not view.spec.ports:
-        raise IsolateError(
-            build_message(f"service {view.spec.name!r} declares no port, so it has no address", do="declare port=...")
-        )
+        what = f"service {view.spec.name!r} declares no port, so it has no address"
+        raise IsolateError(build_message(what, do="declare port=... (in a Compose file: expose)"))
     return view

@@ -317,7 +317,7 @@ def test_a_module_that_gives_up_is_told_with_its_own_words(project: Project) -> 
         class Wrong(Shop):
             def start(self):
                 super().start()
-                raise RuntimeError("the licence has ended")
+                raise RuntimeError("the licence has ended") from ValueError("it was for 3 days")
 
         wrong = service(Wrong)
         slow = service(lambda: Shop().waiting_for(ExecWaitStrategy("false")), timeout=0.5)
@@ -351,6 +351,7 @@ def test_a_module_that_gives_up_is_told_with_its_own_words(project: Project) -> 
             "*service 'wrong' (*) was not ready: its Wrong has given up",
             "*tried  start() of Wrong",
             "*found  RuntimeError: the licence has ended",
+            "*       ValueError: it was for 3 days",
             "*declared at*conftest.py:50",
             "*service 'slow' (*) was not ready after 0.* s",
             "*tried  the own wait of Shop; last answer: exit code 1",

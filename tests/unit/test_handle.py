@@ -101,7 +101,9 @@ def test_without_ports_it_has_no_address(engine: StubEngine, name: str) -> None:
     with pytest.raises(IsolateError) as caught:
         getattr(make(engine, ports=()), name)
 
-    assert str(caught.value) == ("service 'auth' declares no port, so it has no address\n  do     declare port=...")
+    assert str(caught.value) == (
+        "service 'auth' declares no port, so it has no address\n  do     declare port=... (in a Compose file: expose)"
+    )
 
 
 def test_without_ports_it_still_has_a_name_inside(engine: StubEngine) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
@@ -92,7 +92,7 @@ class _Start:
         if not self._ended.done():
             return NotYet(self._stage.container.last_answer or "it waits")
         error = self._ended.exception()
-        return Dead(f"{type(error).__name__}: {error}") if error else Ready()
+        return Dead("\n".join(_causes(error))) if error else Ready()
 
     def give_up(self) -> None:
         """Have it end with its next question about its container."""
@@ -110,3 +110,10 @@ class _Start:
 def _declared(running: Running) -> DeclaredModule:
     assert isinstance(running.spec.module, DeclaredModule)
     return running.spec.module
+
+
+def _causes(error: BaseException | None) -> Iterator[str]:
+    """An error and what it was raised from: the outermost may say only which strategy has failed."""
+    while error:
+        yield f"{type(error).__name__}: {error}"
+        error = error.__cause__
