@@ -5,12 +5,10 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import re
 import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from pytest_isolate.engine.discovery import Candidate, find_candidates, read_doc
 from pytest_isolate.engine.docker import DockerEngine
 from pytest_isolate.engine.http import Http, open_candidate, why_no_engine
 from pytest_isolate.engine.inventory import Inventory
+from pytest_isolate.engine.wire import moment
 from pytest_isolate.errors import EngineError
 
 _UNIX = "unix://"
@@ -111,21 +110,12 @@ def read_socket(address: str) -> SocketFacts | None:
     )
 
 
-def parse_time(text: str) -> float | None:
-    """Seconds of the epoch of a time with nanoseconds, as engines write it; None for another text."""
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
-    if not match:
-        return None
-    whole = datetime.fromisoformat(match[1] + ("+00:00" if match[3] == "Z" else match[3]))
-    return whole.timestamp() + float(match[2] or 0)
-
-
 def _examine(client: Http, candidate: Candidate, now: Callable[[], float]) -> EngineSide:
     engine, version = DockerEngine(client), client.version()
     facts, asked = engine.facts(), now()
     info = Inventory(client).info()
     answered = now()
-    told = parse_time(str(info.get("SystemTime", "")))
+    told = moment(str(info.get("SystemTime", "")))
     return EngineSide(
         name=facts.name,
         version=facts.version,
@@ -140,7 +130,7 @@ def _examine(client: Http, candidate: Candidate, now: Callable[[], float]) -> En
         limits_processes=bool(info.get("PidsLimit", True)) and not _lacks_control_groups(info),
         subnets=tuple(engine.used_subnets()),
         pools=_pools(info),
-        clock_ahead_s=0.0 if told is None else told - (asked + answered) / 2,
+        clock_ahead_s=told - (asked + answered) / 2 if told else 0.0,
         clock_within_s=(answered - asked) / 2,
         host=facts.host,
         publish_on=facts.publish_on,

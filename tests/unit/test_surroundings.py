@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_isolate.engine.examining import parse_time, read_socket, try_all
+from pytest_isolate.engine.examining import read_socket, try_all
 from pytest_isolate.running.surroundings import Route, parse_route, read_disk, read_groups, read_inotify, read_routes
 
 ETH = "eth0\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0"
@@ -60,20 +60,6 @@ def test_inotify_instances_of_this_user_are_counted() -> None:
 
 def test_the_groups_of_this_process_have_names_or_numbers() -> None:
     assert all(read_groups())
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("1970-01-01T00:00:01.5Z", 1.5),
-        ("2026-11-23T04:54:32.479547663Z", 1795409672.4795477),
-        ("1970-01-01T01:00:00+01:00", 0.0),
-        ("yesterday", None),
-        ("", None),
-    ],
-)
-def test_an_engines_time_is_understood(text: str, seconds: float | None) -> None:
-    assert parse_time(text) == (seconds if seconds is None else pytest.approx(seconds, abs=1e-6))
 
 
 # -- addresses of engines ---------------------------------------------------------------------------------------------
