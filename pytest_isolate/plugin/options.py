@@ -234,7 +234,7 @@ def build_settings(config: pytest.Config) -> Settings:
 
 def only_looks(config: pytest.Config, settings: Settings) -> bool:
     """Whether the options say that no test will run, so that nothing may be started."""
-    names = ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test")
+    names = ("help", "markers", "cacheshow", "collectonly", "setupplan", "showfixtures", "show_fixtures_per_test")
     return settings.plan_only or any(getattr(config.option, name, False) for name in names)
 
 
