@@ -16,7 +16,7 @@ from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 
 from pytest_isolate.engine.api import ContainerRequest, PortBinding
-from pytest_isolate.engine.docker import DockerEngine, connect
+from pytest_isolate.engine.docker.engine import DockerEngine, connect
 
 ROUNDS = 12
 IMAGE = "debian:bookworm-slim"

@@ -11,7 +11,7 @@ from benchmarks.environments import copy_project, ensure_venv_with_plugin
 from benchmarks.images import ensure_images
 from benchmarks.measuring import clean_env, spread
 from benchmarks.results import build_table
-from pytest_isolate.engine.docker import connect
+from pytest_isolate.engine.docker.engine import connect
 
 _ROWS = {
     "web": "HTTP service, handed to its test after it first answers",

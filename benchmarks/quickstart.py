@@ -10,7 +10,7 @@ from benchmarks.environments import ROOT, copy_project, ensure_venv, ensure_venv
 from benchmarks.measuring import Contender, Sample, measure_in_turn, spread
 from benchmarks.results import build_table
 from pytest_isolate.engine.api import BuildRequest
-from pytest_isolate.engine.docker import DockerEngine, connect
+from pytest_isolate.engine.docker.engine import DockerEngine, connect
 
 _SERVICES = ROOT / "examples" / "services"
 _IMAGES = {"postgres": "pytest-isolate-benchmark/postgres:1", "auth": "pytest-isolate-benchmark/auth:1"}

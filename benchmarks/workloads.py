@@ -27,7 +27,7 @@ from benchmarks.imports import describe_imports
 from benchmarks.leftovers import Leftovers
 from benchmarks.measuring import Contender, Sample, measure_in_turn, spread
 from benchmarks.results import build_table
-from pytest_isolate.engine.docker import connect
+from pytest_isolate.engine.docker.engine import connect
 
 _COLD = f"{OURS}, `--isolate-no-cache`"
 _REUSED = f"{OURS}, `--isolate-reuse`"

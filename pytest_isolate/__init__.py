@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from pytest_isolate.engine.api import ExecResult as ExecResult
     from pytest_isolate.errors import IsolateError as IsolateError
     from pytest_isolate.errors import IsolateWarning as IsolateWarning
-    from pytest_isolate.plugin.declare import compose as compose
-    from pytest_isolate.plugin.declare import fresh as fresh
-    from pytest_isolate.plugin.declare import member as member
-    from pytest_isolate.plugin.declare import service as service
-    from pytest_isolate.plugin.declare import stack as stack
-    from pytest_isolate.plugin.declare import variants as variants
-    from pytest_isolate.plugin.override import ServiceChanges as ServiceChanges
-    from pytest_isolate.plugin.override import override as override
+    from pytest_isolate.plugin.declaring.declare import compose as compose
+    from pytest_isolate.plugin.declaring.declare import fresh as fresh
+    from pytest_isolate.plugin.declaring.declare import member as member
+    from pytest_isolate.plugin.declaring.declare import service as service
+    from pytest_isolate.plugin.declaring.declare import stack as stack
+    from pytest_isolate.plugin.declaring.declare import variants as variants
+    from pytest_isolate.plugin.declaring.override import ServiceChanges as ServiceChanges
+    from pytest_isolate.plugin.declaring.override import override as override
     from pytest_isolate.presets.apache import apache as apache
     from pytest_isolate.presets.mariadb import mariadb as mariadb
     from pytest_isolate.presets.memcached import memcached as memcached
@@ -38,44 +38,44 @@ if TYPE_CHECKING:
     from pytest_isolate.presets.rabbitmq import rabbitmq as rabbitmq
     from pytest_isolate.presets.redis import redis as redis
     from pytest_isolate.presets.valkey import valkey as valkey
-    from pytest_isolate.running.freshness.handle import FreshService as FreshService
-    from pytest_isolate.running.handle import Service as Service
-    from pytest_isolate.running.handle import Stack as Stack
-    from pytest_isolate.running.modules.handle import ModuleService as ModuleService
+    from pytest_isolate.running.data.fresh_service import FreshService as FreshService
+    from pytest_isolate.running.containers.handle import Service as Service
+    from pytest_isolate.running.containers.handle import Stack as Stack
+    from pytest_isolate.running.testcontainers.module_service import ModuleService as ModuleService
 
 _HOMES = {
     "ExecResult": "engine.api",
-    "FreshService": "running.freshness.handle",
+    "FreshService": "running.data.fresh_service",
     "IsolateError": "errors",
     "IsolateWarning": "errors",
-    "ModuleService": "running.modules.handle",
-    "Service": "running.handle",
-    "ServiceChanges": "plugin.override",
-    "Stack": "running.handle",
+    "ModuleService": "running.testcontainers.module_service",
+    "Service": "running.containers.handle",
+    "ServiceChanges": "plugin.declaring.override",
+    "Stack": "running.containers.handle",
     "apache": "presets.apache",
     "command": "presets.probes",
-    "compose": "plugin.declare",
+    "compose": "plugin.declaring.declare",
     "ended": "presets.probes",
-    "fresh": "plugin.declare",
+    "fresh": "plugin.declaring.declare",
     "http": "presets.probes",
     "log": "presets.probes",
     "mariadb": "presets.mariadb",
-    "member": "plugin.declare",
+    "member": "plugin.declaring.declare",
     "memcached": "presets.memcached",
     "mosquitto": "presets.mosquitto",
     "mysql": "presets.mysql",
     "nats": "presets.nats",
     "nginx": "presets.nginx",
     "openldap": "presets.openldap",
-    "override": "plugin.override",
+    "override": "plugin.declaring.override",
     "postgres": "presets.postgres",
     "rabbitmq": "presets.rabbitmq",
     "redis": "presets.redis",
-    "service": "plugin.declare",
-    "stack": "plugin.declare",
+    "service": "plugin.declaring.declare",
+    "stack": "plugin.declaring.declare",
     "tcp": "presets.probes",
     "valkey": "presets.valkey",
-    "variants": "plugin.declare",
+    "variants": "plugin.declaring.declare",
 }
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_isolate.engine.api import Engine
-from pytest_isolate.engine.docker import DockerEngine, connect
+from pytest_isolate.engine.docker.engine import DockerEngine, connect
 from pytest_isolate.errors import EngineError, EngineUnreachable
 from pytest_isolate.model.identity import LABEL_RUN
 

@@ -10,14 +10,14 @@ from ipaddress import IPv4Network
 
 import click
 
-from pytest_isolate.cli.opening import EXIT_FAILED
-from pytest_isolate.engine.examining import EngineSide, try_all
-from pytest_isolate.engine.podman import served
+from pytest_isolate.cli.engine import EXIT_FAILED
+from pytest_isolate.engine.docker.diagnose import EngineSide, try_all
+from pytest_isolate.engine.docker.podman import served
 from pytest_isolate.errors import EngineError
-from pytest_isolate.running.diagnosis import OK, PROBLEM, Facts, Finding, diagnose
+from pytest_isolate.running.doctor.checks import OK, PROBLEM, Facts, Finding, diagnose
 from pytest_isolate.running.owner import read_user
 from pytest_isolate.running.subnets import DEFAULT_POOL
-from pytest_isolate.running.surroundings import Disk, read_disk, read_groups, read_inotify, read_routes
+from pytest_isolate.running.doctor.host import Disk, read_disk, read_groups, read_inotify, read_routes
 
 _CHOSEN_BY = ("DOCKER_HOST", "DOCKER_CONTEXT")
 

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pytest_isolate.running.guardian import ARMED, Guardian
+from pytest_isolate.running.cleanup.guardian import ARMED, Guardian
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.removal import Remover
+    from pytest_isolate.engine.docker.remover import Remover
 
 
 def main(socket_name: str, run_id: str, controller_pid: str, start_time: str, program: str = "") -> None:
@@ -34,7 +34,7 @@ def _serving(program: str) -> Iterator[None]:
     if not program:
         yield
         return
-    from pytest_isolate.engine.podman import OwnService, serving
+    from pytest_isolate.engine.docker.podman import OwnService, serving
     from pytest_isolate.errors import EngineError
 
     try:
@@ -89,8 +89,8 @@ def _ask_in_child(run_id: str, controller_pid: int, start_time: str) -> str:
 
 def _find_engine(run_id: str, controller_pid: int, start_time: str) -> str:
     """The engine that the plugin uses, proved to understand the questions that removing will ask."""
-    from pytest_isolate.engine.http import open_http
-    from pytest_isolate.engine.removal import Remover
+    from pytest_isolate.engine.docker.transport.client import open_http
+    from pytest_isolate.engine.docker.remover import Remover
     from pytest_isolate.errors import EngineError
     from pytest_isolate.model.identity import LABEL_RUN
     from pytest_isolate.running.owner import read_start_time
@@ -107,9 +107,9 @@ def _find_engine(run_id: str, controller_pid: int, start_time: str) -> str:
 @lru_cache
 def _remover(endpoint: str) -> Remover:
     """Made once: to log in to another host takes longer than to ask it."""
-    from pytest_isolate.engine.http import Http
-    from pytest_isolate.engine.removal import Remover
-    from pytest_isolate.engine.transport import Endpoint
+    from pytest_isolate.engine.docker.transport.client import Http
+    from pytest_isolate.engine.docker.remover import Remover
+    from pytest_isolate.engine.docker.transport.connections import Endpoint
 
     return Remover(Http(Endpoint.from_text(endpoint)))
 
@@ -118,8 +118,8 @@ def _remove(endpoint: str, run_id: str) -> bool:
     """Remove everything of the run but what it has left on purpose; whether there may be more to remove."""
     from pytest_isolate.errors import IsolateError
     from pytest_isolate.model.identity import LABEL_RUN
-    from pytest_isolate.running.cleanup import remove_all
-    from pytest_isolate.running.marking import read_marks, spared
+    from pytest_isolate.running.cleanup.remove import remove_all
+    from pytest_isolate.running.ownership.retention import read_marks, spared
 
     remover, labels = _remover(endpoint), {LABEL_RUN: run_id}
     try:

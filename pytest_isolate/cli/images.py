@@ -11,16 +11,16 @@ from typing import Any
 
 import click
 
-from pytest_isolate.cli.asking import ask_pytest
-from pytest_isolate.cli.opening import EXIT_FAILED, align, count, ending_in, open_engine
-from pytest_isolate.engine.transfer import ImageTransfer
+from pytest_isolate.cli.pytest_process import ask_pytest
+from pytest_isolate.cli.engine import EXIT_FAILED, align, count, ending_in, open_engine
+from pytest_isolate.engine.docker.image_transfer import ImageTransfer
 from pytest_isolate.errors import IsolateError, build_message
-from pytest_isolate.running import stocking
-from pytest_isolate.running.loaded import LoadedImages
-from pytest_isolate.running.messages import IMAGES
-from pytest_isolate.running.stock import Index, Saved, Stock, parse_needed
-from pytest_isolate.running.stocking import Outcome
-from pytest_isolate.sharing.store import Board, built_folder, open_locks, snapshot_usage
+from pytest_isolate.running.images import transfer
+from pytest_isolate.running.images.imported import LoadedImages
+from pytest_isolate.sharing.command import IMAGES
+from pytest_isolate.running.images.store import Index, Saved, Stock, parse_needed
+from pytest_isolate.running.images.transfer import Outcome
+from pytest_isolate.sharing.board import Board, built_folder, open_locks, snapshot_usage
 
 _COLLECTED = (0, 5)
 _PROGRESS_EVERY_S = 5.0
@@ -55,7 +55,7 @@ def save(folder: Path, as_json: bool, pytest_args: tuple[str, ...]) -> None:
     for name in (name for image in found for name in image.pinned):
         click.echo(f"left out: {name}; an engine finds by digest only what it has pulled itself", err=True)
     with open_engine() as opened, _alone(folder):
-        outcomes = stocking.save(opened.engine, ImageTransfer(opened.client), Stock(folder), needed)
+        outcomes = transfer.save(opened.engine, ImageTransfer(opened.client), Stock(folder), needed)
     _show(folder, outcomes, as_json)
 
 
@@ -83,7 +83,7 @@ def _load(stock: Stock, index: Index) -> list[Outcome]:
     with open_engine() as opened:
         notes = LoadedImages(opened.engine, Board(built_folder()))
         transfer = ImageTransfer(opened.client)
-        return stocking.load(opened.engine, transfer, stock, index, snapshot_usage(), notes)
+        return transfer.load(opened.engine, transfer, stock, index, snapshot_usage(), notes)
 
 
 @images.command("list")

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from pytest_isolate.cli.asking import ask_pytest
-from pytest_isolate.running.messages import PLAN
+from pytest_isolate.cli.pytest_process import ask_pytest
+from pytest_isolate.sharing.command import PLAN
 
 _NO_TESTS = 5
 

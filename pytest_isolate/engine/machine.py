@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_isolate.engine.wire import moment
+from pytest_isolate.engine.docker.wire import moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

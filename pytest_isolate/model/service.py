@@ -7,9 +7,9 @@ from enum import Enum
 
 from pytest_isolate.model.container import DEFAULT_SETTINGS, ContainerSettings
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.module import Module
+from pytest_isolate.model.testcontainers import Module
 from pytest_isolate.model.probes import Probe
-from pytest_isolate.model.resetting import Reset
+from pytest_isolate.model.reset import Reset
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.secret import Secret
 from pytest_isolate.model.used import Used

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pytest_isolate.model.fresh import FreshSpec
 from pytest_isolate.model.service import ServiceId, ServiceSpec
-from pytest_isolate.planning.loading import Catalogue
+from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.planning.placement import InstanceKey, Place, Where, place_instances, place_of
 
 

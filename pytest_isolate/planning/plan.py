@@ -12,7 +12,7 @@ from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId
 from pytest_isolate.planning.copying import Wanted, count_copies
-from pytest_isolate.planning.loading import Catalogue
+from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place, Where, place_instances, places_of
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from pytest_isolate.model.image_name import HUB, split_image
-from pytest_isolate.planning.values import Wrong
+from pytest_isolate.declarations.values import Wrong
 
 EVERY = "*"
 """Stands for every registry that has no prefix of its own."""

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from pytest_isolate.errors import Problem
 from pytest_isolate.model.probes import Http
-from pytest_isolate.model.resetting import Pristine
+from pytest_isolate.model.reset import Pristine
 from pytest_isolate.model.service import ServiceId, ServiceSpec
-from pytest_isolate.planning.fresh_fields import missing_for_copies
-from pytest_isolate.planning.graph import reachable
-from pytest_isolate.planning.references import check_lifetimes
-from pytest_isolate.planning.values import Wrong
+from pytest_isolate.declarations.data import missing_for_copies
+from pytest_isolate.declarations.graph import reachable
+from pytest_isolate.declarations.references import check_lifetimes
+from pytest_isolate.declarations.values import Wrong
 
 
 def check_reset(spec: ServiceSpec) -> Iterable[Wrong]:

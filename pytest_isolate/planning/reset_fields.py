@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pytest_isolate.model.probes import Command, Ended, Http, Log, Tcp
-from pytest_isolate.model.resetting import Pristine, Reset, ResetFunction
-from pytest_isolate.planning.probe_fields import parse_probes
-from pytest_isolate.planning.values import Wrong, is_generator
+from pytest_isolate.model.reset import Pristine, Reset, ResetFunction
+from pytest_isolate.declarations.probes import parse_probes
+from pytest_isolate.declarations.values import Wrong, is_generator
 
 _RESETS = (
     "true, command('word', ...), http('/path'), or a function of one argument, async or not; in TOML "

@@ -6,7 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from pytest_isolate.running.excerpts import Evidence, render_whole
+from pytest_isolate.running.evidence.render import Evidence, render_whole
 
 _LONGEST = 80
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_isolate.plugin.fixtures import (
+from pytest_isolate.plugin.declaring.fixtures import (
     NEEDS_ISOLATE,
     SESSION_KEY,
     asks_for_service,
@@ -54,11 +54,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     """With --isolate, set the environment variables of the project's TOML: before pytest-django reads settings."""
     option = early_config.known_args_namespace
     if option.isolate or option.isolate_plan or early_config.getini("isolate"):
-        from pytest_isolate.plugin.configuration import find_configuration
+        from pytest_isolate.plugin.declaring.configuration import find_configuration
 
         source = find_configuration(early_config.rootpath)
         if source and "env" in source.text:
-            from pytest_isolate.plugin.environment import set_environment
+            from pytest_isolate.plugin.declaring.environment import set_environment
 
             bind = option.isolate_bind or str(early_config.getini("isolate_bind"))
             host = chosen_host(option.isolate_host, str(early_config.getini("isolate_host")))
@@ -68,19 +68,19 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options, and turn declarations in TOML into fixtures."""
-    from pytest_isolate.plugin.configuration import find_configuration
+    from pytest_isolate.plugin.declaring.configuration import find_configuration
 
     config.addinivalue_line("markers", _MARKER)
     config.stash[_SETTINGS_KEY] = parse_settings(config)
     parse_variants(config)
     source = find_configuration(config.rootpath)
     if source:
-        from pytest_isolate.plugin.toml import build_plugin
+        from pytest_isolate.plugin.declaring.toml import build_plugin
 
         config.pluginmanager.register(build_plugin(source), "isolate-toml")
     settings, cache = config.stash[_SETTINGS_KEY], _cache_of(config)
     if settings and cache and cache.get(_NEEDED_ENGINE, False) and not only_looks(config, settings):
-        from pytest_isolate.plugin.known import arm_ahead
+        from pytest_isolate.plugin.run.early import arm_ahead
 
         arm_ahead(config)
 
@@ -91,7 +91,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not asks_for_service(metafunc.definition):
         return
     if metafunc.config.getoption(VARIANT_OPTION) or sees_variants(metafunc.definition):
-        from pytest_isolate.plugin.varying import parametrize
+        from pytest_isolate.plugin.items.catalogues import parametrize
 
         parametrize(metafunc)
 

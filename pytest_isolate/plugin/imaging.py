@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from pytest_isolate.planning.plan import Plan
-from pytest_isolate.plugin import xdist
-from pytest_isolate.plugin.opening import connected
+from pytest_isolate.plugin.run import xdist
+from pytest_isolate.plugin.run.opening import connected
 from pytest_isolate.plugin.options import build_settings
-from pytest_isolate.plugin.starting import Told
-from pytest_isolate.plugin.wiring import build_snapshots
+from pytest_isolate.plugin.command.up import Told
+from pytest_isolate.plugin.run.wiring import build_snapshots
 from pytest_isolate.running.clock import SystemClock
-from pytest_isolate.running.images import Images
+from pytest_isolate.running.images.images import Images
 from pytest_isolate.running.needing import Use, find_needed
-from pytest_isolate.sharing.store import Board, built_folder, open_locks
+from pytest_isolate.sharing.board import Board, built_folder, open_locks
 
 
 def tell_needed(config: pytest.Config, tell: Callable[..., None]) -> None:

@@ -208,7 +208,7 @@ def _says_something_of_services(config: pytest.Config) -> bool:
 def build_settings(config: pytest.Config) -> Settings:
     """The settings, whether services are asked for or not; pytest.UsageError for a value that cannot be used."""
     if _says_something_of_services(config):
-        from pytest_isolate.plugin.adjusting import adjustment_of  # with all of what a service is: 17 ms
+        from pytest_isolate.plugin.service_options import adjustment_of  # with all of what a service is: 17 ms
 
         adjustment_of(config)
     plan_only = config.getoption("--isolate-plan")
@@ -306,13 +306,13 @@ def _parse(config: pytest.Config, name: str, parse: Callable[[str], Value], defa
 
 
 def _parse_duration(value: str) -> float:
-    from pytest_isolate.planning.values import parse_duration
+    from pytest_isolate.declarations.values import parse_duration
 
     return parse_duration(value)
 
 
 def _parse_size(value: str) -> int:
-    from pytest_isolate.planning.values import parse_size
+    from pytest_isolate.declarations.values import parse_size
 
     return parse_size(value)
 
@@ -324,7 +324,7 @@ def _parse_size_or_nothing(value: str) -> int:
 def _parse_pool(value: str) -> str:
     from ipaddress import IPv4Network
 
-    from pytest_isolate.planning.values import Wrong
+    from pytest_isolate.declarations.values import Wrong
 
     try:
         smallest = IPv4Network(value).prefixlen > 28
@@ -338,7 +338,7 @@ def _parse_pool(value: str) -> str:
 def _parse_address(value: str) -> str:
     from ipaddress import IPv4Address
 
-    from pytest_isolate.planning.values import Wrong
+    from pytest_isolate.declarations.values import Wrong
 
     try:
         return str(IPv4Address(value))
@@ -347,7 +347,7 @@ def _parse_address(value: str) -> str:
 
 
 def _parse_keep(value: str) -> str:
-    from pytest_isolate.planning.values import Wrong
+    from pytest_isolate.declarations.values import Wrong
 
     if value not in (KEEP_NEVER, KEEP_FAILED, KEEP_ALWAYS):
         raise Wrong(f"{value!r} does not say when", f"{KEEP_NEVER}, {KEEP_FAILED}, {KEEP_ALWAYS}")
@@ -355,7 +355,7 @@ def _parse_keep(value: str) -> str:
 
 
 def _parse_count(value: str) -> int:
-    from pytest_isolate.planning.values import Wrong
+    from pytest_isolate.declarations.values import Wrong
 
     if not value.isdecimal() or int(value) < 1:
         raise Wrong(f"{value!r} is not a number of containers", "a whole number from 1")

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from pytest_isolate.engine.api import Engine, ImageFacts
 from pytest_isolate.model.service import ServiceSpec
-from pytest_isolate.running.images import Images, build_request, image_tag
-from pytest_isolate.running.snapshots import Snapshots
-from pytest_isolate.running.sources import digest_anywhere, read_bases
-from pytest_isolate.running.stock import Frozen, Needed, Origin
+from pytest_isolate.running.images.images import Images, build_request, image_tag
+from pytest_isolate.running.images.snapshots import Snapshots
+from pytest_isolate.running.images.build_digest import digest_anywhere, read_bases
+from pytest_isolate.running.images.store import Frozen, Needed, Origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pytest_isolate.engine.api import EngineFacts
 from pytest_isolate.errors import EngineError
-from pytest_isolate.running.ports import LOOPBACK, hold_free_ports
+from pytest_isolate.running.network.ports import LOOPBACK, hold_free_ports
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # published on, and compared; nothing here listens on it
 

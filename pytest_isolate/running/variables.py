@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 
 from pytest_isolate.model.service import ServiceId
-from pytest_isolate.running.rendering import View
+from pytest_isolate.running.containers.view import View
 
 
 def variables_of(service: ServiceId, view: View, *, qualified: bool) -> dict[str, str]:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from browser.runs import big, small
-from pytest_isolate.running.page.assembling import assemble
-from pytest_isolate.running.page.rendering import render
+from pytest_isolate.running.report.assemble import assemble
+from pytest_isolate.running.report.page import render
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _QUESTIONS = Path(__file__).parent / "questions"

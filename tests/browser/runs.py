@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterator
 from zlib import crc32
 
-from pytest_isolate.running.page.assembling import RunFacts
-from pytest_isolate.running.page.records import (
+from pytest_isolate.running.report.assemble import RunFacts
+from pytest_isolate.running.report.records import (
     BecameReady,
     Launched,
     RanTest,

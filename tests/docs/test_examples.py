@@ -12,10 +12,10 @@ from docs.pages import CHECKED, DOCS, Block, read_blocks
 from pytest_isolate.model.declaration import Declared
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId, ServiceSpec
-from pytest_isolate.planning.loading import load
-from pytest_isolate.plugin.configuration import Source
-from pytest_isolate.plugin.fixtures import DECLARATION
-from pytest_isolate.plugin.toml import build_plugin
+from pytest_isolate.declarations.loading import load
+from pytest_isolate.plugin.declaring.configuration import Source
+from pytest_isolate.plugin.declaring.fixtures import DECLARATION
+from pytest_isolate.plugin.declaring.toml import build_plugin
 
 BLOCKS = [block for page in CHECKED for block in read_blocks(page)]
 DECLARING = [block for block in BLOCKS if block.language in ("python", "toml")]

@@ -20,7 +20,7 @@ import pytest
 
 from engine.conftest import TESTS, Project, _hear_all_signals
 from pytest_isolate.model.identity import LABEL_RUN
-from pytest_isolate.running.keeping import manual_code
+from pytest_isolate.running.ownership.reuse import manual_code
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
 

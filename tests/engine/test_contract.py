@@ -23,7 +23,7 @@ import pytest
 from fakes.engine import PULLABLE, FakeEngine
 from fakes.programs import IMAGE, program
 
-from pytest_isolate.engine import cgroups
+from pytest_isolate.engine.docker import cgroups
 from pytest_isolate.engine.api import (
     BuildRequest,
     ContainerRequest,

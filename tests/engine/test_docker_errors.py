@@ -16,8 +16,8 @@ import pytest
 import requests.exceptions
 import urllib3.exceptions
 
-from pytest_isolate.engine.docker import connect
-from pytest_isolate.engine.sdk import translated
+from pytest_isolate.engine.docker.engine import connect
+from pytest_isolate.engine.docker.sdk import translated
 from pytest_isolate.errors import EngineError, EngineUnreachable
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from fakes.holder import FIRST
 
-from pytest_isolate.running.freshness.naming import PRISTINE
+from pytest_isolate.running.data.names import PRISTINE
 
 TESTS = Path(__file__).parents[1]
 HAND_OVERS = 10_000

@@ -21,18 +21,18 @@ from pytest_isolate.model.declaration import Declared, Layer, RawService, RawSta
 from pytest_isolate.model.identity import LABEL_RUN, Run
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId, StackId
-from pytest_isolate.planning.loading import load
+from pytest_isolate.declarations.loading import load
 from pytest_isolate.planning.placement import Where, place_instances
 from pytest_isolate.planning.plan import Plan
-from pytest_isolate.plugin.opening import Membership, Opened
+from pytest_isolate.plugin.run.opening import Membership, Opened
 from pytest_isolate.plugin.options import Settings
-from pytest_isolate.plugin.report import Report
-from pytest_isolate.plugin.wiring import wire
-from pytest_isolate.running.cleanup import remove_all
+from pytest_isolate.plugin.terminal.report import Report
+from pytest_isolate.plugin.run.wiring import wire
+from pytest_isolate.running.cleanup.remove import remove_all
 from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.owner import read_owner
 from pytest_isolate.running.timeline import Timeline
-from pytest_isolate.sharing.store import create_run_folder, remove_run_folder
+from pytest_isolate.sharing.board import create_run_folder, remove_run_folder
 
 RACERS = 16
 # Not forked: the test process has threads of its own.
@@ -57,7 +57,7 @@ def open_engine(journal: str) -> Engine:
     """The real engine, or, with a journal, a fake one of this process."""
     if journal:
         return FakeEngine(Journal(Path(journal)))
-    from pytest_isolate.engine.docker import connect
+    from pytest_isolate.engine.docker.engine import connect
 
     return connect()
 

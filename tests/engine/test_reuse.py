@@ -17,7 +17,7 @@ from fakes.programs import IMAGE, program
 from engine.conftest import Project
 from engine.events import Events
 from pytest_isolate.model.identity import LABEL_REUSE
-from pytest_isolate.running.keeping import project_code
+from pytest_isolate.running.ownership.reuse import project_code
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
 

@@ -33,7 +33,7 @@ from pytest_isolate.engine.api import (
     Progress,
     Tell,
 )
-from pytest_isolate.engine.pulling import Pull, pull_failed
+from pytest_isolate.engine.docker.pull_errors import Pull, pull_failed
 from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound, SubnetTaken
 
 JOURNAL_VARIABLE = "FAKE_ENGINE_JOURNAL"

@@ -24,13 +24,13 @@ from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.copying import Wanted
 from pytest_isolate.running.clock import SystemClock
-from pytest_isolate.running.freshness import keeper as module
-from pytest_isolate.running.freshness.keeper import Keeper
-from pytest_isolate.running.freshness.makers import Makers
-from pytest_isolate.running.freshness.naming import PRISTINE, CopyName
-from pytest_isolate.running.freshness.postgres import PostgresWay
+from pytest_isolate.running.data import pool as module
+from pytest_isolate.running.data.pool import Keeper
+from pytest_isolate.running.data.makers import Makers
+from pytest_isolate.running.data.names import PRISTINE, CopyName
+from pytest_isolate.running.data.backends.postgres import PostgresWay
 from pytest_isolate.running.owner import read_owner, read_start_time
-from pytest_isolate.sharing.store import Board
+from pytest_isolate.sharing.board import Board
 
 FIRST = ["first"]
 ORDERS = ServiceId(StackId(""), "orders")

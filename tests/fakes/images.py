@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from pytest_isolate.engine.api import BuildRequest, Tell
-from pytest_isolate.engine.wire import build_step
+from pytest_isolate.engine.docker.wire import build_step
 from pytest_isolate.errors import BuildFailed
 
 

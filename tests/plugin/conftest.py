@@ -13,8 +13,8 @@ from fakes.journal import Journal
 
 # Imported here although nobody uses it: each run in this process would import it anew otherwise.
 import pytest_isolate.plugin.session
-import pytest_isolate.plugin.summary
-import pytest_isolate.plugin.toml  # noqa: F401
+import pytest_isolate.plugin.terminal.summary
+import pytest_isolate.plugin.declaring.toml  # noqa: F401
 
 # What else is installed costs a second for each run, and has nothing to do with ours.
 _WITHOUT_OTHERS = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from plugin.conftest import WEB, Project, errors_of
-from pytest_isolate.running import budget
+from pytest_isolate.running.instances import budget
 
 # One that declares no memory counts with 256 MiB.
 TWO = f"{WEB}one = service(web)\ntwo = service(web, memory='200m')\ndel web"
@@ -214,7 +214,7 @@ def test_room_of_a_worker_that_has_died_is_given_back(project: Project) -> None:
 
 
 HOLD_AND_WAIT = """
-import pytest_isolate.running.budget as budget
+import pytest_isolate.running.instances.budget as budget
 budget._DEADLINE_S = 5
 one = service(IMAGE, command=program("sleep 0.3", "serve 8000"), port=8000, ready=http("/"), scope=SCOPE)
 two = service(one, needs=["one"], scope="function")
@@ -237,7 +237,7 @@ one = service(web, memory="300m", scope="module")
 late = service(web, memory="200m", share="worker")
 del web
 
-import pytest_isolate.running.budget as budget
+import pytest_isolate.running.instances.budget as budget
 budget._DEADLINE_S = 5
 """
 

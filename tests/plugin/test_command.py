@@ -281,7 +281,7 @@ def test_every_command_says_how_it_ends() -> None:
 
 
 def test_names_are_not_completed_with_an_error(monkeypatch: pytest.MonkeyPatch, project: Project) -> None:
-    from pytest_isolate.cli.naming import complete_names
+    from pytest_isolate.cli.find_container import complete_names
 
     monkeypatch.setenv("DOCKER_HOST", f"unix://{project.path}/no.sock")
     context = click.Context(command.main)

@@ -27,7 +27,7 @@ def test_last(): pass
 """
 WAITING = "isolate waiting for 1 service"
 SOON = """
-from pytest_isolate.plugin import waits
+from pytest_isolate.plugin.terminal import waits
 waits._TOLD_FROM_S = {-1: 9.0, 0: 1.4, 1: 0.3}
 waits._TOLD_EVERY_S = {-1: 9.0, 0: 9.0, 1: 0.3}
 """
@@ -123,7 +123,7 @@ def test_a_build_shows_its_steps(project: Project, terminal: Terminal) -> None:
     project.conftest(
         """
         import time
-        from pytest_isolate.engine.wire import build_step
+        from pytest_isolate.engine.docker.wire import build_step
 
         class Slow(FakeEngine):
             def build_image(self, request, tell):

@@ -11,8 +11,8 @@ from fakes.programs import IMAGE
 
 from plugin.conftest import WEB, Project
 from plugin.test_command import run
-from pytest_isolate.cli.asking import ask_pytest
-from pytest_isolate.running.messages import IMAGES
+from pytest_isolate.cli.pytest_process import ask_pytest
+from pytest_isolate.sharing.command import IMAGES
 
 MANY = WEB + (
     "built = service(build='context', command=forever())\n"

@@ -7,7 +7,7 @@ import pytest
 from plugin.conftest import Project
 from plugin.test_fixtures import GET
 from pytest_isolate import ServiceChanges
-from pytest_isolate.planning.fields import SERVICE_KEYS
+from pytest_isolate.declarations.keys import SERVICE_KEYS
 
 SERVICES = """
 db = service(IMAGE, command=program("serve 8000 db"), port=8000, ready=http("/"), env={"REALM": "head-office"})

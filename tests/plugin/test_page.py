@@ -221,8 +221,8 @@ def test_nothing_is_imported_or_measured_without_the_option(project: Project) ->
         import sys
 
         def test_web(web):
-            assert "pytest_isolate.running.launching" in sys.modules
-            assert not [name for name in sys.modules if name.startswith(("jinja2", "pytest_isolate.running.page"))]
+            assert "pytest_isolate.running.containers.launcher" in sys.modules
+            assert not [name for name in sys.modules if name.startswith(("jinja2", "pytest_isolate.running.report"))]
         """
     )
     project.run_subprocess().assert_outcomes(passed=1)

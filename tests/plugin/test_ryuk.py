@@ -59,7 +59,7 @@ def test_it_is_started_elsewhere_and_where_it_is_asked_for_only(project: Project
 
 
 def test_without_its_answer_nothing_is_started(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_isolate.running.ryuk._UP_WITHIN_S", 0.5)
+    monkeypatch.setattr("pytest_isolate.running.cleanup.ryuk._UP_WITHIN_S", 0.5)
     declare(project, answer="NACK")
     result = project.run("-o", "isolate_ryuk=true")
     result.assert_outcomes(errors=2)

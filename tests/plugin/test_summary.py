@@ -15,8 +15,8 @@ def test_web(web, n): pass
 """
 # What would be long in a test is made short.
 SOON = """
-from pytest_isolate.plugin import summary
-from pytest_isolate.plugin import report
+from pytest_isolate.plugin.terminal import summary
+from pytest_isolate.plugin.terminal import report
 summary._LONG_READY_S = report._SLOW_START_S = 0.5
 """
 

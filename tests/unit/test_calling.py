@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pytest_isolate.running.calling import call, describe_failure
+from pytest_isolate.running.data.user_function import call, describe_failure
 
 
 def fail(handle: object) -> None:

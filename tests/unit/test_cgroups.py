@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_isolate.engine.cgroups import Counted, count
-from pytest_isolate.running.usage import needed_bytes
+from pytest_isolate.engine.docker.cgroups import Counted, count
+from pytest_isolate.running.containers.usage import needed_bytes
 
 ID = "0123456789abcdef"
 COUNTED = Counted(memory_bytes=5000, idle_bytes=300, files_bytes=400, peak_bytes=9000, cpu_s=2.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_isolate.errors import CleanupError
-from pytest_isolate.running.cleanup import remove_all, remove_all_before
+from pytest_isolate.running.cleanup.remove import remove_all, remove_all_before
 
 from .builders import FakeClock
 from .stub_engine import StubEngine

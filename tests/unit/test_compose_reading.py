@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.composing.dotenv import BadLine, parse_variables
-from pytest_isolate.composing.interpolation import BadVariable, interpolate
-from pytest_isolate.composing.nodes import Node, Refused
-from pytest_isolate.composing.reading import parse_yaml
-from pytest_isolate.planning.placeholders import escape, render
+from pytest_isolate.compose.dotenv import BadLine, parse_variables
+from pytest_isolate.compose.interpolation import BadVariable, interpolate
+from pytest_isolate.compose.nodes import Node, Refused
+from pytest_isolate.compose.reader import parse_yaml
+from pytest_isolate.declarations.placeholders import escape, render
 
 from .composing import compose, one, refusals, specs, told, wrong
 

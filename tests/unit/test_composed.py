@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_isolate.plugin.composed import LocalHost
+from pytest_isolate.plugin.declaring.compose import LocalHost
 
 
 def test_it_tells_what_is_there(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pytest_isolate.engine.api import ContainerRequest
-from pytest_isolate.engine.wire import container_body
+from pytest_isolate.engine.docker.wire import container_body
 from pytest_isolate.model.container import ContainerSettings, Ulimit
 from pytest_isolate.model.probes import Command, Ended
-from pytest_isolate.planning.container_fields import CONTAINER_KEYS, parse_container
-from pytest_isolate.planning.values import Wrong
+from pytest_isolate.declarations.container import CONTAINER_KEYS, parse_container
+from pytest_isolate.declarations.values import Wrong
 
 from .builders import declare, load_all, load_one, only_problem, raw, sid
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_isolate.engine.examining import Attempt, EngineSide, SocketFacts
-from pytest_isolate.running.diagnosis import (
+from pytest_isolate.engine.docker.diagnose import Attempt, EngineSide, SocketFacts
+from pytest_isolate.running.doctor.checks import (
     GIB,
     OK,
     PROBLEM,
@@ -25,7 +25,7 @@ from pytest_isolate.running.diagnosis import (
     check_version,
     diagnose,
 )
-from pytest_isolate.running.surroundings import Disk, Inotify, Route
+from pytest_isolate.running.doctor.host import Disk, Inotify, Route
 
 SOCKET = SocketFacts(path="/var/run/docker.sock", owner="root", group="docker", mode="660", may_use=True)
 ANSWERED = Attempt(address="unix:///var/run/docker.sock", named_by="usual socket", answer="", socket=SOCKET)

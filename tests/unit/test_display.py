@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_isolate.plugin import display as module
-from pytest_isolate.plugin.display import Display, NotesView, display_noted, display_own
-from pytest_isolate.plugin.waits import Item
+from pytest_isolate.plugin.terminal import display as module
+from pytest_isolate.plugin.terminal.display import Display, NotesView, display_noted, display_own
+from pytest_isolate.plugin.terminal.waits import Item
 from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.timeline import Timeline
 

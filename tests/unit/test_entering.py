@@ -11,8 +11,8 @@ import pytest
 
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.secret import Secret
-from pytest_isolate.running.entering import CONTAINER, Entrance, build_entrance
-from pytest_isolate.running.rendering import View
+from pytest_isolate.running.evidence.shell import CONTAINER, Entrance, build_entrance
+from pytest_isolate.running.containers.view import View
 
 from .builders import spec
 

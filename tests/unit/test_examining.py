@@ -11,7 +11,7 @@ from pytest_isolate.engine.api import ContainerState, EngineFacts, LogLine
 from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import InstanceKey, Place
-from pytest_isolate.running.examining import LATE_S, Examiner, Use
+from pytest_isolate.running.evidence.collect import LATE_S, Examiner, Use
 from unit.builders import FakeClock, sid
 
 BEGAN = [("setup", 100.0), ("call", 101.0)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_isolate.engine.api import ContainerState, LogLine
-from pytest_isolate.running.excerpts import (
+from pytest_isolate.running.evidence.render import (
     MOST_CHARACTERS,
     Evidence,
     Part,

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from pytest_isolate.running.faults import netlink
-from pytest_isolate.running.faults.syscalls import CONTENT_BYTES
+from pytest_isolate.running.faults.remote_syscalls import CONTENT_BYTES
 
 TABLE = "isolate-0123abcd"
 

@@ -16,7 +16,7 @@ import pytest
 
 from pytest_isolate.errors import EngineError
 from pytest_isolate.running.faults.netlink import parse_errors
-from pytest_isolate.running.faults.syscalls import (
+from pytest_isolate.running.faults.remote_syscalls import (
     CONTENT_BYTES,
     MACHINES,
     PATH,

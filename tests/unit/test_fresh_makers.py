@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_isolate.running.freshness.makers import Makers
-from pytest_isolate.running.freshness.naming import CopyName
-from pytest_isolate.sharing.store import Board
+from pytest_isolate.running.data.makers import Makers
+from pytest_isolate.running.data.names import CopyName
+from pytest_isolate.sharing.board import Board
 from unit.builders import OWNER
 
 DEAD = replace(OWNER, pid=43)

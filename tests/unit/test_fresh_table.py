@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pytest_isolate.running.freshness.naming import (
+from pytest_isolate.running.data.names import (
     PRISTINE,
     CopyName,
     maker_of,
@@ -18,7 +18,7 @@ from pytest_isolate.running.freshness.naming import (
     parse_copy_name,
     template_name,
 )
-from pytest_isolate.running.freshness.table import Create, Drop, PoolTable
+from pytest_isolate.running.data.pool_table import Create, Drop, PoolTable
 
 KINDS = ("orders", "stock")
 

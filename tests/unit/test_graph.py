@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.planning.graph import build_start_order, find_cycle
+from pytest_isolate.declarations.graph import build_start_order, find_cycle
 
 Graph = dict[int, tuple[int, ...]]
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from pytest_isolate.running import guardian
-from pytest_isolate.running.guardian import Guardian, Link
-from pytest_isolate.running.ports import hold_free_ports
+from pytest_isolate.running.cleanup import guardian
+from pytest_isolate.running.cleanup.guardian import Guardian, Link
+from pytest_isolate.running.network.ports import hold_free_ports
 
 
 class Bench:

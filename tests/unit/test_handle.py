@@ -11,8 +11,8 @@ from pytest_isolate.engine.api import ExecResult
 from pytest_isolate.errors import ExecError, IsolateError
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Http
-from pytest_isolate.running.handle import Service, Stack
-from pytest_isolate.running.rendering import View
+from pytest_isolate.running.containers.handle import Service, Stack
+from pytest_isolate.running.containers.view import View
 
 from .builders import spec
 

@@ -27,12 +27,12 @@ from pytest_isolate.model.identity import (
 )
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Ended, Http, Log, Tcp
-from pytest_isolate.model.resetting import Pristine
+from pytest_isolate.model.reset import Pristine
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.secret import Secret
 from pytest_isolate.model.service import UNLIMITED, Build, File, ServiceSpec
 from pytest_isolate.model.used import Used
-from pytest_isolate.running.modules.declared import DeclaredModule
+from pytest_isolate.running.testcontainers.declared import DeclaredModule
 
 from .builders import HERE, OWNER, declare, load_all, make_run, raw, sid, spec
 

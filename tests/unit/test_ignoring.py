@@ -11,7 +11,7 @@ from docker.utils.build import exclude_paths
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_isolate.running.ignoring import walk_context
+from pytest_isolate.running.images.dockerignore import walk_context
 
 PATTERNS = ["a", "A", "*", "**", "*.py", "a/*", "**/b", "a/**", "a/**/b", "/a/", "./b", "a/../b", "?", "b*", "**/c.py"]
 FILES = st.lists(st.sampled_from(["a", "b", "ab", "c.py", ".git"]), min_size=1, max_size=3).map("/".join)

@@ -14,8 +14,8 @@ import pytest
 from pytest_isolate.engine.api import BuildRequest, ImageFacts, Progress
 from pytest_isolate.errors import ImageNotFound
 from pytest_isolate.model.service import Build
-from pytest_isolate.running.images import Images, image_tag, is_for, missing_images
-from pytest_isolate.sharing.store import Board
+from pytest_isolate.running.images.images import Images, image_tag, is_for, missing_images
+from pytest_isolate.sharing.board import Board
 
 from .builders import spec
 from .stub_engine import StubEngine

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_isolate.plugin import interrupts
-from pytest_isolate.plugin.interrupts import join_interrupts
+from pytest_isolate.plugin.run import interrupts
+from pytest_isolate.plugin.run.interrupts import join_interrupts
 
 
 @pytest.fixture(autouse=True)

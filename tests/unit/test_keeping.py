@@ -12,7 +12,7 @@ import pytest
 
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_PROJECT, LABEL_REUSE, LABEL_RUN, Owner
-from pytest_isolate.running.keeping import Keep, is_manual, manual_code, project_code
+from pytest_isolate.running.ownership.reuse import Keep, is_manual, manual_code, project_code
 
 HERE = Owner(host="host", boot="boot", pid_namespace="pid:[1]", pid=1, start_time="1")
 USER = replace(HERE, pid=42, start_time="77")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_isolate.model.identity import Owner
-from pytest_isolate.sharing.liveness import judge
+from pytest_isolate.sharing.owners import judge
 
 HERE = Owner(host="machine/name", boot="boot-1", pid_namespace="pid:[1]", pid=1, start_time="10")
 OWNER = replace(HERE, pid=42, start_time="77")

@@ -14,11 +14,11 @@ from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import File, ServiceSpec, StackId
-from pytest_isolate.planning.fields import SERVICE_KEYS
-from pytest_isolate.planning.loading import merge_layers
-from pytest_isolate.plugin.configuration import Source
-from pytest_isolate.plugin.declare import DECLARATION
-from pytest_isolate.plugin.toml import build_plugin
+from pytest_isolate.declarations.keys import SERVICE_KEYS
+from pytest_isolate.declarations.loading import merge_layers
+from pytest_isolate.plugin.declaring.configuration import Source
+from pytest_isolate.plugin.declaring.declare import DECLARATION
+from pytest_isolate.plugin.declaring.toml import build_plugin
 from pytest_isolate.presets.postgres import postgres
 
 from .builders import (

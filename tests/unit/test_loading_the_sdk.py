@@ -11,7 +11,7 @@ import pytest
 LOAD = """
 import sys, warnings
 warnings.simplefilter = lambda *args, **kwargs: None
-from pytest_isolate.engine.docker import load_sdk
+from pytest_isolate.engine.docker.engine import load_sdk
 print(load_sdk().__name__, load_sdk() is load_sdk(), sys.modules.get("urllib3.contrib.socks", "absent") is not None)
 """
 
@@ -23,5 +23,5 @@ def load(*options: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("options", [(), ("-W", "error")], ids=["plain", "warnings are errors"])
 def test_its_import_does_not_depend_on_filters_of_warnings(options: tuple[str, ...]) -> None:
     result = load(*options)
-    assert result.stdout.split() == ["pytest_isolate.engine.sdk", "True", "True"], result.stderr
+    assert result.stdout.split() == ["pytest_isolate.engine.docker.sdk", "True", "True"], result.stderr
     assert result.stderr == ""

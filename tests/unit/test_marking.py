@@ -6,8 +6,8 @@ import pytest
 from fakes.engine import FakeEngine
 
 from pytest_isolate.model.identity import LABEL_KEPT, LABEL_RUN
-from pytest_isolate.running.cleanup import kill_all, remove_all
-from pytest_isolate.running.marking import Mark, put_mark, read_marks, spared
+from pytest_isolate.running.cleanup.remove import kill_all, remove_all
+from pytest_isolate.running.ownership.retention import Mark, put_mark, read_marks, spared
 from unit.builders import make_run
 from unit.test_sweep import GONE, Bench
 from unit.test_sweep import bench as bench  # noqa: PLC0414  # a fixture

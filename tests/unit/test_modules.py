@@ -10,9 +10,9 @@ import pytest
 
 from pytest_isolate.model.container import DEFAULT_SETTINGS
 from pytest_isolate.model.probes import Command
-from pytest_isolate.planning.container_fields import CONTAINER_KEYS, parse_container
-from pytest_isolate.planning.placeholders import escape, render
-from pytest_isolate.running.modules.declared import DeclaredModule
+from pytest_isolate.declarations.container import CONTAINER_KEYS, parse_container
+from pytest_isolate.declarations.placeholders import escape, render
+from pytest_isolate.running.testcontainers.declared import DeclaredModule
 
 pytest.importorskip("testcontainers")
 from testcontainers.community.kafka import KafkaContainer

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_isolate.running.owner import read_owner, read_start_time
-from pytest_isolate.sharing.liveness import judge
+from pytest_isolate.sharing.owners import judge
 
 SLEEP = "import sys; sys.stdin.read()"
 

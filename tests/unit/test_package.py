@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pytest_isolate
-from pytest_isolate.planning.values import parse_duration, parse_size
+from pytest_isolate.declarations.values import parse_duration, parse_size
 from pytest_isolate.plugin import options
 
 ROOT = Path(pytest_isolate.__file__).parent

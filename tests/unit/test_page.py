@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.running.page.assembling import Page, RunFacts, ServiceRun, assemble, share_room
-from pytest_isolate.running.page.drawing import Axis, curve, pack, round_step, seconds, size, usages_of
-from pytest_isolate.running.page.excerpts import pieces_of
-from pytest_isolate.running.page.journal import Journal, Reader
-from pytest_isolate.running.page.recorder import shorten
-from pytest_isolate.running.page.records import (
+from pytest_isolate.running.report.assemble import Page, RunFacts, ServiceRun, assemble, share_room
+from pytest_isolate.running.report.bars import Axis, curve, pack, round_step, seconds, size, usages_of
+from pytest_isolate.running.report.excerpts import pieces_of
+from pytest_isolate.running.report.journal import Journal, Reader
+from pytest_isolate.running.report.recorder import shorten
+from pytest_isolate.running.report.records import (
     BecameReady,
     Launched,
     RanTest,
@@ -25,7 +25,7 @@ from pytest_isolate.running.page.records import (
     parse_line,
     write_line,
 )
-from pytest_isolate.running.page.rendering import render
+from pytest_isolate.running.report.page import render
 
 FACTS = RunFacts(title="shop", run_id="1234", engine="Docker 1", began=100, ended=200)
 

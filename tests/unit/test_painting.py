@@ -11,9 +11,9 @@ import pytest
 from fakes.terminal import Terminal
 from rich.console import Console
 
-from pytest_isolate.plugin.guarded import GuardedFile, last_line
-from pytest_isolate.plugin.painting import Painter, build_table
-from pytest_isolate.plugin.waits import Item
+from pytest_isolate.plugin.terminal.tracked_file import GuardedFile, last_line
+from pytest_isolate.plugin.terminal.painter import Painter, build_table
+from pytest_isolate.plugin.terminal.waits import Item
 
 
 def item(subject: str = "db", text: str = "asks tcp at 127.0.0.1:40001: connection refused", **values: Any) -> Item:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.planning.placeholders import Reference, parse_references, render
+from pytest_isolate.declarations.placeholders import Reference, parse_references, render
 
 identifiers = st.from_regex(r"[A-Za-z_]\w{0,5}", fullmatch=True)
 references = st.builds(Reference, identifiers, st.lists(identifiers, min_size=1, max_size=2).map(".".join))

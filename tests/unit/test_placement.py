@@ -8,7 +8,7 @@ import pytest
 
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId
-from pytest_isolate.planning.loading import Catalogue
+from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.planning.placement import (
     Instance,
     InstanceKey,

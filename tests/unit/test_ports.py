@@ -16,9 +16,9 @@ from pytest_isolate.engine.api import EngineFacts
 from pytest_isolate.errors import AddressSpaceFull, EngineError, StartError
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
-from pytest_isolate.running import ports
-from pytest_isolate.running.addresses import Addresses
-from pytest_isolate.running.ports import (
+from pytest_isolate.running.network import ports
+from pytest_isolate.running.network.addresses import Addresses
+from pytest_isolate.running.network.ports import (
     LOOPBACK,
     HeldPorts,
     claim_loopback_address,

@@ -10,7 +10,7 @@ from pytest_isolate.model.declaration import Preset, RawService
 from pytest_isolate.model.probes import Command, Http, Log, Tcp, describe_probe
 from pytest_isolate.model.secret import Secret
 from pytest_isolate.model.service import ServiceSpec
-from pytest_isolate.planning.freezing import may_be_frozen
+from pytest_isolate.running.images.snapshot_key import may_be_frozen
 from pytest_isolate.presets import probes
 from pytest_isolate.presets.catalogue import PRESETS
 from pytest_isolate.presets.mariadb import mariadb

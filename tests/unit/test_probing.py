@@ -17,8 +17,8 @@ from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Command, Http, Log, Probe, Tcp
 from pytest_isolate.presets.mariadb import READY as MARIADB
 from pytest_isolate.presets.postgres import READY as POSTGRES
-from pytest_isolate.running import probing
-from pytest_isolate.running.probing import Target
+from pytest_isolate.running.readiness import probing
+from pytest_isolate.running.readiness.probing import Target
 
 Talk = Callable[[socket.socket], None]
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from pytest_isolate.engine import reach
-from pytest_isolate.engine.docker import DockerEngine
-from pytest_isolate.engine.http import Http
+from pytest_isolate.engine.docker import host
+from pytest_isolate.engine.docker.engine import DockerEngine
+from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.engine.machine import Machine, ask_machine
-from pytest_isolate.engine.reach import LOCAL, Reach, far_address, find_own_ids, find_reach, may_be_elsewhere
+from pytest_isolate.engine.docker.host import LOCAL, Reach, far_address, find_own_ids, find_reach, may_be_elsewhere
 from pytest_isolate.errors import ObjectNotFound
-from pytest_isolate.plugin.opening import kept_name
+from pytest_isolate.plugin.run.opening import kept_name
 
 from .scripted import Scripted, answer
 
@@ -53,7 +53,7 @@ def test_an_address_says_whose_ports_they_are(address: str, expected: Reach) -> 
 
 @pytest.mark.parametrize(("host", "expected"), [("10.1.2.3", elsewhere("10.1.2.3")), ("127.0.0.1", LOCAL)])
 def test_behind_ssh_it_is_where_ssh_goes(monkeypatch: pytest.MonkeyPatch, host: str, expected: Reach) -> None:
-    monkeypatch.setattr("pytest_isolate.engine.ssh.find_host", lambda login: host)
+    monkeypatch.setattr("pytest_isolate.engine.docker.transport.ssh.find_host", lambda login: host)
     assert find_reach("ssh://nickname", nobody) == expected
 
 

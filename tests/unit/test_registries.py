@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_isolate.engine.pulling import Pull, is_passing, pull_failed
-from pytest_isolate.planning.adjusting import Adjustment
+from pytest_isolate.engine.docker.pull_errors import Pull, is_passing, pull_failed
+from pytest_isolate.declarations.run_options import Adjustment
 from pytest_isolate.planning.registries import parse_registries, prefixed
-from pytest_isolate.planning.values import Wrong
+from pytest_isolate.declarations.values import Wrong
 
 from .builders import sid, spec
 

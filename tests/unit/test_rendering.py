@@ -12,9 +12,9 @@ from pytest_isolate.model.declaration import RawService
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Http, Tcp
 from pytest_isolate.model.service import File, Pairs
-from pytest_isolate.planning.references import valid_attributes
+from pytest_isolate.declarations.references import valid_attributes
 from pytest_isolate.presets.postgres import postgres
-from pytest_isolate.running.rendering import View, render_spec
+from pytest_isolate.running.containers.view import View, render_spec
 
 from .builders import declare, load_all, raw, sid, spec
 

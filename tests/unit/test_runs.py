@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_isolate.cli.naming import all_named, completions, find_container
+from pytest_isolate.cli.find_container import all_named, completions, find_container
 from pytest_isolate.cli.ps import run_facts, run_lines
 from pytest_isolate.engine.api import Labelled
-from pytest_isolate.engine.inventory import container_facts
+from pytest_isolate.engine.docker.inventory import container_facts
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.identity import LABEL_OWNER, LABEL_PROJECT, LABEL_REUSE, LABEL_RUN, LABEL_USER, Owner, Run
 from pytest_isolate.model.service import ServiceId, StackId
-from pytest_isolate.running.runs import ALIVE, DEAD, KEPT, UNKNOWN, UP, group_runs, is_project_of
-from pytest_isolate.sharing.liveness import Verdict
+from pytest_isolate.running.ownership.runs import ALIVE, DEAD, KEPT, UNKNOWN, UP, group_runs, is_project_of
+from pytest_isolate.sharing.owners import Verdict
 
 OWNER = Owner(host="0815/box", boot="boot", pid_namespace="pid:[1]", pid=42, start_time="7")
 LIVES = Verdict(False, "its owner, process 42, is running", is_alive=True)

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_isolate.model.container import ContainerSettings
 from pytest_isolate.running.owner import read_owner
-from pytest_isolate.running.safety import COPIES, DEFAULT_CAPABILITIES, capabilities, memory_folders, redact
+from pytest_isolate.running.containers.security import COPIES, DEFAULT_CAPABILITIES, capabilities, memory_folders, redact
 
 from .builders import spec
 

@@ -13,8 +13,8 @@ from pytest_isolate.engine.api import BuildRequest, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
 from pytest_isolate.model.secret import Secret
-from pytest_isolate.running.loaded import LoadedImages
-from pytest_isolate.running.snapshots import (
+from pytest_isolate.running.images.imported import LoadedImages
+from pytest_isolate.running.images.snapshots import (
     KEPT,
     KEPT_BYTES,
     Snapshot,
@@ -23,8 +23,8 @@ from pytest_isolate.running.snapshots import (
     must_be_judged,
     note_judged,
 )
-from pytest_isolate.running.stock import Frozen
-from pytest_isolate.sharing.store import Board, Usage
+from pytest_isolate.running.images.store import Frozen
+from pytest_isolate.sharing.board import Board, Usage
 
 from .builders import spec
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pytest_isolate.engine.api import BuildRequest, ImageFacts
-from pytest_isolate.running import sources
-from pytest_isolate.running.sources import digest_anywhere, digest_sources, find_bases, read_bases
+from pytest_isolate.running.images import build_digest
+from pytest_isolate.running.images.build_digest import digest_anywhere, digest_sources, find_bases, read_bases
 
 IMAGES = {"base:1": ImageFacts(image_id="sha256:1")}
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from pytest_isolate.engine.api import BuildRequest, EngineFacts, ImageFacts
-from pytest_isolate.engine.archives import Parts, Store
+from pytest_isolate.engine.image_archive import Parts, Store
 from pytest_isolate.errors import IsolateError
-from pytest_isolate.running import stocking
-from pytest_isolate.running.loaded import LoadedImages
-from pytest_isolate.running.sources import digest_anywhere
-from pytest_isolate.running.stock import INDEX, Frozen, Index, Needed, Origin, Stock
-from pytest_isolate.sharing.store import Board, Usage
+from pytest_isolate.running.images import transfer
+from pytest_isolate.running.images.imported import LoadedImages
+from pytest_isolate.running.images.build_digest import digest_anywhere
+from pytest_isolate.running.images.store import INDEX, Frozen, Index, Needed, Origin, Stock
+from pytest_isolate.sharing.board import Board, Usage
 
 from .stub_engine import StubEngine
 
@@ -71,12 +71,12 @@ class Side:
         self.notes = LoadedImages(self.engine, Board(folder / "built"))
 
     def save(self, *needed: Needed) -> list[str]:
-        return [o.fate for o in stocking.save(self.engine, self.transfer, self.stock, needed)]
+        return [o.fate for o in transfer.save(self.engine, self.transfer, self.stock, needed)]
 
-    def load(self) -> list[stocking.Outcome]:
+    def load(self) -> list[transfer.Outcome]:
         index = self.stock.read()
         assert index
-        return stocking.load(self.engine, self.transfer, self.stock, index, self.usage, self.notes)
+        return transfer.load(self.engine, self.transfer, self.stock, index, self.usage, self.notes)
 
 
 @pytest.fixture

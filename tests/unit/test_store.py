@@ -21,7 +21,7 @@ import pytest
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.service import MIB
 from pytest_isolate.sharing.leases import Lease, Refused, grant
-from pytest_isolate.sharing.store import (
+from pytest_isolate.sharing.board import (
     Board,
     LeaseTable,
     create_run_folder,
@@ -138,7 +138,7 @@ def hold(folder: Path, ready: str) -> subprocess.Popen[bytes]:
     code = f"""
 import sys
 from pathlib import Path
-from pytest_isolate.sharing.store import Board
+from pytest_isolate.sharing.board import Board
 board = Board(Path({str(folder)!r}))
 with board.claim("db", lambda: None):
     board.begin("db")
@@ -201,7 +201,7 @@ def test_a_lock_ends_with_a_holder_whose_children_live_on(tmp_path: Path) -> Non
     code = f"""
 import subprocess, sys
 from pathlib import Path
-from pytest_isolate.sharing.store import Board
+from pytest_isolate.sharing.board import Board
 with Board(Path({str(tmp_path)!r})).claim("db", lambda: None):
     child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdout=subprocess.DEVNULL)
     print(child.pid, flush=True)

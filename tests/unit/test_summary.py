@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_isolate.model.service import MIB
-from pytest_isolate.plugin.summary import Row, build_rows, find_hint, table_lines
+from pytest_isolate.plugin.terminal.summary import Row, build_rows, find_hint, table_lines
 
 
 def usage(service: str = "db", **values: Any) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_isolate.engine.examining import read_socket, try_all
-from pytest_isolate.running.surroundings import Route, parse_route, read_disk, read_groups, read_inotify, read_routes
+from pytest_isolate.engine.docker.diagnose import read_socket, try_all
+from pytest_isolate.running.doctor.host import Route, parse_route, read_disk, read_groups, read_inotify, read_routes
 
 ETH = "eth0\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0"
 DEFAULT = "eth0\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0"

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_isolate.plugin.artifacts import Artifacts, file_name
-from pytest_isolate.plugin.telling import summary_lines
-from pytest_isolate.running.excerpts import Evidence
+from pytest_isolate.plugin.terminal.other_outputs import summary_lines
+from pytest_isolate.running.evidence.render import Evidence
 
 
 def failed(nodeid: str, **facts: object) -> SimpleNamespace:

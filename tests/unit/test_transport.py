@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_isolate.engine.http import Http, open_http
-from pytest_isolate.engine.ssh import Login, dial_command, find_host, parse_login
-from pytest_isolate.engine.transport import Endpoint
+from pytest_isolate.engine.docker.transport.client import Http, open_http
+from pytest_isolate.engine.docker.transport.ssh import Login, dial_command, find_host, parse_login
+from pytest_isolate.engine.docker.transport.connections import Endpoint
 from pytest_isolate.errors import EngineError, EngineUnreachable
 
 from .scripted import VERSION, answer

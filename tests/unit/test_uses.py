@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_isolate.sharing.uses import Use, Uses, parse_uses
+from pytest_isolate.sharing.usage_log import Use, Uses, parse_uses
 
 
 def test_a_use_that_has_not_ended_is_told_to_other_processes_and_not_to_its_own(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_isolate.engine.api import Progress
-from pytest_isolate.plugin.waits import Item, Schedule, build_items, merge, plain_line, read_items
+from pytest_isolate.plugin.terminal.waits import Item, Schedule, build_items, merge, plain_line, read_items
 from pytest_isolate.running.timeline import UnderWay
 
 

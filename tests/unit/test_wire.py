@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_isolate.engine.api import ContainerRequest, ContainerUsage, LogLine, Progress
-from pytest_isolate.engine.wire import (
+from pytest_isolate.engine.docker.wire import (
     PullCount,
     api_version,
     build_step,

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pytest_isolate.engine.api import ContainerRequest, Engine
 from pytest_isolate.errors import EngineError, FaultError
 from pytest_isolate.running.faults import netlink
-from pytest_isolate.running.faults.syscalls import MACHINES, PATH, Calls, build_archive
+from pytest_isolate.running.faults.remote_syscalls import MACHINES, PATH, Calls, build_archive
 from pytest_isolate.running.faults.target import Target
 
 _MEMORY_BYTES = 16 * 1024**2

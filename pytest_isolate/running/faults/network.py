@@ -9,10 +9,10 @@ from random import Random
 
 from pytest_isolate.errors import EngineError, FaultError
 from pytest_isolate.running.faults import netlink
-from pytest_isolate.running.faults.delaying import Delayer
+from pytest_isolate.running.faults.delayer import Delayer
 from pytest_isolate.running.faults.helper import open_filter, open_network, tell
 from pytest_isolate.running.faults.impairment import Course, Impairment
-from pytest_isolate.running.faults.syscalls import Calls
+from pytest_isolate.running.faults.remote_syscalls import Calls
 from pytest_isolate.running.faults.target import Target
 
 _QUEUES = 65536

@@ -1,0 +1,102 @@
+"""From what a user types to one container: `db`, `hr.db`, a container's name or the beginning of its id."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+
+import click
+from click.shell_completion import CompletionItem
+
+from pytest_isolate.engine.api import Labelled
+from pytest_isolate.errors import IsolateError, build_message, suggest
+from pytest_isolate.running.ownership.runs import DEAD, UP, RunFacts, Whose, describe_service, is_project_of
+
+_SHORTEST_ID = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A container of ours, and whose it is."""
+
+    whose: Whose
+    found: Labelled
+
+    @property
+    def service(self) -> str:
+        """Its service as people call it."""
+        return describe_service(self.found.labels)
+
+
+def all_named(runs: Iterable[RunFacts]) -> list[Named]:
+    """Every container of some runs."""
+    return [Named(run.whose, container) for run in runs for container in run.containers]
+
+
+def find_container(name: str, named: Sequence[Named], folder: str) -> Named:
+    """The one container that is meant; IsolateError where there is none, or where it could be several.
+
+    A container's own name or id says it all. A service's name means the one that is up for this folder's project, else
+    the one of a run in this folder's project, else the only one that there is.
+    """
+    exact = [n for n in named if n.found.name == name or _is_id(name, n.found.object_id)]
+    found = exact or _nearest([n for n in named if name in (n.service, n.service.rpartition(".")[2])], name, folder)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise IsolateError(
+            build_message(
+                f"{name!r} could be any of {len(found)} containers",
+                found=[f"{n.found.name}  {n.service} of run {n.whose.run} ({n.whose.state})" for n in found],
+                do="name the container",
+            )
+        )
+    known = sorted({n.service for n in named})
+    raise IsolateError(
+        build_message(
+            f"no container of ours is called {name!r}{suggest(name, known)}",
+            found=f"there are {', '.join(known)}" if known else "nothing of ours runs on the engine",
+            do="see what there is: pytest-isolate ps",
+        )
+    )
+
+
+def complete_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What may be typed for NAME: services by name, and containers where a name is not enough."""
+    from pytest_isolate.cli.engine import open_engine  # asked of the engine only when a key is pressed
+
+    try:
+        with redirect_stderr(io.StringIO()), open_engine() as opened:
+            named = all_named(opened.runs())
+    except SystemExit:
+        return []  # an error text in the middle of a line that is being typed helps nobody
+    return [CompletionItem(word, help=text) for word, text in completions(named) if word.startswith(incomplete)]
+
+
+def completions(named: Sequence[Named]) -> list[tuple[str, str]]:
+    """Every service's name once, then every container's, each with what it is."""
+    services = {n.service: f"{n.whose.state}, run {n.whose.run}" for n in reversed(named)}
+    containers = {n.found.name: f"{n.service} of run {n.whose.run}" for n in named}
+    return [*sorted(services.items()), *sorted(containers.items())]
+
+
+def _is_id(name: str, object_id: str) -> bool:
+    return len(name) >= _SHORTEST_ID and object_id.startswith(name)
+
+
+def _nearest(found: Sequence[Named], name: str, folder: str) -> list[Named]:
+    """The best of those that the name fits: exact before short, up before running, this project before others."""
+
+    def rank(one: Named) -> tuple[bool, bool, bool, bool]:
+        state = one.whose.state
+        return (
+            one.service != name,
+            not is_project_of(one.whose.project, folder),
+            state != UP,
+            state == DEAD,
+        )
+
+    best = min(map(rank, found), default=None)
+    return [one for one in found if rank(one) == best]

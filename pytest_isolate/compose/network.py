@@ -1,0 +1,83 @@
+"""Networks: a stack has one, on which its services go by all their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pytest_isolate.compose.findings import keys
+from pytest_isolate.compose.nodes import Node, Refused, cannot, flag_of, items_of, table_of, text_of, words_of
+from pytest_isolate.compose.context import Surroundings
+
+_MEMBER_KEYS = keys(
+    "aliases interface_name ipv4_address ipv6_address link_local_ips mac_address driver_opts gw_priority priority"
+)
+_ADDRESSES = ("ipv4_address", "ipv6_address", "link_local_ips", "mac_address", "driver_opts", "interface_name")
+_NETWORK_KEYS = keys("name driver driver_opts ipam external internal enable_ipv4 enable_ipv6 attachable labels")
+
+
+def translate_names(around: Surroundings) -> dict[str, object]:
+    """What a service is found by beside its name in the stack: its names in the file, on each network, and in links."""
+    names = dict.fromkeys([around.name, *_own_names(around.node, around), *_linked_names(around)])
+    return {"container": {"aliases": list(names)}}
+
+
+def _own_names(node: Node, around: Surroundings) -> Iterable[str]:
+    container_name, networks = node.get("container_name"), node.get("networks")
+    if container_name is not None:
+        yield text_of(container_name)
+    joined = table_of(networks) if networks is not None else {}
+    for name, entry in (joined or {"default": Node(None, node.location, node.path)}).items():
+        with around.findings.catching():
+            yield from _names_on(name, entry, around)
+
+
+def _names_on(name: str, entry: Node, around: Surroundings) -> Iterable[str]:
+    if name != "default" or name in around.project.section("networks"):
+        check_network(around.declared("networks", name, entry), around)
+    around.findings.check_keys(table_of(entry), _MEMBER_KEYS)
+    for key in _ADDRESSES:
+        found = entry.get(key)
+        if found is not None:
+            around.findings.add(cannot(found, "addresses are given by the engine, so that stacks fit side by side"))
+    aliases = entry.get("aliases")
+    return words_of(aliases) if aliases is not None else ()
+
+
+def _linked_names(around: Surroundings) -> Iterable[str]:
+    """The names that others give to this service. Nobody is kept from using what somebody has given."""
+    for other in around.services.values():
+        links = other.get("links")
+        for item in items_of(links) if links is not None else ():
+            name, _, alias = text_of(item).partition(":")
+            if name == around.name and alias:
+                yield alias
+
+
+def check_network(entry: Node, around: Surroundings) -> None:
+    """Refuse what a network is told that a stack's one network cannot do."""
+    around.findings.check_keys(table_of(entry), _NETWORK_KEYS)
+    external, driver = entry.get("external"), entry.get("driver")
+    if external is not None and (isinstance(external.value, Mapping) or flag_of(external)):
+        raise cannot(external, "a stack has a network of its own, on which nobody else's services are")
+    if driver is not None and text_of(driver) not in ("bridge", "default"):
+        raise cannot(driver, f"the network driver {driver.value!r}; a stack has one bridge")
+    for key, reason in (
+        ("internal", "a stack's network leads outside"),
+        ("enable_ipv6", "a stack's network has IPv4 only"),
+    ):
+        found = entry.get(key)
+        if found is not None and flag_of(found):
+            raise cannot(found, reason)
+    options = entry.get("driver_opts")
+    if options is not None and options.value:
+        raise cannot(options, "options of a network's driver")
+
+
+def translate_network_mode(node: Node, _: Surroundings) -> dict[str, object]:
+    """Only the one kind of network that keeps stacks apart."""
+    mode = text_of(node)
+    if mode in ("default", "bridge"):
+        return {}
+    if mode.partition(":")[0] not in ("host", "none", "service", "container"):
+        raise Refused(node, f"{mode!r} is not a network mode", "bridge")
+    raise cannot(node, f"the network mode {mode!r}: every service is on its stack's own network, and nowhere else")

@@ -1,0 +1,196 @@
+"""Compose files as a declared stack: the story of this package, from what a user asks to services with layers."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from pytest_isolate.compose.findings import Findings
+from pytest_isolate.compose.health import find_finite, needed_names
+from pytest_isolate.compose.host import Host, Request
+from pytest_isolate.compose.nodes import Node, Refused, text_of, whole_number_of, words_of
+from pytest_isolate.compose.project import Project, load_project
+from pytest_isolate.compose.context import Surroundings
+from pytest_isolate.compose.translate import translate_service
+from pytest_isolate.errors import DeclarationError, Problem, suggest
+from pytest_isolate.model.declaration import COMPOSE_OPTIONS, Layer, RawCompose, RawService, RawStack
+from pytest_isolate.declarations.keys import STACK_KEYS
+from pytest_isolate.declarations.members import member_name
+
+_UNSUPPORTED = ("error", "warn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composed:
+    """A stack of Compose files, which holds what is wrong about them, and what only deserves a warning."""
+
+    stack: RawStack
+    warnings: tuple[Problem, ...] = ()
+
+
+def compose_stack(raw: RawCompose, host: Host) -> Composed:
+    """The stack that files declare. Whatever is wrong with them is told, and left out of it."""
+    findings = Findings()
+    try:
+        request = _read_request(raw)
+    except DeclarationError as error:
+        return Composed(stack=RawStack({}, {}, raw.location, error.problems))
+    project = load_project(request, host, findings)
+    services = _choose(project, request, findings)
+    members = _translate(project, services, host, findings)
+    every = project.section("services")
+    problems = [_unknown(raw, "services", name, [*every]) for name in request.services if name not in every]
+    problems += findings.wrong
+    members = _change(members, raw, problems)
+    if not members and not problems and not findings.unsupported:
+        problems.append(_problem(raw, "", "there is no service in these files", "services: NAME: ..."))
+    is_lenient = raw.options.get("unsupported") == "warn"
+    options = {key: raw.options[key] for key in STACK_KEYS if key in raw.options}
+    problems += () if is_lenient else findings.unsupported
+    return Composed(
+        stack=RawStack(members=members, options=options, location=raw.location, problems=tuple(problems)),
+        warnings=(*(findings.unsupported if is_lenient else ()), *findings.notes),
+    )
+
+
+def _translate(project: Project, services: Mapping[str, Node], host: Host, findings: Findings) -> dict[str, RawService]:
+    builds = _find_builds(project.section("services"))
+    members: dict[str, RawService] = {}
+    finite: frozenset[str] = frozenset()
+    with findings.catching():
+        finite = find_finite(services)
+    for name, node in services.items():
+        around = Surroundings(
+            name=name,
+            node=node,
+            project=project,
+            services=services,
+            builds=builds,
+            host=host,
+            findings=findings,
+        )
+        if member_name(name) in members:
+            findings.add(
+                Refused(node, f"{name!r} and another service would both be {member_name(name)!r} in the stack")
+            )
+        with findings.catching():
+            members[member_name(name)] = translate_service(around, is_finite=name in finite)
+    return members
+
+
+def _choose(project: Project, request: Request, findings: Findings) -> dict[str, Node]:
+    """The services that are wanted: those that the profiles leave; or those that are named, and what they need."""
+    every = project.section("services")
+    active = {n: s for n, s in every.items() if n in request.services or _is_active(s, request.profiles, findings)}
+    if not request.services:
+        return active
+    wanted: dict[str, None] = {}
+    asked = [*request.services]
+    while asked:
+        name = asked.pop()
+        if name in active and name not in wanted:
+            wanted[name] = None
+            with findings.catching():
+                asked += needed_names(active[name])
+    return {name: node for name, node in active.items() if name in wanted}
+
+
+def _is_active(service: Node, profiles: tuple[str, ...], findings: Findings) -> bool:
+    """Whether a service is wanted: it has no profile, or a chosen one, and is not scaled to none."""
+    with findings.catching():
+        scale = service.get("scale")
+        if scale is not None and whole_number_of(scale) == 0:
+            return False
+        own = service.get("profiles")
+        return own is None or not words_of(own) or bool({"*", *words_of(own)} & set(profiles))
+    return False
+
+
+def _find_builds(services: Mapping[str, Node]) -> dict[str, Node]:
+    """How images are built that more than one service may name."""
+    found = {}
+    for service in services.values():
+        build, image = service.get("build"), service.get("image")
+        if build is not None and image is not None and isinstance(image.value, str):
+            found[text_of(image)] = build
+    return found
+
+
+def _change(members: dict[str, RawService], raw: RawCompose, problems: list[Problem]) -> dict[str, RawService]:
+    """What the user changes about services, on top of what the files say. Their own lines stay where they are told."""
+    changes = raw.options.get("changes", {})
+    assert isinstance(changes, Mapping)
+    changed = dict(members)
+    for name, values in changes.items():
+        member = member_name(name)
+        if member not in members:
+            problems.append(_unknown(raw, f"changes.{name}", name, [*members]))
+        elif not isinstance(values, Mapping):
+            problems.append(
+                _problem(raw, f"changes.{name}", f"{values!r} does not say what changes", "a table of keys")
+            )
+        else:
+            before = members[member]
+            layers = (*before.layers, Layer(values=values, location=raw.location), before.layers[-1])
+            changed[member] = RawService(layers=layers)
+    return changed
+
+
+def _read_request(raw: RawCompose) -> Request:
+    """What a user asks, checked; DeclarationError with everything that is wrong."""
+    options, problems = raw.options, []
+    for key in options:
+        if key not in COMPOSE_OPTIONS:
+            reason = f"unknown key {key!r}{suggest(key, COMPOSE_OPTIONS)}"
+            problems.append(_problem(raw, key, reason, ", ".join(COMPOSE_OPTIONS)))
+    for key in ("env", "changes"):
+        if not isinstance(options.get(key, {}), Mapping):
+            problems.append(_problem(raw, key, f"{options[key]!r} is not a table", "a table"))
+    lists = {key: _as_words(options.get(key, ())) for key in ("profiles", "services", "env_file")}
+    lists["files"] = _as_words(raw.files)
+    for key, words in lists.items():
+        if words is None:
+            problems.append(
+                _problem(raw, key, f"{options.get(key, raw.files)!r} is not a list of texts", "a list of texts")
+            )
+    if options.get("unsupported", "error") not in _UNSUPPORTED:
+        valid = ", ".join(_UNSUPPORTED)
+        problems.append(_problem(raw, "unsupported", f"{options['unsupported']!r} is not a way to take it", valid))
+    if not raw.files:
+        problems.append(_problem(raw, "files", "names no file", "such as 'compose.yaml'"))
+    if problems:
+        raise DeclarationError(problems)
+    folder = posixpath.dirname(raw.location.file)
+    files, env_files = (_absolute(lists[key] or (), folder) for key in ("files", "env_file"))
+    return Request(
+        files=files,
+        env=_as_env(options.get("env", {})),
+        env_files=env_files if "env_file" in options else None,
+        profiles=lists["profiles"] or (),
+        services=lists["services"] or (),
+    )
+
+
+def _as_words(value: object) -> tuple[str, ...] | None:
+    """Texts, of which one may stand for itself; None for anything else. Paths are taken for texts."""
+    words = (value,) if isinstance(value, (str, PurePath)) else value
+    return tuple(map(str, words)) if isinstance(words, (list, tuple)) else None
+
+
+def _absolute(files: tuple[str, ...], folder: str) -> tuple[str, ...]:
+    return tuple(posixpath.normpath(posixpath.join(folder, file)) for file in files)
+
+
+def _as_env(value: object) -> dict[str, str]:
+    assert isinstance(value, Mapping)
+    return {str(k): str(v).lower() if isinstance(v, bool) else str(v) for k, v in value.items() if v is not None}
+
+
+def _unknown(raw: RawCompose, key: str, name: str, names: list[str]) -> Problem:
+    return _problem(raw, key, f"there is no service {name!r}{suggest(name, names)}", ", ".join(names))
+
+
+def _problem(raw: RawCompose, key: str, reason: str, valid: str = "") -> Problem:
+    return Problem(place=str(raw.location), subject=f"compose.{key}" if key else "compose", reason=reason, valid=valid)

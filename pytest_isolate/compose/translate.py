@@ -1,0 +1,278 @@
+"""A service of a Compose file as layers of a declaration, one for each key, so that each has its line."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+
+from pytest_isolate.compose import health
+from pytest_isolate.compose import limits
+from pytest_isolate.compose import mounts
+from pytest_isolate.compose import network
+from pytest_isolate.compose.findings import keys
+from pytest_isolate.compose.nodes import (
+    Node,
+    Refused,
+    cannot,
+    flag_of,
+    items_of,
+    table_of,
+    text_of,
+    texts_of,
+    words_of,
+)
+from pytest_isolate.compose.ports import translate_ports
+from pytest_isolate.compose.context import Surroundings
+from pytest_isolate.compose.variables import read_env_file
+from pytest_isolate.model.declaration import Layer, RawService
+from pytest_isolate.declarations.placeholders import escape
+
+Translate = Callable[[Node, Surroundings], dict[str, object]]
+
+_BUILD_KEYS = keys(
+    "context dockerfile args target network cache_from cache_to no_cache labels tags pull provenance sbom"
+)
+_BUILD_REFUSED = keys(
+    "dockerfile_inline entitlements ssh additional_contexts shm_size extra_hosts isolation privileged secrets ulimits "
+    "platforms"
+)
+_ENV_FILE_KEYS = keys("path required format")
+
+
+def translate_service(around: Surroundings, *, is_finite: bool) -> RawService:
+    """The declaration of a service; what of it is wrong or cannot be honoured is noted, and left out."""
+    known = dict.fromkeys([*_WHOLE, *_BY_KEY, *NOT_TAKEN, *REFUSED])
+    around.findings.check_keys(table_of(around.node), known)
+    layers = [Layer(values={"container": {}}, location=around.node.location)]
+    container: dict[str, object] = {}
+    for values, node in _translated(around, is_finite):
+        settings = values.get("container")
+        if isinstance(settings, Mapping):
+            container = mounts.join(container, settings)
+            values = {**values, "container": {key: container[key] for key in settings}}
+        layers.append(Layer(values=values, location=node.location))
+    read_only = around.node.get("read_only")
+    if read_only is not None and container.get("read_only") and any(layer.values.get("files") for layer in layers):
+        around.findings.add(cannot(read_only, _NO_FILES))
+        layers.append(Layer(values={"container": {"read_only": False}}, location=read_only.location))
+    return RawService(layers=(*layers, Layer(values={}, location=around.node.location)))
+
+
+def _translated(around: Surroundings, is_finite: bool) -> Iterator[tuple[dict[str, object], Node]]:
+    """Our keys for each of the service's keys, with where it stands."""
+    health.check_needs(around)
+    yield network.translate_names(around), around.node
+    for key, node in table_of(around.node).items():
+        with around.findings.catching():
+            if key in REFUSED and _says_something(node):
+                raise cannot(node, REFUSED[key])
+            if key in _BY_KEY and node.value is not None:
+                yield _BY_KEY[key](node, around), node
+    for key, translate in _WHOLE.items():
+        found = around.node.get(key)
+        with around.findings.catching():
+            if found is not None:
+                yield translate(around), found
+    if is_finite:
+        yield health.readiness_of_finite(), around.node
+
+
+def _says_something(node: Node) -> bool:
+    """Whether it asks for anything: `privileged: false` does not."""
+    return bool(node.value) and not (isinstance(node.value, str) and node.value.lower() in ("false", "no", "0", "off"))
+
+
+def _image(around: Surroundings) -> dict[str, object]:
+    """A build where one is declared, for this service or for the image that it names; else the image."""
+    build, image = around.node.get("build"), around.node.get("image")
+    if build is None and image is not None and text_of(image) in around.builds:
+        build = around.builds[text_of(image)]
+    if build is None:
+        return {"image": text_of(image)} if image is not None else {}
+    table = table_of(build)
+    for key in _BUILD_REFUSED:
+        if key in table and _says_something(table[key]):
+            around.findings.add(cannot(table[key], f"{key!r} of a build"))
+    around.findings.check_keys(table, {**_BUILD_KEYS, **_BUILD_REFUSED})
+    context = text_of(table["context"])
+    if not context.startswith("/"):
+        raise cannot(table["context"], f"a build from {context!r}, which is no folder")
+    plain = {key: text_of(table[key]) for key in ("dockerfile", "target", "network") if build.get(key) is not None}
+    args = _variables(table["args"], around) if "args" in table else {}
+    return {"build": {"context": context, "args": args, **plain}}
+
+
+def _variables(node: Node, around: Surroundings) -> dict[str, str]:
+    """Variables with their values; one that is only named has the value that it has outside, or is left out."""
+    found = {}
+    for name, entry in table_of(node).items():
+        value = around.project.variables.get(name) if entry.value is None else text_of(entry)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _environment(node: Node, around: Surroundings) -> dict[str, object]:
+    return {"env": {name: escape(value) for name, value in _variables(node, around).items()}}
+
+
+def _env_files(around: Surroundings) -> dict[str, object]:
+    """The variables of files, and over them those of the service itself."""
+    found: dict[str, str] = {}
+    files, own = around.node.get("env_file"), around.node.get("environment")
+    for item in items_of(files) if files is not None else ():
+        around.findings.check_keys(table_of(item), _ENV_FILE_KEYS)
+        path, required, form = (item.get(key) for key in ("path", "required", "format"))
+        if path is None:
+            raise Refused(item, "names no file", "path: FILE")
+        if required is not None and not flag_of(required) and not around.host.kind_of(text_of(path)):
+            continue
+        is_raw = form is not None and text_of(form) == "raw"
+        found |= read_env_file(path, around.project.variables, around.host, around.findings, is_raw=is_raw)
+    found |= _variables(own, around) if own is not None else {}
+    return {"env": {name: escape(value) for name, value in found.items()}}
+
+
+def _words(key: str) -> Translate:
+    """A command: a list of words, or a text that is split as a shell would."""
+
+    def translate(node: Node, _: Surroundings) -> dict[str, object]:
+        try:
+            words = shlex.split(node.value) if isinstance(node.value, str) else [text_of(i) for i in items_of(node)]
+        except ValueError as error:
+            raise Refused(node, f"cannot be split into words: {str(error).lower()}") from None
+        return {key: [escape(word) for word in words]}
+
+    return translate
+
+
+def _setting(key: str, read: Callable[[Node], object]) -> Translate:
+    return lambda node, _: {"container": {key: read(node)}}
+
+
+def _open_input(node: Node, _: Surroundings) -> dict[str, object]:
+    """What an open input or a terminal is for where nobody sits at it: a shell does not end.
+
+    A terminal itself is not given: what is written to one is logged in another form, which loses where a line is from.
+    """
+    return {"container": {"stdin_open": True}} if flag_of(node) else {}
+
+
+def _hosts(node: Node) -> dict[str, list[str]]:
+    return {name: words_of(entry) for name, entry in table_of(node).items()}
+
+
+# All others (`missing`, `build`, `daily`) ask for no more than that the image is there.
+_PULLS = {"always": "always", "never": "never"}
+_BY_KEY: Mapping[str, Translate] = {
+    "cap_add": limits.translate_cap_add,
+    "cap_drop": limits.translate_cap_drop,
+    "command": _words("command"),
+    "configs": mounts.translate_configs,
+    "cpus": limits.translate_cpus,
+    "deploy": limits.translate_deploy,
+    "dns": _setting("dns", words_of),
+    "dns_opt": _setting("dns_options", words_of),
+    "dns_search": _setting("dns_search", words_of),
+    "domainname": _setting("domainname", text_of),
+    "entrypoint": _words("entrypoint"),
+    "environment": _environment,
+    "extra_hosts": _setting("extra_hosts", _hosts),
+    "group_add": _setting("group_add", words_of),
+    "healthcheck": health.translate_healthcheck,
+    "hostname": _setting("hostname", text_of),
+    "init": _setting("init", flag_of),
+    "labels": _setting("labels", texts_of),
+    "mem_limit": limits.translate_memory,
+    "network_mode": network.translate_network_mode,
+    "pids_limit": limits.translate_pids,
+    "platform": lambda node, _: {"platform": text_of(node)},
+    "pull_policy": lambda node, _: {"pull": _PULLS.get(text_of(node), "missing")},
+    "read_only": _setting("read_only", flag_of),
+    "scale": limits.translate_scale,
+    "secrets": mounts.translate_secrets,
+    "security_opt": limits.translate_security,
+    "shm_size": lambda node, _: {"shm_size": text_of(node)},
+    "stdin_open": _open_input,
+    "stop_signal": _setting("stop_signal", text_of),
+    "sysctls": _setting("sysctls", texts_of),
+    "tmpfs": mounts.translate_tmpfs,
+    "tty": _open_input,
+    "ulimits": limits.translate_ulimits,
+    "user": _setting("user", text_of),
+    "volumes": mounts.translate_volumes,
+    "working_dir": _setting("working_dir", text_of),
+}
+"""Keys that are translated by themselves, in the order of the file."""
+
+_WHOLE: Mapping[str, Callable[[Surroundings], dict[str, object]]] = {
+    "image": _image,
+    "build": _image,
+    "env_file": _env_files,
+    "depends_on": health.translate_needs,
+    "links": health.translate_needs,
+    "expose": translate_ports,
+    "ports": translate_ports,
+}
+"""Keys that are translated together with others; a later one says the same as the earlier one."""
+
+NOT_TAKEN: Mapping[str, str] = {
+    "annotations": "for other programs that look at containers",
+    "attach": "logs are shown with the tests that fail",
+    "container_name": "taken as a name on the stack's network only, so that stacks fit side by side",
+    "develop": "for development",
+    "extends": "has been followed before",
+    "logging": "logs are read by this plugin",
+    "mem_reservation": "no limit",
+    "networks": "their names are taken; a stack has one network",
+    "profiles": "have been chosen before",
+    "pull_refresh_after": "an image is pulled when it is missing",
+    "restart": "a service that ends is told to the tests that use it, not started again",
+    "stop_grace_period": "nobody waits for containers at the end of a run",
+}
+"""Keys that change nothing for tests, and why."""
+
+_NO_FILES = "files of the host, secrets and configs are copied in, which the engine refuses of such a container"
+_KEPT_APART = "containers are kept apart from the host, and from each other"
+_LIMITS = "limits are memory, cpus, pids and shm_size only"
+_SWAP = "services have no swap"
+REFUSED: Mapping[str, str] = {
+    "blkio_config": _LIMITS,
+    "cgroup": _KEPT_APART,
+    "cgroup_parent": _KEPT_APART,
+    "cpu_count": _LIMITS,
+    "cpu_percent": _LIMITS,
+    "cpu_period": _LIMITS,
+    "cpu_quota": _LIMITS,
+    "cpu_rt_period": _LIMITS,
+    "cpu_rt_runtime": _LIMITS,
+    "cpu_shares": _LIMITS,
+    "cpuset": _LIMITS,
+    "credential_spec": "for Windows",
+    "device_cgroup_rules": _KEPT_APART,
+    "devices": "devices of the host are not handed to containers",
+    "external_links": "containers that others have started cannot be reached",
+    "gpus": "devices of the host are not handed to containers",
+    "ipc": _KEPT_APART,
+    "isolation": "for Windows",
+    "label_file": "labels come from the file itself",
+    "mac_address": "addresses are given by the engine, so that stacks fit side by side",
+    "mem_swappiness": _SWAP,
+    "memswap_limit": _SWAP,
+    "models": "no models are run",
+    "oom_kill_disable": "a service that has no memory left must end",
+    "oom_score_adj": _KEPT_APART,
+    "pid": _KEPT_APART,
+    "post_start": "nothing is run beside a service",
+    "pre_start": "nothing is run beside a service; one that another needs to have ended may be",
+    "pre_stop": "nothing is run beside a service",
+    "privileged": "it would give the container the host; cap_add gives it single rights",
+    "provider": "a program of the host would have to be run",
+    "runtime": "the engine's own is used",
+    "storage_opt": _LIMITS,
+    "use_api_socket": _KEPT_APART,
+    "userns_mode": _KEPT_APART,
+    "uts": _KEPT_APART,
+    "volumes_from": "containers share volumes by name only",
+}
+"""Keys that a stack of containers cannot honour, and why."""

@@ -1,0 +1,102 @@
+"""The variables that Compose files are filled in with, and how that is done to a tree."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_isolate.compose.dotenv import BadLine, parse_variables
+from pytest_isolate.compose.findings import Findings
+from pytest_isolate.compose.host import Host
+from pytest_isolate.compose.interpolation import BadVariable, interpolate
+from pytest_isolate.compose.nodes import Node, Refused, walk
+from pytest_isolate.model.location import Location
+
+PROJECT_NAME = "COMPOSE_PROJECT_NAME"
+
+
+@dataclass(frozen=True, slots=True)
+class Variables:
+    """Variables by name. What the user gives wins over the environment, which wins over `.env`."""
+
+    given: Mapping[str, str]
+    environ: Mapping[str, str]
+    files: Mapping[str, str]
+
+    def fixed(self) -> dict[str, str]:
+        """Those that are the same wherever files of this project lie: given, or read for it."""
+        return {name: text for name, text in self.files.items() if name not in self.environ} | dict(self.given)
+
+    def get(self, name: str) -> str | None:
+        """The value of a variable, if it has one."""
+        for table in (self.given, self.environ, self.files):
+            if name in table:
+                return table[name]
+        return None
+
+
+def read_variables(
+    given: Mapping[str, str], files: tuple[str, ...] | None, folder: str, host: Host, findings: Findings
+) -> Variables:
+    """The variables of a project: those of `.env` in its folder, where it has one and no other files are named."""
+    found: dict[str, str] = {}
+    for file in (posixpath.join(folder, ".env"),) if files is None else files:
+        if files is not None or host.kind_of(file):
+            so_far = Variables(given, host.environ, dict(found))
+            with findings.catching():
+                found |= read_env_file(Node(file, Location(file=file), ""), so_far, host, findings)
+    return Variables(given, host.environ, found)
+
+
+def read_env_file(
+    path: Node, variables: Variables, host: Host, findings: Findings, *, is_raw: bool = False
+) -> dict[str, str]:
+    """The variables that a file sets; Refused, at the place that names it, where it is not there."""
+    file = str(path.value)
+    text = read_text(path, host)
+    missing: dict[str, None] = {}
+    try:
+        found = parse_variables(text, variables.get, missing.setdefault, is_raw=is_raw)
+    except BadLine as error:
+        raise Refused(Node(None, Location(file=file, line=error.line), ""), str(error), "NAME=VALUE") from None
+    for name in missing:
+        findings.note(Node(None, Location(file=file), name), "has no value, and leaves an empty text")
+    return found
+
+
+def read_text(path: Node, host: Host) -> str:
+    """The text of a file that a part names."""
+    try:
+        return host.read_text(str(path.value))
+    except OSError as error:
+        raise Refused(path, f"{path.value} cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError:
+        raise Refused(path, f"{path.value} is not a text in UTF-8") from None
+
+
+def fill_in(root: Node, variables: Variables, findings: Findings) -> Node:
+    """The tree with its variables filled in. Keys stay as they are."""
+
+    def fill(node: Node) -> Node:
+        if not isinstance(node.value, str) or "$" not in node.value:
+            return node
+        missing: dict[str, None] = {}
+        try:
+            filled = interpolate(node.value, variables.get, missing.setdefault)
+        except BadVariable as error:
+            findings.add(Refused(node, str(error), "$$ for a dollar sign"))
+            return node
+        for name in missing:
+            findings.note(node, f"the variable {name} has no value, and leaves an empty text")
+        return node.holding(filled)
+
+    return walk(root, fill)
+
+
+def project_name(root: Node, folder: str) -> str:
+    """The name that a project goes by, as far as its files say it themselves."""
+    name = root.get("name")
+    text = str(name.value) if name is not None and "$" not in str(name.value) else posixpath.basename(folder)
+    return re.sub(r"[^a-z0-9_-]", "", text.lower()).lstrip("_-")

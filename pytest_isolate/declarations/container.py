@@ -1,0 +1,128 @@
+"""The key `container` of a declaration: settings that are handed on to the engine, checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+
+from pytest_isolate.errors import suggest
+from pytest_isolate.model.container import ContainerSettings, Pairs, Ulimit
+from pytest_isolate.model.identity import LABEL
+from pytest_isolate.declarations.values import Wrong, parse_capabilities, parse_flag, parse_mapping, parse_names, parse_text
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?")
+_NOT_OURS = f"a name that does not begin with {LABEL}"
+
+
+def parse_container(value: object) -> ContainerSettings:
+    """A table of settings, each under the name that Compose files have for it."""
+    if isinstance(value, ContainerSettings):
+        return value
+    table = parse_mapping(value)
+    parsed: dict[str, object] = {}
+    for key, content in table.items():
+        if key not in _PARSERS:
+            raise Wrong(f"unknown key {key!r}{suggest(key, CONTAINER_KEYS)}", ", ".join(CONTAINER_KEYS))
+        if content is None:
+            continue
+        try:
+            parsed[key] = _PARSERS[key](content)
+        except Wrong as wrong:
+            raise Wrong(wrong.reason, wrong.valid, ".".join(filter(None, (key, wrong.key)))) from None
+    return ContainerSettings(**parsed)  # type: ignore[arg-type]  # each by its own parser
+
+
+def _parse_host_name(value: object) -> str:
+    text = parse_text(value)
+    if not _HOST_NAME.fullmatch(text):
+        raise Wrong(f"{value!r} is not a host name", "letters, digits, '-', '_' and '.'")
+    return text
+
+
+def _parse_host_names(value: object) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(_parse_host_name, parse_names(value))))
+
+
+def _parse_pairs(value: object) -> Pairs:
+    pairs = []
+    for name, content in parse_mapping(value).items():
+        if not isinstance(content, (str, int, float)):
+            raise Wrong(f"{content!r} is not a text", "a text or a number", name)
+        pairs.append((name, str(content)))
+    return tuple(sorted(pairs))
+
+
+def _parse_labels(value: object) -> Pairs:
+    pairs = _parse_pairs(value)
+    for name, _ in pairs:
+        if name.partition(".")[0] == LABEL:
+            raise Wrong(f"the label {name!r} is one of this plugin's own", _NOT_OURS, name)
+    return pairs
+
+
+def _parse_hosts(value: object) -> Pairs:
+    """Addresses by name: one, or a list of them."""
+    pairs = []
+    for name, content in parse_mapping(value).items():
+        addresses = parse_names([content] if isinstance(content, str) else content)
+        pairs += [(_parse_host_name(name), address) for address in addresses]
+    return tuple(sorted(pairs))
+
+
+def _parse_tmpfs(value: object) -> Pairs:
+    """Mount options by folder, or a list of folders."""
+    table = dict.fromkeys(parse_names(value), "") if isinstance(value, (list, tuple)) else parse_mapping(value)
+    for folder, options in table.items():
+        if not folder.startswith("/") or folder == "/":
+            raise Wrong(f"{folder!r} is not a folder inside the container", "an absolute path such as '/run'")
+        if not isinstance(options, str):
+            raise Wrong(f"{options!r} is not a text", "mount options such as 'size=64m,mode=1777'", folder)
+    return _parse_pairs(table)
+
+
+def _parse_ulimits(value: object) -> tuple[Ulimit, ...]:
+    """Limits by name: one number for both, or a table of soft and hard."""
+    found = []
+    for name, limit in sorted(parse_mapping(value).items()):
+        both = limit if isinstance(limit, Mapping) else {"soft": limit, "hard": limit}
+        numbers = [n for n in (both.get("soft"), both.get("hard")) if isinstance(n, int) and not isinstance(n, bool)]
+        if set(both) != {"soft", "hard"} or len(numbers) != 2:
+            raise Wrong(f"{limit!r} is not a limit", "a whole number, or {soft = ..., hard = ...}", name)
+        found.append(Ulimit(name=name, soft=numbers[0], hard=numbers[1]))
+    return tuple(found)
+
+
+def _parse_user(value: object) -> str:
+    """A name or number, with `:` and a group's where that is given."""
+    return parse_text(str(value) if isinstance(value, int) and not isinstance(value, bool) else value)
+
+
+def _parse_groups(value: object) -> tuple[str, ...]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple)):
+        raise Wrong(f"{value!r} is not a list of groups", "a list of names and numbers")
+    return tuple(map(_parse_user, value))
+
+
+_PARSERS: Mapping[str, Callable[[object], object]] = {
+    "aliases": _parse_host_names,
+    "cap_drop": parse_capabilities,
+    "dns": parse_names,
+    "dns_options": parse_names,
+    "dns_search": parse_names,
+    "domainname": _parse_host_name,
+    "extra_hosts": _parse_hosts,
+    "group_add": _parse_groups,
+    "hostname": _parse_host_name,
+    "init": parse_flag,
+    "labels": _parse_labels,
+    "read_only": parse_flag,
+    "stdin_open": parse_flag,
+    "stop_signal": parse_text,
+    "sysctls": _parse_pairs,
+    "tmpfs": _parse_tmpfs,
+    "ulimits": _parse_ulimits,
+    "user": _parse_user,
+    "working_dir": parse_text,
+}
+CONTAINER_KEYS = tuple(field.name for field in fields(ContainerSettings))

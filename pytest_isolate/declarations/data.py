@@ -1,0 +1,153 @@
+"""Raw fresh() declarations into checked ones: which service is the base, what initialises it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePath
+
+from pytest_isolate.errors import Problem, suggest
+from pytest_isolate.model.declaration import RawFresh, RawService
+from pytest_isolate.model.fresh import FreshSpec, Init, InitCommand, InitFiles, InitFunction
+from pytest_isolate.model.location import Location
+from pytest_isolate.model.probes import Command
+from pytest_isolate.model.scope import Scope
+from pytest_isolate.model.service import ServiceId, ServiceSpec
+from pytest_isolate.declarations.keys import absolute
+from pytest_isolate.declarations.references import is_within
+from pytest_isolate.declarations.values import Wrong, is_generator, known_keys, parse_argv, parse_scope, parse_text
+
+FRESH_KEYS = ("init", "key", "scope")
+_INITS = "a file of SQL, a folder of such files, command(...), or a function of one argument, async or not"
+# What a way needs to know of a service besides its port.
+_NEEDS = {"postgres": ("user", "database"), "mariadb": ("user", "password", "database"), "redis": ()}
+
+
+def hide_bases(
+    copying: Mapping[ServiceId, RawFresh], raws: Mapping[ServiceId, RawService]
+) -> dict[ServiceId, RawService]:
+    """The bases that are no fixture of their own, each as a service `NAME_base` beside the fixture that it is for."""
+    hidden: dict[ServiceId, RawService] = {}
+    for fresh_id, raw in copying.items():
+        known = {**raws, **hidden}
+        if isinstance(raw.base, RawService) and find_base(fresh_id, raw.base, known) is None:
+            name = f"{fresh_id.name}_base"
+            while ServiceId(fresh_id.stack, name) in known:
+                name += "_"
+            hidden[ServiceId(fresh_id.stack, name)] = raw.base
+    return hidden
+
+
+def as_whole_instance(raw: RawFresh) -> RawService | None:
+    """The service that each test gets a whole instance of; None where copies of its data are made within one.
+
+    Where something has to be initialised there must be a way to copy it.
+    """
+    base = raw.base
+    if not isinstance(base, RawService) or base.bad_base is not None or raw.options.keys() - {"scope"}:
+        return None
+    ways = [layer.values["copies"] for layer in base.layers if layer.values.get("copies") is not None]
+    scope = {"scope": raw.options.get("scope", Scope.FUNCTION.word)}
+    return None if ways else base.changed(scope, raw.location)
+
+
+def find_base(fresh_id: ServiceId, base: RawService, raws: Mapping[ServiceId, RawService]) -> ServiceId | None:
+    """The service that this very declaration stands for, among those that are visible from there; the nearest one."""
+    near = [
+        service
+        for service, raw in raws.items()
+        if raw is base and is_within(fresh_id.stack.namespace, service.stack.namespace)
+    ]
+    return max(near, key=lambda service: len(service.stack.namespace), default=None)
+
+
+def load_fresh(
+    copying: Mapping[ServiceId, RawFresh],
+    raws: Mapping[ServiceId, RawService],
+    services: Mapping[ServiceId, ServiceSpec],
+    problems: list[Problem],
+    exists: Callable[[str], bool],
+) -> dict[ServiceId, FreshSpec]:
+    """The checked declarations; what is wrong goes to `problems`."""
+    loaded = {}
+    for fresh_id, raw in copying.items():
+        values: dict[str, object] = {}
+        for key, value in raw.options.items():
+            try:
+                values[key] = _parse(key, value, raw.location, exists)
+            except Wrong as wrong:
+                problems.append(_problem(raw.location, fresh_id.name, key, wrong))
+        base = find_base(fresh_id, raw.base, raws) if isinstance(raw.base, RawService) else None
+        if base is None:
+            valid = "a service's fixture, a preset such as postgres('16'), or an image's name"
+            refusal = Wrong(f"{raw.base!r} cannot be the base of fresh copies", valid)
+            problems.append(_problem(raw.location, fresh_id.name, "base", refusal))
+            continue
+        spec = FreshSpec(name=fresh_id.name, base=base, location=raw.location, **values)  # type: ignore[arg-type]
+        problems += _check(spec, services[base])
+        loaded[fresh_id] = spec
+    return loaded
+
+
+def parse_init(value: object, location: Location, exists: Callable[[str], bool]) -> Init:
+    """What makes the first state; paths are relative to the file that says so."""
+    if isinstance(value, Mapping):
+        return InitCommand(argv=parse_argv(known_keys(value, ("command",)).get("command")))
+    if isinstance(value, Command):
+        return InitCommand(argv=value.argv)
+    if isinstance(value, (str, PurePath)):
+        path = absolute(parse_text(value), location)
+        if not exists(path):
+            raise Wrong(f"there is no file or folder {path}", _INITS)
+        return InitFiles(path=path)
+    if callable(value) and not is_generator(value):
+        return InitFunction(function=value)
+    raise Wrong(f"{value!r} cannot initialise a database", _INITS)
+
+
+def _parse(key: str, value: object, location: Location, exists: Callable[[str], bool]) -> object:
+    match key:
+        case "init":
+            return None if value is None else parse_init(value, location, exists)
+        case "key":
+            return None if value is None else parse_text(value)
+        case "scope":
+            return parse_scope(value)
+    raise Wrong(f"unknown key {key!r}{suggest(key, FRESH_KEYS)}", ", ".join(FRESH_KEYS))
+
+
+def _check(spec: FreshSpec, base: ServiceSpec) -> Iterable[Problem]:
+    if base.copies is None:
+        yield Problem(
+            place=str(spec.location),
+            subject=f"{spec.name}.base",
+            reason=f"service {base.name!r} declares no way to copy its data",
+            valid="a preset such as postgres('16'), or a service with copies='postgres', 'mariadb' or 'redis'",
+            hint="without init= each test gets a whole service of its own; what its first start makes of files= or of "
+            "its image can be saved: snapshot='/the/folder'",
+        )
+        return
+    missing = missing_for_copies(base)
+    if missing:
+        wrong = Wrong(f"service {base.name!r} has copies={base.copies!r}, but no {' and no '.join(missing)}")
+        yield _problem(spec.location, spec.name, "base", wrong)
+    if base.copies == "redis" and isinstance(spec.init, InitFiles):
+        wrong = Wrong("a redis service cannot be initialised by files of SQL", "command(...), or a function")
+        yield _problem(spec.location, spec.name, "init", wrong)
+    if base.scope < spec.scope:
+        reason = f"lives for the {spec.scope.word}, but its base lives for the {base.scope.word} only"
+        yield _problem(spec.location, spec.name, "scope", Wrong(reason, ", ".join(_scopes_up_to(base.scope))))
+
+
+def missing_for_copies(spec: ServiceSpec) -> list[str]:
+    """The keys that a service's way to copy its data needs, and that are not there."""
+    keys = _NEEDS[spec.copies] if spec.copies else ()
+    return [*(key for key in keys if getattr(spec, key) is None), *(() if spec.ports else ("port",))]
+
+
+def _scopes_up_to(widest: Scope) -> list[str]:
+    return [scope.word for scope in Scope if scope <= widest]
+
+
+def _problem(location: Location, name: str, key: str, wrong: Wrong) -> Problem:
+    path = ".".join(part for part in (name, key, wrong.key) if part)
+    return Problem(place=str(location), subject=path, reason=wrong.reason, valid=wrong.valid)

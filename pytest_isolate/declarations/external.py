@@ -1,0 +1,75 @@
+"""A service that runs already, from its URL, in place of one that would be started. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from pytest_isolate.model.container import ContainerSettings
+from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.service import ServiceSpec
+from pytest_isolate.model.used import Used
+from pytest_isolate.declarations.placeholders import SELF, parse_references
+from pytest_isolate.declarations.values import Wrong
+
+_VALID = "NAME=URL, such as db=postgresql://user:password@127.0.0.1:5432/app"
+# Of schemes that services of their own kind leave out the port.
+_PORTS = {"http": 80, "https": 443}
+
+
+def parse_used(text: str, given_by: str) -> tuple[str, Used]:
+    """The service's name and where it runs. No error repeats the URL: it may hold a password."""
+    name, _, url = text.strip().partition("=")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise Wrong("its URL cannot be read", _VALID, name) from None
+    if not (name and parts.scheme and parts.hostname):
+        raise Wrong("names no service, or no URL with a scheme and a host", _VALID, name if url else "")
+    found = port or _PORTS.get(parts.scheme, 0)
+    return name, Used(url=url, host=parts.hostname, port=found, given_by=given_by)
+
+
+def use(spec: ServiceSpec, used: Used) -> ServiceSpec:
+    """The service as what runs already is seen: with what its URL says, without all that a container is given."""
+    port = used.port or (spec.ports[0] if spec.ports else 0)
+    parts = urlsplit(used.url)
+    return replace(
+        spec,
+        used=replace(used, port=port),
+        ports=spec.ports or ((port,) if port else ()),
+        user=unquote(parts.username) if parts.username else spec.user,
+        password=_find_password(spec, parts),
+        database=_find_database(spec, parts),
+        # What it says of itself is true of the running one as far as its URL tells.
+        env=tuple((name, text) for name, text in spec.env if _is_own(text)),
+        command=None,
+        entrypoint=None,
+        files=(),
+        volumes=(),
+        snapshot=(),
+        in_memory=(),
+        memory_bytes=None,
+        # By the names that it would have on its network, others find it too.
+        container=ContainerSettings(aliases=spec.container.aliases),
+        needs=(),
+        module=None,
+    )
+
+
+def _find_password(spec: ServiceSpec, parts: SplitResult) -> str | None:
+    if parts.password is not None:
+        return unquote(parts.password)
+    # One that would be random is nobody's; empty, it can still be named in a placeholder.
+    return "" if isinstance(spec.password, Secret) else spec.password
+
+
+def _find_database(spec: ServiceSpec, parts: SplitResult) -> str | None:
+    path = unquote(parts.path.removeprefix("/"))
+    has_one = spec.database is not None or "{database}" in (spec.url or "")
+    return path if path and has_one else spec.database
+
+
+def _is_own(text: str) -> bool:
+    return all(reference.service == SELF for reference in parse_references(text))

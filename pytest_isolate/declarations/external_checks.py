@@ -1,0 +1,63 @@
+"""What cannot be done with services that run already, told before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from pytest_isolate.errors import Problem, suggest
+from pytest_isolate.model.declaration import Layer
+from pytest_isolate.model.probes import Command
+from pytest_isolate.model.reset import Pristine
+from pytest_isolate.model.service import ServiceId, ServiceSpec
+from pytest_isolate.declarations.variants import Group, copies_of
+from pytest_isolate.declarations.loading import Catalogue
+
+
+def check_used(catalogue: Catalogue, strict: Iterable[str]) -> Iterator[Problem]:
+    """What is wrong with the services that are given, of which some ways to give them are for every selection."""
+    names = sorted(map(str, catalogue.services))
+    for name, used in catalogue.adjustment.used.items():
+        if name not in names and used.given_by in strict:
+            reason = f"unknown service {name!r}{suggest(name, names)}"
+            yield _problem(used.given_by, name, reason, valid=", ".join(names) or "none is declared for these tests")
+    for service, spec in catalogue.services.items():
+        if spec.used:
+            yield from _check_one(service, spec, catalogue)
+
+
+def refuse_change(service: ServiceId, spec: ServiceSpec, layers: Sequence[Layer]) -> Iterator[Problem]:
+    """A marker that changes a service which runs already."""
+    if spec.used and any(layer.values for layer in layers):
+        reason = f"runs already (given by {spec.used.given_by}), so it cannot be changed for a test"
+        hint = "leave these tests out, or run them without it"
+        yield Problem(place=str(layers[-1].location), subject=f"isolate({service})", reason=reason, hint=hint)
+
+
+def _check_one(service: ServiceId, spec: ServiceSpec, catalogue: Catalogue) -> Iterator[Problem]:
+    assert spec.used
+    given_by, location = spec.used.given_by, spec.location
+    if not spec.ports:
+        yield _problem(given_by, str(service), "its URL has no port, and the service declares none", hint="add :PORT")
+    copies = (fresh for fresh in catalogue.fresh.values() if fresh.base == service and spec.copies != "postgres")
+    for copied in copies:
+        reason = f"runs already, and {copied.name!r} makes fresh copies of its data, which takes a server of ours"
+        yield _problem(given_by, str(service), reason, hint=f"it is declared at {copied.location}")
+    if isinstance(spec.reset, (Pristine, Command)):
+        what = "reset=True would replace its data" if isinstance(spec.reset, Pristine) else "its reset= is run inside"
+        hint = f"reset=http(...) or a function work over the network; it is declared at {location}"
+        yield _problem(given_by, str(service), f"runs already, and {what}, which takes a server of ours", hint=hint)
+    for group in catalogue.groups:
+        yield from _check_variants(service, given_by, group, catalogue)
+
+
+def _check_variants(service: ServiceId, given_by: str, group: Group, catalogue: Catalogue) -> Iterator[Problem]:
+    for axis in group.axes:
+        if service in copies_of(axis.service, catalogue.raws) and len(axis.alternatives) > 1:
+            names = [alternative.name for alternative in axis.alternatives]
+            reason = f"has variants ({', '.join(names)}), and what runs already is one of them at most"
+            hint = f"say which one it is: --isolate-variant={axis.service.name}={names[0]}"
+            yield _problem(given_by, str(service), reason, hint=hint)
+
+
+def _problem(given_by: str, name: str, reason: str, *, valid: str = "", hint: str = "") -> Problem:
+    return Problem(place=given_by, subject=name, reason=reason, valid=valid, hint=hint)

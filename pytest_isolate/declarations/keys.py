@@ -1,0 +1,182 @@
+"""The keys of a declaration and the parser of each; those that hold files, folders and tables are parsed here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+
+from pytest_isolate.model.location import Location
+from pytest_isolate.model.service import Build, File
+from pytest_isolate.declarations.container import parse_container
+from pytest_isolate.declarations.probes import parse_probes
+from pytest_isolate.planning.reset_fields import parse_reset
+from pytest_isolate.declarations.values import (
+    Wrong,
+    known_keys,
+    parse_argv,
+    parse_capabilities,
+    parse_cpus,
+    parse_duration,
+    parse_flag,
+    parse_mapping,
+    parse_memory,
+    parse_names,
+    parse_password,
+    parse_pids,
+    parse_platform,
+    parse_port,
+    parse_ports,
+    parse_pull,
+    parse_scope,
+    parse_share,
+    parse_size,
+    parse_text,
+    parse_way,
+)
+
+
+def parse_env(value: object) -> tuple[tuple[str, str], ...]:
+    """Environment variables; a number or a flag is written as a shell would expect it."""
+    pairs = []
+    for name, content in parse_mapping(value).items():
+        if not name or "=" in name or "\0" in name:
+            raise Wrong(f"{name!r} is not the name of an environment variable", "a name without '='", name)
+        if isinstance(content, bool):
+            content = str(content).lower()
+        if not isinstance(content, (str, int, float)):
+            raise Wrong(f"{content!r} is not a text", "a text, a number, true or false", name)
+        pairs.append((name, str(content)))
+    return tuple(sorted(pairs))
+
+
+def parse_volumes(value: object) -> tuple[tuple[str, str], ...]:
+    """Named volumes and where they are mounted; `:ro` behind the path keeps the container from writing."""
+    return tuple(sorted((name, _parse_mount(target, name)) for name, target in parse_mapping(value).items()))
+
+
+def _parse_mount(target: object, key: str) -> str:
+    mode = ":ro" if isinstance(target, str) and target.endswith(":ro") else ""
+    return _parse_target(target[: -len(mode)] if isinstance(target, str) and mode else target, key) + mode
+
+
+def parse_folders(value: object) -> tuple[str, ...]:
+    """Folders inside the container; one may stand by itself."""
+    folders = [value] if isinstance(value, str) else value
+    if not isinstance(folders, (list, tuple)):
+        raise Wrong(f"{value!r} is not a folder inside the container", "an absolute path such as '/var/lib/app'")
+    return tuple(_parse_target(folder, "") for folder in folders)
+
+
+def parse_files(value: object, location: Location) -> tuple[File, ...]:
+    """Files for the container; a text or bytes are the content, a path (`{path = ...}`) names a file or folder."""
+    return tuple(_parse_file(target, content, location) for target, content in sorted(parse_mapping(value).items()))
+
+
+def _parse_file(target: str, content: object, location: Location) -> File:
+    _parse_target(target, target)
+    if isinstance(content, (str, bytes)):
+        content = {"text": content}
+    if isinstance(content, PurePath):
+        content = {"path": content}
+    table = known_keys(content, ("text", "path", "mode"), target)
+    if ("text" in table) == ("path" in table):
+        raise Wrong("needs either text or path", "{text = '...'} or {path = '...'}", target)
+    mode = table.get("mode")
+    if isinstance(mode, str) and re.fullmatch("0?[0-7]{3,4}", mode):
+        mode = int(mode, 8)
+    if mode is not None and (isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= 0o7777):
+        raise Wrong(f"{mode!r} is not a file mode", "such as '0600'", f"{target}.mode")
+    if "path" in table:
+        return File(target=target, source=absolute(parse_text(table["path"]), location), mode=mode)
+    if isinstance(table["text"], bytes):
+        return File(target=target, data=table["text"], mode=mode)
+    if not isinstance(table["text"], str):
+        raise Wrong(f"{table['text']!r} is not a text", "a text", f"{target}.text")
+    return File(target=target, text=table["text"], mode=mode)
+
+
+def _parse_target(target: object, key: str) -> str:
+    if not isinstance(target, str) or not target.startswith("/") or target == "/":
+        raise Wrong(f"{target!r} is not a path inside the container", "an absolute path such as '/etc/app.conf'", key)
+    return target
+
+
+def parse_build(value: object, location: Location) -> Build:
+    """Where a Dockerfile is and how it is built; paths are relative to the file that says so."""
+    table = value if isinstance(value, Mapping) else {"context": value}
+    known_keys(table, ("context", "dockerfile", "args", "target", "network"))
+    if "context" not in table:
+        raise Wrong("needs a context", "the folder that holds the Dockerfile", "context")
+    context = absolute(parse_text(table["context"]), location)
+    dockerfile = str(PurePath(context) / parse_text(table.get("dockerfile", "Dockerfile")))
+    optional = {key: parse_text(table[key]) for key in ("target", "network") if table.get(key) is not None}
+    return Build(context=context, dockerfile=dockerfile, args=_parse_args(table), **optional)
+
+
+def _parse_args(table: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    try:
+        return parse_env(table.get("args", {}))
+    except Wrong as wrong:
+        raise Wrong(wrong.reason, wrong.valid, ".".join(filter(None, ("args", wrong.key)))) from None
+
+
+def absolute(path: str | PurePath, location: Location) -> str:
+    """A path that is relative to the declaring file, made absolute."""
+    return str(PurePath(location.file).parent / path)
+
+
+def anchor_files(value: object, location: Location) -> object:
+    """The same files, paths made absolute: what another file declares may be merged into them."""
+    if not isinstance(value, Mapping):
+        return value
+    return {target: _anchor(content, location) for target, content in value.items()}
+
+
+def _anchor(content: object, location: Location) -> object:
+    if isinstance(content, PurePath):
+        return PurePath(absolute(content, location))
+    if isinstance(content, Mapping) and isinstance(content.get("path"), (str, PurePath)):
+        return {**content, "path": absolute(content["path"], location)}
+    return content
+
+
+Parser = Callable[[object], object]
+SERVICE_PARSERS: Mapping[str, Parser] = {
+    "image": parse_text,
+    "pull": parse_pull,
+    "platform": parse_platform,
+    "port": parse_port,
+    "ports": parse_ports,
+    "env": parse_env,
+    "command": parse_argv,
+    "entrypoint": parse_argv,
+    "volumes": parse_volumes,
+    "snapshot": parse_folders,
+    "in_memory": parse_folders,
+    "ready": parse_probes,
+    "timeout": parse_duration,
+    "memory": parse_memory,
+    "shm_size": parse_size,
+    "cpus": parse_cpus,
+    "pids": parse_pids,
+    "cap_add": parse_capabilities,
+    "new_privileges": parse_flag,
+    "container": parse_container,
+    "needs": parse_names,
+    "url": parse_text,
+    "user": parse_text,
+    "password": parse_password,
+    "database": parse_text,
+    "copies": parse_way,
+    "reset": parse_reset,
+    "scope": parse_scope,
+    "share": parse_share,
+}
+LOCATED_PARSERS: Mapping[str, Callable[[object, Location], object]] = {"build": parse_build, "files": parse_files}
+SERVICE_KEYS = (*LOCATED_PARSERS, *SERVICE_PARSERS)
+MERGED_KEYS = ("env", "files", "volumes", "container")
+"""Tables of which a change replaces only the entries that it names; an entry that is None is taken out."""
+
+STACK_PARSERS: Mapping[str, Parser] = {"scope": parse_scope, "share": parse_share}
+STACK_KEYS = ("ports", *STACK_PARSERS)

@@ -1,0 +1,49 @@
+"""Services of stacks that have fixtures of their own: which service each of them stands for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from pytest_isolate.errors import Problem, suggest
+from pytest_isolate.model.declaration import Declared, RawMember
+from pytest_isolate.model.service import ServiceId, StackId, StackSpec
+from pytest_isolate.declarations.references import is_within
+
+
+def find_members(
+    items: Sequence[Declared], stacks: Mapping[StackId, StackSpec], problems: list[Problem]
+) -> dict[ServiceId, ServiceId]:
+    """The service of a stack by the fixture that hands it out; what is wrong goes to `problems`."""
+    found = {}
+    for item in items:
+        if isinstance(item.raw, RawMember):
+            stack = _find_stack(item, item.raw, items)
+            name = member_name(str(item.raw.name))
+            if stack is None or stack not in stacks:
+                reason = f"{item.raw.stack!r} is not a stack that is declared here"
+                problems.append(_problem(item, reason, "what stack() or compose() has returned"))
+                continue
+            names = [service.name for service in stacks[stack].services]
+            if name in names:
+                found[ServiceId(StackId(item.namespace), item.name)] = ServiceId(stack, name)
+            elif names:
+                reason = f"stack {stack} has no service {item.raw.name!r}{suggest(name, names)}"
+                problems.append(_problem(item, reason, ", ".join(names)))
+    return found
+
+
+def member_name(service: str) -> str:
+    """A service's name as an attribute of its stack, and as a fixture: `mail-server` is `mail_server`."""
+    return re.sub(r"\W", "_", service)
+
+
+def _find_stack(member: Declared, raw: RawMember, items: Iterable[Declared]) -> StackId | None:
+    """The stack of this very declaration; the nearest one, where several fixtures hand it out."""
+    near = [i for i in items if i.raw is raw.stack and is_within(member.namespace, i.namespace)]
+    nearest = max(near, key=lambda item: len(item.namespace), default=None)
+    return StackId(nearest.namespace, nearest.name) if nearest else None
+
+
+def _problem(item: Declared, reason: str, valid: str) -> Problem:
+    return Problem(place=str(item.raw.location), subject=item.name, reason=reason, valid=valid)

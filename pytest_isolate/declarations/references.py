@@ -1,0 +1,142 @@
+"""Who refers to whom: placeholders and `needs` resolved to services, and what cannot be resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pytest_isolate.errors import Problem, suggest
+from pytest_isolate.model.scope import Scope
+from pytest_isolate.model.service import ServiceId, ServiceSpec
+from pytest_isolate.declarations.graph import find_cycle
+from pytest_isolate.declarations.placeholders import SELF, Reference, parse_references
+
+
+def resolve_references(
+    services: Mapping[ServiceId, ServiceSpec], problems: list[Problem]
+) -> dict[ServiceId, tuple[ServiceId, ...]]:
+    """What each service needs, sorted by name; what is wrong goes to `problems`."""
+    resolved = {}
+    for service_id, spec in services.items():
+        found: dict[str, ServiceId] = {}
+        for key, reference in _references(spec):
+            problem = _check_reference(service_id, spec, key, reference, services)
+            if problem:
+                problems.append(problem)
+            elif reference.service != SELF:
+                found[reference.service] = _visible(service_id, services)[reference.service]
+        resolved[service_id] = tuple(found[name] for name in sorted(found))
+        problems += check_lifetimes(service_id, resolved[service_id], services)
+    cycle = find_cycle(resolved)
+    if cycle:
+        spec = services[cycle[0]]
+        path = " -> ".join(str(s) for s in cycle)
+        problems.append(
+            Problem(
+                place=str(spec.location),
+                subject=str(cycle[0]),
+                reason=f"the services need each other in a circle: {path}",
+                hint="take one of these references out",
+            )
+        )
+    return resolved
+
+
+def _references(spec: ServiceSpec) -> Iterable[tuple[str, Reference]]:
+    texts: list[tuple[str, str]] = [(f"env.{name}", text) for name, text in spec.env]
+    texts += [("command", word) for word in spec.command or ()]
+    texts += [("entrypoint", word) for word in spec.entrypoint or ()]
+    texts += [(f"files.{file.target}", file.text) for file in spec.files if file.text is not None]
+    for key, text in texts:
+        for reference in parse_references(text):
+            yield key, reference
+    for name in spec.needs:
+        yield "needs", Reference(name, "host")
+
+
+def _visible(service_id: ServiceId, services: Mapping[ServiceId, ServiceSpec]) -> dict[str, ServiceId]:
+    """What a service can refer to: its own stack; in the default one all that pytest would show it, nearest last."""
+    stack = service_id.stack
+    if stack.name:
+        return {other.name: other for other in services if other.stack == stack}
+    near = [o for o in services if not o.stack.name and is_within(stack.namespace, o.stack.namespace)]
+    return {other.name: other for other in sorted(near, key=lambda o: len(o.stack.namespace))}
+
+
+def is_within(inner: str, outer: str) -> bool:
+    """Whether one pytest base id is the other or lies below it."""
+    return not outer or inner == outer or inner.startswith((f"{outer}/", f"{outer}::"))
+
+
+def _check_reference(
+    service_id: ServiceId, spec: ServiceSpec, key: str, reference: Reference, services: Mapping[ServiceId, ServiceSpec]
+) -> Problem | None:
+    visible = _visible(service_id, services)
+    own = reference.service == SELF
+    if key == "needs" or (not own and reference.service not in visible):
+        return _check_visible(service_id, spec, key, reference, visible)
+    target = spec if own else services[visible[reference.service]]
+    if not own and target is spec:
+        return None  # a reference to itself by name: reported as a circle
+    valid = valid_attributes(target, own=own)
+    if reference.attribute in valid:
+        return None
+    return Problem(
+        place=str(spec.location),
+        subject=f"{service_id}.{key}",
+        reason=f"unknown placeholder {reference}{suggest(reference.attribute, valid)}",
+        valid=", ".join(valid) + "; for the literal text double the braces",
+    )
+
+
+def _check_visible(
+    service_id: ServiceId, spec: ServiceSpec, key: str, reference: Reference, visible: Mapping[str, ServiceId]
+) -> Problem | None:
+    if reference.service in visible:
+        return None
+    names = sorted(set(visible) - {spec.name})
+    where, valid = "", ", ".join(names) or "none: no other service is declared where this one is"
+    if key != "needs":
+        where, valid = f" in {reference}", ", ".join([*names, SELF]) + "; for the literal text double the braces"
+    return Problem(
+        place=str(spec.location),
+        subject=f"{service_id}.{key}",
+        reason=f"unknown service {reference.service!r}{where}{suggest(reference.service, names)}",
+        valid=valid,
+    )
+
+
+def valid_attributes(spec: ServiceSpec, *, own: bool) -> list[str]:
+    """The attributes of a service that a placeholder can name; the test side's only for the service itself."""
+    names = ["host"]
+    if spec.ports:
+        names += ["port", "address", "url"]
+    names += [key for key in ("user", "password", "database") if getattr(spec, key) is not None]
+    if not own:
+        names += [f"env.{name}" for name, _ in spec.env]
+    elif spec.ports:
+        names += ["external_host", "external_port", "external_address"]
+        names += [f"external_port.{port}" for port in spec.ports]
+    return names
+
+
+def check_lifetimes(
+    service_id: ServiceId, needed: Iterable[ServiceId], services: Mapping[ServiceId, ServiceSpec]
+) -> Iterable[Problem]:
+    """What is wrong with a service that would outlive, or be shared more widely than, what it needs."""
+    spec = services[service_id]
+    for other in needed:
+        if services[other].scope < spec.scope:
+            yield Problem(
+                place=str(spec.location),
+                subject=f"{service_id}.scope",
+                reason=f"lives for the {spec.scope.word} but needs {other}, which lives for the "
+                f"{services[other].scope.word} only",
+                hint=f"scope={services[other].scope.word!r} here, or a wider one there",
+            )
+        elif services[other].share == "worker" and spec.share == "run" and spec.scope is Scope.SESSION:
+            yield Problem(
+                place=str(spec.location),
+                subject=f"{service_id}.share",
+                reason=f"is shared by the run but needs {other}, which each worker has for itself",
+                hint="share='worker' here too",
+            )

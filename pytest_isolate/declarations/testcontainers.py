@@ -1,0 +1,30 @@
+"""What a module of testcontainers says of a service, as if its user had written it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pytest_isolate.errors import Problem
+from pytest_isolate.model.declaration import MODULE
+from pytest_isolate.model.testcontainers import Module
+from pytest_isolate.model.service import ServiceSpec
+
+_SAVED_DO = "leave snapshot= out; presets such as postgres() start from a saved state"
+
+
+def unfold(values: Mapping[str, object]) -> Mapping[str, object]:
+    """The keys of a layer, those that its module stands for included."""
+    module = values.get(MODULE)
+    return {**module.rehearse().values, **values} if isinstance(module, Module) else values
+
+
+def check_module(spec: ServiceSpec, place: str) -> Iterable[Problem]:
+    """What of a service's module cannot be honoured."""
+    if spec.module is None:
+        return
+    for reason, do in spec.module.rehearse().refusals:
+        yield Problem(place=place, subject=spec.name, reason=f"{spec.module.name}: {reason}", hint=do)
+    if spec.snapshot:
+        # Its wait may be for lines that only a first start writes, and what it does then may not be done twice.
+        reason = f"the first start of {spec.module.name} cannot be saved: it is waited for in a way of its own"
+        yield Problem(place=place, subject=f"{spec.name}.snapshot", reason=reason, hint=_SAVED_DO)

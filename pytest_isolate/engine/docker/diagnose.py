@@ -1,0 +1,158 @@
+"""What `pytest-isolate doctor` finds out about an engine: facts only, decided on elsewhere."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_isolate.engine.docker.discovery import Candidate, find_candidates, read_docker_context, why_no_address
+from pytest_isolate.engine.docker.engine import DockerEngine
+from pytest_isolate.engine.docker.transport.client import Http, open_candidate, why_no_engine
+from pytest_isolate.engine.docker.inventory import Inventory
+from pytest_isolate.engine.docker.wire import moment
+from pytest_isolate.errors import EngineError
+
+_UNIX = "unix://"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketFacts:
+    """A socket of this host, and whether this user may use it."""
+
+    path: str
+    owner: str
+    group: str
+    mode: str
+    may_use: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """An address that was tried, what named it, and why nobody answered; no answer to that where one did."""
+
+    address: str
+    named_by: str
+    answer: str
+    socket: SocketFacts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSide:
+    """What an engine says of itself. `clock_ahead_s` may be wrong by `clock_within_s`."""
+
+    name: str
+    version: str
+    api: str
+    address: str
+    named_by: str
+    is_local: bool
+    data_root: str
+    driver: str
+    is_rootless: bool
+    limits_memory: bool
+    limits_processes: bool
+    subnets: tuple[str, ...]
+    pools: tuple[tuple[str, int], ...]
+    clock_ahead_s: float
+    clock_within_s: float
+    host: str = "127.0.0.1"
+    publish_on: str = "127.0.0.1"
+
+
+def try_all(env: Mapping[str, str]) -> tuple[tuple[Attempt, ...], EngineSide | None]:
+    """Every address up to the first where an engine answers, and that engine."""
+    attempts: list[Attempt] = []
+    for candidate in find_candidates(env, lambda: read_docker_context(env, Path.home()), os.getuid()):
+        client = open_candidate(candidate, env)
+        answer = why_no_address(candidate.address) or why_no_engine(client)
+        found: EngineSide | None = None
+        if not answer:
+            try:
+                found = _examine(client, candidate, time.time)
+            except EngineError as error:
+                answer = f"{error.what}: {'; '.join(error.found)}"
+        client.close()
+        attempts.append(
+            Attempt(
+                address=candidate.address,
+                named_by=candidate.named_by,
+                answer=answer,
+                socket=read_socket(candidate.address),
+            )
+        )
+        if found:
+            return tuple(attempts), found
+    return tuple(attempts), None
+
+
+def read_socket(address: str) -> SocketFacts | None:
+    """The socket at an address of this host; None where there is none to be seen."""
+    path = address.removeprefix(_UNIX)
+    try:
+        found = os.stat(path) if address.startswith(_UNIX) else None
+    except OSError:
+        return None
+    if found is None:
+        return None
+    return SocketFacts(
+        path=path,
+        owner=_name(lambda: pwd.getpwuid(found.st_uid).pw_name, found.st_uid),
+        group=_name(lambda: grp.getgrgid(found.st_gid).gr_name, found.st_gid),
+        mode=f"{stat.S_IMODE(found.st_mode):o}",
+        may_use=os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids),
+    )
+
+
+def _examine(client: Http, candidate: Candidate, now: Callable[[], float]) -> EngineSide:
+    engine, version = DockerEngine(client), client.version()
+    facts, asked = engine.facts(), now()
+    info = Inventory(client).info()
+    answered = now()
+    told = moment(str(info.get("SystemTime", "")))
+    return EngineSide(
+        name=facts.name,
+        version=facts.version,
+        api=str(version.get("ApiVersion", "")),
+        address=facts.address,
+        named_by=candidate.named_by,
+        is_local=facts.is_local,
+        data_root=str(info.get("DockerRootDir", "")),
+        driver=str(info.get("Driver", "")),
+        is_rootless=_is_rootless(info),
+        limits_memory=bool(info.get("MemoryLimit", True)) and not _lacks_control_groups(info),
+        limits_processes=bool(info.get("PidsLimit", True)) and not _lacks_control_groups(info),
+        subnets=tuple(engine.used_subnets()),
+        pools=_pools(info),
+        clock_ahead_s=told - (asked + answered) / 2 if told else 0.0,
+        clock_within_s=(answered - asked) / 2,
+        host=facts.host,
+        publish_on=facts.publish_on,
+    )
+
+
+def _is_rootless(info: Mapping[str, Any]) -> bool:
+    return bool(info.get("Rootless")) or any("rootless" in option for option in info.get("SecurityOptions") or ())
+
+
+def _lacks_control_groups(info: Mapping[str, Any]) -> bool:
+    """Whether it has none to limit anything with, whatever it says of that: Podman's answer is about the kernel."""
+    return _is_rootless(info) and str(info.get("CgroupVersion", "")) == "1"
+
+
+def _pools(info: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    """The pools that the engine was given; none where it has its own."""
+    return tuple((str(p["Base"]), int(p["Size"])) for p in info.get("DefaultAddressPools") or ())
+
+
+def _name(read: Callable[[], str], number: int) -> str:
+    try:
+        return read()
+    except KeyError:
+        return str(number)

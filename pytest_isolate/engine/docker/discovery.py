@@ -1,0 +1,134 @@
+"""Where a container engine may be listening, in the order that the docker client itself would look."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+USUAL = "usual socket"
+"""What names an address that nobody has named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An address to try, and what named it. A docker context may bring its own certificates, or do without checks."""
+
+    address: str
+    named_by: str
+    certificates: str = ""
+    is_verified: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A docker context. No address means that it is not there, or broken."""
+
+    name: str
+    address: str = ""
+    certificates: str = ""
+    is_verified: bool = True
+
+
+def find_candidates(
+    env: Mapping[str, str], read_context: Callable[[], Context | None], user_id: int
+) -> list[Candidate]:
+    """DOCKER_HOST, DOCKER_CONTEXT or CONTAINER_HOST alone where it is set.
+
+    Else the current docker context, then the usual sockets.
+    """
+    if env.get("DOCKER_HOST"):
+        return [Candidate(env["DOCKER_HOST"], "DOCKER_HOST")]
+    if env.get("CONTAINER_HOST") and not env.get("DOCKER_CONTEXT"):
+        return [Candidate(env["CONTAINER_HOST"], "CONTAINER_HOST")]
+    candidates = []
+    context = read_context()
+    if context:
+        named_by = f"docker context {context.name!r}"
+        candidates.append(Candidate(context.address, named_by, context.certificates, context.is_verified))
+        if env.get("DOCKER_CONTEXT"):
+            return candidates
+    runtime = env.get("XDG_RUNTIME_DIR") or f"/run/user/{user_id}"
+    sockets = ["/var/run/docker.sock", f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"]
+    sockets.append("/run/podman/podman.sock")
+    candidates += [Candidate(f"unix://{path}", USUAL) for path in sockets]
+    by_address: dict[str, Candidate] = {}
+    for candidate in candidates:
+        by_address.setdefault(candidate.address, candidate)
+    return list(by_address.values())
+
+
+def find_certificates(env: Mapping[str, str], address: str, home: Path) -> str:
+    """The folder of the certificates to show and to trust; empty where the address is used as it is."""
+    if not env.get("DOCKER_TLS_VERIFY") or not address.startswith("tcp://"):
+        return ""
+    return env.get("DOCKER_CERT_PATH") or str(home / ".docker")
+
+
+def why_no_address(address: str) -> str:  # noqa: PLR0911  # a list of reasons
+    """Why nobody can answer at an address; empty where it may be that somebody does."""
+    if not address:
+        return "there is no such context"
+    if address.startswith("unix://"):
+        try:
+            return "" if Path(address.removeprefix("unix://")).exists() else "no such socket"
+        except PermissionError:  # up to Python 3.13; later ones say that it is not there
+            return "its folder may not be entered"
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return str(error)
+    if parts.scheme == "ssh":
+        return _why_no_login(address)
+    if parts.scheme not in ("tcp", "http", "https") or not host:
+        return "not an address of a container engine, which is unix:///a/path, tcp://host:port or ssh://user@host"
+    return ""
+
+
+def _why_no_login(address: str) -> str:
+    import shutil  # rarely needed
+
+    from pytest_isolate.engine.docker.transport.ssh import parse_login
+
+    try:
+        parse_login(address)
+    except ValueError as error:
+        return str(error)
+    return "" if shutil.which("ssh") else "there is no command ssh here"
+
+
+def read_docker_context(env: Mapping[str, str], home: Path) -> Context | None:
+    """The docker context in force, None for the default one; without an address where it is not there.
+
+    Format: Docker's command line reference, "docker context"; the metadata lies in a folder named by the hash of the
+    context's name, so all are read.
+    """
+    folder = Path(env.get("DOCKER_CONFIG") or home / ".docker")
+    try:
+        name = env.get("DOCKER_CONTEXT") or json.loads((folder / "config.json").read_text()).get("currentContext")
+    except (OSError, ValueError, AttributeError):
+        return None
+    if not name or name == "default":
+        return None
+    import hashlib  # rarely needed
+
+    found = (_read_meta(path, name) for path in (folder / "contexts" / "meta").glob("*/meta.json"))
+    context = next(filter(None, found), Context(name))
+    # docker writes a context's certificates into a folder that is named by the hash of the context's name.
+    certificates = folder / "contexts" / "tls" / hashlib.sha256(name.encode()).hexdigest() / "docker"
+    is_tls = certificates.is_dir() or not context.is_verified
+    return replace(context, certificates=str(certificates)) if context.address and is_tls else context
+
+
+def _read_meta(path: Path, name: str) -> Context | None:
+    """A context as its metadata has it; None where it is another one's, or broken."""
+    try:
+        meta = json.loads(path.read_text())
+        docker = meta["Endpoints"]["docker"]
+        is_verified = not docker.get("SkipTLSVerify")
+        return Context(name, str(docker["Host"]), is_verified=is_verified) if meta["Name"] == name else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,118 @@
+"""Where the ports that an engine publishes answer, seen from this process.
+
+It may run on the engine's host, on another one, or in a container of the engine's, which has a network of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pytest_isolate.engine.docker.discovery import find_candidates, read_docker_context
+from pytest_isolate.engine.docker.transport.connections import LOOPBACK_HOSTS, Endpoint
+from pytest_isolate.errors import EngineError
+
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # of the engine's host, whose addresses are not known here
+# Engines give each container these three files of its own, from a folder that is named by its id. On an engine's host
+# they show elsewhere for a moment, while somebody copies files into a container.
+_OWN_FILE = re.compile(r"([0-9a-f]{64})/(?:userdata/)?(hostname|hosts|resolv\.conf) /etc/\2 ")
+_OWN_GROUP = re.compile(r"[/-]([0-9a-f]{64})(?:\.scope)?$", re.MULTILINE)
+_SHORT_ID = re.compile(r"[0-9a-f]{12}")
+
+Inspect = Callable[[str], Mapping[str, Any]]
+"""A container as the engine describes it; EngineError where it has no such container."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """An address for ports to be published on, and the host that they are dialled at, empty where nobody knows it.
+
+    `is_local` says that both are of the network that this process is in.
+    """
+
+    host: str
+    publish_on: str
+    is_local: bool
+
+
+LOCAL = Reach(host=LOOPBACK, publish_on=LOOPBACK, is_local=True)
+
+
+def find_reach(address: str, inspect: Inspect, own_ids: Callable[[], Sequence[str]] | None = None) -> Reach:
+    """How the engine at an address is reached. `own_ids` are ids that the container around us may have."""
+    if address.startswith("unix://"):
+        return _find_around(inspect, (own_ids or read_own_ids)())
+    host = _host_of(address)
+    return LOCAL if host in LOOPBACK_HOSTS else Reach(host=host, publish_on=EVERYWHERE, is_local=False)
+
+
+def may_be_elsewhere(env: Mapping[str, str]) -> bool:
+    """Whether the engine may be one whose published ports are not on 127.0.0.1; no engine is asked."""
+    return bool(far_address(env) or (_first_address(env).startswith("unix://") and read_own_ids()))
+
+
+def far_address(env: Mapping[str, str]) -> str:
+    """The address of an engine that is named and not of this host; empty where none is."""
+    address = _first_address(env)
+    return "" if Endpoint(address).is_near else address
+
+
+def _first_address(env: Mapping[str, str]) -> str:
+    return find_candidates(env, lambda: read_docker_context(env, Path.home()), os.getuid())[0].address
+
+
+def read_own_ids() -> Sequence[str]:
+    """Ids that the container around this process may have, likely ones first; none where nothing hints at one."""
+    mounts, groups = _read("/proc/self/mountinfo"), _read("/proc/self/cgroup")
+    return find_own_ids(mounts, groups, socket.gethostname() if Path("/.dockerenv").exists() else "")
+
+
+def find_own_ids(mounts: str, groups: str, hostname: str) -> Sequence[str]:
+    """The ids in what the kernel says of this process, and in the host name that an engine gives to a container."""
+    found = [*(match[1] for match in _OWN_FILE.finditer(mounts)), *_OWN_GROUP.findall(groups)]
+    found += [hostname] if _SHORT_ID.fullmatch(hostname) else []
+    return list(dict.fromkeys(found))
+
+
+def _find_around(inspect: Inspect, own_ids: Sequence[str]) -> Reach:
+    """On the engine's own host, or in a container. One that the engine does not know may have it within itself."""
+    for own_id in own_ids:
+        try:
+            return _reach_from_within(inspect(own_id), inspect)
+        except EngineError:
+            continue
+    return LOCAL
+
+
+def _reach_from_within(container: Mapping[str, Any], inspect: Inspect) -> Reach:
+    mode = str(container.get("HostConfig", {}).get("NetworkMode", ""))
+    if mode == "host":
+        return LOCAL
+    if mode.startswith("container:"):
+        return _reach_from_within(inspect(mode.removeprefix("container:")), inspect)
+    networks = (container.get("NetworkSettings") or {}).get("Networks") or {}
+    # The engine's host, as the container's network sees it. Ports on its 127.0.0.1 do not answer there.
+    gateway = next((str(network["Gateway"]) for network in networks.values() if network.get("Gateway")), "")
+    return Reach(host=gateway, publish_on=gateway or EVERYWHERE, is_local=False)
+
+
+def _host_of(address: str) -> str:
+    if not address.startswith("ssh://"):
+        return urlsplit(address).hostname or ""
+    from pytest_isolate.engine.docker.transport.ssh import find_host, parse_login  # rarely needed
+
+    return find_host(parse_login(address))
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

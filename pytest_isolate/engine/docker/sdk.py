@@ -1,0 +1,209 @@
+"""Pulling and building through the docker SDK, which knows registry logins and .dockerignore. Only here is it imported.
+
+It costs a run up to 0.4 s, so whoever needs it imports this module only then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+import urllib3
+from docker.credentials.errors import StoreError
+from docker.errors import APIError, DockerException, StreamParseError
+from docker.transport import UnixHTTPAdapter
+
+from pytest_isolate.engine.api import BuildRequest, Progress, Tell
+from pytest_isolate.engine.docker.transport.client import Http
+from pytest_isolate.engine.docker.registry_login import Login, find_login, usable_logins
+from pytest_isolate.engine.docker.pull_errors import PAUSE_S, TRIES, Pull, is_passing, pull_failed
+from pytest_isolate.engine.docker.transport.connections import Endpoint, end
+from pytest_isolate.engine.docker.wire import (
+    PullCount,
+    api_version,
+    build_failed,
+    build_step,
+    default_tag,
+    is_step,
+    plain_text,
+    unreachable_error,
+)
+from pytest_isolate.errors import EngineError, EngineUnreachable
+from pytest_isolate.model.image_name import split_image
+
+# How long the engine may be silent in the middle of it.
+_TIMEOUT_S = 60
+# Streams are read below requests: what breaks them comes from urllib3, or as a piece of JSON without its end.
+_TRANSPORT_ERRORS = (
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    StreamParseError,
+    OSError,
+)
+
+
+def pull(engine: Http, image: str, tell: Tell, platform: str | None) -> None:
+    """Pull an image; ImageNotFound says what the registry answered.
+
+    What breaks on the way is tried again: the engine does that for layers only, not for what comes before them.
+    """
+    with translated(f"image {image} could not be pulled", engine.address):
+        login = find_login(split_image(image)[0])
+    asked = Pull(image, platform, login.where, login.trouble)
+    for attempt in range(1, TRIES + 1):
+        answer = _pull_once(engine, asked, login, tell)
+        if not answer:
+            return
+        if attempt == TRIES or not is_passing(answer):
+            raise pull_failed(asked, answer, attempt)
+        tell(Progress(text=f"try {attempt + 1} of {TRIES} of pulling"))
+        time.sleep(PAUSE_S * attempt)
+
+
+def _pull_once(engine: Http, asked: Pull, login: Login, tell: Tell) -> str:
+    """Why it failed, in the engine's or the registry's words; empty where it did not."""
+    count = PullCount()
+    what = f"image {asked.image} could not be pulled"
+    try:
+        with translated(what, engine.address), closing(_open(engine)) as client:
+            lines = client.pull(
+                asked.image,
+                **default_tag(asked.image),
+                stream=True,
+                decode=True,
+                # The SDK would look for a login itself where it is given none, and fail where a helper is missing.
+                auth_config=login.content,
+                platform=asked.platform,
+            )
+            for line in lines:
+                if "error" in line:
+                    return str(line["error"])
+                tell(count.add(line))
+    except EngineUnreachable:
+        raise
+    except EngineError as error:
+        return "\n".join(error.found)
+    return ""
+
+
+def build(engine: Http, request: BuildRequest, tell: Tell) -> None:
+    """Build and tag an image; BuildFailed names the step and shows its last lines."""
+    context, dockerfile = Path(request.context), Path(request.dockerfile)
+    inside = dockerfile.is_relative_to(context)
+    step = ""
+    output: list[str] = []
+    rest = ""
+    with translated(f"the image {request.tag} could not be built", engine.address), closing(_open(engine)) as client:
+        # The SDK asks every helper that is named, and fails where one of them is not there.
+        client._auth_configs = usable_logins()
+        for line in client.build(
+            path=request.context,
+            dockerfile=str(dockerfile.relative_to(context)) if inside else request.dockerfile,
+            tag=request.tag,
+            buildargs=dict(request.args),
+            target=request.target,
+            network_mode=request.network,
+            rm=True,
+            forcerm=True,
+            pull=request.pull,
+            platform=request.platform,
+            decode=True,
+        ):
+            if "error" in line:
+                raise build_failed(request, step, [*output, *filter(None, [rest.strip()]), line["error"].strip()])
+            # Podman tells what is printed in pieces of lines.
+            *whole, rest = (rest + plain_text(str(line.get("stream", "")))).split("\n")
+            for text in map(str.rstrip, whole):
+                if is_step(text):
+                    step, output = text, []
+                    tell(build_step(text))
+                elif text and not text.startswith((" --->", "Removing intermediate container")):
+                    output.append(text)
+
+
+@contextmanager
+def translated(what: str, address: str) -> Iterator[None]:
+    """Errors of ours for what the SDK, and what it stands on, may raise."""
+    try:
+        yield
+    except APIError as error:
+        raise EngineError(what, found=[_explanation(error)]) from error
+    except (DockerException, StoreError) as error:
+        raise EngineError(what, found=[str(error)]) from error
+    except _TRANSPORT_ERRORS as error:
+        raise unreachable_error(what, address, _innermost(error)) from error
+
+
+def _open(engine: Http) -> docker.APIClient:
+    endpoint = engine.endpoint
+    if endpoint.address.startswith("unix://"):
+        return docker.APIClient(base_url=endpoint.address, timeout=_TIMEOUT_S)
+    # The SDK's own ways: over ssh it needs one more library; over TLS it trusts what REQUESTS_CA_BUNDLE names instead.
+    client = docker.APIClient(base_url="unix:///none", version=api_version(engine.version()), timeout=_TIMEOUT_S)
+    client.mount("http+docker://", _Adapter(endpoint))
+    return client
+
+
+class _Adapter(UnixHTTPAdapter):  # type: ignore[misc]  # the SDK has no types
+    """Requests over connections of ours."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__("http+unix:///none", _TIMEOUT_S)
+        self._pool = _Pool(endpoint)
+
+    def get_connection(self, url: object, proxies: object = None) -> _Pool:  # noqa: ARG002  # there is one only
+        return self._pool
+
+    def close(self) -> None:
+        super().close()
+        self._pool.close()
+        while self._pool.carriers:
+            end(self._pool.carriers.pop())
+
+
+class _Pool(urllib3.connectionpool.HTTPConnectionPool):
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT_S)
+        self._endpoint = endpoint
+        self.carriers: list[HTTPConnection] = []
+
+    def _new_conn(self) -> Any:
+        carrier = self._endpoint.connection(_TIMEOUT_S)
+        self.carriers.append(carrier)
+        return _Connection(carrier)
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    def __init__(self, carrier: HTTPConnection) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT_S)
+        self._carrier = carrier
+
+    def connect(self) -> None:
+        self._carrier.connect()
+        self.sock = self._carrier.sock
+
+
+def _innermost(error: BaseException) -> str:
+    """The cause that says most: libraries wrap "permission denied" in several layers."""
+    for current in _chain(error):
+        if isinstance(current, OSError) and current.strerror:
+            return current.strerror
+    return str(error)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield from (arg for arg in error.args if isinstance(arg, BaseException))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _explanation(error: APIError) -> str:
+    text = error.explanation or str(error)
+    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)

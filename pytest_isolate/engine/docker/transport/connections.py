@@ -1,0 +1,198 @@
+"""How the engine at an address is connected to: a socket of this host, TCP, TLS, or ssh.
+
+Here connections that are dear to make wait for their next request: one over TLS takes several turns between the hosts,
+and one over ssh a process and a log-in. A local one costs about 0.2 ms, so each request has its own.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import ssl
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+_TCP_PORT, _TLS_PORT = 2375, 2376
+# What lies between may forget a connection that nobody uses: firewalls do after minutes.
+_IDLE_S = 30.0
+# More at once are rare, and an engine need not keep them.
+_MAX_IDLE = 8
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An address, the folder of the certificates to show and to trust, and whether the engine's own is checked."""
+
+    address: str
+    certificates: str = ""
+    is_verified: bool = True
+
+    def as_text(self) -> str:
+        """All of it in one text, for another process."""
+        return json.dumps([self.address, self.certificates, self.is_verified])
+
+    @classmethod
+    def from_text(cls, text: str) -> Endpoint:
+        """What `as_text` has said of one."""
+        return cls(*json.loads(text))
+
+    @property
+    def is_dear(self) -> bool:
+        """Whether making a connection takes so long that it is worth to be used again."""
+        return self.address.startswith("ssh://") or self.is_secure or not self.is_near
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the address is one of this host."""
+        parts = urlsplit(self.address)
+        return parts.scheme == "unix" or parts.hostname in LOOPBACK_HOSTS
+
+    def connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        """A connection that is not connected yet."""
+        if self.address.startswith("unix://"):
+            return _UnixConnection(self.address.removeprefix("unix://"), timeout_s)
+        if self.address.startswith("ssh://"):
+            from pytest_isolate.engine.docker.transport.ssh import SshConnection  # rarely needed
+
+            return SshConnection(self.address, timeout_s)
+        if self.is_secure:
+            return http.client.HTTPSConnection(*self._target, timeout=timeout_s, context=self.trust)
+        return http.client.HTTPConnection(*self._target, timeout=timeout_s)
+
+    def line(self, timeout_s: float) -> http.client.HTTPConnection:
+        """A connection whose sending half can be ended by itself; it is not connected yet."""
+        if not self.is_secure:
+            return self.connection(timeout_s)
+        from pytest_isolate.engine.docker.transport.tls import HalfOpenConnection  # rarely needed
+
+        return HalfOpenConnection(*self._target, timeout_s, self.trust)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether TLS is spoken at the address."""
+        scheme = urlsplit(self.address).scheme
+        return scheme == "https" or (scheme in ("tcp", "http") and bool(self.certificates))
+
+    @property
+    def _target(self) -> tuple[str, int]:
+        parts = urlsplit(self.address)
+        return parts.hostname or "", parts.port or (_TLS_PORT if self.is_secure else _TCP_PORT)
+
+    @cached_property
+    def trust(self) -> ssl.SSLContext:
+        """Whom to trust and what to show; read once, for that takes milliseconds."""
+        import ssl  # rarely needed
+
+        authority, own = self.file("ca.pem"), self.file("cert.pem")
+        if self.certificates and not (authority or own) and self.is_verified:
+            raise FileNotFoundError(2, "No such file or directory", f"{self.certificates}/ca.pem")
+        trust = ssl.create_default_context(cafile=authority or None)
+        if not self.is_verified:
+            trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+        if own:
+            trust.load_cert_chain(own, f"{self.certificates}/key.pem")
+        return trust
+
+    def file(self, name: str) -> str:
+        """One of the certificates; empty where it is not there."""
+        path = Path(self.certificates, name)
+        return str(path) if self.certificates and path.exists() else ""
+
+
+class Carried(http.client.HTTPConnection):
+    """A connection that something else carries, which has to be ended with it, and may know why it broke."""
+
+    def explain(self) -> OSError | None:
+        """Why it has ended; None where nobody said."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Close it, and what carries it. Safe to repeat."""
+        raise NotImplementedError
+
+
+class Idle:
+    """Connections that wait for their next request. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[float, http.client.HTTPConnection]] = []
+
+    def take(self) -> http.client.HTTPConnection | None:
+        """The one used last, if it still stands; others go."""
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    return None
+                since, connection = self._waiting.pop()
+            if time.monotonic() - since < _IDLE_S and _stands(connection.sock):
+                return connection
+            end(connection)
+
+    def put(self, connection: http.client.HTTPConnection) -> None:
+        """Let one wait whose answer was read to its end."""
+        with self._lock:
+            self._waiting.append((time.monotonic(), connection))
+            gone = self._waiting[:-_MAX_IDLE]
+            del self._waiting[:-_MAX_IDLE]
+        for _, oldest in gone:
+            end(oldest)
+
+    def close(self) -> None:
+        """End them all."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for _, connection in waiting:
+            end(connection)
+
+
+def end(connection: http.client.HTTPConnection) -> None:
+    """Close a connection, and whatever carries it."""
+    if isinstance(connection, Carried):
+        connection.end()
+    else:
+        connection.close()
+
+
+@contextmanager
+def explained(connection: http.client.HTTPConnection) -> Iterator[None]:
+    """What fails on a connection is told by what carries it, which knows more than that it ended."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        reason = connection.explain() if isinstance(connection, Carried) else None
+        if reason is None:
+            raise
+        raise reason from error
+
+
+def _stands(sock: socket.socket | None) -> bool:
+    """Whether nothing has come on a connection: what does before a request is its end."""
+    if sock is None:
+        return False
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return not poll.poll(0)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)

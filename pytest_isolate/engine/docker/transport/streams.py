@@ -1,0 +1,137 @@
+"""Answers that last: a stream of values, one that is read as a whole when it has ended, a line both ways."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pytest_isolate.engine.docker.transport.exchange import PIECE_BYTES, REQUEST_TIMEOUT_S, Exchange, Reply, reason_of
+from pytest_isolate.engine.docker.transport.connections import end
+from pytest_isolate.engine.docker.wire import unreachable_error
+from pytest_isolate.errors import EngineError
+
+
+class Stream:
+    """The JSON values of an answer that goes on for as long as nobody closes it."""
+
+    def __init__(self, what: str, address: str, exchange: Exchange) -> None:
+        self._what = what
+        self._address = address
+        self._exchange = exchange
+        self._reading = threading.Lock()
+        self._is_closed = False
+
+    def __iter__(self) -> Iterator[Any]:
+        """Each value; ends when it is closed, and with EngineUnreachable when the engine ends it."""
+        while line := self._read():
+            yield Reply(what=self._what, address=self._address, content=line).json()
+
+    def close(self) -> None:
+        """End the iteration, in whichever thread it runs. Safe to repeat."""
+        self._is_closed = True
+        # Wakes whoever reads; a descriptor that is closed while somebody reads from it may be another one's next.
+        self._exchange.hang_up()
+        with self._reading:
+            self._exchange.close()
+
+    def _read(self) -> bytes:
+        """The next line; empty when it is closed."""
+        error: Exception | None = None
+        with self._reading:
+            if self._is_closed:
+                return b""
+            try:
+                line = self._exchange.response.readline()
+            except (OSError, http.client.HTTPException) as broken:
+                line, error = b"", broken
+        if self._is_closed:
+            return b""
+        if line.endswith(b"\n"):
+            return line
+        reason = reason_of(error) if error else "it ended its answer"
+        raise unreachable_error(self._what, self._address, reason) from error
+
+
+class Tail:
+    """An answer that is read as a whole, later."""
+
+    def __init__(
+        self, what: str, sock: socket.socket, begin: Callable[[], http.client.HTTPResponse], close: Callable[[], None]
+    ) -> None:
+        self._what = what
+        self._sock = sock
+        self._begin = begin
+        self._close = close
+
+    def read(self, timeout_s: float) -> bytes:
+        """All of it; EngineError where it stops for so long."""
+        self._sock.settimeout(timeout_s)
+        try:
+            with self._begin() as response:
+                return response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineError(self._what, found=reason_of(error)) from error
+
+    def close(self) -> None:
+        """Let go of it. Safe to repeat."""
+        self._close()
+
+
+class Line:
+    """A connection that carries bytes both ways."""
+
+    def __init__(self, what: str, address: str, connection: http.client.HTTPConnection, received: bytes) -> None:
+        self._what = what
+        self._address = address
+        self._connection = connection
+        self._sock: socket.socket = connection.sock
+        self._received = received
+
+    def send(self, content: bytes) -> None:
+        """Write all of it."""
+        try:
+            self._sock.settimeout(REQUEST_TIMEOUT_S)
+            self._sock.sendall(content)
+        except OSError as error:
+            raise unreachable_error(self._what, self._address, reason_of(error)) from error
+
+    def receive(self, timeout_s: float) -> bytes:
+        """What comes next; empty at the end."""
+        if self._received:
+            received, self._received = self._received, b""
+            return received
+        try:
+            self._sock.settimeout(timeout_s)
+            return self._sock.recv(PIECE_BYTES)
+        except TimeoutError as error:
+            raise EngineError(self._what, found=[f"no answer within {timeout_s:g} s"]) from error
+        except OSError as error:
+            raise unreachable_error(self._what, self._address, reason_of(error)) from error
+
+    def end_input(self) -> None:
+        """Say that nothing more will be sent; what the other side says still comes."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the other side has ended it all
+
+    def take_received(self) -> bytes:
+        """What had come already when the line was opened, once: nothing that waits for more would wake up for it."""
+        received, self._received = self._received, b""
+        return received
+
+    def fileno(self) -> int:
+        """For whoever waits for several things at once."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """End it, also for whoever is receiving. Safe to repeat."""
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the other side has done so, or it is closed already
+        self._sock.close()
+        end(self._connection)

@@ -1,0 +1,124 @@
+"""The plugin of the command's own pytest: `pytest-isolate up` and `plan` use it to see what pytest sees.
+
+It is loaded with `-p`, and then answers what the environment asks for when pytest has collected everything.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+
+from pytest_isolate.errors import DeclarationError, IsolateError, PlanError, build_message, suggest
+from pytest_isolate.model.declaration import Declared, RawVariants
+from pytest_isolate.model.service import ServiceId, StackId
+from pytest_isolate.declarations.loading import Catalogue, load
+from pytest_isolate.planning.plan import Plan, describe_plan
+from pytest_isolate.plugin.service_options import adjustment_of
+from pytest_isolate.plugin.declaring.fixtures import all_declared, builtin_fixture_names
+from pytest_isolate.plugin.imaging import tell_needed
+from pytest_isolate.plugin.options import parse_variants
+from pytest_isolate.plugin.paths import without_root
+from pytest_isolate.plugin.command.up import start
+from pytest_isolate.plugin.items.catalogues import members
+from pytest_isolate.sharing import command
+
+_EXIT_FAILED, _EXIT_USAGE, _EXIT_DECLARED = 1, 2, 4
+# What everybody in the project can ask for; what a test module declares is for its own tests.
+_FOR_ALL = ("conftest.py", ".toml")
+
+
+class UnknownName(IsolateError):
+    """Somebody wants to start what is not declared."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Answer, now that everything is known. In xdist's workers too, which alone collect where it is used."""
+    request = command.read_request(os.environ)
+    if request is None:
+        return
+    if request.what == command.PLAN:
+        run: Any = session.config.pluginmanager.get_plugin("isolate-session")
+        plan = run.plan if run else Plan()
+        command.tell(request, "plan", lines=list(describe_plan(plan)), steps=list(map(_describe, plan.steps)))
+        return
+    try:
+        if request.what == command.IMAGES:
+            tell_needed(session.config, functools.partial(command.tell, request))
+        else:
+            _bring_up(session, request)
+    except IsolateError as error:
+        command.tell(request, "error", text=without_root(str(error), session.config.rootpath), code=_exit_code(error))
+
+
+def _bring_up(session: pytest.Session, request: command.Request) -> None:
+    config = session.config
+    declared = all_declared(session)
+    catalogue = load(
+        declared,
+        reserved=builtin_fixture_names(session),
+        exists=os.path.exists,
+        chosen=parse_variants(config),
+        adjustment=adjustment_of(config),
+    )
+    wanted = choose(request.names, declared, catalogue)
+    start(config, catalogue, wanted, functools.partial(command.tell, request))
+
+
+def choose(names: Sequence[str], declared: Iterable[Declared], catalogue: Catalogue) -> list[ServiceId]:
+    """The services that are meant: those of these names, or all that conftest.py files and TOML declare."""
+    known = [item for item in declared if not isinstance(item.raw, RawVariants)]
+    if not names:
+        names = [item.name for item in known if item.raw.location.file.endswith(_FOR_ALL)]
+        known = [item for item in known if item.raw.location.file.endswith(_FOR_ALL)]
+    wanted: dict[ServiceId, None] = {}
+    for name in names:
+        whole, _, member = name.partition(".")
+        found = [
+            service
+            for item in known
+            if item.name == whole
+            for service in members(catalogue, item.name, item.namespace)
+            if not member or (service.stack == StackId(item.namespace, whole) and service.name == member)
+        ]
+        if not found:
+            raise _unknown(name, known, catalogue)
+        wanted |= dict.fromkeys(found)
+    return list(wanted)
+
+
+def _unknown(name: str, known: Iterable[Declared], catalogue: Catalogue) -> UnknownName:
+    names = sorted({item.name for item in known} | {str(s) for s in catalogue.services if s.stack.name})
+    return UnknownName(
+        build_message(
+            f"no service or stack {name!r} is declared for this folder{suggest(name, names)}",
+            valid=", ".join(names) or "none: nothing is declared in conftest.py files or TOML",
+        )
+    )
+
+
+def _exit_code(error: IsolateError) -> int:
+    if isinstance(error, UnknownName):
+        return _EXIT_USAGE
+    return _EXIT_DECLARED if isinstance(error, (DeclarationError, PlanError)) else _EXIT_FAILED
+
+
+def _describe(step: Any) -> dict[str, Any]:
+    """One step of a plan in plain types."""
+    instance = step.instance
+    return {
+        "service": str(instance.key.service),
+        "folder": instance.key.service.stack.namespace,
+        "image": instance.spec.source,
+        "scope": instance.key.place.scope.word,
+        "place": instance.key.place.node,
+        "worker": instance.key.place.worker,
+        "variant": [str(change) for change in instance.key.variation],
+        "needs": [alias for alias, _ in instance.dependencies],
+        "tests": step.tests,
+        "first_test": step.first_test,
+    }

@@ -1,0 +1,58 @@
+"""Compose files that fixtures name, read once in a run; what deserves a warning is one of pytest's."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pytest_isolate.compose.stack import compose_stack
+from pytest_isolate.errors import IsolateWarning, Problem
+from pytest_isolate.model.declaration import RawCompose, RawStack
+
+_READ: pytest.StashKey[dict[int, tuple[RawCompose, RawStack]]] = pytest.StashKey()
+
+
+class LocalHost:
+    """The files of this machine, and the environment of this process."""
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment variables as they are now."""
+        return os.environ
+
+    def read_text(self, path: str) -> str:
+        """A file's text."""
+        return Path(path).read_text(encoding="utf-8-sig")
+
+    def kind_of(self, path: str) -> str:
+        """What is there: a file, a folder, something else, what this user may not read, or nothing."""
+        if not os.path.lexists(path):
+            return ""
+        if not os.access(path, os.R_OK):
+            return "closed"
+        return "file" if os.path.isfile(path) else "folder" if os.path.isdir(path) else "other"
+
+
+def read_compose(raw: RawCompose, config: pytest.Config) -> RawStack:
+    """The stack of a declaration: the same one whenever it is asked for, so that what is made of it can be kept."""
+    known = config.stash.setdefault(_READ, {})
+    if id(raw) not in known:
+        composed = compose_stack(raw, LocalHost())
+        refused = tuple(problem for problem in composed.warnings if not _warn(problem))
+        known[id(raw)] = (raw, composed.stack._replace(problems=(*composed.stack.problems, *refused)))
+    return known[id(raw)][1]
+
+
+def _warn(problem: Problem) -> bool:
+    """Whether a warning was enough; not where the user's filters make errors of warnings."""
+    file, _, line = problem.place.rpartition(":")
+    text = f"{problem.subject}: {problem.reason}"
+    try:
+        warnings.warn_explicit(text, IsolateWarning, file or problem.place, int(line) if line.isdigit() else 0)
+    except IsolateWarning:
+        return False
+    return True

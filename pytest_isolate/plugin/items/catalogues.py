@@ -1,0 +1,147 @@
+"""What each test has of what is declared: its variant and its overrides, from pytest's side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from pytest_isolate.errors import Problem
+from pytest_isolate.model.service import ServiceId, StackId
+from pytest_isolate.planning.per_test import adapt
+from pytest_isolate.declarations.loading import Catalogue, raise_all, read
+from pytest_isolate.planning.overrides import name_test, resolve_overrides
+from pytest_isolate.declarations.references import is_within
+from pytest_isolate.planning.variant_rows import Row, choose_row, expand, visible_rows
+from pytest_isolate.plugin.service_options import adjustment_of
+from pytest_isolate.plugin.declaring.fixtures import (
+    all_declared,
+    asked_fixtures,
+    overrides_of,
+    run_for_each,
+    variant_of,
+)
+from pytest_isolate.plugin.options import parse_variants
+
+_Key = tuple[object, ...]
+
+
+class Wardrobe:
+    """What is declared, as each test has it. What several tests have alike is made once."""
+
+    def __init__(self, catalogue: Catalogue, exists: Callable[[str], bool]) -> None:
+        self.declared = catalogue
+        self._exists = exists
+        self._rows: dict[str, tuple[Row, ...]] = {}
+        self._made: dict[_Key, tuple[Catalogue, tuple[Problem, ...]]] = {}
+
+    def check(self, items: Iterable[pytest.Item]) -> None:
+        """DeclarationError for what is wrong with alternatives, also unselected ones, and with overrides of tests."""
+        nodes = {group.namespace for group in self.declared.groups}
+        problems = [p for node in nodes for row in visible_rows(self.declared.groups, node) for p in self._try(row)]
+        # Mistakes in the marker of a class or module are told with the first of its tests.
+        told = set(problems)
+        for item in items:
+            new = [p for p in self._dress(item, self.row_of(item))[1] if p not in told]
+            problems += name_test(new, item.nodeid)
+            told |= set(new)
+        raise_all(problems)
+
+    def of(self, item: pytest.Item) -> Catalogue:
+        """The catalogue as a test has it."""
+        return self._dress(item, self.row_of(item))[0]
+
+    def row_of(self, item: pytest.Item) -> Row:
+        """The alternatives that a test has, of every service that is varied where it stands."""
+        return choose_row(self._rows_at(item), variant_of(item))
+
+    def names_of(self, name: str, namespace: str, item: pytest.Item) -> dict[str, str]:
+        """The value of a fixture that variants() has made: which alternatives a test has, by service."""
+        row = self.row_of(item)
+        groups = (g for g in self.declared.groups if (g.name, g.namespace) == (name, namespace))
+        return {axis.service.name: row[axis.service][0].name for group in groups for axis in group.axes}
+
+    def variants_of(self, definition: pytest.Item) -> tuple[object, ...]:
+        """What a test function has to be run for."""
+        rows = self._rows_at(definition)
+        if not any(rows):
+            return ()
+        fixtures = asked_fixtures(definition)
+        services = [s for name, namespace in fixtures for s in members(self.declared, name, namespace)]
+        return expand(rows, services, lambda row: self._dress(definition, row)[0])
+
+    def _rows_at(self, item: pytest.Item) -> tuple[Row, ...]:
+        place = item.parent.nodeid if item.parent else item.nodeid
+        if place not in self._rows:
+            self._rows[place] = visible_rows(self.declared.groups, place)
+        return self._rows[place]
+
+    def _dress(self, item: pytest.Item, row: Row) -> tuple[Catalogue, tuple[Problem, ...]]:
+        markers = overrides_of(item)
+        if not (row or markers):
+            return self.declared, ()
+        # The same name may mean another service elsewhere; what markers hold may not be hashable.
+        key = (_identify(row), (item.parent, repr(markers)) if markers else ())
+        if key not in self._made:
+            problems: list[Problem] = []
+            overrides = resolve_overrides(markers, self.declared, item.nodeid, problems)
+            self._made[key] = adapt(self.declared, row, overrides, problems, self._exists), tuple(problems)
+        return self._made[key]
+
+    def _try(self, row: Row) -> list[Problem]:
+        problems: list[Problem] = []
+        self._made[(_identify(row), ())] = adapt(self.declared, row, {}, problems, self._exists), ()
+        return problems
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """Run a test function once for each variant of what it reaches. What is wrong is told when all is collected."""
+    variants = _wardrobe_at(metafunc).variants_of(metafunc.definition)
+    if variants:
+        run_for_each(metafunc, variants)
+
+
+def _wardrobe_at(metafunc: pytest.Metafunc) -> Wardrobe:
+    """What a module sees of what is declared, as far as it can be understood: the same object for the same."""
+    definition, wardrobes = metafunc.definition, metafunc.config.stash.setdefault(_WARDROBES, {})
+    module = definition.getparent(pytest.Module)
+    if module not in wardrobes:
+        place = definition.nodeid.partition("::")[0]
+        declared = [d for d in all_declared(definition.session) if is_within(place, d.namespace)]
+        key = tuple((d.namespace, d.name, id(d.raw)) for d in declared)
+        if key not in wardrobes:
+            chosen = parse_variants(metafunc.config)
+            adjustment = adjustment_of(metafunc.config)
+            wardrobes[key] = Wardrobe(
+                read(declared, [], exists=_anything, chosen=chosen, adjustment=adjustment), _anything
+            )
+        wardrobes[module] = wardrobes[key]
+    return wardrobes[module]
+
+
+def _anything(_: str) -> bool:
+    """What is missing is told when all is collected."""
+    return True
+
+
+_WARDROBES: pytest.StashKey[dict[object, Wardrobe]] = pytest.StashKey()
+
+
+def members(catalogue: Catalogue, name: str, namespace: str) -> list[ServiceId]:
+    """The service of that name or of a stack, or the base of those copies, or a stack's services; none for variants."""
+    own = ServiceId(StackId(namespace), name)
+    fresh = catalogue.fresh.get(own)
+    if fresh:
+        return [fresh.base]
+    if own in catalogue.members:
+        return [catalogue.members[own]]
+    if any((group.name, group.namespace) == (name, namespace) for group in catalogue.groups):
+        return []
+    stack = catalogue.stacks.get(StackId(namespace, name))
+    if stack is None:
+        return [own]
+    return [ServiceId(StackId(namespace, name), member.name) for member in stack.services]
+
+
+def _identify(row: Row) -> _Key:
+    return tuple((service, alternative.name, origin) for service, (alternative, origin) in row.items())

@@ -1,0 +1,182 @@
+"""What a failed test's report tells of the services that it used. Of a test that passes only its times are noted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_isolate.errors import IsolateError, StartError
+from pytest_isolate.planning.placement import Instance, InstanceKey
+from pytest_isolate.plugin.artifacts import Artifacts
+from pytest_isolate.plugin.run.wiring import Wired
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.evidence.collect import Examiner, Use
+from pytest_isolate.running.evidence.render import Evidence, clip_phases, heading, render
+from pytest_isolate.running.containers.launcher import Running, instance_code
+from pytest_isolate.sharing.usage_log import Uses
+
+Used = Callable[[], Sequence[Instance]]
+_STARTED = "isolate_start"
+# What ends the run, and what is no failure.
+_NO_FAILURES = (KeyboardInterrupt, SystemExit, GeneratorExit, pytest.exit.Exception, pytest.skip.Exception)
+
+
+class Failures:
+    """The test that runs now: when its phases began, and what is told of its services when one of them fails.
+
+    `uses` is there where other processes may use the same services at the same time.
+    """
+
+    def __init__(self, clock: Clock, artifacts: Path | None) -> None:
+        self._clock = clock
+        self._artifacts = Artifacts(artifacts)
+        self._examiner: Examiner | None = None
+        self._uses: Uses | None = None
+        self._test = ""
+        self._began: list[tuple[str, float]] = []
+        self._used: Used = tuple
+        self._planned: Sequence[Instance] = ()
+        self._is_noted = False
+        self._has_failed = False
+        self._untold: list[Evidence] = []
+        self._secured: list[str] = []
+        self._secured_until = self._told_until = 0.0
+        self._is_settled = False
+        # Several resets at once may fail, each in a thread of its own.
+        self._lock = threading.Lock()
+
+    def connect(self, wired: Wired, folder: Path, process: str) -> None:
+        """From here on there is an engine to ask; `process` tells this one from others of the run, if there are any."""
+        self._uses = Uses(folder, process) if process else None
+        self._wired = wired
+        self._examiner = Examiner(wired.engine, self._clock, self._find_others)
+
+    def close(self) -> None:
+        """The run ends."""
+        self._examiner = None
+        if self._uses:
+            self._uses.close()
+
+    # -- when ---------------------------------------------------------------------------------------------------------
+
+    def begin(self, test: str, used: Used, planned: Sequence[Instance]) -> None:
+        """A test's set-up begins; `used` says later what it has used, as far as it is known by then."""
+        self._test, self._used, self._has_failed, self._is_settled = test, used, False, False
+        self._untold, self._secured, self._told_until = [], [], 0.0
+        self._planned = planned
+        codes = [instance_code(i.key) for i in planned if _is_shared(i.key)] if self._uses else []
+        self._is_noted = bool(codes)
+        self._began = [("setup", self._clock.time())]
+        if self._uses and codes:
+            self._uses.begin(self._began[0][1], test, codes)
+
+    def enter(self, phase: str) -> None:
+        """The next phase begins."""
+        self._began.append((phase, self._clock.time()))
+
+    @contextmanager
+    def teardown(self) -> Iterator[None]:
+        """Around the tear-down, with its resets: behind it what the test had for itself is removed."""
+        self.enter("teardown")
+        try:
+            yield
+        except BaseException as error:
+            self._has_failed |= not isinstance(error, _NO_FAILURES)
+            raise
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        if self._has_failed:
+            self.secure()
+        if self._examiner is None:
+            return
+        ended = self._clock.time()
+        use = Use(test=self._test, ended=ended, is_settled=self._is_settled)
+        self._examiner.note_use([instance.key for instance in self._planned], use)
+        if self._uses and self._is_noted:
+            self._uses.end(ended)
+
+    # -- what ---------------------------------------------------------------------------------------------------------
+
+    def secure(self) -> None:
+        """Read what is not told yet, while the containers are there; what is read is told with the next report."""
+        self._has_failed = True
+        with self._lock:
+            self._secure()
+
+    def _secure(self) -> None:
+        if self._examiner is None or self._secured:
+            return
+        used = self._ready()
+        self._is_settled = self._examiner.settle(self._clock.time()) if used else True
+        until, phases = self._clock.time(), clip_phases(self._began, self._told_until)
+        found = self._examiner.examine(used, phases, until, whole=not self._told_until)
+        self._untold = [replace(evidence, is_settled=self._is_settled) for evidence in found]
+        self._secured, self._secured_until = [phase for phase, _ in phases], until
+
+    def tell(self, report: pytest.TestReport, item: pytest.Item) -> None:
+        """Add to a report what its test's services say that explains it; a test may have several, as of subtests."""
+        if report.failed and report.when != "teardown":
+            self.secure()
+        if not self._has_failed or not self._secured:
+            return
+        for evidence in self._untold:
+            # Of a tear-down without a word nothing is told, where the test itself has failed.
+            if not self._told_until or report.failed or evidence.parts:
+                self._tell(report, item, evidence)
+        self._untold, self._secured, self._told_until = [], [], self._secured_until
+
+    def _tell(self, report: pytest.TestReport, item: pytest.Item, evidence: Evidence) -> None:
+        is_first = not self._told_until
+        wrote = {part.phase for part in evidence.parts}
+        phases = [phase for phase in self._secured if is_first or phase in wrote or phase == self._secured[-1]]
+        stored = self._artifacts.store(item.nodeid, evidence, is_first=is_first)
+        report.sections.append((heading(evidence, phases), "\n".join(render(evidence, stored))))
+        facts = {"service": evidence.service, "state": evidence.state, "container": evidence.container}
+        facts |= {"log": stored} if stored else {}
+        _add_facts(report, {**facts, "lines": evidence.count})
+        properties = [(f"isolate.{evidence.service}.{key}", value) for key, value in facts.items() if key != "service"]
+        # JUnit XML takes them from the last report, whose own are a copy of the item's.
+        known = {name for name, _ in item.user_properties}
+        new = [(name, value) for name, value in properties if name not in known]
+        item.user_properties += new
+        report.user_properties += new
+
+    def _ready(self) -> list[Running]:
+        ready = {running.instance.key: running for running in self._wired.lifecycle.ready()}
+        return [ready[instance.key] for instance in self._used() if instance.key in ready]
+
+    def _find_others(self, key: InstanceKey, since: float) -> list[str]:
+        return self._uses.others(instance_code(key), since) if self._uses and _is_shared(key) else []
+
+
+def _is_shared(key: InstanceKey) -> bool:
+    return not key.place.node and not key.place.worker
+
+
+def as_failure(error: IsolateError) -> BaseException:
+    """An error as it fails a test: without the traceback, which is ours. pytest may raise it for several tests."""
+    failure = pytest.fail.Exception(str(error), pytrace=False)
+    if isinstance(error, StartError):
+        setattr(
+            failure, _STARTED, (error.service, str(error).splitlines()[0].removeprefix(f"service {error.service} "))
+        )
+    return failure
+
+
+def note_failed_start(report: pytest.TestReport, error: BaseException | None) -> None:
+    """Note with a report which service it was that did not start, and why."""
+    if hasattr(error, _STARTED):
+        service, state = getattr(error, _STARTED)
+        _add_facts(report, {"service": service, "state": state, "lines": 0})
+
+
+def _add_facts(report: pytest.TestReport, facts: dict[str, object]) -> None:
+    # Reports may carry more than pytest's own; xdist brings it along.
+    report.__dict__.setdefault("isolate_services", []).append(facts)

@@ -1,0 +1,205 @@
+"""--isolate-keep: what failed tests have used is left standing, and the summary says how to get in, how to remove it.
+
+Whichever process runs a test notes with its report what it has used. The process that the run belongs to hears all
+reports, and marks at the end what stays; until then a run that is killed leaves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pytest
+
+from pytest_isolate.errors import EngineError, IsolateError
+from pytest_isolate.model.identity import LABEL_HOLDS, LABEL_RUN, Run
+from pytest_isolate.planning.copying import base_of, place_of_copy
+from pytest_isolate.planning.placement import place_instances
+from pytest_isolate.planning.plan import Demand
+from pytest_isolate.plugin.options import KEEP_ALWAYS, KEEP_NEVER
+from pytest_isolate.plugin.run.wiring import Wired
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.evidence.shell import CONTAINER, STOPPED, build_entrance, in_words_of
+from pytest_isolate.running.containers.launcher import Running
+from pytest_isolate.running.ownership.retention import KEPT_S, put_mark
+from pytest_isolate.running.containers.view import View
+from pytest_isolate.running.instances.retained import MOST
+
+if TYPE_CHECKING:
+    from pytest_isolate.engine.api import Engine, Labelled
+
+Entry: TypeAlias = dict[str, Any]
+"""An instance, or a copy on one, that is to stay: in plain types, as reports bring it from workers."""
+
+
+class Keeping:
+    """What of a run stays; a pytest plugin object of its own."""
+
+    def __init__(self, mode: str, clock: Clock) -> None:
+        self._mode = mode
+        self._clock = clock
+        self._entries: dict[tuple[str, str], Entry] = {}
+        self._tests: set[str] = set()
+        self._left_out: set[str] = set()
+        self._late: list[Entry] | None = None
+        self._failed = ""
+        self._lines: list[str] = []
+
+    # -- where tests run ------------------------------------------------------------------------------------------
+
+    def keep_late(self, demand: Callable[[], Demand], wired: Wired | None) -> None:
+        """A tear-down has failed: keep what the test has used before that is removed. Its report comes later."""
+        self._late = self._keep(demand, wired)
+
+    def note(self, report: pytest.TestReport, demand: Callable[[], Demand], wired: Wired | None) -> None:
+        """A test has failed: keep what it has used, and have its report say so."""
+        self._failed = report.nodeid
+        entries = self._late if self._late is not None else self._keep(demand, wired)
+        self._late = None
+        if entries:
+            report.isolate_keep = entries  # type: ignore[attr-defined]  # reports may carry more
+        if report.nodeid in self._left_out:
+            report.isolate_left_out = True  # type: ignore[attr-defined]  # as above
+
+    def is_last_word(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+        """Whether what a test has written is to stay as it is: it has failed, and no test comes after it."""
+        is_end = nextitem is None or item.session.shouldfail or item.session.shouldstop
+        return self._mode != KEEP_NEVER and self._failed == item.nodeid and bool(is_end)
+
+    def rest(self, wired: Wired) -> list[Entry]:
+        """At the end, what no test's report has told: starts that have failed, and with `always` all that is up."""
+        entries = [_entry(running, running.view) for running in wired.sparing.failed()]
+        if self._mode == KEEP_ALWAYS:
+            entries += [_entry(running, running.view) for running in wired.lifecycle.ready()]
+        return entries
+
+    def _keep(self, demand: Callable[[], Demand], wired: Wired | None) -> list[Entry]:
+        if self._mode == KEEP_NEVER or wired is None:
+            return []
+        try:
+            return self._keep_used(demand(), wired)
+        except IsolateError:
+            return []  # what was wrong with its declarations is the failure itself
+
+    def _keep_used(self, used: Demand, wired: Wired) -> list[Entry]:
+        assert used.catalogue is not None
+        placed = place_instances(used.services, used.catalogue, used.where)
+        there = {r.instance.key: r for r in (*wired.sparing.failed(), *wired.lifecycle.ready())}
+        instances = [there[instance.key] for instance in placed if instance.key in there]
+        shared = [running for running in instances if not running.instance.key.place.node]
+        own = [running for running in instances if running.instance.key.place.node]
+        if not (own or used.fresh):
+            return [_entry(running, running.view, used.where.test) for running in shared]
+        if len(self._tests | {used.where.test}) > MOST:
+            self._left_out.add(used.where.test)
+            own, copies = [], []
+        else:
+            self._tests.add(used.where.test)
+            copies = self._keep_copies(used, wired)
+        kept = [running for running in own if wired.sparing.spare(running)]
+        if len(kept) < len(own):
+            self._left_out.add(used.where.test)
+        return [*(_entry(running, running.view, used.where.test) for running in (*shared, *kept)), *copies]
+
+    def _keep_copies(self, used: Demand, wired: Wired) -> list[Entry]:
+        assert used.catalogue is not None
+        until, entries = self._clock.time() + KEPT_S, []
+        there = {running.instance.key: running for running in wired.lifecycle.ready()}
+        for fresh_id in used.fresh:
+            spec = used.catalogue.fresh[fresh_id]
+            key = base_of(spec, used.catalogue, used.where)
+            if key not in there:
+                continue  # of a service that runs already nothing is kept: it is not ours
+            view = wired.freshness.spare(fresh_id, place_of_copy(spec, fresh_id, used.where), key, until)
+            if view:
+                entries.append(_entry(there[key], view, used.where.test, copy=fresh_id.name))
+            else:
+                self._left_out.add(used.where.test)
+        return entries
+
+    # -- where the run belongs to ---------------------------------------------------------------------------------
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Hear of what a test has used that has failed, in whichever process."""
+        self.hear(getattr(report, "isolate_keep", ()))
+        if getattr(report, "isolate_left_out", False):
+            self._left_out.add(report.nodeid)
+
+    def hear(self, entries: Iterable[Entry]) -> None:
+        """Note what is to stay."""
+        for entry in entries:
+            known = self._entries.setdefault((entry["container"], entry["copy"]), entry)
+            known["tests"] = list(dict.fromkeys([*known["tests"], *entry["tests"]]))
+
+    def leave(self, engine: Engine, run: Run, warnings: list[str]) -> Collection[str]:
+        """The ids of what is not to be removed of a run, or of one of its workers; of a whole run it is marked."""
+        if self._mode == KEEP_NEVER or not (self._entries or self._mode == KEEP_ALWAYS):
+            return ()
+        try:
+            found = engine.find_labelled(LABEL_RUN)
+            left = self._choose([o for o in found if run.own_labels().items() <= o.labels.items()])
+            if not run.worker:
+                if left:
+                    left = put_mark(engine, run, left, self._clock.time() + KEPT_S)
+                self._lines = self._tell(engine, found, run)
+        except EngineError as error:
+            warnings.append(f"nothing could be kept: {error}")
+            return ()
+        return left
+
+    def _choose(self, found: Sequence[Labelled]) -> frozenset[str]:
+        """What is wanted, and what holds the memory of that while it is stopped."""
+        # A worker may be buried while others report.
+        wanted = {name for entry in list(self._entries.values()) for name in entry["objects"]}
+        is_all = self._mode == KEEP_ALWAYS
+        left = [o for o in found if is_all or o.object_id in wanted or o.labels.get(LABEL_HOLDS) in wanted]
+        return frozenset(o.object_id for o in left)
+
+    def _tell(self, engine: Engine, found: Sequence[Labelled], run: Run) -> list[str]:
+        names = {o.object_id: o.name for o in found}
+        entries = [entry for entry in self._entries.values() if entry["container"] in names]
+        lines: list[str] = []
+        for entry in entries:
+            is_running = engine.inspect_container(entry["container"]).is_running
+            told = _describe(entry, names[entry["container"]], is_running=is_running)
+            lines += (in_words_of(engine.facts().program, line) for line in told)
+        if any(not entry["is_reused"] for entry in entries):
+            lines.append(f"isolate: kept for {KEPT_S / 3600:.0f} h; to remove it: pytest-isolate remove {run.run_id}")
+        if any(entry["is_reused"] for entry in entries):
+            lines.append("isolate: what --isolate-reuse keeps is used by later runs, and stays as long as they use it")
+        return lines
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """What was kept, how to get in, how to remove it."""
+        for line in self._lines:
+            terminalreporter.write_line(line)
+        if self._left_out and self._mode != KEEP_NEVER:
+            terminalreporter.write_line(
+                f"isolate: of {len(self._left_out)} more, not all that they had for themselves was kept: of at most "
+                f"{MOST} failed tests in each process, and what the run has room for"
+            )
+
+
+def _entry(running: Running, view: View, test: str = "", copy: str = "") -> Entry:
+    entrance, is_reused = build_entrance(view), running.ground.is_kept
+    return {
+        "service": str(running.instance.key.service),
+        "copy": copy,
+        "tests": [test] if test else [],
+        "container": running.container_id,
+        "objects": [] if is_reused else [running.container_id, running.network_id, *running.volumes],
+        "url": entrance.url,
+        "commands": list(entrance.commands),
+        "is_reused": is_reused,
+    }
+
+
+def _describe(entry: Entry, name: str, *, is_running: bool) -> list[str]:
+    tests = entry["tests"]
+    more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
+    what = f"{entry['copy']} on {entry['service']}" if entry["copy"] else entry["service"]
+    url = [f'"{entry["url"]}"'] if entry["url"] and is_running else []
+    ways = [*url, *(entry["commands"] if is_running else STOPPED)]
+    head = f"isolate: kept {what}{f' of {tests[0]}{more}' if tests else ''}:"
+    return [head, *(f"  {way.replace(CONTAINER, name)}" for way in ways)]

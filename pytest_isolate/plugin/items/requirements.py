@@ -1,0 +1,96 @@
+"""What the tests ask for, of what is declared: as instances in their places."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from pytest_isolate.errors import IsolateError
+from pytest_isolate.model.scope import Scope
+from pytest_isolate.model.service import ServiceId, StackId
+from pytest_isolate.declarations.loading import Catalogue, load, raise_all
+from pytest_isolate.planning.placement import Instance, Place, place_instances, places_of
+from pytest_isolate.planning.plan import Demand
+from pytest_isolate.declarations.external_checks import check_used
+from pytest_isolate.plugin.service_options import adjustment_of
+from pytest_isolate.plugin.declaring.fixtures import (
+    all_declared,
+    asked_fixtures,
+    builtin_fixture_names,
+    overrides_of,
+    position,
+    used_fixtures,
+)
+from pytest_isolate.plugin.options import USE_OPTION, parse_variants
+from pytest_isolate.plugin.items.catalogues import Wardrobe, members
+from pytest_isolate.running.containers.launcher import instance_code
+
+Asked = list[tuple[str, str]]
+
+
+class Demands:
+    """What is declared, and what each test of this process asks for of it. Nothing, until it is loaded."""
+
+    def __init__(self, config: pytest.Config, worker: str) -> None:
+        self._config = config
+        self._worker = worker
+        self.catalogue = Catalogue(services={}, stacks={}, dependencies={})
+        self.wardrobe = Wardrobe(self.catalogue, os.path.exists)
+
+    def load(self, session: pytest.Session) -> None:
+        """Read and check all that is declared; DeclarationError tells everything that is wrong."""
+        self.catalogue = load(
+            all_declared(session),
+            reserved=builtin_fixture_names(session),
+            exists=os.path.exists,
+            chosen=parse_variants(self._config),
+            adjustment=adjustment_of(self._config),
+        )
+        raise_all(check_used(self.catalogue, strict=(USE_OPTION,)))
+        self.wardrobe = Wardrobe(self.catalogue, os.path.exists)
+        self.wardrobe.check(session.items)
+
+    def differ(self, items: Iterable[pytest.Item]) -> bool:
+        """Whether one fixture may have another value for the next test: a variant, an override, or an instance anew."""
+        is_reset = any(spec.reset for spec in self.catalogue.services.values())
+        return is_reset or bool(self.catalogue.groups) or any(overrides_of(item) for item in items)
+
+    def of(self, item: pytest.Item, fixtures: Callable[[pytest.Item], Asked] = asked_fixtures) -> Demand:
+        """What a test asks for, directly or through these fixtures of its."""
+        services: dict[ServiceId, None] = {}
+        asked = fixtures(item)
+        for name, namespace in asked:
+            services |= dict.fromkeys(members(self.catalogue, name, namespace))
+        named = (ServiceId(StackId(namespace), name) for name, namespace in asked)
+        fresh = tuple(service for service in named if service in self.catalogue.fresh)
+        catalogue = self.wardrobe.of(item)
+        where = position(item, self._worker)
+        return Demand(where=where, services=tuple(services), catalogue=catalogue, fresh=fresh)
+
+    def place(
+        self, item: pytest.Item, fixtures: Callable[[pytest.Item], Asked] = asked_fixtures
+    ) -> tuple[Instance, ...]:
+        """The instances that a test asks for."""
+        demand = self.of(item, fixtures)
+        return place_instances(demand.services, demand.catalogue or self.catalogue, demand.where)
+
+    def places_that_end(self, item: pytest.Item, nextitem: pytest.Item | None) -> frozenset[Place]:
+        """The places that a test is the last one of; not the run, which is kept or goes as a whole."""
+        namespaces = {service.stack.namespace for service in self.catalogue.services}
+        before, after = (
+            places_of(position(i, self._worker), namespaces) if i else frozenset() for i in (item, nextitem)
+        )
+        return frozenset(place for place in before - after if place.scope is not Scope.SESSION)
+
+    def place_services(self, services: Iterable[ServiceId], item: pytest.Item) -> tuple[Instance, ...]:
+        """The instances of these services that a test has."""
+        return place_instances(services, self.wardrobe.of(item), position(item, self._worker))
+
+    def codes_of(self, item: pytest.Item) -> list[str]:
+        """The codes of all instances that a test could use, also through what it asks for while it runs."""
+        try:
+            return [instance_code(instance.key) for instance in self.place(item, used_fixtures)]
+        except IsolateError:
+            return []  # the test is told

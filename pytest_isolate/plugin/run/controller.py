@@ -1,0 +1,140 @@
+"""What only the process does that the run belongs to: make its folder, bury crashed workers, remove all of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable
+from contextlib import closing
+from typing import TYPE_CHECKING, TypeAlias
+
+import pytest
+
+from pytest_isolate.errors import EngineError, IsolateError
+from pytest_isolate.model.identity import Run
+from pytest_isolate.plugin.run.guardian_client import connect_to_guardian, survives_this_process
+from pytest_isolate.plugin.run.early import KNOWN_KEY
+from pytest_isolate.plugin.run.opening import (
+    Membership,
+    connect,
+    find_guardian,
+    open_keep,
+    run_budget,
+    was_connected,
+)
+from pytest_isolate.plugin.options import Settings
+from pytest_isolate.running.instances.budget import BudgetKeeper
+from pytest_isolate.running.cleanup.remove import kill_all, remove_all, remove_all_before
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.sharing.board import LeaseTable, create_run_folder, remove_run_folder
+
+if TYPE_CHECKING:
+    from pytest_isolate.engine.api import Engine
+
+Leave: TypeAlias = "Callable[[Engine, Run, list[str]], Collection[str]]"
+"""The ids of what is not to be removed of a run, or of one of its workers; what goes wrong is added to a list."""
+
+# Removing what a crashed worker had takes less than a second; what it has not done by then is done with all the rest.
+_BURY_S = 30
+
+
+class Controller:
+    """The owner of a run, be it xdist's controller or the only process."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, run: Run, clock: Clock, leave: Leave) -> None:
+        self.run = run
+        self.kept_codes: set[str] = set()
+        """The kept instances that the run has used."""
+        self._config = config
+        self._settings = settings
+        self._clock = clock
+        self._leave = leave
+        self._member: Membership | None = None
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._warnings: list[str] = []
+        self._is_handed_over = False
+
+    def member(self) -> Membership:
+        """What the processes of the run have in common; its folder is made on the first call."""
+        if self._member is None:
+            folder = create_run_folder(self.run.run_id, self.run.owner.encode())
+            known = self._config.stash.get(KNOWN_KEY, None)
+            self._member = Membership(run=self.run, folder=folder, ports=known.ports if known else {})
+        return self._member
+
+    def bury_worker(self, run: Run) -> None:
+        """Remove, in the background, what a worker had for itself that has crashed."""
+        member = self.member()
+        if not was_connected(member):
+            return
+
+        def bury() -> None:
+            try:
+                engine = self.connect()
+                remove_all(engine, run.own_labels(), self._leave(engine, run, self._warnings))
+                budget = BudgetKeeper(LeaseTable(member.folder), run_budget(self._settings), self.run, self._clock)
+                budget.release_worker(run.worker)
+            except IsolateError as error:
+                self._warnings.append(str(error))
+
+        thread = threading.Thread(target=bury, name="isolate-bury", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def remove_run(self, engine: Engine | None, kept: Iterable[str], deadline_s: float, *, in_background: bool) -> None:
+        """Remove every object of the run, whichever process made it; give back what is kept.
+
+        In the background means that all containers are killed, and the guardian removes them when pytest has ended.
+        """
+        for thread in self._threads:
+            thread.join(_BURY_S)
+        if self._member is None or (engine is None and not was_connected(self._member)):
+            return
+        try:
+            engine = engine or self.connect()
+            left = self._leave(engine, self.run, self._warnings)
+            if not (in_background and self._hand_over(engine, left)):
+                remove_all_before(engine, self.run.own_labels(), self._clock, deadline_s, left)
+        finally:
+            if self._settings.reuse:
+                open_keep(self._settings, self._clock).leave(self.run.owner, [*kept, *self.kept_codes])
+
+    def close(self) -> list[str]:
+        """End the guardian, remove the run's folder; what went wrong on the way. Safe to repeat."""
+        if self._member:
+            guardian = find_guardian(self._member)
+            if guardian and not self._is_handed_over:
+                try:
+                    link = connect_to_guardian(guardian)
+                    link.say_bye()
+                    link.close()
+                except EngineError:
+                    pass  # it was killed: everything is removed all the same
+            remove_run_folder(self._member.folder)
+            self._member = None
+        if self._engine:
+            self._engine.close()
+            self._engine = None
+        warnings, self._warnings = self._warnings, []
+        return warnings
+
+    def _hand_over(self, engine: Engine, left: Collection[str]) -> bool:
+        """Whether everything is killed and the guardian has taken over; then nothing is left to be told of."""
+        guardian = find_guardian(self.member())
+        if not guardian or not survives_this_process():
+            return False
+        try:
+            kill_all(engine, self.run.own_labels(), left)
+            with closing(connect_to_guardian(guardian)) as link:
+                self._is_handed_over = link.finish()
+        except IsolateError:
+            return False  # what is wrong shows, and is told, when everything is removed here
+        return self._is_handed_over
+
+    def connect(self) -> Engine:
+        """The engine, connected once."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = connect(self._config, self.run)
+            return self._engine

@@ -1,0 +1,62 @@
+"""What is settled of a run before it begins: which one it is, ports that variables name, a guardian that is arming."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_isolate.errors import EngineError
+from pytest_isolate.model.identity import Run
+from pytest_isolate.plugin.run.guardian_client import Arming
+from pytest_isolate.running.owner import read_owner
+
+if TYPE_CHECKING:
+    from pytest_isolate.running.network.addresses import KnownPorts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is settled before pytest has collected."""
+
+    run: Run
+    ports: KnownPorts = field(default_factory=dict)
+    arming: Arming | None = None
+
+
+KNOWN_KEY: pytest.StashKey[Known] = pytest.StashKey()
+
+
+def new_run() -> Run:
+    """A run of this process."""
+    return Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32))
+
+
+def know_ports(config: pytest.Config, run: Run, ports: KnownPorts) -> None:
+    """Settle where the services of a run will be."""
+    config.stash[KNOWN_KEY] = Known(run=run, ports=ports)
+
+
+def arm_ahead(config: pytest.Config) -> None:
+    """Start a guardian while pytest collects: it is armed when the first service is about to start.
+
+    Where none is needed after all, it ends with pytest. What goes wrong is told when a service is to be started.
+    """
+    known = config.stash.get(KNOWN_KEY, None) or Known(run=new_run())
+    try:
+        arming = Arming(known.run)
+    except EngineError:
+        return
+    config.stash[KNOWN_KEY] = replace(known, arming=arming)
+    config.add_cleanup(arming.cancel)
+
+
+def armed_ahead(config: pytest.Config, run_id: str, env: Mapping[str, str]) -> Arming | None:
+    """The guardian that was started for this run, where it has found the engine that would be found now."""
+    known = config.stash.get(KNOWN_KEY, None)
+    if known is None or known.arming is None or known.run.run_id != run_id:
+        return None
+    return known.arming if known.arming.finds_the_same(env) else None

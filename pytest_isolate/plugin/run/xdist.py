@@ -1,0 +1,74 @@
+"""Messages between pytest-xdist's controller and its workers. Nothing else mentions workerinput or workeroutput."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_isolate.model.identity import Run, parse_owner
+from pytest_isolate.plugin.run.opening import Membership
+
+_KEY = "isolate"
+_FIRST = "gw0"
+
+
+def is_controller(config: pytest.Config) -> bool:
+    """Whether this process only distributes tests to workers."""
+    return config.pluginmanager.hasplugin("dsession")
+
+
+def is_first(config: pytest.Config) -> bool:
+    """Whether this process is the first of those that collect tests, which all collect the same."""
+    return bool(getattr(config, "workerinput", {}).get("workerid", _FIRST) == _FIRST)
+
+
+def receive(config: pytest.Config) -> Membership | None:
+    """In a worker, what the controller has opened; elsewhere None."""
+    given = getattr(config, "workerinput", {}).get(_KEY)
+    if not given:
+        return None
+    owner = parse_owner(given["owner"])
+    assert owner is not None
+    worker_input: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]  # set by xdist in workers
+    secret = bytes.fromhex(given["secret"])
+    labels = tuple((name, value) for name, value in given["labels"])
+    return Membership(
+        run=Run(
+            run_id=given["run_id"], owner=owner, secret=secret, worker=worker_input["workerid"], extra_labels=labels
+        ),
+        folder=Path(given["folder"]),
+        workers=int(worker_input["workercount"]),
+        ports=given["ports"],
+    )
+
+
+def send(node: Any, member: Membership) -> None:
+    """In the controller, tell a worker which run it belongs to."""
+    run = member.run
+    node.workerinput[_KEY] = {
+        "run_id": run.run_id,
+        "owner": run.owner.encode(),
+        "secret": run.secret.hex(),
+        "folder": str(member.folder),
+        "labels": [list(pair) for pair in run.extra_labels],
+        "ports": {name: dict(ports) for name, ports in member.ports.items()},
+    }
+
+
+def worker_of(member: Membership, node: Any) -> Run:
+    """In the controller, the run as a worker sees it."""
+    return replace(member.run, worker=node.gateway.id)
+
+
+def report(config: pytest.Config, **facts: Any) -> None:
+    """In a worker, leave facts for the controller; elsewhere do nothing."""
+    if hasattr(config, "workeroutput"):
+        config.workeroutput.setdefault(_KEY, {}).update(facts)
+
+
+def read_report(node: Any) -> dict[str, Any]:
+    """In the controller, what a worker reported; empty when it crashed."""
+    return dict(getattr(node, "workeroutput", {}).get(_KEY, {}))

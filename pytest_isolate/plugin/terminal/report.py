@@ -1,0 +1,232 @@
+"""Plan and timeline as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_isolate.planning.plan import Plan, describe_plan
+from pytest_isolate.running.timeline import Timeline, trace_starts
+
+if TYPE_CHECKING:
+    from pytest_isolate.engine.api import EngineFacts
+    from pytest_isolate.model.identity import Run
+
+
+class Report:
+    """What this run shows; `plan`, `refusals`, `cleanup_errors`, `warnings`, `fresh`, `usage`, `served`, `engine` and
+    `used` are filled by whoever knows.
+    """
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+        self._from_workers: list[dict[str, Any]] = []
+        self.plan: list[str] = []
+        self.refusals: set[str] = set()
+        self.cleanup_errors: list[str] = []
+        self.warnings: list[str] = []
+        self.fresh: dict[str, list[float]] = {}
+        self.usage: dict[str, dict[str, Any]] = {}
+        self.served: dict[str, set[str]] = {}
+        self.engine = ""
+        self.used: dict[str, str] = {}
+        self.dropped: Sequence[str] = ()
+
+    def plan_lines(self, plan: Plan) -> list[str]:
+        """For --isolate-plan."""
+        return ["isolate: plan", *(f"  {line}" for line in describe_plan(plan))]
+
+    def start_lines(self, plan: Plan, run: Run, facts: EngineFacts, missing_images: Sequence[str]) -> list[str]:
+        """What is about to start."""
+        names = list(
+            dict.fromkeys(str(step.instance.key.service) for step in plan.steps if not step.instance.spec.used)
+        )
+        if not names:
+            return []
+        count = "1 service" if len(names) == 1 else f"{len(names)} services"
+        lines = [f"isolate: {count} on {describe_engine(facts)} (run {run.run_id}): {', '.join(names)}"]
+        if missing_images:
+            lines.append(f"isolate: pulling or building first, this once: {', '.join(missing_images)}")
+        return lines
+
+    def note_served(self, services: Iterable[object], test: str) -> None:
+        """A test has used these services."""
+        for service in services:
+            self.served.setdefault(str(service), set()).add(test)
+
+    def write_summary(self, terminal: pytest.TerminalReporter) -> None:
+        """One line for what ran, a table where there is something to say; errors in full."""
+        verbosity = terminal.config.get_verbosity()
+        for text in self.plan:
+            terminal.write_line(text)
+        for text in sorted(self.refusals):
+            terminal.write_line(f"ERROR: {text}", red=True)
+        for text in variant_lines(terminal.stats):
+            terminal.write_line(text)
+        line = self._summary_line()
+        if line:
+            terminal.write_line(line)
+        for text in self._used_lines():
+            terminal.write_line(text)
+        if verbosity >= 0:
+            for text in (*self._fresh_lines(), *self._reset_lines(), *self._table_lines(verbosity)):
+                terminal.write_line(text)
+        for text in self.cleanup_errors:
+            terminal.write_line(f"isolate: {text}", red=True)
+        for text in (*dropped_lines([self.figures(), *self._from_workers]), *self.warnings):
+            terminal.write_line(f"isolate: {text}", yellow=True)
+
+    def figures(self) -> dict[str, Any]:
+        """What the summary needs of this process, in plain types."""
+        spans = self._timeline.spans
+        return {
+            "starts": [[path.seconds, path.subject, dict(path.parts)] for path in trace_starts(spans)],
+            "fresh": self.fresh,
+            "usage": self.usage,
+            "served": {service: len(tests) for service, tests in self.served.items()},
+            "engine": self.engine,
+            "used": {s.subject: self.used[s.subject] for s in spans if s.what == "used" and not s.failed},
+            "dropped": list(self.dropped),
+            "resets": [[s.subject, s.seconds] for s in spans if s.what == "reset"],
+            "reused": sum(span.what == "reused" for span in spans),
+            "beside": [span.subject for span in spans if span.what == "beside kept"],
+            "waited": sum(s.seconds for s in spans if s.what == "budget" and s.seconds >= _WORTH_TELLING_S),
+        }
+
+    def add_figures(self, figures: dict[str, Any]) -> None:
+        """Count what a worker has done."""
+        self._from_workers.append(figures)
+
+    def _table_lines(self, verbosity: int) -> list[str]:
+        """What the line before does not say, where something stands out or more is asked for."""
+        everywhere = [self.figures(), *self._from_workers]
+        if verbosity <= 0 and not any(map(_may_stand_out, everywhere)):
+            return []
+        from pytest_isolate.plugin.terminal.summary import build_rows, find_hint, table_lines  # short runs have no table
+
+        rows = build_rows(everywhere)
+        hint = find_hint(rows)
+        if not rows or not (hint or verbosity > 0):
+            return []
+        where = next((figures["engine"] for figures in everywhere if figures["engine"]), "")
+        lines = table_lines(rows, f"isolate: services on {where}, the slowest first", verbosity)
+        return [*lines, f"isolate: {hint}"] if hint else lines
+
+    def _used_lines(self) -> list[str]:
+        """What was not started here, so that nobody takes it for a service of the run's own."""
+        everywhere = [self.figures(), *self._from_workers]
+        used = {name: where for figures in everywhere for name, where in figures["used"].items()}
+        return [f"isolate: used {name} at {where}, which ran already" for name, where in sorted(used.items())]
+
+    def _fresh_lines(self) -> list[str]:
+        total: dict[str, list[float]] = {}
+        for figures in [self.figures(), *self._from_workers]:
+            for name, numbers in figures["fresh"].items():
+                total[name] = [sum(pair) for pair in zip(total.get(name, [0.0] * 4), numbers, strict=True)]
+        return [
+            f"isolate: fresh copies of {name}: {taken:.0f} handed out, {hits:.0f} at once, made in "
+            f"{1000 * seconds / max(made, 1):.0f} ms each"
+            for name, (taken, hits, seconds, made) in sorted(total.items())
+        ]
+
+    def _reset_lines(self) -> list[str]:
+        took: dict[str, list[float]] = {}
+        for figures in [self.figures(), *self._from_workers]:
+            for name, seconds in figures["resets"]:
+                took.setdefault(name, []).append(seconds)
+        return [
+            f"isolate: {name} was reset {_count(len(s), 'time', 'times')}, in {1000 * sum(s) / len(s):.0f} ms each"
+            for name, s in sorted(took.items())
+        ]
+
+    def _summary_line(self) -> str:
+        everywhere = [self.figures(), *self._from_workers]
+        starts = [start for figures in everywhere for start in figures["starts"]]
+        reused = sum(figures["reused"] for figures in everywhere)
+        beside = sorted(name for figures in everywhere for name in figures["beside"])
+        waited = sum(figures["waited"] for figures in everywhere)
+        if not starts and not reused:
+            return ""
+        parts = [_count(len(starts), "service started", "services started")]
+        if starts:
+            seconds, name, took = max(starts, key=lambda start: start[0])
+            told = [f"{_PARTS[part]} {s:.1f} s" for part, s in took.items() if part in _PARTS and s >= _SHOWN_S]
+            parts.append(f"the slowest was {name} ({seconds:.1f} s{': ' if told else ''}{', '.join(told)})")
+        if reused:
+            parts.append(_count(reused, "reused from an earlier run", "reused from earlier runs"))
+        if beside:
+            names = ", ".join(beside)
+            parts.append(f"for this run alone {names}, of which another run uses another version that is kept")
+        if waited:
+            parts.append(f"starts waited {waited:.1f} s for room (--isolate-max-memory, --isolate-max-containers)")
+        clean = sum(span.seconds for span in self._timeline.spans if span.what == "clean-up")
+        return f"isolate: {', '.join(parts)}; cleaned up in {clean:.1f} s"
+
+
+_WORTH_TELLING_S = 0.5
+_SHOWN_S = 0.05
+# No hint of plugin.summary comes below these.
+_SLOW_START_S = 2.0
+_MUCH = 0.9
+_PARTS = {
+    "image": "image",
+    "dependencies": "what it needs",
+    "budget": "room",
+    "network": "network",
+    "create": "container",
+    "ready": "until it answered",
+    "snapshot": "snapshot",
+}
+_OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
+
+
+def note_variant(report: pytest.TestReport, variant: object) -> pytest.TestReport:
+    """The report of a test, with what it was run for; xdist brings that to the controller."""
+    if variant is not None:
+        report.isolate_variant = str(variant)  # type: ignore[attr-defined]  # reports may carry more
+    return report
+
+
+def variant_lines(stats: Mapping[str, Sequence[object]]) -> list[str]:
+    """For each variant how its tests ended, sorted by name."""
+    counts: dict[str, dict[str, int]] = {}
+    for outcome in _OUTCOMES:
+        for report in stats.get(outcome, ()):
+            variant = getattr(report, "isolate_variant", None)
+            if variant is not None:
+                ended = counts.setdefault(variant, {})
+                ended[outcome] = ended.get(outcome, 0) + 1
+    return [
+        f"isolate: variant {variant}: {', '.join(f'{number} {outcome}' for outcome, number in ended.items())}"
+        for variant, ended in sorted(counts.items())
+    ]
+
+
+def dropped_lines(everywhere: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line for the limits that the engine took and did not hold, in any process."""
+    found = [figures for figures in everywhere if figures["dropped"]]
+    if not found:
+        return []
+    limits = ", ".join(sorted({limit for figures in found for limit in figures["dropped"]}))
+    return [
+        f"these limits do not hold: {limits}; {found[0]['engine']} takes them and makes containers without "
+        "(rootless engines need version 2 of the kernel's control groups)"
+    ]
+
+
+def describe_engine(facts: EngineFacts) -> str:
+    """Which engine it is, and where, if that is elsewhere."""
+    return f"{facts.name} {facts.version}" + ("" if facts.is_local else f" at {facts.host or facts.address}")
+
+
+def _may_stand_out(figures: Mapping[str, Any]) -> bool:
+    """Whether there may be a hint: it takes a slow start, or much memory."""
+    used = figures["usage"].values()
+    is_slow = any(seconds >= _SLOW_START_S for seconds, _, _ in figures["starts"])
+    return is_slow or any((u["needed"] or 0) >= _MUCH * (u["limit"] or float("inf")) for u in used)
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

@@ -1,0 +1,145 @@
+"""What earlier runs have left behind: removed only where the owner is provably dead, or where it was kept too long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_isolate.engine.api import Engine, Labelled
+from pytest_isolate.errors import CleanupError, EngineError
+from pytest_isolate.model.identity import LABEL_OWNER, LABEL_REUSE, LABEL_RUN, LABEL_SNAPSHOT, Owner, parse_owner
+from pytest_isolate.running.ownership.reuse import Keep
+from pytest_isolate.running.ownership.retention import read_marks, spared
+from pytest_isolate.running.owner import read_start_time
+from pytest_isolate.running.images.snapshots import judge_snapshots, must_be_judged, note_judged
+from pytest_isolate.sharing.owners import Verdict, judge
+from pytest_isolate.sharing.board import Usage, remove_run_folder, run_folders
+
+# Networks and volumes can go only when no container uses them any more.
+_ORDER = ("container", "volume", "network")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An object of ours and what is to become of it."""
+
+    found: Labelled
+    verdict: Verdict
+
+
+class Sweep:
+    """Finds, judges and removes; `kept` is the folder where projects note what they keep."""
+
+    def __init__(self, engine: Engine, here: Owner, kept: Path, usage: Usage, time: Callable[[], float]) -> None:
+        self._engine = engine
+        self._here = here
+        self._kept = kept
+        self._usage = usage
+        self._time = time
+
+    def judge_for(self, run_id: str) -> list[Judged]:
+        """What a run judges as it begins: all objects but its own, and snapshots from time to time."""
+        judged = self._judge_objects(run_id)
+        if must_be_judged(self._usage, self._time()):
+            judged += self._judge_snapshots()
+            note_judged(self._usage)
+        return judged
+
+    def judge(self) -> list[Judged]:
+        """Every object that carries our labels, each with its verdict."""
+        return self._judge_objects() + self._judge_snapshots()
+
+    def judge_left(self, run_id: str) -> list[Judged]:
+        """What a run has left for somebody to look inside, which now may go."""
+        left = spared(read_marks(self._engine), run_id)
+        found = [o for o in self._engine.find_labelled(LABEL_RUN) if o.object_id in left]
+        ordered = sorted(found, key=lambda o: (_ORDER.index(o.kind), o.name))
+        return [Judged(item, Verdict(True, "nobody looks inside any more")) for item in ordered]
+
+    def remove(self, judged: Sequence[Judged]) -> list[Labelled]:
+        """Remove what was judged dead, containers first; goes on after errors, and raises them as a CleanupError."""
+        failures: list[str] = []
+        removed: list[Labelled] = []
+
+        def remove(found: Sequence[Labelled]) -> None:
+            self._remove_each(found, removed, failures)
+
+        dead = [j.found for j in judged if j.verdict.is_dead and LABEL_REUSE not in j.found.labels]
+        remove([item for item in dead if item.kind != "image"])
+        removed += self._remove_images([item for item in dead if item.kind == "image"])
+        for project in sorted({j.found.labels[LABEL_REUSE] for j in judged if LABEL_REUSE in j.found.labels}):
+            if (self._kept / project).is_dir():
+                kept = [j.found for j in judged if j.found.labels.get(LABEL_REUSE) == project]
+                self._keep(project).expire(kept, self._here, read_start_time, remove)
+        for folder, owner in run_folders():
+            if judge(parse_owner(owner), self._here, read_start_time).is_dead:
+                remove_run_folder(folder)
+        if failures:
+            raise CleanupError(failures, do="pytest-isolate gc tries again")
+        return removed
+
+    def _judge_objects(self, own_run: str = "") -> list[Judged]:
+        found = [o for o in self._engine.find_labelled(LABEL_RUN) if o.labels.get(LABEL_RUN) != own_run]
+        ordered = sorted(found, key=lambda o: (_ORDER.index(o.kind), o.name))
+        judged = [Judged(item, self._judge(item)) for item in ordered]
+        # Behind the verdicts: whoever is dead has put his marks before.
+        marked = self._judge_marked()
+        return [Judged(j.found, marked.get(j.found.object_id, j.verdict)) for j in judged]
+
+    def _judge_snapshots(self) -> list[Judged]:
+        images = sorted(self._engine.list_images(LABEL_SNAPSHOT), key=lambda image: image.name)
+        verdicts = judge_snapshots(images, self._usage.read(), self._time())
+        return list(map(Judged, images, verdicts))
+
+    def _judge_marked(self) -> dict[str, Verdict]:
+        """The verdicts on what runs have left on purpose, by id."""
+        verdicts: dict[str, Verdict] = {}
+        for mark in read_marks(self._engine):
+            left_s = mark.until - self._time()
+            text = f"kept for a look inside, for {left_s / 3600:.1f} h more (pytest-isolate remove {mark.run_id})"
+            verdict = Verdict(False, text) if left_s > 0 else Verdict(True, "was kept for a look inside, long enough")
+            verdicts |= dict.fromkeys(mark.objects, verdict)
+        return verdicts
+
+    def _judge(self, item: Labelled) -> Verdict:
+        project = item.labels.get(LABEL_REUSE)
+        if project is None:
+            return judge(parse_owner(item.labels.get(LABEL_OWNER, "")), self._here, read_start_time)
+        if not (self._kept / project).is_dir():
+            return Verdict(False, "kept by another user, or on another machine")
+        return self._keep(project).judge(item, self._here, read_start_time)
+
+    def _remove_images(self, images: Sequence[Labelled]) -> list[Labelled]:
+        """Those that no container uses; a later sweep comes back for the others."""
+        removed = []
+        for image in images:
+            with suppress(EngineError):
+                self._engine.remove_image(image.name)
+                self._usage.forget(image.labels[LABEL_SNAPSHOT])
+                removed.append(image)
+        return removed
+
+    def _keep(self, project: str) -> Keep:
+        return Keep(self._kept / project, self._time)
+
+    def _remove_each(self, found: Sequence[Labelled], removed: list[Labelled], failures: list[str]) -> None:
+        removers = {
+            "container": self._engine.remove_container,
+            "volume": self._engine.remove_volume,
+            "network": self._engine.remove_network,
+        }
+        # Somebody else may be removing the same: a second look tells what is really left.
+        for _ in range(2):
+            errors = {}
+            for item in found:
+                try:
+                    removers[item.kind](item.object_id)
+                except EngineError as error:
+                    errors[item.object_id] = str(error)
+            there = {o.object_id for o in self._engine.find_labelled(LABEL_RUN)} if errors else set()
+            left = errors.keys() & there
+            removed += [item for item in found if item.object_id not in left]
+            found = [item for item in found if item.object_id in left]
+        failures += [errors[item.object_id] for item in found]

@@ -1,0 +1,271 @@
+"""One container, from a planned instance to started: ports, volumes, files, limits."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from pytest_isolate.engine.api import ContainerRequest, Engine, ImageFacts, PortBinding
+from pytest_isolate.errors import IsolateError, PortTaken
+from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN, Run, fingerprint
+from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.service import Pairs, ServiceId, ServiceSpec, Unlimited, describe_variation
+from pytest_isolate.planning.placement import Instance, InstanceKey
+from pytest_isolate.running.network.addresses import Addresses
+from pytest_isolate.running.archive import build_archive, read_digests
+from pytest_isolate.running.ownership.domains import Ground
+from pytest_isolate.running.images.images import image_tag
+from pytest_isolate.running.network.ports import HeldPorts
+from pytest_isolate.running.containers.view import Rendered, View, render_spec
+from pytest_isolate.running.containers.security import capabilities, memory_folders, memory_limit
+from pytest_isolate.running.images.snapshots import Snapshot
+from pytest_isolate.running.network.volumes import Volumes
+
+# Somebody else took a port between our picking it and the engine's publishing it: rare, and a new one is free.
+_PORT_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """An instance with a started container, on its own network. `started_at` is in seconds of the epoch.
+
+    One that runs already (`spec.used`) has no container: its ids are empty.
+
+    `secrets` is what must not be printed: passwords that no user wrote down, its own and those of what it needs.
+    """
+
+    instance: Instance
+    ground: Ground
+    image: ImageFacts
+    container_id: str
+    network_id: str
+    volumes: tuple[str, ...] = ()
+    memory_folders: Mapping[str, int] = field(default_factory=dict)
+    fingerprint: str
+    view: View
+    ports: HeldPorts
+    started_at: float
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def spec(self) -> ServiceSpec:
+        """The service as declared."""
+        return self.instance.spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What is known of an instance before its container is made. `tag` is the image that it is made from.
+
+    `image` is always the declared one: a snapshot of it says nothing more.
+    """
+
+    instance: Instance
+    ground: Ground
+    image: ImageFacts
+    tag: str
+    password: str | None
+    needed: Mapping[str, Running]
+    code: str = ""
+    extra_hosts: Pairs = ()
+
+    @property
+    def is_thawed(self) -> bool:
+        """Whether it starts from a snapshot."""
+        return self.tag != image_tag(self.instance.spec)
+
+
+class Launcher:
+    """Makes and starts containers."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        run: Run,
+        addresses: Addresses,
+        volumes: Volumes,
+        time: Callable[[], float],
+        in_memory_bytes: int = 0,
+        copied: Container[InstanceKey] = (),
+    ) -> None:
+        self._engine = engine
+        self._run = run
+        self._addresses = addresses
+        self._time = time
+        self._volumes = volumes
+        self._in_memory_bytes = in_memory_bytes
+        self._copied = copied
+        self._numbers = count(1)
+
+    def launch(self, start: Start, network_id: str) -> Running:
+        """A started container; on other ports when somebody else has taken the first ones."""
+        for attempt in range(1, _PORT_TRIES + 1):
+            ports = self._addresses.hold(start.instance, label(start.instance, self._run))
+            try:
+                return self._launch_on(ports, start, network_id)
+            except PortTaken:
+                ports.release()
+                if attempt == _PORT_TRIES or start.instance.native_ports:
+                    raise
+            except BaseException:
+                ports.release()
+                raise
+        raise AssertionError("unreachable")
+
+    def undo(self, running: Running) -> None:
+        """Remove the container and let go of its ports. What cannot be removed is left to the clean-up at the end."""
+        self._remove_quietly(running.container_id)
+        running.ports.release()
+
+    def remove_half_made(self, instance: Instance, ground: Ground, code: str) -> None:
+        """Remove what somebody began who has died, or what does not run any more, before it is made anew.
+
+        A volume stays where another container uses it too.
+        """
+        for container_id in self._engine.list_containers({LABEL_RUN: ground.run.run_id, LABEL_INSTANCE: code}):
+            self._engine.remove_container(container_id)
+        self._volumes.remove_unused(instance, ground, code)
+
+    def _launch_on(self, ports: HeldPorts, start: Start, network_id: str) -> Running:
+        endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()}
+        view, rendered = build_view(start.instance.spec, start.password, start.needed, endpoints)
+        digest = full_fingerprint(start.instance, start.image, start.needed)
+        request = self._build_request(start, rendered, network_id, ports, digest)
+        container_id = self._engine.create_container(request)
+        try:
+            if rendered.files:
+                self._engine.copy_into(container_id, build_archive(rendered.files))
+            started_at = self._time()
+            self._engine.start_container(container_id)
+        except BaseException:
+            self._remove_quietly(container_id)
+            raise
+        return Running(
+            instance=start.instance,
+            ground=start.ground,
+            image=start.image,
+            container_id=container_id,
+            network_id=network_id,
+            volumes=tuple(request.volumes),
+            memory_folders=request.memory_folders,
+            fingerprint=digest,
+            view=view,
+            ports=ports,
+            started_at=started_at,
+            secrets=collect_secrets(view, start.needed),
+        )
+
+    def _build_request(
+        self, start: Start, rendered: Rendered, network_id: str, ports: HeldPorts, digest: str
+    ) -> ContainerRequest:
+        instance, run = start.instance, start.ground.run
+        spec, code = instance.spec, start.code
+        # A later run may ask for copies of what is kept.
+        is_copied = start.ground.is_kept or instance.key in self._copied
+        number = f"{next(self._numbers)}{self._run.worker}"
+        return ContainerRequest(
+            name=run.resource_name(instance.key.service.stack.name, spec.name, secrets.token_hex(2), number),
+            image=_image_name(start),
+            labels=run.container_labels(instance.key.service, digest, code or instance_code(instance.key)),
+            command=rendered.command,
+            entrypoint=rendered.entrypoint,
+            env=rendered.env,
+            ports=tuple(
+                PortBinding(inner=inner, host_ip=self._addresses.publish_on(ports), host_port=outer)
+                for inner, outer in ports.by_inner.items()
+            ),
+            network=network_id,
+            aliases=names_of(spec),
+            volumes=self._volumes.ensure(instance, start.ground, code),
+            memory_folders=memory_folders(spec, self._in_memory_bytes, is_thawed=start.is_thawed, is_copied=is_copied),
+            memory_bytes=memory_limit(spec),
+            shm_bytes=spec.shm_bytes,
+            cpus=spec.cpus,
+            pids=None if isinstance(spec.pids, Unlimited) else spec.pids,
+            cap_drop=("ALL",),
+            cap_add=capabilities(spec),
+            no_new_privileges=not spec.new_privileges,
+            settings=replace(spec.container, extra_hosts=(*spec.container.extra_hosts, *start.extra_hosts)),
+        )
+
+    def _remove_quietly(self, container_id: str) -> None:
+        try:
+            self._engine.remove_container(container_id)
+        except IsolateError:
+            pass  # the clean-up at the end finds it by its labels, tries again and reports
+
+
+def _image_name(start: Start) -> str:
+    """What the engine is told to run: of two platforms only one can have the name at a time."""
+    has_platform = start.instance.spec.platform and not start.is_thawed
+    return start.image.image_id if has_platform else start.tag
+
+
+def build_view(
+    spec: ServiceSpec, password: str | None, needed: Mapping[str, Running], endpoints: Mapping[int, Endpoint]
+) -> tuple[View, Rendered]:
+    """The service as it is seen at these endpoints, and what its container is given: the same in every process."""
+    view = View(spec=spec, password=password, endpoints=endpoints)
+    rendered = render_spec(view, {alias: running.view for alias, running in needed.items()})
+    return replace(view, env=rendered.env), rendered
+
+
+def choose_password(instance: Instance, ground: Ground, snapshot: Snapshot | None) -> str | None:
+    """The password of an instance: as declared; where it is random, the snapshot's, else one of this run alone."""
+    password = instance.spec.password
+    if not isinstance(password, Secret):
+        return password
+    if snapshot:
+        return snapshot.password
+    return run_password(ground.run, instance.key.service, instance.key.place.node, instance.key.place.worker)
+
+
+def run_password(run: Run, service: ServiceId, node: str = "", worker: str = "") -> str:
+    """The random password of a service at a place, where no snapshot has one: known before it starts."""
+    return run.password(service.stack.namespace, str(service), node, worker)
+
+
+def full_fingerprint(instance: Instance, image: ImageFacts, needed: Mapping[str, Running]) -> str:
+    """The fingerprint over everything that is known before the start: equal means that reuse is safe."""
+    return fingerprint(
+        instance.spec,
+        stack=f"{instance.key.service.stack.namespace} {instance.key.service.stack.name} {instance.native_ports}",
+        image_id=image.image_id,
+        dependencies={alias: running.fingerprint for alias, running in needed.items()},
+        contents=read_digests(instance.spec.files),
+    )
+
+
+def names_of(spec: ServiceSpec) -> tuple[str, ...]:
+    """What a service is found by on its network; its plain name comes first."""
+    return tuple(dict.fromkeys((spec.name, *spec.container.aliases)))
+
+
+def instance_code(key: InstanceKey) -> str:
+    """A short word for an instance key, the same in every process."""
+    place, service = key.place, key.service
+    parts = (service.stack.namespace, service.stack.name, service.name, place.scope.word, place.node, place.worker)
+    what = key.fingerprint + describe_variation(key.variation)
+    return hashlib.sha256("\0".join((*parts, what)).encode()).hexdigest()[:16]
+
+
+def collect_secrets(view: View, needed: Mapping[str, Running]) -> tuple[str, ...]:
+    """What must not be printed of a service: its own random password, and those of what it needs."""
+    own: tuple[str, ...] = (view.password or "",) if view.spec.password is Secret.RANDOM else ()
+    if view.spec.used:
+        own = view.spec.used.secrets
+    return (*own, *(secret for running in needed.values() for secret in running.secrets))
+
+
+def label(instance: Instance, run: Run) -> str:
+    """A service as error texts name it: `'auth' (registry/auth:1.4, stack hr, worker gw1)`."""
+    stack = instance.key.service.stack.name
+    used = instance.spec.used
+    parts = [f"given by {used.given_by}" if used else instance.spec.image or "built image"]
+    parts += [f"stack {stack}"] if stack else []
+    parts += [f"worker {run.worker}"] if run.worker else []
+    return f"{instance.spec.name!r} ({', '.join(parts)})"

@@ -1,0 +1,87 @@
+"""Data that services keep in memory: how it outlives a stop, and what is said when there is no room left.
+
+A folder in memory is there for as long as a container runs that has it mounted. So while a service is stopped, another
+container that does nothing holds its folders.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from pytest_isolate.engine.api import ContainerRequest, Engine
+from pytest_isolate.errors import EngineError, StartError
+from pytest_isolate.model.identity import LABEL_HOLDS, Run
+from pytest_isolate.running.images.images import image_tag
+from pytest_isolate.running.containers.launcher import Running, label
+
+_HOLDER = ("sleep", "infinity")
+_HOLDER_BYTES = 16 * 1024**2
+_IS_FULL = re.compile(r"no space left on device|disk (?:is )?full|errcode: 28", re.IGNORECASE)
+
+
+def advise_if_full(text: str, running: Running) -> str:
+    """What to do where a log says that there is no room left, and the service keeps data in memory; else nothing."""
+    if not running.memory_folders or not _IS_FULL.search(text):
+        return ""
+    folder, size = next(iter(running.memory_folders.items()))
+    return (
+        f"{folder} of service {running.spec.name!r} is in memory and may take {size // 1024**2} MiB: allow more with "
+        "--isolate-in-memory=4g, or keep it on disk with --isolate-in-memory=0"
+    )
+
+
+class Memory:
+    """Holds the data of services in memory while they are stopped."""
+
+    def __init__(self, engine: Engine, run: Run) -> None:
+        self._engine = engine
+        self._run = run
+
+    def hold(self, running: Running) -> None:
+        """Before it is stopped or killed: its folders stay. Does nothing for one that does not run."""
+        if not running.memory_folders or self._holders(running):
+            return
+        state = self._engine.inspect_container(running.container_id)
+        if not state.is_running:
+            return
+        name = running.ground.run.resource_name(running.spec.name, "memory", secrets.token_hex(4))
+        holder = self._engine.create_container(
+            ContainerRequest(
+                name=name,
+                image=image_tag(running.spec),
+                labels={**running.ground.run.labels(), LABEL_HOLDS: running.container_id},
+                entrypoint=_HOLDER[:1],
+                command=_HOLDER[1:],
+                network="none",
+                volumes={name: path for name, path in state.volumes.items() if path in running.memory_folders},
+                memory_bytes=_HOLDER_BYTES,
+                cap_drop=("ALL",),
+            )
+        )
+        self._engine.start_container(holder)
+
+    def check(self, running: Running) -> None:
+        """Before it is started again: StartError where its data has gone."""
+        if not running.memory_folders or self._holders(running):
+            return
+        if not self._engine.inspect_container(running.container_id).is_running:
+            raise StartError(
+                label(running.instance, self._run),
+                "cannot be started again, because its data has gone",
+                found=f"it kept {', '.join(running.memory_folders)} in memory, and ended by itself",
+                do="stop it with stop() or kill(), or keep its data on disk: in_memory=[], or --isolate-in-memory=0",
+            )
+
+    def let_go(self, running: Running) -> None:
+        """It runs again, and holds its folders itself."""
+        if not running.memory_folders:
+            return
+        for holder in self._holders(running):
+            try:
+                self._engine.remove_container(holder)
+            except EngineError:
+                pass  # the clean-up at the end finds it by its labels, tries again and reports
+
+    def _holders(self, running: Running) -> list[str]:
+        return list(self._engine.list_containers({LABEL_HOLDS: running.container_id}))

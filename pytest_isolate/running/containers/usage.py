@@ -1,0 +1,47 @@
+"""What each service of a run has used at most: read before its container goes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from pytest_isolate.engine.docker.cgroups import Counted, count
+from pytest_isolate.running.containers.launcher import Running
+from pytest_isolate.running.containers.security import memory_limit
+
+
+class Meter:
+    """Reads what containers have used, before they are removed. Safe to use from several threads.
+
+    No engine is asked, so it costs no test its time; what cannot be seen from here is not known.
+    """
+
+    def __init__(self, count: Callable[[str], Counted | None] = count) -> None:
+        self._count = count
+        self._lock = threading.Lock()
+        self._found: dict[str, dict[str, Any]] = {}
+
+    def read(self, running: Running) -> None:
+        """Read it for an instance that is about to go."""
+        counted = self._count(running.container_id)
+        found = {
+            "service": str(running.instance.key.service),
+            "limit": memory_limit(running.spec),
+            "is_built": running.spec.build is not None,
+            "peak": counted.peak_bytes if counted else None,
+            "needed": needed_bytes(counted) if counted else None,
+            "processor": counted.cpu_s if counted else None,
+        }
+        with self._lock:
+            self._found[running.container_id] = found
+
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """All that was read, by container, in plain types."""
+        with self._lock:
+            return dict(self._found)
+
+
+def needed_bytes(counted: Counted) -> int | None:
+    """What could not have been given back at the peak: of files it is known at this moment only."""
+    return None if counted.peak_bytes is None else max(0, counted.peak_bytes - counted.files_bytes)

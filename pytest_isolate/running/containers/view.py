@@ -1,0 +1,112 @@
+"""Placeholders filled in: how a service is seen from its network and from the test side. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.model.probes import Http
+from pytest_isolate.model.service import File, ServiceSpec
+from pytest_isolate.declarations.placeholders import SELF, Reference, render
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A service's facts once its ports and password are known; `env` is filled in."""
+
+    spec: ServiceSpec
+    password: str | None
+    endpoints: Mapping[int, Endpoint] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def inside_host(self) -> str:
+        """The name under which its neighbours on the network find it; what runs elsewhere keeps its own."""
+        used = self.spec.used
+        return used.host if used and not used.is_loopback else self.spec.name
+
+    @property
+    def inside(self) -> Endpoint:
+        """Where its neighbours on the network find it."""
+        used = self.spec.used
+        return Endpoint(self.inside_host, used.port if used else self.spec.ports[0])
+
+    @property
+    def outside(self) -> Endpoint:
+        """Where the tests find it."""
+        return self.endpoints[self.spec.ports[0]]
+
+    def url(self, endpoint: Endpoint) -> str:
+        """The service's url at an endpoint."""
+        if self.spec.used:
+            return self.spec.used.at(endpoint)
+        template = self.spec.url or default_url(self.spec)
+        words = {"user": self.spec.user, "password": self.password, "database": self.spec.database}
+        quoted = {key: quote(value or "", safe="") for key, value in words.items()}
+        return template.format(host=endpoint.host, port=endpoint.port, **quoted)
+
+    def attribute(self, name: str) -> str:  # noqa: PLR0911  # one line for each attribute
+        """The value of `{service.name}`; the declaration was checked to have it."""
+        match name.split("."):
+            case ["host"]:
+                return self.inside_host
+            case ["port"]:
+                return str(self.inside.port)
+            case ["address"]:
+                return self.inside.address
+            case ["url"]:
+                return self.url(self.inside)
+            case ["password"]:
+                return self.password or ""
+            case ["user" | "database"]:
+                return getattr(self.spec, name) or ""
+            case ["env", *variable]:
+                return self.env[".".join(variable)]
+            case ["external_host"]:
+                return self.outside.host
+            case ["external_port"]:
+                return str(self.outside.port)
+            case ["external_port", port]:
+                return str(self.endpoints[int(port)].port)
+            case ["external_address"]:
+                return self.outside.address
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """What a container is given, placeholders filled in."""
+
+    env: Mapping[str, str]
+    command: tuple[str, ...] | None
+    entrypoint: tuple[str, ...] | None
+    files: tuple[File, ...]
+
+
+def render_spec(own: View, others: Mapping[str, View]) -> Rendered:
+    """Fill in every placeholder of a service from its own view and those of what it needs."""
+
+    def look_up(reference: Reference) -> str:
+        view = own if reference.service == SELF else others[reference.service]
+        return view.attribute(reference.attribute)
+
+    def fill(text: str) -> str:
+        return render(text, look_up)
+
+    spec = own.spec
+    return Rendered(
+        env={name: fill(text) for name, text in spec.env},
+        command=None if spec.command is None else tuple(map(fill, spec.command)),
+        entrypoint=None if spec.entrypoint is None else tuple(map(fill, spec.entrypoint)),
+        files=tuple(
+            File(target=f.target, text=fill(f.text), mode=f.mode) if f.text is not None else f for f in spec.files
+        ),
+    )
+
+
+def default_url(spec: ServiceSpec) -> str:
+    """The url template of a service that declares none."""
+    scheme = "http" if any(isinstance(probe, Http) for probe in spec.ready) else "tcp"
+    return f"{scheme}://{{host}}:{{port}}"

@@ -1,0 +1,111 @@
+"""What every way of copying data within a server can do, and the errors on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from pytest_isolate.errors import IsolateError
+from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.running.data.names import own_suffix
+from pytest_isolate.running.containers.launcher import Running
+
+
+class WayError(IsolateError):
+    """The server refused a statement; `str()` of it is what the server said."""
+
+
+class InitOutput(IsolateError):
+    """An init that failed; `str()` of it is what it said."""
+
+
+def server_of(running: Running) -> Endpoint:
+    """Where its clients find a server: beside it in its container, or where it runs already."""
+    used = running.spec.used
+    return used.endpoint if used else Endpoint("127.0.0.1", running.view.spec.ports[0])
+
+
+def suffix_of(running: Running) -> str:
+    """What every name ends in that this process makes on a server that is not of this run; empty where it is."""
+    run = running.ground.run
+    return own_suffix(run.run_id, run.worker) if running.spec.used else ""
+
+
+def common_variables(running: Running, database: str) -> dict[str, str]:
+    """Environment variables that tell every command of an init or reset where its database is."""
+    view = running.view
+    return {
+        "ISOLATE_HOST": server_of(running).host if view.spec.ports else "127.0.0.1",
+        "ISOLATE_PORT": str(server_of(running).port) if view.spec.ports else "",
+        "ISOLATE_USER": view.spec.user or "",
+        "ISOLATE_PASSWORD": view.password or "",
+        "ISOLATE_DATABASE": database,
+    }
+
+
+class Closing(Protocol):
+    """What has to be closed."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+@contextmanager
+def closed_on_failure(opened: Closing) -> Iterator[None]:
+    """Close something if what is done with it first fails."""
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise
+
+
+class Way(Protocol):
+    """One client that stays open inside the service's container. For one thread at a time.
+
+    Every method may raise WayError, and EngineError where the container or the client is gone.
+    """
+
+    @property
+    def room(self) -> int | None:
+        """How many copies there can be at a time; None where nothing but space bounds them."""
+
+    def size_bytes(self, template: str) -> int:
+        """What a copy of a template takes of the server's disk or memory; 0 where that is not known."""
+
+    def save_pristine(self) -> None:
+        """Put the declared database, as it is now, aside. Nobody may be connected to it. Safe to repeat."""
+
+    def begin_template(self, name: str) -> str:
+        """A database in the pristine state, for init to work on, by the name to connect to.
+
+        What somebody began who has died is thrown away.
+        """
+
+    def run_files(self, database: str, folder: str, names: Sequence[str]) -> None:
+        """Carry out files of SQL that are in the container; InitOutput names file, line and statement."""
+
+    def variables(self, database: str) -> Mapping[str, str]:
+        """Environment variables with which the service's own clients find a database, inside the container."""
+
+    def finish_template(self, name: str) -> None:
+        """From now on nobody can change it."""
+
+    def create(self, template: str, name: str) -> str:
+        """A true copy of a template; the name of the database to connect to."""
+
+    def drop(self, name: str) -> None:
+        """Drop a copy, whoever is connected to it. One that is gone is fine."""
+
+    def copies(self) -> Sequence[str]:
+        """The names of all databases on the server that may be copies of ours."""
+
+    def prepare_reset(self) -> None:
+        """Do ahead what reset() can have done ahead. Safe to repeat, and while tests run."""
+
+    def reset(self) -> None:
+        """Put the declared database back to the pristine state, whoever is connected to it."""
+
+    def close(self) -> None:
+        """Let go of the client. Safe to repeat."""

@@ -1,0 +1,71 @@
+"""What this process makes on servers that outlive it: nothing of it stays, whoever dies.
+
+Each process has a pristine state, templates and copies of its own there, all with its name in theirs. It signs up in a
+folder of the user's before it makes the first; the next one that comes to the server drops what the dead have left.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from pytest_isolate.errors import EngineError
+from pytest_isolate.model.identity import Run
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.data.makers import Makers
+from pytest_isolate.running.data.names import CopyName
+from pytest_isolate.running.data.backends.postgres import PostgresWay
+from pytest_isolate.running.data.backends.base import WayError
+from pytest_isolate.running.containers.launcher import Running
+from pytest_isolate.running.owner import read_owner, read_start_time
+from pytest_isolate.sharing.board import Board
+
+_SWEEP = "sweep"
+
+
+def makers_of(board: Board, clock: Clock) -> Makers:
+    """The processes of this user that have made something on servers which are not theirs."""
+    return Makers(board=board, here=read_owner(), read_start_time=read_start_time, time=clock.time)
+
+
+class Foreign:
+    """The servers that this process makes databases on, and which are not ours."""
+
+    def __init__(self, run: Run, makers: Makers, open_way: Callable[[Running], PostgresWay]) -> None:
+        self._run = run
+        self._makers = makers
+        self._open_way = open_way
+        self._lock = threading.Lock()
+        self._entered: list[Running] = []
+
+    def enter(self, running: Running) -> None:
+        """Before the first database is made there: sign up, and drop what dead processes have left.
+
+        What cannot be dropped is in nobody's way, and is left to a later run.
+        """
+        self._makers.sign_up(self._run.run_id, self._run.worker)
+        with self._lock:
+            self._entered.append(running)
+        # Two workers that drop the same databases would be told of each by an error.
+        with self._makers.board.claim(_SWEEP, lambda: None), suppress(WayError, EngineError):
+            self._drop(running, self._makers.is_dead)
+
+    def leave(self) -> None:
+        """Drop all that this process has made. Where that fails, the next one finds that this one is gone."""
+        with self._lock:
+            entered, self._entered = self._entered, []
+        try:
+            for running in entered:
+                self._drop(running, CopyName(self._run.run_id, self._run.worker, 0).maker.__eq__)
+        except (WayError, EngineError):
+            return
+        if entered:
+            self._makers.sign_off(self._run.run_id, self._run.worker)
+
+    def _drop(self, running: Running, is_theirs: Callable[[tuple[str, str]], bool]) -> None:
+        way = self._open_way(running)
+        try:
+            way.drop_of(is_theirs)
+        finally:
+            way.close()

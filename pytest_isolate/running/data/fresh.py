@@ -1,0 +1,259 @@
+"""Hands out fresh copies: one keeper for each instance that this process copies, one lease for each test's copy."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from pytest_isolate.engine.api import Engine
+from pytest_isolate.errors import EngineError, FreshError
+from pytest_isolate.model.identity import Run
+from pytest_isolate.model.reset import Pristine
+from pytest_isolate.model.scope import Scope
+from pytest_isolate.model.service import ServiceId
+from pytest_isolate.planning.copying import Wanted
+from pytest_isolate.planning.placement import InstanceKey, Place
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.data.external_server import Foreign, makers_of
+from pytest_isolate.running.data.fresh_service import FreshService, build_handle, view_database
+from pytest_isolate.running.data.pool import Keeper
+from pytest_isolate.running.data.makers import Makers
+from pytest_isolate.running.data.backends.mariadb import MariadbWay
+from pytest_isolate.running.data.names import CopyName
+from pytest_isolate.running.data.backends.postgres import PostgresWay
+from pytest_isolate.running.data.backends.redis import RedisWay
+from pytest_isolate.running.data.templates import Templates
+from pytest_isolate.running.data.backends.base import Way, WayError, closed_on_failure
+from pytest_isolate.running.ownership.domains import Grounds
+from pytest_isolate.running.containers.handle import Service
+from pytest_isolate.running.containers.launcher import Running
+from pytest_isolate.running.owner import read_owner, read_start_time
+from pytest_isolate.running.containers.view import View
+from pytest_isolate.sharing.board import Board
+
+# Copies that are there and not in use, of all processes that share an instance: some hundred MiB of disk.
+CAP = 48
+WAYS: Mapping[str, Callable[[Engine, Running], Way]] = {
+    "mariadb": MariadbWay,
+    "postgres": PostgresWay,
+    "redis": RedisWay,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A copy that somebody has: until his place ends, whether or not he is connected to it."""
+
+    keeper: Keeper
+    name: str
+    handle: FreshService
+    view: View
+
+
+class Freshness:
+    """The fresh copies that this process hands out."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        run: Run,
+        grounds: Grounds,
+        copies: Mapping[InstanceKey, tuple[Wanted, ...]],
+        workers: int,
+        clock: Clock,
+        foreign: Board,
+    ) -> None:
+        assert grounds.shared.board is not None
+        self._engine = engine
+        self._run = run
+        self._errors: Board = grounds.shared.board
+        self._copies = copies
+        self._foreign = Foreign(run, makers_of(foreign, clock), lambda running: PostgresWay(engine, running))
+        self._workers = workers
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._keepers: dict[InstanceKey, Keeper] = {}
+        self._closed: list[Keeper] = []
+        self._kept: set[InstanceKey] = set()
+        self._leases: dict[tuple[ServiceId, Place, InstanceKey], Lease] = {}
+        self._opened: dict[str, Way] = {}
+        # A generator could not be asked by several keepers at once.
+        self._names: Iterator[str] = map(lambda n: str(CopyName(run.run_id, run.worker, n)), itertools.count(1))  # noqa: C417
+
+    def save_pristine(self, running: Running) -> None:
+        """Put the state of a service that has just become ready aside, before anybody is given it.
+
+        What is kept may be asked for copies by a later run, which comes too late for that. As nobody may ever ask, it
+        goes on where that fails.
+        """
+        spec = running.spec
+        is_wanted = running.instance.key in self._copies or isinstance(spec.reset, Pristine)
+        if spec.copies is None or not (is_wanted or running.ground.is_kept):
+            return
+        if spec.used:
+            self._foreign.enter(running)
+        try:
+            way = WAYS[spec.copies](self._engine, running)
+            with closed_on_failure(way):
+                way.save_pristine()
+        except (WayError, EngineError) as error:
+            if not is_wanted:
+                return
+            raise EngineError("its first state could not be put aside", found=str(error)) from error
+        with self._lock:
+            self._opened[running.container_id] = way  # to open one costs more than all that it is used for here
+
+    def open_way(self, running: Running) -> Way:
+        """A client of an instance's server that is the caller's own; the one that is open already, if there is one."""
+        with self._lock:
+            way = self._opened.pop(running.container_id, None)
+        assert running.spec.copies is not None
+        return way or WAYS[running.spec.copies](self._engine, running)
+
+    def is_copied(self, key: InstanceKey) -> bool:
+        """Whether tests are known to ask for copies of an instance's data."""
+        return key in self._copies
+
+    def begin(self, running: Running, base: Service) -> None:
+        """Make templates and copies of an instance that is ready, if tests will ask for them."""
+        if running.instance.key in self._copies:
+            self._keeper(running, base)
+
+    def hand_out(self, want: Wanted, place: Place, running: Running, base: Service, test: str) -> FreshService:
+        """A place's own copy of an instance, the same as long as the place lasts."""
+        key = (want.fresh_id, place, running.instance.key)
+        with self._lock:
+            lease = self._leases.get(key)
+        if lease is None:
+            keeper = self._keeper(running, base)
+            keeper.expect(want)
+            name, database = self._take(keeper, want.fresh_id, test)
+            handle = build_handle(want.spec.name, base, running.view, self._engine, database)
+            lease = Lease(keeper, name, handle, view_database(running.view, database))
+            with self._lock:
+                self._leases[key] = lease
+        return lease.handle
+
+    def spare(self, fresh_id: ServiceId, place: Place, key: InstanceKey, until: float) -> View | None:
+        """A place's copy of an instance, which stays until then as long as its server does; None where it cannot."""
+        with self._lock:
+            lease = self._leases.get((fresh_id, place, key))
+        if lease is None or not lease.keeper.spare(lease.name, until):
+            return None
+        return lease.view
+
+    def finish_places(self, has_ended: Callable[[Place], bool]) -> None:
+        """Take back the copies of places that have ended; they are dropped in the background."""
+
+        def is_over(place: Place) -> bool:
+            # What lives for the whole session ends with it: see close().
+            return place.scope is not Scope.SESSION and has_ended(place)
+
+        with self._lock:
+            leases = [self._leases.pop(key) for key in list(self._leases) if is_over(key[1])]
+            keepers = [self._keepers.pop(key) for key in list(self._keepers) if is_over(key.place)]
+        for lease in leases:
+            lease.keeper.give_back(lease.name)
+        self._close_behind(keepers)
+
+    def forget(self, keys: Collection[InstanceKey]) -> None:
+        """These instances are gone, and with them every copy on them."""
+        with self._lock:
+            for lease_key in [k for k in self._leases if k[2] in keys]:
+                del self._leases[lease_key]
+            keepers = [self._keepers.pop(key) for key in keys if key in self._keepers]
+        self._close_behind(keepers)
+
+    def close(self, timeout_s: float) -> None:
+        """Make and hand out nothing more; on servers that go on, drop every copy."""
+        with self._lock:
+            keepers, self._keepers = self._keepers, {}
+            opened, self._opened = self._opened, {}
+        for key, keeper in keepers.items():
+            self._closed.append(keeper)
+            keeper.close(timeout_s, drop=key in self._kept)
+        self._foreign.leave()
+        for way in opened.values():
+            way.close()
+
+    def figures(self) -> dict[str, list[float]]:
+        """Of each kind: takes, hits, seconds that copies took, and their number."""
+        total: dict[str, list[float]] = {}
+        for keeper in [*self._keepers.values(), *self._closed]:
+            for name, numbers in keeper.figures().items():
+                total[name] = [sum(pair) for pair in zip(total.get(name, [0.0] * len(numbers)), numbers, strict=True)]
+        return total
+
+    def _close_behind(self, keepers: Iterable[Keeper]) -> None:
+        for keeper in keepers:
+            self._closed.append(keeper)
+            threading.Thread(target=keeper.close, args=(0,), kwargs={"drop": False}, daemon=True).start()
+
+    def _take(self, keeper: Keeper, fresh_id: ServiceId, test: str) -> tuple[str, str]:
+        try:
+            return keeper.take(fresh_id)
+        except FreshError as error:
+            if keeper.failure(fresh_id) is None:
+                raise
+            raise self._told_once(fresh_id, error, test) from None
+
+    def _told_once(self, fresh_id: ServiceId, error: FreshError, test: str) -> FreshError:
+        """The whole text for the first test of the run that meets it, one line for all others."""
+        code = f"told {error}"
+        with self._errors.claim(code, lambda: None):
+            told = self._errors.read(code)
+            if told is None or told["test"] == test:
+                self._errors.publish(code, {"test": test})
+                return error
+        return FreshError(f"the init of {fresh_id.name!r} has failed; {told['test']} tells how")
+
+    def _keeper(self, running: Running, base: Service) -> Keeper:
+        key, ground = running.instance.key, running.ground
+        with self._lock:
+            keeper = self._keepers.get(key)
+            if keeper is None:
+                if key not in self._copies and not ground.is_kept:
+                    raise _unplanned(running)
+                keeper = self._keepers[key] = self._build_keeper(running, base)
+                if ground.is_kept:
+                    self._kept.add(key)
+                keeper.start()
+        return keeper
+
+    def _build_keeper(self, running: Running, base: Service) -> Keeper:
+        board = running.ground.board or self._errors
+        makers = Makers(board=board, here=read_owner(), read_start_time=read_start_time, time=self._clock.time)
+        makers.sign_up(self._run.run_id, self._run.worker)
+        is_private = running.ground.board is None
+        workers = 1 if is_private else self._workers
+
+        def open_way() -> Way:
+            assert running.spec.copies is not None
+            return WAYS[running.spec.copies](self._engine, running)
+
+        def check_open() -> None:
+            keeper.check_open()
+
+        keeper = Keeper(
+            wanted=self._copies.get(running.instance.key, ()),
+            workers=workers,
+            cap=max(2, CAP // workers),
+            names=self._names,
+            open_way=lambda: self.open_way(running),
+            templates=Templates(
+                self._engine, running, base, self._run.run_id, board, self._errors, open_way, check_open
+            ),
+            makers=makers,
+            clock=self._clock,
+        )
+        return keeper
+
+
+def _unplanned(running: Running) -> FreshError:
+    return FreshError(
+        f"no test was known to need fresh copies of {running.spec.name!r}, so its first state was not put aside",
+        found="the fixture is asked for by getfixturevalue() only, which cannot be known beforehand",
+        do="name it: @pytest.mark.usefixtures(...) on one of the tests",
+    )

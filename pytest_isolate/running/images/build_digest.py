@@ -1,0 +1,121 @@
+"""What an image is built from, as one digest, so that a build in which nothing has changed need not be asked for.
+
+Fail closed: whatever cannot be known without building has no digest, and is built; the engine's own cache decides then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pytest_isolate.engine.api import BuildRequest, ImageFacts
+from pytest_isolate.running.images.dockerignore import walk_context
+
+# Reading more than this takes longer than asking the engine, which is sent only what .dockerignore leaves.
+_MOST_BYTES = 32 << 20
+_MOST_FILES = 5000
+_DIRECTIVE = re.compile(r"#\s*(escape|syntax|check)\s*=", re.IGNORECASE)
+_CONTINUED = re.compile(r"\\[ \t]*\n(?:[ \t]*(?:#.*)?\n)*")
+_HARMLESS = frozenset(
+    {"ARG", "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL"}
+    | {"MAINTAINER", "ONBUILD", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}
+)
+# A build may fetch these anew, or they are worked out by the engine.
+_UNKNOWABLE = {"FROM": ("$", "--"), "ADD": ("$", "://", "git@", "<<"), "COPY": ("<<",), "RUN": ("--mount", "<<")}
+
+FindImage = Callable[[str], ImageFacts | None]
+
+
+def digest_sources(request: BuildRequest, find_image: FindImage) -> str | None:
+    """Equal for equal files, arguments and base images; None where that cannot be known."""
+    try:
+        dockerfile = Path(request.dockerfile).read_text(encoding="utf-8-sig")
+        bases = find_bases(dockerfile)
+        if bases is None:
+            return None
+        digest = hashlib.sha256(repr((request, dockerfile)).encode())
+        for name in bases:
+            found = find_image(name)
+            if found is None:
+                return None
+            digest.update(repr((name, found.image_id)).encode())
+        for part in _read_files(request, _MOST_FILES, _MOST_BYTES):
+            digest.update(part)
+    except (OSError, ValueError):
+        return None
+    return digest.hexdigest()
+
+
+def digest_anywhere(request: BuildRequest) -> str | None:
+    """Equal for equal files and arguments, wherever they lie; None where they cannot be read.
+
+    For what was built elsewhere: base images, and what a build would fetch, are not part of it.
+    """
+    dockerfile, context = Path(request.dockerfile), Path(request.context)
+    try:
+        name = dockerfile.relative_to(context) if dockerfile.is_relative_to(context) else dockerfile.read_bytes()
+        asked = (name, sorted(request.args.items()), request.target, request.network, request.platform)
+        digest = hashlib.sha256(repr(asked).encode())
+        for part in _read_files(request, sys.maxsize, sys.maxsize):
+            digest.update(part)
+    except (OSError, ValueError):
+        return None
+    return digest.hexdigest()
+
+
+def read_bases(request: BuildRequest, find_image: FindImage) -> dict[str, str]:
+    """The ids of the images that it takes from elsewhere, by name: those that it names, and that are there."""
+    try:
+        names = find_bases(Path(request.dockerfile).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return {}
+    found = {name: find_image(name) for name in names or ()}
+    return {name: image.image_id for name, image in found.items() if image}
+
+
+def find_bases(dockerfile: str) -> tuple[str, ...] | None:
+    """The images that a Dockerfile takes from elsewhere, in their order; None where it does not say them itself."""
+    if any(_DIRECTIVE.match(line) for line in dockerfile.splitlines()):
+        return None
+    bases: dict[str, None] = {}
+    stages: set[str] = set()
+    for line in _CONTINUED.sub("", dockerfile).splitlines():
+        verb, *words = line.split() or ["#"]
+        if verb.startswith("#") or verb.upper() in _HARMLESS:
+            continue
+        verb, rest = verb.upper(), " ".join(words)
+        if verb not in _UNKNOWABLE or any(text in rest for text in _UNKNOWABLE[verb]):
+            return None
+        taken = [word.removeprefix("--from=") for word in words if word.startswith("--from=")]
+        if verb == "FROM":
+            taken = words[:1]
+        for name in taken:
+            if "$" in name:
+                return None
+            if not (name.isdigit() or name.lower() in stages | {"scratch"}):
+                bases[name] = None
+        if verb == "FROM":
+            stages |= {word.lower() for word in words[2:3]}
+    return tuple(bases)
+
+
+def _read_files(request: BuildRequest, most_files: int, most_bytes: int) -> Iterator[bytes]:
+    """Everything in its folder that a build can see: names, modes, content, where links lead. Times do not count."""
+    context = Path(request.context)
+    count = size = 0
+    for path in walk_context(context, Path(request.dockerfile)):
+        found = path.lstat()
+        count, size = count + 1, size + found.st_size
+        if count > most_files or size > most_bytes:
+            raise ValueError(f"{context} is too large")
+        content = b""
+        if stat.S_ISREG(found.st_mode):
+            content = hashlib.sha256(path.read_bytes()).digest()
+        elif stat.S_ISLNK(found.st_mode):
+            content = os.fsencode(path.readlink())
+        yield repr((os.fsencode(path.relative_to(context)), found.st_mode, content)).encode()

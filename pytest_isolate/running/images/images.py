@@ -1,0 +1,161 @@
+"""Images: found, pulled or built, once per run."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import PurePath
+
+from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, Tell
+from pytest_isolate.errors import ImageNotFound
+from pytest_isolate.model.service import ServiceSpec
+from pytest_isolate.declarations.values import PULL_ALWAYS, PULL_NEVER
+from pytest_isolate.running.images.imported import LoadedImages
+from pytest_isolate.running.once import Once
+from pytest_isolate.running.images.build_digest import digest_sources
+from pytest_isolate.sharing.board import Board
+
+Lock = Callable[[str], AbstractContextManager[object]]
+
+
+class Images:
+    """The images of a run. `lock` keeps processes of this host from making the same image side by side.
+
+    `built` says, from run to run, what each image was built from; `fetched`, which ones this run has pulled.
+    """
+
+    def __init__(self, engine: Engine, lock: Lock, built: Board, fetched: Board, tell: Tell) -> None:
+        self._engine = engine
+        self._lock = lock
+        self._built = built
+        self._fetched = fetched
+        self._tell = tell
+        self._loaded = LoadedImages(engine, built)
+        self._made: Once[tuple[object, ...], ImageFacts] = Once()
+
+    def ensure(self, spec: ServiceSpec) -> ImageFacts:
+        """The service's image, on the engine."""
+        return self._made.get((spec.image, spec.build, spec.pull, spec.platform), lambda: self._make(spec))
+
+    def _make(self, spec: ServiceSpec) -> ImageFacts:
+        tag = image_tag(spec)
+        if spec.build:
+            with self._lock(f"build {tag}"):
+                return self._build(build_request(spec))
+        if spec.pull == PULL_ALWAYS:
+            return self._fetch_once(spec, tag)
+        found = self._find(spec, tag)
+        if found:
+            return found
+        if spec.pull == PULL_NEVER:
+            raise _not_there(spec, tag, self._engine.find_image(tag))
+        with self._lock(f"pull {tag}"):
+            return self._find(spec, tag) or self._pull(spec, tag)
+
+    def _find(self, spec: ServiceSpec, tag: str) -> ImageFacts | None:
+        """What the engine has under this name, if it is of the right platform."""
+        found = self._engine.find_image(tag)
+        return found if found and is_for(spec.platform, found) else None
+
+    def _fetch_once(self, spec: ServiceSpec, tag: str) -> ImageFacts:
+        """The newest, asked for by the first process of the run that needs it."""
+        with self._lock(f"pull {tag}"):
+            found = self._find(spec, tag)
+            record = self._fetched.read(_fetched_code(spec, tag))
+            if found and record == {"image": found.image_id}:
+                return found
+            pulled = self._pull(spec, tag)
+            self._fetched.publish(_fetched_code(spec, tag), {"image": pulled.image_id})
+            return pulled
+
+    def _pull(self, spec: ServiceSpec, tag: str) -> ImageFacts:
+        pulled = self._engine.pull_image(
+            tag, lambda progress: self._tell(replace(progress, text=f"{progress.text} {tag}")), spec.platform
+        )
+        if not is_for(spec.platform, pulled):
+            raise _wrong_platform(spec, tag, pulled)
+        return pulled
+
+    def _build(self, request: BuildRequest) -> ImageFacts:
+        """The image, built unless it was built from the very same before: the engine would find all in its cache."""
+        tag = request.tag
+        sources = digest_sources(request, self._engine.find_image)
+        found = self._engine.find_image(tag) if sources and not request.pull else None
+        if found and self._built.read(tag) == _record(sources, found):
+            return found
+        loaded = None if request.pull else self._loaded.find_built(request)
+        if loaded:
+            return loaded
+        made = self._engine.build_image(request, self._tell)
+        # What has changed while it was built may be in it, or not.
+        if sources and sources == digest_sources(request, self._engine.find_image):
+            self._built.publish(tag, _record(sources, made))
+        return made
+
+
+def _record(sources: str | None, image: ImageFacts) -> dict[str, str | None]:
+    return {"sources": sources, "image": image.image_id}
+
+
+def missing_images(engine: Engine, specs: Iterable[ServiceSpec]) -> list[str]:
+    """The images that have to be pulled or built before these services can start."""
+    fetched = (spec for spec in specs if not spec.used and (spec.build or spec.pull != PULL_NEVER))
+    return [tag for tag in dict.fromkeys(map(image_tag, fetched)) if engine.find_image(tag) is None]
+
+
+def is_for(platform: str | None, image: ImageFacts) -> bool:
+    """Whether an image is of a platform, as far as both say which: many leave out the variant of a processor."""
+    pairs = zip((platform or "").split("/"), image.platform.split("/"), strict=False)
+    return all(wanted == found for wanted, found in pairs if wanted and found)
+
+
+def _not_there(spec: ServiceSpec, tag: str, found: ImageFacts | None) -> ImageNotFound:
+    other = f"the engine has it for {found.platform} only" if found else "the engine has no image of this name"
+    return ImageNotFound(
+        f"image {tag} is not on the engine, and is not to be pulled",
+        found=f"{other}, and pull is {spec.pull!r}",
+        do=[f"get it there: docker pull {tag}", "or have it pulled: --isolate-pull=missing, or pull= of the service"],
+    )
+
+
+def _wrong_platform(spec: ServiceSpec, tag: str, found: ImageFacts) -> ImageNotFound:
+    return ImageNotFound(
+        f"image {tag} is not made for {spec.platform}",
+        tried=f"docker pull --platform {spec.platform} {tag}",
+        found=f"its registry gave one for {found.platform}",
+        do="choose another platform, or another image",
+    )
+
+
+def _fetched_code(spec: ServiceSpec, tag: str) -> str:
+    return f"fetched {tag} {spec.platform or ''}"
+
+
+def build_request(spec: ServiceSpec) -> BuildRequest:
+    """What the engine is asked to build for a service that is built."""
+    build = spec.build
+    assert build is not None
+    return BuildRequest(
+        tag=image_tag(spec),
+        context=build.context,
+        dockerfile=build.dockerfile,
+        args=dict(build.args),
+        target=build.target,
+        network=build.network,
+        platform=spec.platform,
+        pull=spec.pull == PULL_ALWAYS,
+    )
+
+
+def image_tag(spec: ServiceSpec) -> str:
+    """The tag that the service's image has, or is built under."""
+    if spec.image:
+        return spec.image
+    assert spec.build is not None
+    digest = hashlib.sha256(repr(spec.build).encode()).hexdigest()[:12]
+    # Named by its folder, so that services which are built alike share one image.
+    folder = re.sub(r"[^a-z0-9]+", "-", PurePath(spec.build.context).name.lower()).strip("-") or "build"
+    return f"pytest-isolate/{folder}:{digest}"

@@ -1,0 +1,65 @@
+"""Images that were built on another machine, and loaded: found again by what they were built from.
+
+Their names there come from paths there, and this engine's cache knows nothing of how they were built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts
+from pytest_isolate.running.images.build_digest import digest_anywhere
+from pytest_isolate.running.images.store import Frozen, Origin
+from pytest_isolate.sharing.board import Board
+
+# Says that there is something at all, so that runs where nothing was ever loaded need not read what they would build.
+_ANY = "loaded"
+
+
+class LoadedImages:
+    """Finds and notes what was loaded, on a board that lasts from run to run."""
+
+    def __init__(self, engine: Engine, board: Board) -> None:
+        self._engine = engine
+        self._board = board
+
+    def note(self, image_id: str, origins: Iterable[Origin], frozen: Frozen | None) -> None:
+        """An image is on the engine from now on."""
+        self._board.publish(_ANY, {"any": True})
+        for origin in origins:
+            self._board.publish(_built(origin.sources), {"image": image_id, "bases": dict(origin.bases)})
+        if frozen:
+            self._board.publish(_frozen(frozen.anywhere), {"digest": frozen.digest, "password": frozen.password})
+
+    def find_built(self, request: BuildRequest) -> ImageFacts | None:
+        """The image that was built elsewhere from the same, now under the name that is asked for here.
+
+        A base image that is on this engine as another one counts as a change; one that is not here does not.
+        """
+        if self._board.read(_ANY) is None:
+            return None
+        sources = digest_anywhere(request)
+        record = self._board.read(_built(sources)) if sources else None
+        if record is None or not all(self._is_same(name, known) for name, known in record["bases"].items()):
+            return None
+        found = self._engine.find_image(record["image"])
+        if found:
+            self._engine.tag_image(found.image_id, request.tag)
+        return found
+
+    def find_frozen(self, anywhere: str) -> tuple[str, str | None] | None:
+        """The digest that a snapshot has elsewhere, which may be gone by now, and the password of its data."""
+        record = self._board.read(_frozen(anywhere))
+        return (record["digest"], record["password"]) if record else None
+
+    def _is_same(self, name: str, image_id: str) -> bool:
+        found = self._engine.find_image(name)
+        return found is None or found.image_id == image_id
+
+
+def _built(sources: str) -> str:
+    return f"loaded from {sources}"
+
+
+def _frozen(anywhere: str) -> str:
+    return f"loaded snapshot {anywhere}"

@@ -1,0 +1,55 @@
+"""Whether what a service has made of itself at its first start may be used again, and what that depends on. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pytest_isolate.model.identity import fingerprint
+from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.service import ServiceSpec
+from pytest_isolate.declarations.placeholders import SELF, parse_references
+
+# What a service can say of itself that is the same in every run and under every name.
+_LASTING = frozenset({"port", "user", "password", "database"})
+
+
+def may_be_frozen(spec: ServiceSpec) -> bool:
+    """Whether its first start depends on nothing but its declaration, its image and its files.
+
+    Not where it needs other services or shares volumes with them, nor where it is told its name or its address of this
+    run. And not with a password that the user wrote down: that one must not get into an image.
+    """
+    texts = [*(text for _, text in spec.env), *(spec.command or ()), *(spec.entrypoint or ())]
+    texts += [file.text for file in spec.files if file.text is not None]
+    references = [reference for text in texts for reference in parse_references(text)]
+    return (
+        bool(spec.snapshot)
+        and not (spec.needs or spec.volumes)
+        and (spec.password is None or spec.password is Secret.RANDOM)
+        and all(r.service == SELF and r.attribute in _LASTING for r in references)
+    )
+
+
+def snapshot_digest(spec: ServiceSpec, stack: str, image_id: str, contents: Mapping[str, str], secret: bytes) -> str:
+    """What names a snapshot: it changes with everything that the first start depends on.
+
+    The service's own name, its limits and how it is asked for readiness do not count; the stack's name does, so that
+    two stacks never have one password. `secret` stands for the passwords that are derived from it.
+    """
+    known = replace(
+        spec,
+        name="",
+        ready=(),
+        in_memory=(),
+        memory_bytes=None,
+        shm_bytes=None,
+        cpus=None,
+        pids=0,
+        cap_add=(),
+        new_privileges=False,
+    )
+    facts = [fingerprint(known, stack=stack, image_id=image_id, contents=contents), hashlib.sha256(secret).hexdigest()]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

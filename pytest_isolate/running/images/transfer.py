@@ -1,0 +1,104 @@
+"""Images from an engine into a folder, and from there onto an engine; only what is missing is moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pytest_isolate.engine.api import Engine
+from pytest_isolate.engine.image_archive import Parts, Store
+from pytest_isolate.errors import IsolateError, build_message
+from pytest_isolate.running.images.imported import LoadedImages
+from pytest_isolate.running.images.store import Index, Needed, Saved, Stock
+from pytest_isolate.sharing.board import Usage
+
+SAVED, UNCHANGED, LOADED, PRESENT = "saved", "unchanged", "loaded", "present"
+
+
+class Transfer(Protocol):
+    """What is asked of an engine beside what runs ask."""
+
+    def save(self, image_ids: Sequence[str], store: Store) -> list[Parts]:
+        """What each of these images consists of, kept in a store, in their order."""
+
+    def load(self, images: Sequence[Parts], store: Store) -> list[str]:
+        """The id, or the name, of each image, which the engine has from now on, in their order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of an image. `left` are names of it that belong to another image on the engine, and stay so."""
+
+    fate: str
+    saved: Saved
+    left: tuple[str, ...] = ()
+
+
+def save(engine: Engine, transfer: Transfer, stock: Stock, needed: Sequence[Needed]) -> list[Outcome]:
+    """Have these images in the folder, and no others."""
+    machine = engine.facts().machine
+    before = stock.read()
+    # What was saved for another kind of processor has other ids anyway.
+    there = {s.image.image_id: s.parts for s in stock.whole(before)} if before else {}
+    missing = [image.image_id for image in needed if image.image_id not in there]
+    taken = dict(zip(missing, transfer.save(missing, stock), strict=True))
+    found = [Saved(image=image, parts={**there, **taken}[image.image_id]) for image in needed]
+    stock.publish(Index(machine=machine, images=tuple(found)))
+    return [Outcome(fate=SAVED if s.image.image_id in taken else UNCHANGED, saved=s) for s in found]
+
+
+def load(
+    engine: Engine, transfer: Transfer, stock: Stock, index: Index, usage: Usage, notes: LoadedImages
+) -> list[Outcome]:
+    """Have the folder's images on the engine, under their names, where those are not taken."""
+    _check(engine, stock, index)
+    there = {s.image.image_id for s in index.images if engine.find_image(s.image.image_id)}
+    missing = [s for s in index.images if s.image.image_id not in there]
+    # An engine may keep images in another way than the one that they come from, and then calls them otherwise.
+    loaded = transfer.load([s.parts for s in missing], stock) if missing else []
+    ids = {s.image.image_id: image_id for s, image_id in zip(missing, loaded, strict=True)}
+    outcomes = []
+    for saved in index.images:
+        image = saved.image
+        image_id = ids.get(image.image_id, image.image_id)
+        left = tuple(_name(engine, image_id, image.names))
+        notes.note(image_id, image.origins, image.frozen)
+        if image.frozen:
+            usage.note(image.frozen.digest)
+        fate = LOADED if image.image_id in ids else PRESENT
+        outcomes.append(Outcome(fate=fate, saved=saved, left=left))
+    return outcomes
+
+
+def _name(engine: Engine, image_id: str, names: Iterable[str]) -> Iterable[str]:
+    """Give an image its names; those that another image has are left to it."""
+    found = engine.find_image(image_id)
+    for name in names:
+        other = engine.find_image(name)
+        if other is None:
+            engine.tag_image(image_id, name)
+        elif found is None or other.image_id != found.image_id:
+            yield name
+
+
+def _check(engine: Engine, stock: Stock, index: Index) -> None:
+    machine = engine.facts().machine
+    if machine and index.machine and machine != index.machine:
+        raise IsolateError(
+            build_message(
+                f"the images in {stock.folder} are for another kind of processor",
+                found=f"they were saved for {index.machine}; the engine's is {machine}",
+                do="save them on a machine of this kind, into a folder of their own",
+            )
+        )
+    whole = stock.whole(index)
+    broken = [saved for saved in index.images if saved not in whole]
+    if broken:
+        raise IsolateError(
+            build_message(
+                f"{len(broken)} of the {len(index.images)} images in {stock.folder} are not whole",
+                found=[f"files of {', '.join(s.image.names)} are missing, or cut short" for s in broken],
+                do="save them again: pytest-isolate images save; nothing was loaded",
+            )
+        )

@@ -1,0 +1,149 @@
+"""The run's budget of memory and containers: starts queue for it, and say so."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from pytest_isolate.errors import StartError
+from pytest_isolate.model.identity import Run
+from pytest_isolate.model.resources import Resources
+from pytest_isolate.planning.placement import Instance
+from pytest_isolate.planning.plan import Plan, lasting_demand, peak_demand
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.containers.launcher import instance_code, label
+from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, keep, promote, release, release_holder
+from pytest_isolate.sharing.board import LeaseTable
+
+# Tests, pytest itself and the rest of the machine need room too.
+_SHARE_OF_MEMORY = 0.8
+_MAX_CONTAINERS = 200
+_DEADLINE_S = 300.0
+_PAUSE_S = 0.1
+_NO_PLAN = Plan()
+
+
+class BudgetKeeper:
+    """Grants instances their part of the budget; all processes of a run share one table, and plan alike."""
+
+    def __init__(
+        self, table: LeaseTable, budget: Resources, run: Run, clock: Clock, plan: Plan = _NO_PLAN, workers: int = 1
+    ) -> None:
+        self._table = table
+        self._budget = budget
+        self._run = run
+        self._clock = clock
+        self._claims = plan.claims
+        self._lasting = lasting_demand(plan, workers)
+        self._peak = peak_demand(plan, workers)
+        self._never = threading.Event()
+        self._lock = threading.Lock()
+        self._tests: list[tuple[str, set[str]]] = []
+        self._granted: set[str] = set()
+
+    def expect(self, tests: Sequence[tuple[str, Iterable[Instance]]]) -> None:
+        """The test that runs now, and those that come next, with what each needs that ends with some test.
+
+        What a coming one needs gets room only when all before it has got some: so nobody who holds room waits for it.
+        """
+        with self._lock:
+            self._tests = [
+                (test, {lease_name(i) for i in needed if i.key.place.node and not i.spec.used})
+                for test, needed in tests
+            ]
+            now = self._tests[0][1] & self._granted if self._tests else set()
+        if now:
+            self._table.update(lambda leases: promote(leases, now))
+
+    def acquire(self, instance: Instance, check_open: Callable[[], None]) -> None:
+        """Return when there is room; StartError, saying who has it, when nothing has changed for five minutes."""
+        since, seen = self._clock.now(), None
+        while True:
+            check_open()
+            wanted, may_ask = self._lease(instance)
+            refused = self._take(wanted) if may_ask else Refused("what comes before it has no room yet")
+            if refused is None:
+                return
+            # What is started ahead of its test may wait as long as it likes.
+            if refused != seen or wanted.ahead_of:
+                since, seen = self._clock.now(), refused
+            if self._clock.now() - since >= _DEADLINE_S:
+                raise self._error(instance, wanted, refused)
+            self._clock.wait(self._never, _PAUSE_S)
+
+    def release(self, instance: Instance) -> None:
+        """Give an instance's part back."""
+        name = lease_name(instance)
+        with self._lock:
+            self._granted.discard(name)
+        self._table.update(lambda leases: release(leases, name))
+
+    def keep(self, instance: Instance) -> bool:
+        """Let an instance that ends with its tests stay to the end of the run; false where there is no room."""
+        if not instance.key.place.node:
+            return True
+        name, room = lease_name(instance), Resources(memory_bytes=instance.spec.reserved_bytes, containers=1)
+        return self._table.update(lambda leases: keep(leases, name, room, self._budget, self._peak)) is None
+
+    def release_worker(self, worker: str) -> None:
+        """Give back what a worker held that has died."""
+        self._table.update(lambda leases: release_holder(leases, worker))
+
+    def _take(self, wanted: Lease) -> Refused | None:
+        refused = self._table.update(lambda leases: grant(leases, wanted, self._budget, self._lasting))
+        if refused is None:
+            with self._lock:
+                self._granted.add(wanted.name)
+                has_come = bool(self._tests) and wanted.name in self._tests[0][1]
+            if wanted.ahead_of and has_come:
+                self._table.update(lambda leases: promote(leases, {wanted.name}))
+        return refused
+
+    def _lease(self, instance: Instance) -> tuple[Lease, bool]:
+        """What to ask for, and whether it may be asked for yet."""
+        room = Resources(memory_bytes=instance.spec.reserved_bytes, containers=1)
+        name, place = lease_name(instance), instance.key.place
+        # Of what only request.getfixturevalue() asks for the plan knows nothing.
+        claim = self._claims.get(place, room) if place.node else Resources()
+        with self._lock:
+            number = next((n for n, (_, names) in enumerate(self._tests) if name in names), 0)
+            may_ask = not number or is_its_turn(name, [names for _, names in self._tests], self._granted)
+            ahead_of = self._tests[number][0] if number else ""
+        return Lease(name=name, room=room, holder=place.worker, claim=claim, ahead_of=ahead_of), may_ask
+
+    def _error(self, instance: Instance, wanted: Lease, refused: Refused) -> StartError:
+        return StartError(
+            label(instance, self._run),
+            f"found no room in the run's budget for {_DEADLINE_S:.0f} s",
+            tried=f"reserve {wanted.claim | wanted.room}",
+            found=refused.reason,
+            do="raise --isolate-max-memory or --isolate-max-containers, or run fewer workers",
+        )
+
+
+def _takes_room(instance: Instance) -> bool:
+    """Whether it is started, and ends with some test."""
+    return bool(instance.key.place.node) and not instance.spec.used
+
+
+def lease_name(instance: Instance) -> str:
+    """An instance in the table of leases: readable, and different for each instance."""
+    return f"{instance.key.service}#{instance_code(instance.key)[:6]}"
+
+
+def machine_budget(memory_bytes: int = 0) -> Resources:
+    """The default: most of a machine's memory; without that of another, of this one's, or of what its control group
+    leaves to us."""
+    return Resources(memory_bytes=int((memory_bytes or _own_memory()) * _SHARE_OF_MEMORY), containers=_MAX_CONTAINERS)
+
+
+def _own_memory() -> int:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            total = min(total, int(Path(path).read_text()))
+        except (OSError, ValueError):
+            continue  # no such control group, or "max"
+    return total

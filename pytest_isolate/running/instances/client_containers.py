@@ -1,0 +1,60 @@
+"""Containers for the clients of servers that run already: with the server's image come its own clients."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+
+from pytest_isolate.engine.api import ContainerRequest, Engine
+from pytest_isolate.model.container import ContainerSettings
+from pytest_isolate.model.identity import Run
+from pytest_isolate.model.service import MIB
+from pytest_isolate.planning.placement import InstanceKey
+from pytest_isolate.running.images.images import Images, image_tag
+from pytest_isolate.running.containers.launcher import Running
+from pytest_isolate.running.instances.external import check_same_host, hosts_of
+
+_IDLE = ("sleep", "infinity")
+_MEMORY_BYTES = 256 * MIB
+
+
+class Desks:
+    """One for each server whose data is copied, in each process of the run; they go with the run's containers."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        run: Run,
+        images: Images,
+        is_copied: Callable[[InstanceKey], bool],
+        require_guard: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._run = run
+        self._images = images
+        self._is_copied = is_copied
+        self._require_guard = require_guard
+
+    def furnish(self, running: Running) -> Running:
+        """The instance, with a container for its clients where some will be asked for."""
+        if not self._is_copied(running.instance.key):
+            return running
+        check_same_host(running, self._engine, self._run)
+        self._images.ensure(running.spec)
+        self._require_guard()
+        request = ContainerRequest(
+            name=self._run.resource_name(running.spec.name, "clients", secrets.token_hex(4)),
+            image=image_tag(running.spec),
+            labels=self._run.labels(),
+            entrypoint=_IDLE[:1],
+            command=_IDLE[1:],
+            # Whatever address tests find it at, 127.0.0.1 included, is the same there.
+            network="host",
+            settings=ContainerSettings(extra_hosts=hosts_of({running.spec.name: running})),
+            memory_bytes=_MEMORY_BYTES,
+            cap_drop=("ALL",),
+        )
+        container_id = self._engine.create_container(request)
+        self._engine.start_container(container_id)
+        return replace(running, container_id=container_id)

@@ -1,0 +1,68 @@
+"""Which instances of this process stay when their place or the run ends, for somebody to look inside."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+
+from pytest_isolate.planning.placement import InstanceKey, NetworkKey
+from pytest_isolate.running.instances.budget import BudgetKeeper
+from pytest_isolate.running.containers.launcher import Running
+
+# Of tests that fail, in each process, and of starts: who has seen so many, seldom looks into more.
+MOST = 5
+
+
+class Sparing:
+    """The instances that are spared. Where `is_on` is false there never is one.
+
+    `failed` are those that did not become ready.
+    """
+
+    def __init__(self, budget: BudgetKeeper, *, is_on: bool) -> None:
+        self._budget = budget
+        self._is_on = is_on
+        self._lock = threading.Lock()
+        self._spared: dict[str, Running] = {}
+        self._failed: dict[InstanceKey, Running] = {}
+
+    def spare(self, running: Running) -> bool:
+        """Whether an instance stays from now on: not where what is still to come would have no room beside it."""
+        with self._lock:
+            if running.container_id not in self._spared and self._is_on and self._budget.keep(running.instance):
+                self._spared[running.container_id] = running
+            return running.container_id in self._spared
+
+    def spare_failed(self, running: Running) -> bool:
+        """Whether the container of a start that has failed stays. What is kept for later runs is tried anew by them."""
+        if running.ground.is_kept or len(self._failed) >= MOST or not self.spare(running):
+            return False
+        with self._lock:
+            self._failed[running.instance.key] = running
+        return True
+
+    def give_up(self, running: Running) -> None:
+        """Another one is about to take an instance's name on its network."""
+        with self._lock:
+            self._spared.pop(running.container_id, None)
+
+    def is_spared(self, running: Running) -> bool:
+        """Whether an instance stays when its place ends."""
+        with self._lock:
+            return running.container_id in self._spared
+
+    def is_left(self, network: NetworkKey) -> bool:
+        """Whether something stays on a network, so that nobody else may have it."""
+        with self._lock:
+            return any(running.instance.network == network for running in self._spared.values())
+
+    def failed(self) -> Collection[Running]:
+        """The instances that are there although their start has failed."""
+        with self._lock:
+            return tuple(self._failed.values())
+
+    def release_ports(self) -> None:
+        """Let go of the ports: what stays is published by the engine, not by us."""
+        with self._lock:
+            for running in self._spared.values():
+                running.ports.release()

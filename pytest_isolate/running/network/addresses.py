@@ -1,0 +1,94 @@
+"""Which host address and ports an instance is published on."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from pytest_isolate.errors import StartError
+from pytest_isolate.model.service import StackId
+from pytest_isolate.planning.placement import Instance, NetworkKey
+from pytest_isolate.running.once import Once
+from pytest_isolate.running.network.ports import (
+    HeldPorts,
+    claim_loopback_address,
+    hold_free_ports,
+    hold_known_ports,
+    hold_native_ports,
+    pick_ports,
+)
+from pytest_isolate.running.reaching import LOCAL, Reach
+
+KnownPorts = Mapping[str, Mapping[int, int]]
+"""Ports that were told before the run began, inner to outer, by the name of the service that all tests share."""
+
+
+class Addresses:
+    """Held ports on 127.0.0.1; for stacks with native ports a loopback address of their own.
+
+    On an engine elsewhere nothing can be held: the ports are picked there at random, and do not change either.
+    """
+
+    def __init__(self, rng: random.Random, *, reach: Reach = LOCAL, known: KnownPorts | None = None) -> None:
+        self._rng = rng
+        self._reach = reach
+        self._known = known or {}
+        self._claims: Once[NetworkKey, tuple[str, socket.socket]] = Once()
+
+    def hold(self, instance: Instance, label: str) -> HeldPorts:
+        """The ports of an instance, held until they are released. Errors name the service as `label` does."""
+        reach = self._reach
+        if instance.native_ports:
+            self._check_native(label)
+            host, _ = self._claims.get(instance.network, lambda: claim_loopback_address(self._rng))
+            return hold_native_ports(instance.spec.ports, host, label)
+        told = self._known.get(instance.spec.name) if _is_the_projects(instance) else None
+        if told:
+            return hold_told_ports(told, reach)
+        return hold_some_ports(instance.spec.ports, reach, self._rng)
+
+    def publish_on(self, ports: HeldPorts) -> str:
+        """The address that the engine publishes these ports on."""
+        return ports.publish_on or ports.host
+
+    def _check_native(self, label: str) -> None:
+        if not self._reach.is_held:
+            raise StartError(
+                label,
+                "cannot have its native ports",
+                found=f"the engine publishes ports at {self._reach.host}, where no stack has an address of its own",
+                do="use ports='held' for the stack, or an engine on this host",
+            )
+
+    def release(self, key: NetworkKey) -> None:
+        """Give the loopback address of a stack back."""
+        claim = self._claims.pop(key)
+        if claim:
+            claim[1].close()
+
+    def close(self) -> None:
+        """Give everything back."""
+        for key in self._claims.keys():
+            self.release(key)
+
+
+def hold_some_ports(inner_ports: Iterable[int], reach: Reach, rng: random.Random) -> HeldPorts:
+    """A port for each inner port; held where ports can be held."""
+    if not reach.is_held:
+        return pick_ports(inner_ports, reach.host, reach.publish_on, rng)
+    return replace(hold_free_ports(inner_ports, reach.hold_on), host=reach.host, publish_on=reach.publish_on)
+
+
+def hold_told_ports(told: Mapping[int, int], reach: Reach) -> HeldPorts:
+    """Ports that were told before the run began; held once more where ports can be held."""
+    if not reach.is_held:
+        return HeldPorts(host=reach.host, by_inner=dict(told), publish_on=reach.publish_on)
+    return replace(hold_known_ports(told, reach.hold_on), host=reach.host, publish_on=reach.publish_on)
+
+
+def _is_the_projects(instance: Instance) -> bool:
+    """Whether it is what all tests share under its plain name, as it is declared."""
+    key = instance.key
+    return key.service.stack == StackId("") and not (key.place.node or key.place.worker or key.variation)

@@ -1,0 +1,72 @@
+"""Named volumes: one for each name in each stack at each place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+from pytest_isolate.engine.api import Engine
+from pytest_isolate.errors import EngineError
+from pytest_isolate.model.identity import LABEL_INSTANCE
+from pytest_isolate.planning.placement import Instance, NetworkKey
+from pytest_isolate.running.ownership.domains import Ground
+from pytest_isolate.running.network.networks import place_code
+from pytest_isolate.running.once import Once
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    network: NetworkKey
+    version: str
+    name: str
+
+
+class Volumes:
+    """The volumes of this process."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._volumes: Once[_Key, str] = Once()
+        self._numbers = count(1)
+
+    def ensure(self, instance: Instance, ground: Ground, code: str) -> dict[str, str]:
+        """The engine's names of an instance's volumes, made if they are not there, with their places inside."""
+        return {self._ensure(instance, ground, code, name): target for name, target in instance.spec.volumes}
+
+    def remove_unused(self, instance: Instance, ground: Ground, code: str) -> None:
+        """Remove an instance's volumes, but those that a container uses."""
+        for name, _ in instance.spec.volumes:
+            try:
+                self._engine.remove_volume(_volume_name(instance, ground, code, name))
+            except EngineError:
+                continue
+
+    def forget(self, key: NetworkKey) -> Callable[[], None]:
+        """Let the next one who asks make new volumes for a stack; what is returned removes these."""
+        made = [self._volumes.pop(k) for k in self._volumes.keys() if k.network == key]
+
+        def remove() -> None:
+            for volume in made:
+                if volume:
+                    self._engine.remove_volume(volume)
+
+        return remove
+
+    def _ensure(self, instance: Instance, ground: Ground, code: str, name: str) -> str:
+        def create() -> str:
+            # Processes that share a stack have to find the same volume, a place that is entered again a new one.
+            number = str(next(self._numbers)) if instance.key.place.node else ""
+            full = _volume_name(instance, ground, code, name, number)
+            # A kept one goes together with its container.
+            self._engine.create_volume(full, ground.run.labels() | ({LABEL_INSTANCE: code} if ground.is_kept else {}))
+            return full
+
+        return self._volumes.get(_Key(instance.network, code if ground.is_kept else "", name), create)
+
+
+def _volume_name(instance: Instance, ground: Ground, code: str, name: str, number: str = "") -> str:
+    """The engine's name of a volume. A kept one is its service's alone, and the next version of that begins anew."""
+    stack = instance.network.stack
+    owner = code if ground.is_kept else f"{stack.namespace} {stack.name}"
+    return ground.run.resource_name(str(stack), place_code(instance.network, owner), "volume", name, number)

@@ -1,0 +1,54 @@
+"""Whose an instance is: this process's alone, the run's (all workers), or kept for later runs of the project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_isolate.model.identity import Run
+from pytest_isolate.planning.placement import Place
+from pytest_isolate.running.ownership.reuse import Keep
+from pytest_isolate.sharing.board import Board
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """The labels that objects carry, and the board on which they are published; no board means private."""
+
+    run: Run
+    board: Board | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its instances outlive the run."""
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptGround(Ground):
+    """The ground of what the project keeps."""
+
+    keep: Keep
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its instances outlive the run."""
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grounds:
+    """The grounds of this process; `kept` where the run keeps what its workers share."""
+
+    private: Ground
+    shared: Ground
+    kept: KeptGround | None = None
+
+    def of(self, place: Place) -> Ground:
+        """The run's own ground for a place: what belongs to a worker, module, class or test is private."""
+        return self.private if place.node or place.worker else self.shared
+
+    @property
+    def run_ids(self) -> frozenset[str]:
+        """The runs whose containers this process may use."""
+        grounds = (self.private, self.shared, self.kept)
+        return frozenset(ground.run.run_id for ground in grounds if ground)

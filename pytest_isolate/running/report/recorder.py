@@ -1,0 +1,232 @@
+"""Records what a process starts, what that wrote and what it took. Nothing here may make a run fail."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pytest_isolate.engine.api import Engine
+from pytest_isolate.engine.docker.wire import plain_text
+from pytest_isolate.errors import EngineError
+from pytest_isolate.model.scope import Scope
+from pytest_isolate.planning.placement import Place
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.images.images import image_tag
+from pytest_isolate.running.containers.launcher import Launcher, Running, Start, instance_code
+from pytest_isolate.running.report.journal import Journal, Reader
+from pytest_isolate.running.report.records import BecameReady, Launched, Record, Removed, Spent, Took, Wrote
+from pytest_isolate.running.containers.security import redact
+from pytest_isolate.running.timeline import Span
+
+# Of what one container writes, so much is kept: the beginning tells how it was started, the end how it ended.
+MOST_LOG_CHARACTERS = 512 * 1024
+_HEAD_SHARE = 0.25
+_SAMPLE_EVERY_S = 1.0
+# Looking may take this share of one processor's time at most: with hundreds of containers it is done less often.
+_SAMPLE_SHARE = 0.05
+_PARALLEL_LOOKS = 8
+
+
+class Recorder:
+    """Writes down what becomes of each container that this process starts or uses. `since` is when the run began."""
+
+    def __init__(self, engine: Engine, clock: Clock, journal: Journal, worker: str, since: float) -> None:
+        self._engine = engine
+        self._worker = worker
+        self._clock = clock
+        self._journal = journal
+        self._since = since
+        self._lock = threading.Lock()
+        self._known: dict[str, Running] = {}
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The passwords of all containers so far."""
+        with self._lock:
+            return tuple({secret for running in self._known.values() for secret in running.secrets})
+
+    def launched(self, running: Running, *, found: bool = False) -> None:
+        """A container was started, or found started."""
+        with self._lock:
+            is_known = running.container_id in self._known
+            self._known[running.container_id] = running
+        if not is_known:
+            self._journal.write(describe(running, self._worker, threading.get_ident(), found=found))
+
+    def ready(self, running: Running) -> None:
+        """It answers."""
+        self.launched(running, found=True)
+        self._journal.write(BecameReady(at=self._clock.time(), container=running.container_id))
+
+    def removing(self, running: Running) -> None:
+        """This process removes it, so nobody can ask it any more."""
+        self._look_back(running)
+        with self._lock:
+            self._known.pop(running.container_id, None)
+        self._journal.write(Removed(at=self._clock.time(), container=running.container_id))
+
+    def close(self, spans: Iterable[Span]) -> None:
+        """The process ends: what it knows is looked at for the last time, and its timeline is written down."""
+        with self._lock:
+            known = list(self._known.values())
+        with ThreadPoolExecutor(_PARALLEL_LOOKS, "isolate-look-back") as pool:
+            list(pool.map(self._look_back, known))
+        self._journal.write(*spent(spans, self._worker, self._clock.time() - self._clock.now()))
+
+    def _look_back(self, running: Running) -> None:
+        records: list[Record] = []
+        try:
+            taken = self._engine.read_usage(running.container_id)
+            # One that is kept wrote for earlier runs, too.
+            since = self._since if running.ground.is_kept else 0
+            lines = self._engine.read_log_lines(running.container_id, since)
+        except EngineError:
+            return  # it is gone, or the engine is; the run tells that
+        now, secrets = self._clock.time(), self.secrets
+        if taken:
+            records.append(
+                Took(at=now, container=running.container_id, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
+            )
+        texts = [(line.when, redact(plain_text(line.text), secrets)) for line in lines]
+        records.append(shorten(now, running.container_id, texts, MOST_LOG_CHARACTERS))
+        self._journal.write(*records)
+
+
+class RecordingLauncher(Launcher):
+    """A launcher that tells a recorder of each container, before it is waited for and before it is removed."""
+
+    def __init__(self, recorder: Recorder, *args: Any) -> None:
+        super().__init__(*args)
+        self._recorder = recorder
+
+    def launch(self, start: Start, network_id: str) -> Running:
+        """A started container."""
+        running = super().launch(start, network_id)
+        self._recorder.launched(running)
+        return running
+
+    def undo(self, running: Running) -> None:
+        """Remove the container."""
+        self._recorder.removing(running)
+        super().undo(running)
+
+
+class Sampler:
+    """Looks at all containers of a run once a second, in the controller. `engine` is asked for when there are any."""
+
+    def __init__(self, engine: Callable[[], Engine], clock: Clock, journal: Journal, reader: Reader) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._journal = journal
+        self._reader = reader
+        self._live: dict[str, None] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="isolate-sampler", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more. Safe to repeat."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        pause_s = _SAMPLE_EVERY_S
+        while not self._clock.wait(self._ended, pause_s):
+            began = self._clock.now()
+            self._hear()
+            self._look()
+            pause_s = max(_SAMPLE_EVERY_S, (self._clock.now() - began) / _SAMPLE_SHARE)
+
+    def _hear(self) -> None:
+        for record in self._reader.read_new():
+            if isinstance(record, Launched):
+                self._live[record.container] = None
+            elif isinstance(record, Removed):
+                self._live.pop(record.container, None)
+
+    def _look(self) -> None:
+        for container in list(self._live):
+            if self._ended.is_set():
+                return
+            try:
+                taken = self._engine().read_usage(container)
+            except EngineError:
+                self._live.pop(container)  # it is gone
+                continue
+            if taken:
+                now = self._clock.time()
+                self._journal.write(
+                    Took(at=now, container=container, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
+                )
+
+
+def describe(running: Running, by: str, thread: int, *, found: bool) -> Launched:
+    """A container for the page."""
+    spec, key = running.spec, running.instance.key
+    return Launched(
+        at=running.started_at,
+        container=running.container_id,
+        code=instance_code(key),
+        service=key.service.name,
+        stack=key.service.stack.name,
+        worker=key.place.worker,
+        lives_for=describe_place(key.place),
+        image=image_tag(spec),
+        declared_at=str(spec.location),
+        needs=[instance_code(other) for _, other in running.instance.dependencies],
+        inside=running.view.inside.address if spec.ports else spec.name,
+        outside=", ".join(endpoint.address for endpoint in running.view.endpoints.values()),
+        by=by,
+        found=found,
+        thread=thread,
+    )
+
+
+def describe_place(place: Place) -> str:
+    """Who an instance is for, in words."""
+    if place.scope is Scope.SESSION:
+        return f"worker {place.worker}" if place.worker else "the whole run"
+    return f"{place.scope.word} {place.node}"
+
+
+def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[Spent]:
+    """Spans of a timeline, in seconds of the epoch."""
+    return [
+        Spent(
+            worker=worker,
+            what=span.what,
+            subject=span.subject,
+            began=span.began + offset_s,
+            ended=span.ended + offset_s,
+            failed=span.failed,
+            thread=span.thread,
+        )
+        for span in spans
+    ]
+
+
+def shorten(at: float, container: str, lines: Sequence[tuple[float, str]], most: int) -> Wrote:
+    """What a container wrote, cut in the middle where it has more characters than that."""
+    if sum(len(text) + 1 for _, text in lines) <= most:
+        return Wrote(at=at, container=container, lines=lines)
+    head = _count_fitting(lines, most * _HEAD_SHARE)
+    tail = _count_fitting(lines[head:][::-1], most * (1 - _HEAD_SHARE))
+    kept = [*lines[:head], *(lines[-tail:] if tail else ())]
+    return Wrote(at=at, container=container, lines=kept, head=head, cut=len(lines) - len(kept))
+
+
+def _count_fitting(lines: Iterable[tuple[float, str]], most: float) -> int:
+    """How many of these lines have so many characters together."""
+    count, size = 0, 0
+    for _, text in lines:
+        size += len(text) + 1
+        if size > most:
+            break
+        count += 1
+    return count

@@ -1,0 +1,63 @@
+"""What tests are handed of a module of testcontainers: our handle, with the module's own methods beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from pytest_isolate.engine.api import Engine
+from pytest_isolate.errors import IsolateError, build_message
+from pytest_isolate.running.faults.methods import Faults
+from pytest_isolate.running.containers.handle import Service
+from pytest_isolate.running.containers.view import View
+
+M = TypeVar("M")
+_SETTING = ("with_", "waiting_for", "maybe_")
+
+
+class ModuleService(Service, Generic[M]):
+    """A running service that was declared as a container of testcontainers.
+
+    What this class has not, such as `get_connection_url()`, is the module's own. `module` is the module itself: its
+    class, its addresses, and no way to start or stop the container.
+    """
+
+    module: M
+
+    def __init__(
+        self,
+        view: View,
+        *,
+        module: M,
+        engine: Engine,
+        image: str,
+        container_id: str,
+        hold_data: Callable[[], None],
+        start_again: Callable[[], None],
+        faults: Faults,
+    ) -> None:
+        super().__init__(
+            view,
+            engine=engine,
+            image=image,
+            container_id=container_id,
+            hold_data=hold_data,
+            start_again=start_again,
+            faults=faults,
+        )
+        self.module = module
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "module":
+            raise AttributeError(name)  # copy and pickle ask before the object is complete
+        if name.startswith(_SETTING):
+            what = f"service {self.name!r} runs already: {name}() would change nothing"
+            raise IsolateError(build_message(what, do="say it where the service is declared, or in service(...)"))
+        try:
+            return getattr(self.module, name)
+        except AttributeError:
+            kind = type(self.module).__name__
+            raise AttributeError(f"neither services nor {kind} have {name!r} (service {self.name!r})") from None
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(name for name in dir(self.module) if not name.startswith(("_", *_SETTING)))]
