@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from pytest_isolate.presets.rabbitmq import rabbitmq as rabbitmq
     from pytest_isolate.presets.redis import redis as redis
     from pytest_isolate.presets.valkey import valkey as valkey
-    from pytest_isolate.running.data.fresh_service import FreshService as FreshService
     from pytest_isolate.running.containers.handle import Service as Service
     from pytest_isolate.running.containers.handle import Stack as Stack
+    from pytest_isolate.running.data.fresh_service import FreshService as FreshService
     from pytest_isolate.running.testcontainers.module_service import ModuleService as ModuleService
 
 _HOMES = {

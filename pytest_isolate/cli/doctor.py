@@ -15,9 +15,9 @@ from pytest_isolate.engine.docker.diagnose import EngineSide, try_all
 from pytest_isolate.engine.docker.podman import served
 from pytest_isolate.errors import EngineError
 from pytest_isolate.running.doctor.checks import OK, PROBLEM, Facts, Finding, diagnose
-from pytest_isolate.running.owner import read_user
-from pytest_isolate.running.subnets import DEFAULT_POOL
 from pytest_isolate.running.doctor.host import Disk, read_disk, read_groups, read_inotify, read_routes
+from pytest_isolate.running.network.networks import DEFAULT_POOL
+from pytest_isolate.sharing.owners import read_user
 
 _CHOSEN_BY = ("DOCKER_HOST", "DOCKER_CONTEXT")
 

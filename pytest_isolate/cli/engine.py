@@ -12,16 +12,15 @@ import click
 
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.engine.docker.engine import DockerEngine
-from pytest_isolate.engine.docker.transport.client import Http, open_http
 from pytest_isolate.engine.docker.inventory import ContainerFacts, Inventory
 from pytest_isolate.engine.docker.podman import served
+from pytest_isolate.engine.docker.transport.client import Http, open_http
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.identity import LABEL_RUN
-from pytest_isolate.running.owner import read_owner
-from pytest_isolate.running.ownership.runs import RunFacts, group_runs
 from pytest_isolate.running.cleanup.sweep import Sweep
-from pytest_isolate.sharing.owners import Verdict
-from pytest_isolate.sharing.board import kept_folder, snapshot_usage
+from pytest_isolate.running.ownership.runs import RunFacts, group_runs
+from pytest_isolate.sharing.folders import kept_folder, snapshot_usage
+from pytest_isolate.sharing.owners import Verdict, read_owner
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -69,16 +68,3 @@ def ending_in(exit_code: int) -> Iterator[None]:
     except IsolateError as error:
         click.echo(str(error), err=True)
         raise SystemExit(exit_code) from error
-
-
-def align(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
-    """Rows as lines, in columns."""
-    if not rows:
-        return []
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [indent + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def count(number: int, one: str) -> str:
-    """`1 network`, `2 networks`."""
-    return f"{number} {one}" if number == 1 else f"{number} {one}s"

@@ -16,8 +16,8 @@ from urllib.parse import quote
 
 import click
 
-from pytest_isolate.cli.find_container import all_named, complete_names, find_container
 from pytest_isolate.cli.engine import open_engine
+from pytest_isolate.cli.find_container import all_named, complete_names, find_container
 from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.engine.docker.transport.streams import Line
 from pytest_isolate.engine.docker.wire import FRAME_HEAD_BYTES, take_frame

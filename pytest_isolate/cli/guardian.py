@@ -89,11 +89,11 @@ def _ask_in_child(run_id: str, controller_pid: int, start_time: str) -> str:
 
 def _find_engine(run_id: str, controller_pid: int, start_time: str) -> str:
     """The engine that the plugin uses, proved to understand the questions that removing will ask."""
-    from pytest_isolate.engine.docker.transport.client import open_http
     from pytest_isolate.engine.docker.remover import Remover
+    from pytest_isolate.engine.docker.transport.client import open_http
     from pytest_isolate.errors import EngineError
     from pytest_isolate.model.identity import LABEL_RUN
-    from pytest_isolate.running.owner import read_start_time
+    from pytest_isolate.sharing.owners import read_start_time
 
     if read_start_time(controller_pid) != start_time:
         raise EngineError(f"process {controller_pid}, which was to be watched, is gone")
@@ -107,8 +107,8 @@ def _find_engine(run_id: str, controller_pid: int, start_time: str) -> str:
 @lru_cache
 def _remover(endpoint: str) -> Remover:
     """Made once: to log in to another host takes longer than to ask it."""
-    from pytest_isolate.engine.docker.transport.client import Http
     from pytest_isolate.engine.docker.remover import Remover
+    from pytest_isolate.engine.docker.transport.client import Http
     from pytest_isolate.engine.docker.transport.connections import Endpoint
 
     return Remover(Http(Endpoint.from_text(endpoint)))

@@ -11,16 +11,18 @@ from typing import Any
 
 import click
 
+from pytest_isolate.cli.engine import EXIT_FAILED, ending_in, open_engine
 from pytest_isolate.cli.pytest_process import ask_pytest
-from pytest_isolate.cli.engine import EXIT_FAILED, align, count, ending_in, open_engine
 from pytest_isolate.engine.docker.image_transfer import ImageTransfer
 from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.running.images import transfer
 from pytest_isolate.running.images.imported import LoadedImages
-from pytest_isolate.sharing.command import IMAGES
 from pytest_isolate.running.images.store import Index, Saved, Stock, parse_needed
 from pytest_isolate.running.images.transfer import Outcome
-from pytest_isolate.sharing.board import Board, built_folder, open_locks, snapshot_usage
+from pytest_isolate.sharing.board import Board, open_locks
+from pytest_isolate.sharing.command import IMAGES
+from pytest_isolate.sharing.folders import built_folder, snapshot_usage
+from pytest_isolate.text import align, count
 
 _COLLECTED = (0, 5)
 _PROGRESS_EVERY_S = 5.0
@@ -82,8 +84,8 @@ def load(folder: Path, as_json: bool, missing_ok: bool) -> None:
 def _load(stock: Stock, index: Index) -> list[Outcome]:
     with open_engine() as opened:
         notes = LoadedImages(opened.engine, Board(built_folder()))
-        transfer = ImageTransfer(opened.client)
-        return transfer.load(opened.engine, transfer, stock, index, snapshot_usage(), notes)
+        parts = ImageTransfer(opened.client)
+        return transfer.load(opened.engine, parts, stock, index, snapshot_usage(), notes)
 
 
 @images.command("list")

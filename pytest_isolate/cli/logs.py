@@ -7,8 +7,8 @@ import sys
 
 import click
 
-from pytest_isolate.cli.find_container import all_named, complete_names, find_container
 from pytest_isolate.cli.engine import open_engine
+from pytest_isolate.cli.find_container import all_named, complete_names, find_container
 
 _STDERR = 2
 

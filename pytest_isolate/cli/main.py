@@ -12,8 +12,8 @@ import click
 
 from pytest_isolate.cli.completion import completion
 from pytest_isolate.cli.doctor import doctor
-from pytest_isolate.cli.images import images
 from pytest_isolate.cli.exec import execute
+from pytest_isolate.cli.images import images
 from pytest_isolate.cli.logs import logs
 from pytest_isolate.cli.plan import plan
 from pytest_isolate.cli.ps import ps
@@ -22,9 +22,9 @@ from pytest_isolate.engine.docker.engine import connect
 from pytest_isolate.engine.docker.podman import served
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.identity import LABEL_RUN
-from pytest_isolate.running.owner import read_owner
 from pytest_isolate.running.cleanup.sweep import Judged, Sweep
-from pytest_isolate.sharing.board import kept_folder, snapshot_usage
+from pytest_isolate.sharing.folders import kept_folder, snapshot_usage
+from pytest_isolate.sharing.owners import read_owner
 
 EXIT_FAILED = 1
 

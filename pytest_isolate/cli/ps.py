@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from pytest_isolate.cli.engine import align, count, open_engine
+from pytest_isolate.cli.engine import open_engine
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.engine.docker.inventory import ContainerFacts
 from pytest_isolate.model.identity import LABEL_WORKER
 from pytest_isolate.running.ownership.runs import RunFacts, describe_service
+from pytest_isolate.text import align, count
 
 _GONE = "gone"
 

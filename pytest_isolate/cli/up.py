@@ -11,18 +11,18 @@ from typing import Any
 
 import click
 
+from pytest_isolate.cli.engine import EXIT_FAILED, Opened, ending_in, open_engine
 from pytest_isolate.cli.pytest_process import ask_pytest
-from pytest_isolate.cli.engine import EXIT_FAILED, Opened, align, count, ending_in, open_engine
 from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.model.identity import LABEL_REUSE, LABEL_RUN
 from pytest_isolate.running.cleanup.remove import remove_all
+from pytest_isolate.running.containers.view import as_env_file
 from pytest_isolate.running.ownership.reuse import Keep
-from pytest_isolate.sharing.command import UP
 from pytest_isolate.running.ownership.runs import UP as IS_UP
 from pytest_isolate.running.ownership.runs import RunFacts, is_project_of
-from pytest_isolate.running.containers.security import redact
-from pytest_isolate.running.variables import as_env_file
-from pytest_isolate.sharing.board import kept_folder
+from pytest_isolate.sharing.command import UP
+from pytest_isolate.sharing.folders import kept_folder
+from pytest_isolate.text import align, count, redact
 
 EXIT_INTERRUPTED = 130
 # Not --isolate: nothing of a run is wanted but what it would collect.

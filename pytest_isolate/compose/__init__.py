@@ -1,1 +1,1 @@
-"""Compose files as stacks: read, filled in, merged, translated. What touches the host is handed in."""
+"""Compose files as declarations."""

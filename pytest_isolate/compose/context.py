@@ -9,8 +9,8 @@ from pytest_isolate.compose.findings import Findings
 from pytest_isolate.compose.host import Host
 from pytest_isolate.compose.nodes import Node, Refused
 from pytest_isolate.compose.project import Project
-from pytest_isolate.errors import suggest
 from pytest_isolate.declarations.members import member_name
+from pytest_isolate.errors import suggest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pytest_isolate.compose.durations import seconds_of
-from pytest_isolate.compose.findings import keys
-from pytest_isolate.compose.nodes import Node, Refused, flag_of, items_of, table_of, text_of, whole_number_of
-from pytest_isolate.compose.ports import translate_ports
 from pytest_isolate.compose.context import Surroundings
+from pytest_isolate.compose.findings import keys
+from pytest_isolate.compose.network import translate_ports
+from pytest_isolate.compose.nodes import (
+    Node,
+    Refused,
+    flag_of,
+    items_of,
+    seconds_of,
+    table_of,
+    text_of,
+    whole_number_of,
+)
 from pytest_isolate.model.probes import Command, Ended, Log, Tcp
 
 _CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pytest_isolate.compose.context import Surroundings
 from pytest_isolate.compose.findings import keys
 from pytest_isolate.compose.nodes import (
     Node,
@@ -16,7 +17,6 @@ from pytest_isolate.compose.nodes import (
     whole_number_of,
     words_of,
 )
-from pytest_isolate.compose.context import Surroundings
 from pytest_isolate.declarations.values import Wrong, parse_capabilities
 
 _DEPLOY_KEYS = keys(

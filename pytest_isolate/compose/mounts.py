@@ -6,9 +6,9 @@ import posixpath
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
+from pytest_isolate.compose.context import Surroundings
 from pytest_isolate.compose.findings import keys
 from pytest_isolate.compose.nodes import Node, Refused, cannot, flag_of, items_of, table_of, text_of, whole_number_of
-from pytest_isolate.compose.context import Surroundings
 from pytest_isolate.declarations.placeholders import escape
 
 _MOUNT_KEYS = keys("type source target read_only consistency bind volume tmpfs image short")

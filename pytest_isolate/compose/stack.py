@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from pytest_isolate.compose.context import Surroundings
 from pytest_isolate.compose.findings import Findings
 from pytest_isolate.compose.health import find_finite, needed_names
 from pytest_isolate.compose.host import Host, Request
 from pytest_isolate.compose.nodes import Node, Refused, text_of, whole_number_of, words_of
 from pytest_isolate.compose.project import Project, load_project
-from pytest_isolate.compose.context import Surroundings
 from pytest_isolate.compose.translate import translate_service
-from pytest_isolate.errors import DeclarationError, Problem, suggest
-from pytest_isolate.model.declaration import COMPOSE_OPTIONS, Layer, RawCompose, RawService, RawStack
 from pytest_isolate.declarations.keys import STACK_KEYS
 from pytest_isolate.declarations.members import member_name
+from pytest_isolate.errors import DeclarationError, Problem, suggest
+from pytest_isolate.model.declaration import COMPOSE_OPTIONS, Layer, RawCompose, RawService, RawStack
 
 _UNSUPPORTED = ("error", "warn")
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 
-from pytest_isolate.compose import health
-from pytest_isolate.compose import limits
-from pytest_isolate.compose import mounts
-from pytest_isolate.compose import network
+from pytest_isolate.compose import health, limits, mounts, network
+from pytest_isolate.compose.context import Surroundings
 from pytest_isolate.compose.findings import keys
+from pytest_isolate.compose.network import translate_ports
 from pytest_isolate.compose.nodes import (
     Node,
     Refused,
@@ -21,11 +20,9 @@ from pytest_isolate.compose.nodes import (
     texts_of,
     words_of,
 )
-from pytest_isolate.compose.ports import translate_ports
-from pytest_isolate.compose.context import Surroundings
 from pytest_isolate.compose.variables import read_env_file
-from pytest_isolate.model.declaration import Layer, RawService
 from pytest_isolate.declarations.placeholders import escape
+from pytest_isolate.model.declaration import Layer, RawService
 
 Translate = Callable[[Node, Surroundings], dict[str, object]]
 

@@ -7,10 +7,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_isolate.compose.dotenv import BadLine, parse_variables
 from pytest_isolate.compose.findings import Findings
 from pytest_isolate.compose.host import Host
-from pytest_isolate.compose.interpolation import BadVariable, interpolate
+from pytest_isolate.compose.interpolation import BadLine, BadVariable, interpolate, parse_variables
 from pytest_isolate.compose.nodes import Node, Refused, walk
 from pytest_isolate.model.location import Location
 

@@ -6,10 +6,17 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 
+from pytest_isolate.declarations.values import (
+    Wrong,
+    parse_capabilities,
+    parse_flag,
+    parse_mapping,
+    parse_names,
+    parse_text,
+)
 from pytest_isolate.errors import suggest
-from pytest_isolate.model.container import ContainerSettings, Pairs, Ulimit
 from pytest_isolate.model.identity import LABEL
-from pytest_isolate.declarations.values import Wrong, parse_capabilities, parse_flag, parse_mapping, parse_names, parse_text
+from pytest_isolate.model.service import ContainerSettings, Pairs, Ulimit
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?")
 _NOT_OURS = f"a name that does not begin with {LABEL}"

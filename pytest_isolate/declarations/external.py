@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pytest_isolate.model.container import ContainerSettings
-from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.service import ServiceSpec
-from pytest_isolate.model.used import Used
 from pytest_isolate.declarations.placeholders import SELF, parse_references
 from pytest_isolate.declarations.values import Wrong
+from pytest_isolate.model.endpoint import Used
+from pytest_isolate.model.service import ContainerSettings, Secret, ServiceSpec
 
 _VALID = "NAME=URL, such as db=postgresql://user:password@127.0.0.1:5432/app"
 # Of schemes that services of their own kind leave out the port.

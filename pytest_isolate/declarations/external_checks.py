@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from pytest_isolate.declarations.loading import Catalogue
+from pytest_isolate.declarations.variants import Group, copies_of
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import Layer
 from pytest_isolate.model.probes import Command
 from pytest_isolate.model.reset import Pristine
 from pytest_isolate.model.service import ServiceId, ServiceSpec
-from pytest_isolate.declarations.variants import Group, copies_of
-from pytest_isolate.declarations.loading import Catalogue
 
 
 def check_used(catalogue: Catalogue, strict: Iterable[str]) -> Iterator[Problem]:

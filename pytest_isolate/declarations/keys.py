@@ -6,11 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
-from pytest_isolate.model.location import Location
-from pytest_isolate.model.service import Build, File
 from pytest_isolate.declarations.container import parse_container
-from pytest_isolate.declarations.probes import parse_probes
-from pytest_isolate.planning.reset_fields import parse_reset
+from pytest_isolate.declarations.probes import parse_probes, parse_reset
 from pytest_isolate.declarations.values import (
     Wrong,
     known_keys,
@@ -34,6 +31,8 @@ from pytest_isolate.declarations.values import (
     parse_text,
     parse_way,
 )
+from pytest_isolate.model.location import Location
+from pytest_isolate.model.service import Build, File
 
 
 def parse_env(value: object) -> tuple[tuple[str, str], ...]:

@@ -7,15 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from pytest_isolate.errors import DeclarationError, Problem, suggest
-from pytest_isolate.model.declaration import MODULE, Declared, Layer, RawFresh, RawService, RawStack, RawVariants
-from pytest_isolate.model.fresh import FreshSpec
-from pytest_isolate.model.location import Location
-from pytest_isolate.model.testcontainers import Module
-from pytest_isolate.model.probes import Command, Ended, Log
-from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, StackSpec, Variation
-from pytest_isolate.declarations.run_options import Adjustment
-from pytest_isolate.declarations.variants import Group, load_groups
+from pytest_isolate.declarations.data import as_whole_instance, check_reset, hide_bases, load_fresh, settle_shares
 from pytest_isolate.declarations.keys import (
     LOCATED_PARSERS,
     MERGED_KEYS,
@@ -25,14 +17,21 @@ from pytest_isolate.declarations.keys import (
     STACK_PARSERS,
     anchor_files,
 )
-from pytest_isolate.declarations.data import as_whole_instance, hide_bases, load_fresh
 from pytest_isolate.declarations.members import find_members
-from pytest_isolate.declarations.testcontainers import check_module, unfold
-from pytest_isolate.declarations.variant_option import Chosen, narrow
 from pytest_isolate.declarations.placeholders import SELF
 from pytest_isolate.declarations.references import resolve_references
-from pytest_isolate.planning.reset_checks import check_reset, settle_shares
+from pytest_isolate.declarations.run_options import Adjustment
+from pytest_isolate.declarations.testcontainers import check_module, unfold
 from pytest_isolate.declarations.values import Wrong
+from pytest_isolate.declarations.variant_option import Chosen, narrow
+from pytest_isolate.declarations.variants import Group, load_groups
+from pytest_isolate.errors import DeclarationError, Problem, suggest
+from pytest_isolate.model.declaration import MODULE, Declared, Layer, RawFresh, RawService, RawStack, RawVariants
+from pytest_isolate.model.fresh import FreshSpec
+from pytest_isolate.model.location import Location
+from pytest_isolate.model.probes import Command, Ended, Log
+from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, StackSpec, Variation
+from pytest_isolate.model.testcontainers import Module
 
 _PROJECT_FILES = ("conftest.py", ".toml")
 _SPEC_FIELDS = {"timeout": "timeout_s", "memory": "memory_bytes", "shm_size": "shm_bytes"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from pytest_isolate.declarations.references import is_within
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import Declared, RawMember
 from pytest_isolate.model.service import ServiceId, StackId, StackSpec
-from pytest_isolate.declarations.references import is_within
 
 
 def find_members(

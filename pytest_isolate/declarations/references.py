@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from pytest_isolate.declarations.graph import find_cycle
+from pytest_isolate.declarations.placeholders import SELF, Reference, parse_references
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, ServiceSpec
-from pytest_isolate.declarations.graph import find_cycle
-from pytest_isolate.declarations.placeholders import SELF, Reference, parse_references
 
 
 def resolve_references(

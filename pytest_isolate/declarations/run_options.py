@@ -2,14 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from pytest_isolate.model.service import ServiceId, ServiceSpec
-from pytest_isolate.model.used import Used
-from pytest_isolate.planning.registries import prefixed
 from pytest_isolate.declarations.external import use
-from pytest_isolate.declarations.values import PULL_NEVER
+from pytest_isolate.declarations.values import PULL_NEVER, Wrong
+from pytest_isolate.model.endpoint import Used
+from pytest_isolate.model.service import HUB, ServiceId, ServiceSpec, split_image
+
+EVERY = "*"
+_OFFICIAL = "library"
+# As in Docker's references: a name with a dot or a port, or localhost.
+_HOST = re.compile(r"(?:[\w-]+\.)+[\w-]+(?::\d+)?|localhost|[\w-]+:\d+|\[[0-9a-f:]+\](?::\d+)?", re.ASCII)
+_PATH = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
+_VALID = (
+    "a registry, or a folder of one, for the images of Docker Hub: mirror.example:5000/hub; "
+    "of another registry: ghcr.io=mirror.example:5000/ghcr; of all: *=mirror.example:5000"
+)
+
+
+def parse_registries(texts: Iterable[str]) -> dict[str, str]:
+    """The prefix for each registry. Of two for the same one the first wins."""
+    found: dict[str, str] = {}
+    for text in texts:
+        registry, is_named, prefix = text.strip().rpartition("=")
+        registry = registry if is_named else HUB
+        prefix = prefix.rstrip("/")
+        if not (registry == EVERY or _HOST.fullmatch(registry)) or not _is_prefix(prefix):
+            raise Wrong("is not a place to fetch images from", _VALID)
+        found.setdefault(registry, prefix)
+    return found
+
+
+def prefixed(image: str, prefixes: Mapping[str, str]) -> str:
+    """The name under which an image is fetched.
+
+    Behind a prefix that ends in `/library`, that folder is for the official images only, as on Docker Hub. Those of
+    other registries have their registry's name in theirs where the prefix is meant for all.
+    """
+    registry, path = split_image(image)
+    if registry in prefixes:
+        return _join(prefixes[registry], path)
+    if EVERY in prefixes and registry != "localhost":
+        return _join(prefixes[EVERY], path if registry == HUB else f"{registry}/{path}")
+    return image
+
+
+def _join(prefix: str, path: str) -> str:
+    if prefix.endswith(f"/{_OFFICIAL}") and "/" in path:
+        prefix = prefix.removesuffix(f"/{_OFFICIAL}")
+    return f"{prefix}/{path}"
+
+
+def _is_prefix(prefix: str) -> bool:
+    host, slash, path = prefix.partition("/")
+    return bool(_HOST.fullmatch(host)) and (not slash or bool(_PATH.fullmatch(path)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

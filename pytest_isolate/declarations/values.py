@@ -11,8 +11,7 @@ from pathlib import PurePath
 from pytest_isolate.errors import suggest
 from pytest_isolate.model.fresh import WAYS
 from pytest_isolate.model.scope import SCOPES, SHARES, Scope
-from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.service import UNLIMITED, Unlimited
+from pytest_isolate.model.service import UNLIMITED, Secret, Unlimited
 
 
 class Wrong(ValueError):

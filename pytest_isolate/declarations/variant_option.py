@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from pytest_isolate.declarations.variants import Alternative, Axis, Group, image_name
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import RawService
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId
-from pytest_isolate.declarations.variants import Alternative, Axis, Group, image_name
 
 OPTION = "--isolate-variant"
 Chosen = Mapping[str, Sequence[str]]

@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pytest_isolate.declarations.references import is_within
+from pytest_isolate.declarations.testcontainers import unfold
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import Declared, Layer, Preset, RawService, RawVariants
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId
-from pytest_isolate.declarations.testcontainers import unfold
-from pytest_isolate.declarations.references import is_within
 
 MODES: Mapping[str, Callable[..., Iterable[tuple[str, ...]]]] = {"product": itertools.product, "zip": zip}
 _NAME = re.compile(r"[^\s\[\],=]+")

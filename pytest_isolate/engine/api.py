@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from pytest_isolate.model.container import DEFAULT_SETTINGS, ContainerSettings
+from pytest_isolate.model.service import DEFAULT_SETTINGS, ContainerSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote, unquote, urlsplit
+
+_LOOPBACK_NAMES = ("localhost", "ip6-localhost")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """Where it is, and what its URL says. The URL may hold a password, so it is never part of a text."""
+
+    url: str = field(repr=False)
+    host: str
+    port: int
+    given_by: str
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether its address means this host, and to a container the container itself."""
+        return self.host in _LOOPBACK_NAMES or self.host.startswith("127.") or self.host == "::1"
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where tests find it."""
+        return Endpoint(self.host, self.port)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Its password, as it is and as it stands in the URL."""
+        written = urlsplit(self.url).password
+        return tuple(dict.fromkeys((unquote(written), written))) if written else ()
+
+    def at(self, endpoint: Endpoint) -> str:
+        """Its URL, user, path and query included, at another address."""
+        parts = urlsplit(self.url)
+        login, at, _ = parts.netloc.rpartition("@")
+        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+        return parts._replace(netloc=f"{login}{at}{host}:{endpoint.port}").geturl()
+
+    def with_path(self, path: str) -> Used:
+        """The same server, with another path in its URL: of databases that is their name."""
+        return replace(self, url=urlsplit(self.url)._replace(path=f"/{quote(path, safe='')}").geturl())
+
+    def __str__(self) -> str:
+        """Its URL for people: without its password, and without its query, which may hold one too."""
+        parts = urlsplit(self.url)
+        login, at, place = parts.netloc.rpartition("@")
+        shown = login.partition(":")[0] + ":***" if ":" in login else login
+        return parts._replace(netloc=f"{shown}{at}{place}", query="", fragment="").geturl()
 
 
 @dataclass(frozen=True, slots=True)

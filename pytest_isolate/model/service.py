@@ -5,16 +5,74 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from pytest_isolate.model.container import DEFAULT_SETTINGS, ContainerSettings
+from pytest_isolate.model.endpoint import Used
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.testcontainers import Module
 from pytest_isolate.model.probes import Probe
 from pytest_isolate.model.reset import Reset
 from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.used import Used
+from pytest_isolate.model.testcontainers import Module
+
+HUB = "docker.io"
+
+
+def split_image(image: str) -> tuple[str, str]:
+    """The registry of an image's name, and the rest (Docker's documentation of `docker tag`)."""
+    first, slash, rest = image.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return (HUB if first == f"index.{HUB}" else first), rest
+    return HUB, image
+
 
 Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ulimit:
+    """A limit of the kernel for each process; -1 stands for none."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSettings:
+    """Settings that the engine knows and this package only hands on. What is empty is left to the image and engine.
+
+    `tmpfs` are mount options by folder, `extra_hosts` addresses by name (a name may come twice). `aliases` are names on
+    the stack's network beside the plain one.
+    """
+
+    aliases: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    domainname: str = ""
+    extra_hosts: Pairs = ()
+    group_add: tuple[str, ...] = ()
+    hostname: str = ""
+    init: bool = False
+    labels: Pairs = ()
+    read_only: bool = False
+    stdin_open: bool = False
+    stop_signal: str = ""
+    sysctls: Pairs = ()
+    tmpfs: Pairs = ()
+    ulimits: tuple[Ulimit, ...] = ()
+    user: str = ""
+    working_dir: str = ""
+
+
+DEFAULT_SETTINGS = ContainerSettings()
+
+
+class Secret(Enum):
+    """Stands for a value that is made anew for each run."""
+
+    RANDOM = "random"
+
+
 """A read-only mapping that can be hashed: sorted (key, value) pairs."""
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from pytest_isolate.declarations.loading import Catalogue
+from pytest_isolate.declarations.references import is_within
+from pytest_isolate.declarations.variants import copies_of, visible_services
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import Layer, RawOverride
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.per_test import Overrides
-from pytest_isolate.declarations.variants import copies_of, visible_services
-from pytest_isolate.declarations.loading import Catalogue
-from pytest_isolate.declarations.references import is_within
 
 _LASTING = ("scope", "share")
 _TABLE = 'a table of changes, such as {"env": {"REALM": "lab"}}'

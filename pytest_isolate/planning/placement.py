@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pytest_isolate.model.identity import fingerprint
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, Variation
 from pytest_isolate.declarations.graph import build_start_order
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.declarations.references import is_within
+from pytest_isolate.model.identity import fingerprint
+from pytest_isolate.model.scope import Scope
+from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, Variation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_isolate.model.service import ServiceId
-from pytest_isolate.planning.per_test import closure
-from pytest_isolate.declarations.variants import Alternative, Group, copies_of
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.declarations.references import is_within
+from pytest_isolate.declarations.variants import Alternative, Group, copies_of
+from pytest_isolate.model.service import ServiceId
+from pytest_isolate.planning.per_test import closure
 
 Row = Mapping[ServiceId, tuple[Alternative, str]]
 """For each service that has alternatives at some place: one of them, and the place that declares it."""

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from pytest_isolate.model.used import Used
-from pytest_isolate.declarations.run_options import Adjustment
-from pytest_isolate.planning.registries import parse_registries
 from pytest_isolate.declarations.external import parse_used
+from pytest_isolate.declarations.run_options import Adjustment, parse_registries
 from pytest_isolate.declarations.values import Wrong, parse_platform, parse_pull
+from pytest_isolate.model.endpoint import Used
 from pytest_isolate.plugin.options import REGISTRY_OPTION, REGISTRY_VARIABLE, USE_OPTION, USE_VARIABLE
 
 _KEY: pytest.StashKey[Adjustment] = pytest.StashKey()

@@ -15,39 +15,38 @@ import pytest
 
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.service import ServiceId, StackId
-from pytest_isolate.planning.copying import Wanted, place_of_copy
 from pytest_isolate.planning.placement import Instance
-from pytest_isolate.planning.plan import Plan, build_plan, peak_demand
+from pytest_isolate.planning.plan import Plan, Wanted, build_plan, peak_demand, place_of_copy
 from pytest_isolate.planning.reset_order import check_resets
-from pytest_isolate.plugin.run import xdist
-from pytest_isolate.plugin.run.controller import Controller
-from pytest_isolate.plugin.items.requirements import Demands
-from pytest_isolate.plugin.terminal.display import Display, NotesView, display_noted, display_own, open_view
-from pytest_isolate.plugin.items.failures import Failures, as_failure, note_failed_start
 from pytest_isolate.plugin.declaring.fixtures import (
     forget_values_by,
     position,
     used_fixtures,
     variant_of,
 )
-from pytest_isolate.plugin.run.interrupts import join_interrupts
-from pytest_isolate.plugin.items.keep import Keeping
-from pytest_isolate.plugin.run.early import KNOWN_KEY, new_run
-from pytest_isolate.plugin.run.opening import open_run, open_without_engine, run_budget
-from pytest_isolate.plugin.options import KEEP_NEVER, Settings, only_looks
-from pytest_isolate.plugin.paths import without_root
-from pytest_isolate.plugin.terminal.report import Report, describe_engine, note_variant
-from pytest_isolate.plugin.items.resets import Resets
-from pytest_isolate.plugin.terminal.other_outputs import add_to_junit, group_sections, write_step_summary
 from pytest_isolate.plugin.items.catalogues import members
+from pytest_isolate.plugin.items.failures import Failures, as_failure, note_failed_start
+from pytest_isolate.plugin.items.keep import Keeping
+from pytest_isolate.plugin.items.requirements import Demands
+from pytest_isolate.plugin.items.resets import Resets
+from pytest_isolate.plugin.options import KEEP_NEVER, Settings, only_looks
+from pytest_isolate.plugin.run import xdist
+from pytest_isolate.plugin.run.controller import Controller
+from pytest_isolate.plugin.run.early import KNOWN_KEY, new_run
+from pytest_isolate.plugin.run.interrupts import join_interrupts
+from pytest_isolate.plugin.run.opening import open_run, open_without_engine, run_budget
 from pytest_isolate.plugin.run.wiring import Wired, check_budget, check_reuse, wire
+from pytest_isolate.plugin.terminal.display import Display, NotesView, display_noted, display_own, open_view
+from pytest_isolate.plugin.terminal.other_outputs import add_to_junit, group_sections, write_step_summary
+from pytest_isolate.plugin.terminal.report import Report, describe_engine, note_variant
 from pytest_isolate.running.cleanup.remove import remove_all_before
 from pytest_isolate.running.clock import SystemClock
-from pytest_isolate.running.data.fresh_service import FreshService
 from pytest_isolate.running.containers.handle import Service, Stack
+from pytest_isolate.running.data.fresh_service import FreshService
 from pytest_isolate.running.images.images import missing_images
-from pytest_isolate.running.owner import whose
 from pytest_isolate.running.timeline import Timeline
+from pytest_isolate.sharing.owners import whose
+from pytest_isolate.text import without_root
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine
@@ -193,7 +192,9 @@ class IsolateSession:
         known = self._config.stash.get(KNOWN_KEY, None)
         ports = self._member.ports if self._member else known.ports if known else {}
         if ports:
-            from pytest_isolate.plugin.declaring.environment import check_known  # only where the project has such a table
+            from pytest_isolate.plugin.declaring.environment import (
+                check_known,  # only where the project has such a table
+            )
 
             check_known(self._demands.catalogue, ports, is_reused=self._settings.reuse)
 

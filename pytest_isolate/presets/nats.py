@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_isolate.model.declaration import Preset, build_preset
 from pytest_isolate.model.location import caller_location
 from pytest_isolate.model.probes import Tcp
-from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.service import Secret
 
 # The server says INFO when it accepts, and answers a PING; one that wants a password refuses the PING, which shows as
 # well that it serves. Format: "Client Protocol" of NATS' documentation.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_isolate.model.declaration import Preset, build_preset
 from pytest_isolate.model.location import caller_location
 from pytest_isolate.model.probes import Tcp
-from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.service import Secret
 
 # Nobody reads this data after a power failure; what was committed is in the kernel's hands, so a kill loses nothing.
 COMMAND = ("postgres", "-c", "fsync=off", "-c", "full_page_writes=off")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_isolate.model.declaration import Preset, build_preset
 from pytest_isolate.model.location import caller_location
-from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.service import Secret
 from pytest_isolate.presets.redis import OPTIONS, READY, URL
 
 

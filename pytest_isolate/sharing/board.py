@@ -9,11 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
-import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,87 +19,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pytest_isolate.model.resources import Resources
+from pytest_isolate.sharing.folders import _private, home
 from pytest_isolate.sharing.leases import Lease, Refused
 
 Check = Callable[[], None]
 # How often a waiting process asks for the lock, and calls its check.
 _POLL_S = 0.02
-
-
-def home() -> Path:
-    """The folder of this user for what outlives a run (XDG Base Directory Specification)."""
-    return _private(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-isolate")
-
-
-def kept_folder() -> Path:
-    """Where projects note what they keep."""
-    return _private(home() / "kept")
-
-
-def ensure_secret(folder: Path) -> bytes:
-    """A random secret that stays in a folder, readable by this user only; the same for all who ask at once."""
-    path = _private(folder) / "secret"
-    if not path.exists():
-        descriptor, new = tempfile.mkstemp(dir=folder, prefix=".new-")
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-        with suppress(FileExistsError):
-            os.link(new, path)
-        os.unlink(new)
-    return bytes.fromhex(path.read_text())
-
-
-class Usage:
-    """When things were used last, by name, in seconds of the epoch."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = _private(folder)
-
-    def note(self, name: str) -> None:
-        """It is used now."""
-        (self._folder / name).touch()
-
-    def read(self) -> dict[str, float]:
-        """The last use of everything that was ever noted."""
-        return {path.name: path.stat().st_mtime for path in self._folder.iterdir()}
-
-    def forget(self, name: str) -> None:
-        """It is gone. Safe to repeat."""
-        (self._folder / name).unlink(missing_ok=True)
-
-
-def snapshot_usage() -> Usage:
-    """When this user's snapshots were used last."""
-    return Usage(home() / "snapshots")
-
-
-def built_folder() -> Path:
-    """Where it is noted what images were built from."""
-    return home() / "built"
-
-
-def foreign_folder() -> Path:
-    """Where processes sign up that make databases on servers which are not theirs."""
-    return home() / "foreign"
-
-
-def create_run_folder(run_id: str, owner: str) -> Path:
-    """A folder for what the processes of one run agree on; readable by this user only."""
-    folder = Path(tempfile.mkdtemp(prefix=f"pytest-isolate-{run_id}-"))
-    (folder / "owner").write_text(owner)
-    return folder
-
-
-def run_folders() -> list[tuple[Path, str]]:
-    """The folders of all runs of this user, with the run's owner as text."""
-    folders = Path(tempfile.gettempdir()).glob("pytest-isolate-*-*")
-    owners = ((folder, _read_owner(folder)) for folder in folders)
-    return [(folder, owner) for folder, owner in owners if owner is not None]
-
-
-def remove_run_folder(folder: Path) -> None:
-    """Remove it with all that is in it. Call it when every process of the run has ended."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Board:
@@ -198,20 +121,6 @@ def open_locks(folder: Path | None = None) -> Callable[[str], FileLock]:
         return FileLock(locks / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock")
 
     return lock
-
-
-def _read_owner(folder: Path) -> str | None:
-    try:
-        return (folder / "owner").read_text() if folder.stat().st_uid == os.getuid() else None
-    except OSError:
-        return None  # another user's, or removed by its own run at this moment
-
-
-def _private(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if folder.stat().st_mode & 0o077:
-        folder.chmod(0o700)
-    return folder
 
 
 def _lease(record: dict[str, Any]) -> Lease:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from pytest_isolate.model.identity import LABEL_OWNER, LABEL_RUN, Owner, parse_owner
-from pytest_isolate.running.owner import read_owner, read_start_time
+from pytest_isolate.sharing.owners import read_owner, read_start_time
 
 
 @dataclass(frozen=True)

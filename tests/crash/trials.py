@@ -14,7 +14,7 @@ from typing import Any
 
 from crash.observing import Counts, Observer, Processes, find_processes, is_running, kill, wait_until
 from crash.project import start_pytest, write_bystander, write_project
-from pytest_isolate.running.owner import read_start_time
+from pytest_isolate.sharing.owners import read_start_time
 
 # Within this time of the controller's death nothing may be left, as long as the guardian is alive.
 CLEAN_WITHIN_S = 2.0

@@ -12,16 +12,16 @@ from docs.pages import CHECKED, DOCS, ROOT, first_cells, headings, section
 from pytest_isolate import errors
 from pytest_isolate.cli.images import images
 from pytest_isolate.cli.main import main as commands
+from pytest_isolate.declarations.keys import SERVICE_KEYS, STACK_KEYS
 from pytest_isolate.engine.api import ExecResult
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import MIB, ServiceSpec
-from pytest_isolate.declarations.keys import SERVICE_KEYS, STACK_KEYS
 from pytest_isolate.plugin import hookspecs
 from pytest_isolate.plugin.options import DEFAULT_BIND, DEFAULT_SUBNETS
 from pytest_isolate.presets.catalogue import PRESETS
-from pytest_isolate.running.ownership import runs
 from pytest_isolate.running.containers.handle import Inside, Service
 from pytest_isolate.running.containers.security import memory_limit
+from pytest_isolate.running.ownership import runs
 
 PAGES = ("declaring", "presets", "handle", "options", "errors", "faults")
 DECLARING, PRESETS_PAGE, HANDLE, OPTIONS, ERRORS, FAULTS = (DOCS / f"{name}.md" for name in PAGES)

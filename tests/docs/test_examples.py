@@ -9,10 +9,10 @@ import pytest
 
 from docs.conftest import IMPORTS, Project
 from docs.pages import CHECKED, DOCS, Block, read_blocks
+from pytest_isolate.declarations.loading import load
 from pytest_isolate.model.declaration import Declared
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId, ServiceSpec
-from pytest_isolate.declarations.loading import load
 from pytest_isolate.plugin.declaring.configuration import Source
 from pytest_isolate.plugin.declaring.fixtures import DECLARATION
 from pytest_isolate.plugin.declaring.toml import build_plugin

@@ -22,7 +22,7 @@ from fakes.programs import IMAGE
 from engine.events import Events
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.model.identity import LABEL_OWNER, LABEL_REUSE, LABEL_RUN
-from pytest_isolate.running.owner import read_owner
+from pytest_isolate.sharing.owners import read_owner
 
 TESTS = Path(__file__).parent.parent
 # The slowest: to remove 32 networks takes six seconds.

@@ -23,7 +23,6 @@ import pytest
 from fakes.engine import PULLABLE, FakeEngine
 from fakes.programs import IMAGE, program
 
-from pytest_isolate.engine.docker import cgroups
 from pytest_isolate.engine.api import (
     BuildRequest,
     ContainerRequest,
@@ -33,6 +32,7 @@ from pytest_isolate.engine.api import (
     PortBinding,
     Session,
 )
+from pytest_isolate.engine.docker import cgroups
 from pytest_isolate.errors import (
     BuildFailed,
     EngineError,

@@ -20,7 +20,7 @@ from crash.observing import find_processes
 
 from engine.conftest import TESTS, Project, Running
 from engine.events import Events
-from pytest_isolate.running.owner import read_owner
+from pytest_isolate.sharing.owners import read_owner
 
 MAX_RESIDENT = 16 * 1024**2
 DECLARED = """

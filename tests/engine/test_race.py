@@ -16,23 +16,23 @@ from fakes.journal import Journal
 from fakes.programs import IMAGE, program
 
 from engine.conftest import Left
+from pytest_isolate.declarations.loading import load
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.model.declaration import Declared, Layer, RawService, RawStack
 from pytest_isolate.model.identity import LABEL_RUN, Run
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId, StackId
-from pytest_isolate.declarations.loading import load
 from pytest_isolate.planning.placement import Where, place_instances
 from pytest_isolate.planning.plan import Plan
-from pytest_isolate.plugin.run.opening import Membership, Opened
 from pytest_isolate.plugin.options import Settings
-from pytest_isolate.plugin.terminal.report import Report
+from pytest_isolate.plugin.run.opening import Membership, Opened
 from pytest_isolate.plugin.run.wiring import wire
+from pytest_isolate.plugin.terminal.report import Report
 from pytest_isolate.running.cleanup.remove import remove_all
 from pytest_isolate.running.clock import SystemClock
-from pytest_isolate.running.owner import read_owner
 from pytest_isolate.running.timeline import Timeline
-from pytest_isolate.sharing.board import create_run_folder, remove_run_folder
+from pytest_isolate.sharing.folders import create_run_folder, remove_run_folder
+from pytest_isolate.sharing.owners import read_owner
 
 RACERS = 16
 # Not forked: the test process has threads of its own.

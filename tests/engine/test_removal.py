@@ -10,8 +10,8 @@ from fakes.programs import IMAGE
 
 from engine.test_contract import Bench, bench  # noqa: F401  # a fixture
 from pytest_isolate.engine.api import Removing
-from pytest_isolate.engine.docker.transport.client import open_address
 from pytest_isolate.engine.docker.remover import Remover
+from pytest_isolate.engine.docker.transport.client import open_address
 from pytest_isolate.running.cleanup.remove import remove_all
 
 

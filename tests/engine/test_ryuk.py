@@ -14,10 +14,10 @@ from fakes.programs import IMAGE, program
 
 from pytest_isolate.engine.api import BuildRequest, Engine
 from pytest_isolate.model.identity import LABEL_RUN, Run
-from pytest_isolate.running.owner import read_owner
-from pytest_isolate.running.reaching import Reach
 from pytest_isolate.running.cleanup.ryuk import Ryuk
+from pytest_isolate.running.network.addresses import Reach
 from pytest_isolate.sharing.board import Board
+from pytest_isolate.sharing.owners import read_owner
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
 TAG = "pytest-isolate-tests/ryuk:1"

@@ -22,15 +22,14 @@ from fakes.sessions import FakeSession, environment
 from pytest_isolate.model.fresh import FreshSpec
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId, StackId
-from pytest_isolate.planning.copying import Wanted
+from pytest_isolate.planning.plan import Wanted
 from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.data import pool as module
-from pytest_isolate.running.data.pool import Keeper
-from pytest_isolate.running.data.makers import Makers
-from pytest_isolate.running.data.names import PRISTINE, CopyName
 from pytest_isolate.running.data.backends.postgres import PostgresWay
-from pytest_isolate.running.owner import read_owner, read_start_time
+from pytest_isolate.running.data.names import PRISTINE, CopyName, Makers
+from pytest_isolate.running.data.pool import Keeper
 from pytest_isolate.sharing.board import Board
+from pytest_isolate.sharing.owners import read_owner, read_start_time
 
 FIRST = ["first"]
 ORDERS = ServiceId(StackId(""), "orders")

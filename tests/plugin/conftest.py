@@ -11,10 +11,9 @@ import pytest
 from fakes.engine import JOURNAL_VARIABLE, LastingEngine
 from fakes.journal import Journal
 
-# Imported here although nobody uses it: each run in this process would import it anew otherwise.
-import pytest_isolate.plugin.session
-import pytest_isolate.plugin.terminal.summary
 import pytest_isolate.plugin.declaring.toml  # noqa: F401
+
+# Imported here although nobody uses it: each run in this process would import it anew otherwise.
 
 # What else is installed costs a second for each run, and has nothing to do with ours.
 _WITHOUT_OTHERS = [

@@ -14,8 +14,8 @@ from plugin.test_fresh import ASK, DB
 from pytest_isolate.cli import main as command
 from pytest_isolate.model.identity import LABEL_KEPT, LABEL_SERVICE
 from pytest_isolate.running.clock import SystemClock
-from pytest_isolate.running.ownership.retention import KEPT_S
 from pytest_isolate.running.instances.retained import MOST
+from pytest_isolate.running.ownership.retention import KEPT_S
 
 OWN = WEB.replace("web =", "own =").replace('ready=http("/")', 'ready=http("/"), scope="function"')
 HOUR_S = 3600.0

@@ -91,7 +91,9 @@ HEAVY = (
 def test_nothing_heavy_is_imported(project: Project, declares: bool) -> None:
     """Declarations cost a few modules of ours; other people's are imported where containers are."""
     names = (
-        HEAVY if declares else (*HEAVY, "pytest_isolate.model", "pytest_isolate.running", "pytest_isolate.plugin.declaring.toml")
+        HEAVY
+        if declares
+        else (*HEAVY, "pytest_isolate.model", "pytest_isolate.running", "pytest_isolate.plugin.declaring.toml")
     )
     project.write(
         "conftest.py",

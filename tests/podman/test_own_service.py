@@ -19,8 +19,8 @@ from fakes.programs import IMAGE
 
 from pytest_isolate.engine.api import ContainerRequest
 from pytest_isolate.engine.docker.engine import connect
-from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.engine.docker.podman import find_own_service, served
+from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.model.identity import LABEL_RUN
 
 TESTS = Path(__file__).parent.parent

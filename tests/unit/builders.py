@@ -6,12 +6,12 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
+from pytest_isolate.declarations.loading import Catalogue, load
 from pytest_isolate.errors import DeclarationError, Problem
 from pytest_isolate.model.declaration import Declared, Layer, Preset, RawService, RawStack
 from pytest_isolate.model.identity import Owner, Run
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId
-from pytest_isolate.declarations.loading import Catalogue, load
 
 HERE = Location(file="/project/conftest.py", line=7)
 OWNER = Owner(host="host", boot="boot", pid_namespace="pid:[1]", pid=42, start_time="1.00")

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pytest_isolate.compose.stack import Composed, compose_stack
+from pytest_isolate.declarations.loading import load
 from pytest_isolate.errors import Problem
 from pytest_isolate.model.declaration import Declared, RawCompose
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceSpec
-from pytest_isolate.declarations.loading import load
 
 CONFTEST = Location(file="/p/conftest.py", line=3)
 

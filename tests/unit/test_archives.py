@@ -11,8 +11,8 @@ from typing import IO
 
 import pytest
 
-from pytest_isolate.engine.image_archive import Blob, Parts, put_together, take_apart
 from pytest_isolate.engine.docker.image_transfer import parse_loaded
+from pytest_isolate.engine.image_archive import Blob, Parts, put_together, take_apart
 from pytest_isolate.errors import EngineError
 
 CONFIG, LOW, HIGH = b'{"config": 1}', b"low layer " * 1000, b"high layer"

@@ -19,8 +19,8 @@ from pytest_isolate.model.service import MIB, UNLIMITED
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place, Where, place_instances, places_of
 from pytest_isolate.planning.plan import Demand, Plan, build_plan, lasting_demand, peak_demand
 from pytest_isolate.running.instances.budget import BudgetKeeper, lease_name, machine_budget
-from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, promote, release, release_holder
 from pytest_isolate.sharing.board import LeaseTable
+from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, promote, release, release_holder
 
 from .builders import FakeClock, declare, load_all, make_run, raw, sid, spec
 

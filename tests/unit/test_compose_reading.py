@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.compose.dotenv import BadLine, parse_variables
-from pytest_isolate.compose.interpolation import BadVariable, interpolate
+from pytest_isolate.compose.interpolation import BadLine, BadVariable, interpolate, parse_variables
 from pytest_isolate.compose.nodes import Node, Refused
 from pytest_isolate.compose.reader import parse_yaml
 from pytest_isolate.declarations.placeholders import escape, render

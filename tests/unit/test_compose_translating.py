@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_isolate.compose.translate import _BY_KEY, _WHOLE, NOT_TAKEN, REFUSED
-from pytest_isolate.model.container import ContainerSettings, Ulimit
 from pytest_isolate.model.probes import Command, Ended, Log, Tcp
-from pytest_isolate.model.service import UNLIMITED, Build, File
+from pytest_isolate.model.service import UNLIMITED, Build, ContainerSettings, File, Ulimit
 
 from .composing import one, refusals, specs, wrong
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_isolate.engine.api import ContainerRequest
-from pytest_isolate.engine.docker.wire import container_body
-from pytest_isolate.model.container import ContainerSettings, Ulimit
-from pytest_isolate.model.probes import Command, Ended
 from pytest_isolate.declarations.container import CONTAINER_KEYS, parse_container
 from pytest_isolate.declarations.values import Wrong
+from pytest_isolate.engine.api import ContainerRequest
+from pytest_isolate.engine.docker.wire import container_body
+from pytest_isolate.model.probes import Command, Ended
+from pytest_isolate.model.service import ContainerSettings, Ulimit
 
 from .builders import declare, load_all, load_one, only_problem, raw, sid
 

@@ -11,7 +11,14 @@ from pytest_isolate.engine.api import ContainerRequest, EngineFacts
 from pytest_isolate.engine.docker.dialects import DOCKER, PODMAN, dialect_of, plain_name, podman_version
 from pytest_isolate.engine.docker.engine import DockerEngine
 from pytest_isolate.engine.docker.transport.client import Http
-from pytest_isolate.engine.docker.wire import build_step, container_usage, dropped_limits, has_labels, is_step, refusal_error
+from pytest_isolate.engine.docker.wire import (
+    build_step,
+    container_usage,
+    dropped_limits,
+    has_labels,
+    is_step,
+    refusal_error,
+)
 from pytest_isolate.errors import EngineError, ObjectNotFound
 from pytest_isolate.running.evidence.shell import in_words_of
 

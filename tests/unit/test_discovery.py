@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_isolate.engine.docker.discovery import (
+from pytest_isolate.engine.docker.transport.discovery import (
     Candidate,
     Context,
     find_candidates,

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.secret import Secret
-from pytest_isolate.running.evidence.shell import CONTAINER, Entrance, build_entrance
+from pytest_isolate.model.service import Secret
 from pytest_isolate.running.containers.view import View
+from pytest_isolate.running.evidence.shell import CONTAINER, Entrance, build_entrance
 
 from .builders import spec
 

@@ -9,9 +9,8 @@ import pytest
 
 from pytest_isolate.engine.api import ContainerRequest, ContainerState, EngineFacts
 from pytest_isolate.errors import EngineError, FaultError
-from pytest_isolate.running.faults.helper import open_filter, open_network, tell
+from pytest_isolate.running.faults.network import Target, open_filter, open_network, tell
 from pytest_isolate.running.faults.remote_syscalls import Reply
-from pytest_isolate.running.faults.target import Target
 
 
 class Refusing:

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.model.location import Location
-from pytest_isolate.model.probes import Command, Http, Log, Tcp
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.service import UNLIMITED, Build, File
 from pytest_isolate.declarations import values
 from pytest_isolate.declarations.keys import LOCATED_PARSERS, SERVICE_KEYS, SERVICE_PARSERS
 from pytest_isolate.declarations.values import Wrong
+from pytest_isolate.model.location import Location
+from pytest_isolate.model.probes import Command, Http, Log, Tcp
+from pytest_isolate.model.scope import Scope
+from pytest_isolate.model.service import UNLIMITED, Build, File, Secret
 
 HERE = Location(file="/project/tests/conftest.py", line=3)
 SIZES = "a number of bytes, or a text such as '256m' or '1.5g'"

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.service import File, ServiceSpec
+from pytest_isolate.model.service import File, Secret, ServiceSpec
 from pytest_isolate.running.images.snapshot_key import may_be_frozen, snapshot_digest
 
 from .builders import spec

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_isolate.model.fresh import FreshSpec, Init, InitCommand, InitFiles, InitFunction
-from pytest_isolate.running.data.content import digest_init, sql_files
+from pytest_isolate.running.data.templates import digest_init, sql_files
 from unit.builders import HERE, sid
 
 TABLE = "create table t(x int)"

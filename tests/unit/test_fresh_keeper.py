@@ -16,12 +16,11 @@ import pytest
 
 from pytest_isolate.errors import EngineError, FreshError
 from pytest_isolate.model.fresh import FreshSpec
-from pytest_isolate.planning.copying import Wanted
+from pytest_isolate.planning.plan import Wanted
 from pytest_isolate.running.clock import SystemClock
-from pytest_isolate.running.data.pool import Keeper
-from pytest_isolate.running.data.makers import Makers
-from pytest_isolate.running.data.names import CopyName
 from pytest_isolate.running.data.backends.base import WayError
+from pytest_isolate.running.data.names import CopyName, Makers
+from pytest_isolate.running.data.pool import Keeper
 from pytest_isolate.sharing.board import Board
 from unit.builders import HERE, OWNER, sid
 

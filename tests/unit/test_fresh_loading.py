@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 
+from pytest_isolate.declarations.loading import Catalogue, load
 from pytest_isolate.errors import DeclarationError, Problem
 from pytest_isolate.model.declaration import Declared, RawFresh, RawService
 from pytest_isolate.model.fresh import InitCommand, InitFiles, InitFunction
 from pytest_isolate.model.probes import Command
 from pytest_isolate.model.scope import Scope
-from pytest_isolate.planning.copying import count_copies, place_of_copy
-from pytest_isolate.declarations.loading import Catalogue, load
 from pytest_isolate.planning.placement import Where
-from pytest_isolate.planning.plan import Demand, build_plan
+from pytest_isolate.planning.plan import Demand, build_plan, count_copies, place_of_copy
 from pytest_isolate.presets.catalogue import PRESETS
 from unit.builders import HERE, raw, sid
 

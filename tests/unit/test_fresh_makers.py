@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_isolate.running.data.makers import Makers
-from pytest_isolate.running.data.names import CopyName
+from pytest_isolate.running.data.names import CopyName, Makers
 from pytest_isolate.sharing.board import Board
 from unit.builders import OWNER
 

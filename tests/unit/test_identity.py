@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.model.container import ContainerSettings
+from pytest_isolate.model.endpoint import Used
 from pytest_isolate.model.fresh import WAYS
 from pytest_isolate.model.identity import (
     LABEL_FINGERPRINT,
@@ -29,9 +29,7 @@ from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Ended, Http, Log, Tcp
 from pytest_isolate.model.reset import Pristine
 from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.service import UNLIMITED, Build, File, ServiceSpec
-from pytest_isolate.model.used import Used
+from pytest_isolate.model.service import UNLIMITED, Build, ContainerSettings, File, Secret, ServiceSpec
 from pytest_isolate.running.testcontainers.declared import DeclaredModule
 
 from .builders import HERE, OWNER, declare, load_all, make_run, raw, sid, spec

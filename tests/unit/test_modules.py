@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pytest_isolate.model.container import DEFAULT_SETTINGS
-from pytest_isolate.model.probes import Command
 from pytest_isolate.declarations.container import CONTAINER_KEYS, parse_container
 from pytest_isolate.declarations.placeholders import escape, render
+from pytest_isolate.model.probes import Command
+from pytest_isolate.model.service import DEFAULT_SETTINGS
 from pytest_isolate.running.testcontainers.declared import DeclaredModule
 
 pytest.importorskip("testcontainers")

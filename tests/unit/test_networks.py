@@ -11,8 +11,8 @@ from pytest_isolate.errors import AddressSpaceFull, SubnetTaken
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey, Place
-from pytest_isolate.running.ownership.domains import Ground
 from pytest_isolate.running.network.networks import Networks, network_order, place_code
+from pytest_isolate.running.ownership.domains import Ground
 
 from .builders import make_run, spec
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pytest_isolate.engine.docker import podman
-from pytest_isolate.engine.docker.discovery import USUAL, Candidate
 from pytest_isolate.engine.docker.podman import find_own_service, served, serving, wait_for_other
+from pytest_isolate.engine.docker.transport.discovery import USUAL, Candidate
 from pytest_isolate.errors import EngineUnreachable
 
 SERVES = f"""#!{sys.executable} -IS

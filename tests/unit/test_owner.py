@@ -12,8 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_isolate.running.owner import read_owner, read_start_time
-from pytest_isolate.sharing.owners import judge
+from pytest_isolate.sharing.owners import judge, read_owner, read_start_time
 
 SLEEP = "import sys; sys.stdin.read()"
 

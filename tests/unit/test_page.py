@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from pytest_isolate.running.report.assemble import Page, RunFacts, ServiceRun, assemble, share_room
 from pytest_isolate.running.report.bars import Axis, curve, pack, round_step, seconds, size, usages_of
-from pytest_isolate.running.report.excerpts import pieces_of
-from pytest_isolate.running.report.journal import Journal, Reader
+from pytest_isolate.running.report.page import pieces_of, render
 from pytest_isolate.running.report.recorder import shorten
 from pytest_isolate.running.report.records import (
     BecameReady,
+    Journal,
     Launched,
     RanTest,
+    Reader,
     Record,
     Removed,
     Spent,
@@ -25,7 +26,6 @@ from pytest_isolate.running.report.records import (
     parse_line,
     write_line,
 )
-from pytest_isolate.running.report.page import render
 
 FACTS = RunFacts(title="shop", run_id="1234", engine="Docker 1", began=100, ended=200)
 

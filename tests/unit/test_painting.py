@@ -11,8 +11,8 @@ import pytest
 from fakes.terminal import Terminal
 from rich.console import Console
 
-from pytest_isolate.plugin.terminal.tracked_file import GuardedFile, last_line
 from pytest_isolate.plugin.terminal.painter import Painter, build_table
+from pytest_isolate.plugin.terminal.tracked_file import GuardedFile, last_line
 from pytest_isolate.plugin.terminal.waits import Item
 
 

@@ -17,7 +17,7 @@ from pytest_isolate.errors import AddressSpaceFull, EngineError, StartError
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.running.network import ports
-from pytest_isolate.running.network.addresses import Addresses
+from pytest_isolate.running.network.addresses import Addresses, Reach, check_bind_ip, choose_reach
 from pytest_isolate.running.network.ports import (
     LOOPBACK,
     HeldPorts,
@@ -26,7 +26,6 @@ from pytest_isolate.running.network.ports import (
     hold_free_ports,
     hold_native_ports,
 )
-from pytest_isolate.running.reaching import Reach, check_bind_ip, choose_reach
 
 from .builders import sid, spec
 

@@ -8,9 +8,7 @@ import pytest
 
 from pytest_isolate.model.declaration import Preset, RawService
 from pytest_isolate.model.probes import Command, Http, Log, Tcp, describe_probe
-from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.service import ServiceSpec
-from pytest_isolate.running.images.snapshot_key import may_be_frozen
+from pytest_isolate.model.service import Secret, ServiceSpec
 from pytest_isolate.presets import probes
 from pytest_isolate.presets.catalogue import PRESETS
 from pytest_isolate.presets.mariadb import mariadb
@@ -23,6 +21,7 @@ from pytest_isolate.presets.postgres import postgres
 from pytest_isolate.presets.rabbitmq import rabbitmq
 from pytest_isolate.presets.redis import redis
 from pytest_isolate.presets.valkey import valkey
+from pytest_isolate.running.images.snapshot_key import may_be_frozen
 
 from .builders import declare, load_all, only_problem, sid
 

@@ -12,9 +12,8 @@ import pytest
 
 from pytest_isolate.engine.api import ExecResult
 from pytest_isolate.errors import EngineError, EngineUnreachable
-from pytest_isolate.model.answers import Answer, NotYet, Ready
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.probes import Command, Http, Log, Probe, Tcp
+from pytest_isolate.model.probes import Answer, Command, Http, Log, NotYet, Probe, Ready, Tcp
 from pytest_isolate.presets.mariadb import READY as MARIADB
 from pytest_isolate.presets.postgres import READY as POSTGRES
 from pytest_isolate.running.readiness import probing

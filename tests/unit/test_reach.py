@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 
-from pytest_isolate.engine.docker import host
 from pytest_isolate.engine.docker.engine import DockerEngine
+from pytest_isolate.engine.docker.host import (
+    LOCAL,
+    Machine,
+    Reach,
+    ask_machine,
+    far_address,
+    find_own_ids,
+    find_reach,
+    may_be_elsewhere,
+)
 from pytest_isolate.engine.docker.transport.client import Http
-from pytest_isolate.engine.machine import Machine, ask_machine
-from pytest_isolate.engine.docker.host import LOCAL, Reach, far_address, find_own_ids, find_reach, may_be_elsewhere
 from pytest_isolate.errors import ObjectNotFound
 from pytest_isolate.plugin.run.opening import kept_name
 
@@ -126,7 +133,7 @@ def test_ids_are_where_engines_leave_them(mounts: str, groups: str, hostname: st
 def test_an_engine_may_be_elsewhere(
     monkeypatch: pytest.MonkeyPatch, host: str, own_ids: list[str], expected: bool
 ) -> None:
-    monkeypatch.setattr(reach, "read_own_ids", lambda: own_ids)
+    monkeypatch.setattr("pytest_isolate.engine.docker.host.read_own_ids", lambda: own_ids)
     assert may_be_elsewhere({"DOCKER_HOST": host}) is expected
 
 

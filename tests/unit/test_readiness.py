@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_isolate.errors import EngineUnreachable
-from pytest_isolate.model.answers import Answer, Dead, NotYet, Ready
-from pytest_isolate.model.probes import Command, Http, Log, Probe, Tcp
-from pytest_isolate.running.readiness.probing import is_dear
+from pytest_isolate.model.probes import Answer, Command, Dead, Http, Log, NotYet, Probe, Ready, Tcp
 from pytest_isolate.running.readiness.loop import Outcome, wait_until_ready
+from pytest_isolate.running.readiness.probing import is_dear
 
 from .builders import FakeClock
 

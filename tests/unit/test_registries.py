@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_isolate.engine.docker.pull_errors import Pull, is_passing, pull_failed
-from pytest_isolate.declarations.run_options import Adjustment
-from pytest_isolate.planning.registries import parse_registries, prefixed
+from pytest_isolate.declarations.run_options import Adjustment, parse_registries, prefixed
 from pytest_isolate.declarations.values import Wrong
+from pytest_isolate.engine.docker.pull_errors import Pull, is_passing, pull_failed
 
 from .builders import sid, spec
 

@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.engine.docker.remover import Remover
+from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.errors import EngineError
 
 LABELS = {"pytest-isolate.run": "abcd", "other": "x y"}

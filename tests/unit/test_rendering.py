@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_isolate.declarations.references import valid_attributes
 from pytest_isolate.model.declaration import RawService
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Http, Tcp
 from pytest_isolate.model.service import File, Pairs
-from pytest_isolate.declarations.references import valid_attributes
 from pytest_isolate.presets.postgres import postgres
 from pytest_isolate.running.containers.view import View, render_spec
 

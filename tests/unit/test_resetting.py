@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
+from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.errors import PlanError
 from pytest_isolate.model.declaration import RawService
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import fingerprint
 from pytest_isolate.model.probes import Command, Http, Log
 from pytest_isolate.model.reset import Pristine, ResetFunction, describe_reset
-from pytest_isolate.running.images.snapshot_key import snapshot_digest
-from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.planning.placement import Instance, Where, place_instances
 from pytest_isolate.planning.reset_order import check_resets, dependents_of, order_resets
 from pytest_isolate.presets.catalogue import PRESETS
 from pytest_isolate.running.data.reset import Failed, call
+from pytest_isolate.running.images.snapshot_key import snapshot_digest
 from unit.builders import declare, load_all, load_one, only_problem, raw, raw_stack, sid, spec
 from unit.test_probing import server
 

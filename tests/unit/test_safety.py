@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_isolate.model.container import ContainerSettings
-from pytest_isolate.running.owner import read_owner
-from pytest_isolate.running.containers.security import COPIES, DEFAULT_CAPABILITIES, capabilities, memory_folders, redact
+from pytest_isolate.model.service import ContainerSettings
+from pytest_isolate.running.containers.security import COPIES, DEFAULT_CAPABILITIES, capabilities, memory_folders
+from pytest_isolate.sharing.owners import read_owner
+from pytest_isolate.text import redact
 
 from .builders import spec
 

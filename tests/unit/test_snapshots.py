@@ -12,7 +12,7 @@ import pytest
 from pytest_isolate.engine.api import BuildRequest, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
-from pytest_isolate.model.secret import Secret
+from pytest_isolate.model.service import Secret
 from pytest_isolate.running.images.imported import LoadedImages
 from pytest_isolate.running.images.snapshots import (
     KEPT,
@@ -24,7 +24,8 @@ from pytest_isolate.running.images.snapshots import (
     note_judged,
 )
 from pytest_isolate.running.images.store import Frozen
-from pytest_isolate.sharing.board import Board, Usage
+from pytest_isolate.sharing.board import Board
+from pytest_isolate.sharing.folders import Usage
 
 from .builders import spec
 

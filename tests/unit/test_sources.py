@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from pytest_isolate.engine.api import BuildRequest, ImageFacts
-from pytest_isolate.running.images import build_digest
 from pytest_isolate.running.images.build_digest import digest_anywhere, digest_sources, find_bases, read_bases
 
 IMAGES = {"base:1": ImageFacts(image_id="sha256:1")}
@@ -77,7 +76,7 @@ def test_another_image_under_the_name_of_the_base_counts(folder: Path) -> None:
 
 @pytest.mark.parametrize("limit", ["_MOST_BYTES", "_MOST_FILES"])
 def test_what_is_too_much_to_read_is_unknown(folder: Path, limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, limit, 1)
+    monkeypatch.setattr(f"pytest_isolate.running.images.build_digest.{limit}", 1)
     assert digest(folder) is None
 
 

@@ -12,10 +12,11 @@ from pytest_isolate.engine.api import BuildRequest, EngineFacts, ImageFacts
 from pytest_isolate.engine.image_archive import Parts, Store
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.running.images import transfer
-from pytest_isolate.running.images.imported import LoadedImages
 from pytest_isolate.running.images.build_digest import digest_anywhere
+from pytest_isolate.running.images.imported import LoadedImages
 from pytest_isolate.running.images.store import INDEX, Frozen, Index, Needed, Origin, Stock
-from pytest_isolate.sharing.board import Board, Usage
+from pytest_isolate.sharing.board import Board
+from pytest_isolate.sharing.folders import Usage
 
 from .stub_engine import StubEngine
 

@@ -20,15 +20,9 @@ import pytest
 
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.service import MIB
+from pytest_isolate.sharing.board import Board, LeaseTable, open_locks
+from pytest_isolate.sharing.folders import create_run_folder, remove_run_folder, run_folders
 from pytest_isolate.sharing.leases import Lease, Refused, grant
-from pytest_isolate.sharing.board import (
-    Board,
-    LeaseTable,
-    create_run_folder,
-    open_locks,
-    remove_run_folder,
-    run_folders,
-)
 
 # Not forked: the test process has threads of its own.
 SPAWN = multiprocessing.get_context("spawn")

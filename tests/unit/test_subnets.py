@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.running.subnets import DEFAULT_POOL, free_subnets, prefix_for
+from pytest_isolate.running.network.networks import DEFAULT_POOL, free_subnets, prefix_for
 
 seeds = st.integers(0, 2**32)
 pools = st.builds(

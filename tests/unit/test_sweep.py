@@ -14,10 +14,10 @@ from fakes.programs import IMAGE, forever
 from pytest_isolate.engine.api import ContainerRequest
 from pytest_isolate.errors import CleanupError, EngineError
 from pytest_isolate.model.identity import LABEL_RUN, Owner, Run
-from pytest_isolate.running.ownership.reuse import Keep
-from pytest_isolate.running.owner import read_owner
 from pytest_isolate.running.cleanup.sweep import Sweep
-from pytest_isolate.sharing.board import Usage, create_run_folder
+from pytest_isolate.running.ownership.reuse import Keep
+from pytest_isolate.sharing.folders import Usage, create_run_folder
+from pytest_isolate.sharing.owners import read_owner
 
 from .builders import sid
 

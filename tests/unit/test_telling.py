@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_isolate.plugin.artifacts import Artifacts, file_name
+from pytest_isolate.plugin.items.failures import Artifacts, file_name
 from pytest_isolate.plugin.terminal.other_outputs import summary_lines
 from pytest_isolate.running.evidence.render import Evidence
 

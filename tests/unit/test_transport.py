@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from pytest_isolate.engine.docker.transport.client import Http, open_http
-from pytest_isolate.engine.docker.transport.ssh import Login, dial_command, find_host, parse_login
 from pytest_isolate.engine.docker.transport.connections import Endpoint
+from pytest_isolate.engine.docker.transport.ssh import Login, dial_command, find_host, parse_login
 from pytest_isolate.errors import EngineError, EngineUnreachable
 
 from .scripted import VERSION, answer

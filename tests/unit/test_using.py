@@ -7,20 +7,19 @@ from types import SimpleNamespace
 
 import pytest
 
+from pytest_isolate.declarations.external import parse_used
+from pytest_isolate.declarations.loading import Catalogue, load
+from pytest_isolate.declarations.run_options import Adjustment
 from pytest_isolate.engine.api import EngineFacts
 from pytest_isolate.errors import PlanError, StartError
 from pytest_isolate.model.declaration import Declared
-from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.model.endpoint import Endpoint, Used
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.probes import Http
 from pytest_isolate.model.service import ServiceSpec
-from pytest_isolate.model.used import Used
-from pytest_isolate.declarations.run_options import Adjustment
-from pytest_isolate.declarations.loading import Catalogue, load
 from pytest_isolate.planning.placement import Where, place_instances
 from pytest_isolate.planning.plan import Demand, build_plan, peak_demand
 from pytest_isolate.planning.reset_order import check_resets
-from pytest_isolate.declarations.external import parse_used
 from pytest_isolate.presets.catalogue import PRESETS
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.instances.external import UsedService, check_same_host, endpoints_of, probes_of

@@ -8,9 +8,8 @@ from pathlib import Path
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId
+from pytest_isolate.running.containers.view import View, ambiguous, as_env_file, variables_of
 from pytest_isolate.sharing.command import UP, Answers, Request, read_request, tell
-from pytest_isolate.running.containers.view import View
-from pytest_isolate.running.variables import ambiguous, as_env_file, variables_of
 
 DB = ServiceId(StackId(""), "db")
 HR_DB = ServiceId(StackId("", "hr"), "db")

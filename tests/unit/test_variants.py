@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_isolate.declarations.loading import Catalogue, read
+from pytest_isolate.declarations.variants import image_name
 from pytest_isolate.errors import Problem
 from pytest_isolate.model.declaration import Declared, RawOverride, RawService, RawStack, RawVariants
 from pytest_isolate.model.service import ServiceId
-from pytest_isolate.planning.per_test import adapt
-from pytest_isolate.declarations.variants import image_name
-from pytest_isolate.declarations.loading import Catalogue, read
 from pytest_isolate.planning.overrides import resolve_overrides
+from pytest_isolate.planning.per_test import adapt
 from pytest_isolate.planning.placement import Instance, Where, place_instances
 from pytest_isolate.planning.variant_rows import Row, Variant, choose_row, expand, visible_rows
 from pytest_isolate.presets.postgres import postgres

@@ -12,10 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_isolate.engine.docker.discovery import Candidate, find_candidates, read_docker_context, why_no_address
 from pytest_isolate.engine.docker.engine import DockerEngine
-from pytest_isolate.engine.docker.transport.client import Http, open_candidate, why_no_engine
 from pytest_isolate.engine.docker.inventory import Inventory
+from pytest_isolate.engine.docker.transport.client import Http, open_candidate, why_no_engine
+from pytest_isolate.engine.docker.transport.discovery import (
+    Candidate,
+    find_candidates,
+    read_docker_context,
+    why_no_address,
+)
 from pytest_isolate.engine.docker.wire import moment
 from pytest_isolate.errors import EngineError
 

@@ -14,7 +14,6 @@ from types import ModuleType
 from typing import Any, cast
 from urllib.parse import quote
 
-from pytest_isolate.engine.docker import cgroups
 from pytest_isolate.engine.api import (
     BuildRequest,
     ContainerRequest,
@@ -28,13 +27,13 @@ from pytest_isolate.engine.api import (
     LogLine,
     Tell,
 )
+from pytest_isolate.engine.docker import cgroups
 from pytest_isolate.engine.docker.dialects import plain_name
+from pytest_isolate.engine.docker.host import HERE, Machine, Reach, ask_machine, find_reach
+from pytest_isolate.engine.docker.pull_errors import Pull, pull_failed
+from pytest_isolate.engine.docker.remover import Remover, gone_is_fine
 from pytest_isolate.engine.docker.transport.client import Http, open_http
 from pytest_isolate.engine.docker.transport.streams import Line, Stream, Tail
-from pytest_isolate.engine.machine import HERE, Machine, ask_machine
-from pytest_isolate.engine.docker.pull_errors import Pull, pull_failed
-from pytest_isolate.engine.docker.host import Reach, find_reach
-from pytest_isolate.engine.docker.remover import Remover, gone_is_fine
 from pytest_isolate.engine.docker.wire import (
     FRAME_HEAD_BYTES,
     as_query,

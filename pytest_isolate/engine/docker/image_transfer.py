@@ -6,8 +6,8 @@ import json
 import re
 from collections.abc import Sequence
 
-from pytest_isolate.engine.image_archive import Parts, Store, put_together, take_apart
 from pytest_isolate.engine.docker.transport.client import Http
+from pytest_isolate.engine.image_archive import Parts, Store, put_together, take_apart
 from pytest_isolate.errors import EngineError
 
 # An engine may write all of the images to a disk of its own before it says a word.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.engine.docker.remover import LISTING_CONTAINERS
+from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.engine.docker.wire import FRAME_HEAD_BYTES, as_query, take_frame
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
-from pytest_isolate.engine.docker.discovery import USUAL, find_candidates, read_docker_context
+from pytest_isolate.engine.docker.transport.discovery import USUAL, find_candidates, read_docker_context
 from pytest_isolate.errors import EngineUnreachable
 
 _UNIX = "unix://"

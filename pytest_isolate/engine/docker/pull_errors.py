@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_isolate.errors import ImageNotFound
-from pytest_isolate.model.image_name import HUB, split_image
+from pytest_isolate.model.service import HUB, split_image
 
 TRIES = 3
 PAUSE_S = 1.0

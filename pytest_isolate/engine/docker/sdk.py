@@ -20,10 +20,11 @@ from docker.errors import APIError, DockerException, StreamParseError
 from docker.transport import UnixHTTPAdapter
 
 from pytest_isolate.engine.api import BuildRequest, Progress, Tell
-from pytest_isolate.engine.docker.transport.client import Http
-from pytest_isolate.engine.docker.registry_login import Login, find_login, usable_logins
 from pytest_isolate.engine.docker.pull_errors import PAUSE_S, TRIES, Pull, is_passing, pull_failed
-from pytest_isolate.engine.docker.transport.connections import Endpoint, end
+from pytest_isolate.engine.docker.registry_login import Login, find_login, usable_logins
+from pytest_isolate.engine.docker.transport.carrier import end
+from pytest_isolate.engine.docker.transport.client import Http
+from pytest_isolate.engine.docker.transport.connections import Endpoint
 from pytest_isolate.engine.docker.wire import (
     PullCount,
     api_version,
@@ -31,11 +32,11 @@ from pytest_isolate.engine.docker.wire import (
     build_step,
     default_tag,
     is_step,
-    plain_text,
     unreachable_error,
 )
 from pytest_isolate.errors import EngineError, EngineUnreachable
-from pytest_isolate.model.image_name import split_image
+from pytest_isolate.model.service import split_image
+from pytest_isolate.text import plain_text
 
 # How long the engine may be silent in the middle of it.
 _TIMEOUT_S = 60

@@ -26,11 +26,10 @@ from pytest_isolate.errors import (
     PortTaken,
     SubnetTaken,
 )
-from pytest_isolate.model.container import ContainerSettings
+from pytest_isolate.model.service import ContainerSettings
 
 # Docker writes "Step 2/7 : RUN make", Podman "STEP 2/7: RUN make".
 _STEP = r"(?:Step|STEP) (\d+)/(\d+) ?: (.*)"
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # The oldest version that has all that is asked, as engines from 20.10 on do. A newer one may no longer speak it.
 _API = (1, 41)
 _NOT_FOUND = 404
@@ -342,11 +341,6 @@ def image_platform(found: Mapping[str, Any]) -> str:
     """The platform in an answer to `GET /images/{name}/json`."""
     parts = (found.get("Os"), found.get("Architecture"), found.get("Variant"))
     return "/".join(part for part in parts if part) if all(parts[:2]) else ""
-
-
-def plain_text(text: str) -> str:
-    """What a build prints, without the colours (ECMA-48 control sequences)."""
-    return _COLOURS.sub("", text)
 
 
 class PullCount:

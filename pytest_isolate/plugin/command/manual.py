@@ -7,24 +7,58 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from pytest_isolate.declarations.loading import Catalogue, load
 from pytest_isolate.errors import DeclarationError, IsolateError, PlanError, build_message, suggest
 from pytest_isolate.model.declaration import Declared, RawVariants
 from pytest_isolate.model.service import ServiceId, StackId
-from pytest_isolate.declarations.loading import Catalogue, load
 from pytest_isolate.planning.plan import Plan, describe_plan
-from pytest_isolate.plugin.service_options import adjustment_of
+from pytest_isolate.plugin.command.up import Told, start
 from pytest_isolate.plugin.declaring.fixtures import all_declared, builtin_fixture_names
-from pytest_isolate.plugin.imaging import tell_needed
-from pytest_isolate.plugin.options import parse_variants
-from pytest_isolate.plugin.paths import without_root
-from pytest_isolate.plugin.command.up import start
 from pytest_isolate.plugin.items.catalogues import members
+from pytest_isolate.plugin.options import build_settings, parse_variants
+from pytest_isolate.plugin.run import xdist
+from pytest_isolate.plugin.run.opening import connected
+from pytest_isolate.plugin.run.wiring import build_snapshots
+from pytest_isolate.plugin.service_options import adjustment_of
+from pytest_isolate.running.clock import SystemClock
+from pytest_isolate.running.images.images import Images
+from pytest_isolate.running.images.transfer import Use, find_needed
 from pytest_isolate.sharing import command
+from pytest_isolate.sharing.board import Board, open_locks
+from pytest_isolate.sharing.folders import built_folder
+from pytest_isolate.text import without_root
+
+
+def tell_needed(config: pytest.Config, tell: Callable[..., None]) -> None:
+    """Tell of each image, when all are there. Every worker of xdist has collected the same tests: one tells."""
+    if not xdist.is_first(config):
+        return
+    run: Any = config.pluginmanager.get_plugin("isolate-session")
+    plan = run.plan if run else Plan()
+    uses = {
+        (instance.key.service, instance.key.fingerprint, instance.key.variation): Use(
+            service=str(instance.key.service), stack=instance.key.service.stack.name, spec=instance.spec
+        )
+        for instance in (step.instance for step in plan.steps)
+        if not instance.spec.used
+    }
+    with connected(config) as engine, closing(engine), TemporaryDirectory(prefix="pytest-isolate-fetched-") as fetched:
+        told = Told(SystemClock(), tell).tell
+        images = Images(engine, open_locks(), Board(built_folder()), Board(Path(fetched)), told)
+        snapshots = build_snapshots(engine) if build_settings(config).cache else None
+        for needed in find_needed(engine, images, snapshots, uses.values()):
+            tell("image", **asdict(needed))
+    tell("done")
+
 
 _EXIT_FAILED, _EXIT_USAGE, _EXIT_DECLARED = 1, 2, 4
 # What everybody in the project can ask for; what a test module declares is for its own tests.

@@ -16,26 +16,26 @@ from typing import Any
 
 import pytest
 
+from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.engine.api import Progress
 from pytest_isolate.errors import IsolateError, PlanError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId
-from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.planning.placement import Instance, Where, place_instances
 from pytest_isolate.planning.plan import Plan, Step, peak_demand
-from pytest_isolate.plugin.run.opening import Membership, Opened, connected, kept_name, run_budget
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings, build_settings
-from pytest_isolate.plugin.paths import without_root
+from pytest_isolate.plugin.run.opening import Membership, Opened, connected, kept_name, run_budget
 from pytest_isolate.plugin.run.wiring import Wired, check_budget, volumes_of_two, wire
 from pytest_isolate.running.clock import Clock, SystemClock
+from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.containers.view import ambiguous, variables_of
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.ownership.reuse import Keep, manual_code
-from pytest_isolate.running.containers.launcher import Running
-from pytest_isolate.running.owner import read_owner, whose
 from pytest_isolate.running.timeline import Timeline
-from pytest_isolate.running.variables import ambiguous, variables_of
-from pytest_isolate.sharing.board import create_run_folder, kept_folder, remove_run_folder
+from pytest_isolate.sharing.folders import create_run_folder, kept_folder, remove_run_folder
+from pytest_isolate.sharing.owners import read_owner, whose
+from pytest_isolate.text import without_root
 
 Tell = Callable[..., None]
 _CLOSE_S = 20

@@ -14,6 +14,10 @@ from contextlib import closing
 
 import pytest
 
+from pytest_isolate.declarations.graph import build_start_order
+from pytest_isolate.declarations.loading import Catalogue, raise_all
+from pytest_isolate.declarations.placeholders import Reference, parse_references, render
+from pytest_isolate.declarations.references import valid_attributes
 from pytest_isolate.engine.api import EngineFacts
 from pytest_isolate.engine.docker.host import may_be_elsewhere
 from pytest_isolate.errors import DeclarationError, EngineError, EngineUnreachable, PlanError, Problem, suggest
@@ -21,22 +25,16 @@ from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId
-from pytest_isolate.declarations.graph import build_start_order
-from pytest_isolate.declarations.loading import Catalogue, raise_all
-from pytest_isolate.declarations.placeholders import Reference, parse_references, render
-from pytest_isolate.declarations.references import valid_attributes
-from pytest_isolate.plugin.service_options import read_early
+from pytest_isolate.model.service import Secret, ServiceId, ServiceSpec, StackId
 from pytest_isolate.plugin.declaring.configuration import Source
-from pytest_isolate.plugin.run.early import know_ports, new_run
 from pytest_isolate.plugin.declaring.toml import Environment, load_environment
-from pytest_isolate.running.network.addresses import hold_some_ports
-from pytest_isolate.running.containers.launcher import run_password
-from pytest_isolate.running.network.ports import HeldPorts
-from pytest_isolate.running.reaching import Reach, choose_reach
+from pytest_isolate.plugin.run.early import know_ports, new_run
+from pytest_isolate.plugin.service_options import read_early
+from pytest_isolate.running.containers.running import run_password
 from pytest_isolate.running.containers.view import View
 from pytest_isolate.running.instances.external import endpoints_of
+from pytest_isolate.running.network.addresses import Reach, choose_reach, hold_some_ports
+from pytest_isolate.running.network.ports import HeldPorts
 
 # Set beside the variables, for the workers of the run: they inherit all of them.
 _SET_FOR = "PYTEST_ISOLATE_ENV_OF"

@@ -11,6 +11,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from pytest_isolate.declarations.keys import STACK_KEYS
+from pytest_isolate.declarations.loading import Catalogue, load
+from pytest_isolate.declarations.members import member_name
+from pytest_isolate.declarations.placeholders import parse_references
+from pytest_isolate.declarations.run_options import Adjustment
 from pytest_isolate.errors import DeclarationError, Problem, suggest
 from pytest_isolate.model.declaration import (
     Declared,
@@ -25,11 +30,6 @@ from pytest_isolate.model.declaration import (
     RawVariants,
 )
 from pytest_isolate.model.location import Location
-from pytest_isolate.declarations.run_options import Adjustment
-from pytest_isolate.declarations.keys import STACK_KEYS
-from pytest_isolate.declarations.loading import Catalogue, load
-from pytest_isolate.declarations.members import member_name
-from pytest_isolate.declarations.placeholders import parse_references
 from pytest_isolate.plugin.declaring.configuration import Source
 from pytest_isolate.plugin.declaring.declare import make_fixture
 from pytest_isolate.plugin.declaring.fixtures import DECLARATION

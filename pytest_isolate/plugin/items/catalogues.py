@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from pytest_isolate.declarations.loading import Catalogue, raise_all, read
+from pytest_isolate.declarations.references import is_within
 from pytest_isolate.errors import Problem
 from pytest_isolate.model.service import ServiceId, StackId
-from pytest_isolate.planning.per_test import adapt
-from pytest_isolate.declarations.loading import Catalogue, raise_all, read
 from pytest_isolate.planning.overrides import name_test, resolve_overrides
-from pytest_isolate.declarations.references import is_within
+from pytest_isolate.planning.per_test import adapt
 from pytest_isolate.planning.variant_rows import Row, choose_row, expand, visible_rows
-from pytest_isolate.plugin.service_options import adjustment_of
 from pytest_isolate.plugin.declaring.fixtures import (
     all_declared,
     asked_fixtures,
@@ -22,6 +21,7 @@ from pytest_isolate.plugin.declaring.fixtures import (
     variant_of,
 )
 from pytest_isolate.plugin.options import parse_variants
+from pytest_isolate.plugin.service_options import adjustment_of
 
 _Key = tuple[object, ...]
 

@@ -13,17 +13,16 @@ import pytest
 
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import LABEL_HOLDS, LABEL_RUN, Run
-from pytest_isolate.planning.copying import base_of, place_of_copy
 from pytest_isolate.planning.placement import place_instances
-from pytest_isolate.planning.plan import Demand
+from pytest_isolate.planning.plan import Demand, base_of, place_of_copy
 from pytest_isolate.plugin.options import KEEP_ALWAYS, KEEP_NEVER
 from pytest_isolate.plugin.run.wiring import Wired
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.evidence.shell import CONTAINER, STOPPED, build_entrance, in_words_of
-from pytest_isolate.running.containers.launcher import Running
-from pytest_isolate.running.ownership.retention import KEPT_S, put_mark
+from pytest_isolate.running.containers.running import Running
 from pytest_isolate.running.containers.view import View
+from pytest_isolate.running.evidence.shell import CONTAINER, STOPPED, build_entrance, in_words_of
 from pytest_isolate.running.instances.retained import MOST
+from pytest_isolate.running.ownership.retention import KEPT_S, put_mark
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine, Labelled

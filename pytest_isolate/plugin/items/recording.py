@@ -13,12 +13,11 @@ import pytest
 from pytest_isolate.plugin.declaring.fixtures import declares_service
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.report.assemble import RunFacts, assemble
-from pytest_isolate.running.report.journal import Journal, Reader
-from pytest_isolate.running.report.recorder import Recorder, Sampler
-from pytest_isolate.running.report.records import OnEngine, RanTest, Waited
 from pytest_isolate.running.report.page import render
-from pytest_isolate.running.containers.security import redact
+from pytest_isolate.running.report.recorder import Recorder, Sampler
+from pytest_isolate.running.report.records import Journal, OnEngine, RanTest, Reader, Waited
 from pytest_isolate.running.timeline import Timeline
+from pytest_isolate.text import redact
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine

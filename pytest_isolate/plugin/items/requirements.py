@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from pytest_isolate.declarations.external_checks import check_used
+from pytest_isolate.declarations.loading import Catalogue, load, raise_all
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, StackId
-from pytest_isolate.declarations.loading import Catalogue, load, raise_all
 from pytest_isolate.planning.placement import Instance, Place, place_instances, places_of
 from pytest_isolate.planning.plan import Demand
-from pytest_isolate.declarations.external_checks import check_used
-from pytest_isolate.plugin.service_options import adjustment_of
 from pytest_isolate.plugin.declaring.fixtures import (
     all_declared,
     asked_fixtures,
@@ -23,9 +22,10 @@ from pytest_isolate.plugin.declaring.fixtures import (
     position,
     used_fixtures,
 )
-from pytest_isolate.plugin.options import USE_OPTION, parse_variants
 from pytest_isolate.plugin.items.catalogues import Wardrobe, members
-from pytest_isolate.running.containers.launcher import instance_code
+from pytest_isolate.plugin.options import USE_OPTION, parse_variants
+from pytest_isolate.plugin.service_options import adjustment_of
+from pytest_isolate.running.containers.running import instance_code
 
 Asked = list[tuple[str, str]]
 

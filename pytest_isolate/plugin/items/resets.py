@@ -15,7 +15,7 @@ from pytest_isolate.model.service import ServiceId
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.planning.reset_order import order_resets
 from pytest_isolate.plugin.run.wiring import Wired
-from pytest_isolate.running.containers.launcher import Running
+from pytest_isolate.running.containers.running import Running
 
 _PARALLEL_RESETS = 4
 

@@ -11,8 +11,9 @@ import pytest
 
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
-from pytest_isolate.plugin.run.guardian_client import connect_to_guardian, survives_this_process
+from pytest_isolate.plugin.options import Settings
 from pytest_isolate.plugin.run.early import KNOWN_KEY
+from pytest_isolate.plugin.run.guardian_client import connect_to_guardian, survives_this_process
 from pytest_isolate.plugin.run.opening import (
     Membership,
     connect,
@@ -21,11 +22,11 @@ from pytest_isolate.plugin.run.opening import (
     run_budget,
     was_connected,
 )
-from pytest_isolate.plugin.options import Settings
-from pytest_isolate.running.instances.budget import BudgetKeeper
 from pytest_isolate.running.cleanup.remove import kill_all, remove_all, remove_all_before
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.sharing.board import LeaseTable, create_run_folder, remove_run_folder
+from pytest_isolate.running.instances.budget import BudgetKeeper
+from pytest_isolate.sharing.board import LeaseTable
+from pytest_isolate.sharing.folders import create_run_folder, remove_run_folder
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine

@@ -12,7 +12,7 @@ import pytest
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.plugin.run.guardian_client import Arming
-from pytest_isolate.running.owner import read_owner
+from pytest_isolate.sharing.owners import read_owner
 
 if TYPE_CHECKING:
     from pytest_isolate.running.network.addresses import KnownPorts

@@ -17,17 +17,18 @@ from pytest_isolate.engine.docker.host import far_address, may_be_elsewhere
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
-from pytest_isolate.plugin.run.guardian_client import Arming
-from pytest_isolate.plugin.run.early import armed_ahead
 from pytest_isolate.plugin.options import DEFAULT_IN_MEMORY_BYTES, Settings
+from pytest_isolate.plugin.run.early import armed_ahead
+from pytest_isolate.plugin.run.guardian_client import Arming
 from pytest_isolate.plugin.terminal.report import Report
-from pytest_isolate.running.network.addresses import KnownPorts
-from pytest_isolate.running.instances.budget import machine_budget
-from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.ownership.reuse import Keep, project_code
-from pytest_isolate.running.owner import whose
 from pytest_isolate.running.cleanup.sweep import Sweep
-from pytest_isolate.sharing.board import Board, kept_folder, snapshot_usage
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.instances.budget import machine_budget
+from pytest_isolate.running.network.addresses import KnownPorts
+from pytest_isolate.running.ownership.reuse import Keep, project_code
+from pytest_isolate.sharing.board import Board
+from pytest_isolate.sharing.folders import kept_folder, snapshot_usage
+from pytest_isolate.sharing.owners import whose
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine, EngineFacts

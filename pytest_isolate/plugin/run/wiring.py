@@ -16,46 +16,38 @@ from pytest_isolate.errors import PlanError
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.planning.plan import Plan, peak_demand
+from pytest_isolate.plugin.options import KEEP_NEVER, Settings
 from pytest_isolate.plugin.run.guardian_client import Guard
 from pytest_isolate.plugin.run.opening import Membership, Opened, in_memory_bytes, open_keep, run_budget
-from pytest_isolate.plugin.options import KEEP_NEVER, Settings
-from pytest_isolate.running.network.addresses import Addresses
-from pytest_isolate.running.instances.budget import BudgetKeeper
-from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.readiness.exits import Deaths
-from pytest_isolate.running.instances.client_containers import Desks
-from pytest_isolate.running.data.fresh import Freshness
-from pytest_isolate.running.ownership.domains import Ground, Grounds, KeptGround
-from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.images.images import Images
-from pytest_isolate.running.ownership.reuse import Keep
-from pytest_isolate.running.containers.launcher import Launcher, Running
-from pytest_isolate.running.instances.lifecycle import Lifecycle
-from pytest_isolate.running.images.imported import LoadedImages
-from pytest_isolate.running.testcontainers.modules import Modules
-from pytest_isolate.running.network.networks import Networks
-from pytest_isolate.running.network.ports import HeldPorts
-from pytest_isolate.running.instances.provider import Provider
-from pytest_isolate.running.reaching import choose_reach
-from pytest_isolate.running.data.reset import Resetter
 from pytest_isolate.running.cleanup.ryuk import Ryuk
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.containers.handle import Service
+from pytest_isolate.running.containers.launcher import Launcher
+from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.containers.usage import Meter
+from pytest_isolate.running.data.fresh import Freshness
+from pytest_isolate.running.data.reset import Resetter
+from pytest_isolate.running.images.images import Images
+from pytest_isolate.running.images.imported import LoadedImages
 from pytest_isolate.running.images.snapshots import Snapshots
+from pytest_isolate.running.instances.budget import BudgetKeeper
+from pytest_isolate.running.instances.client_containers import Desks
+from pytest_isolate.running.instances.lifecycle import Lifecycle
+from pytest_isolate.running.instances.provider import Provider
 from pytest_isolate.running.instances.retained import Sparing
 from pytest_isolate.running.instances.starter import Starter
-from pytest_isolate.running.timeline import Timeline
-from pytest_isolate.running.containers.usage import Meter
+from pytest_isolate.running.network.addresses import Addresses, choose_reach
+from pytest_isolate.running.network.networks import Networks
+from pytest_isolate.running.network.ports import HeldPorts
 from pytest_isolate.running.network.volumes import Volumes
+from pytest_isolate.running.ownership.domains import Ground, Grounds, KeptGround
+from pytest_isolate.running.ownership.reuse import Keep
+from pytest_isolate.running.readiness.exits import Deaths
 from pytest_isolate.running.readiness.watcher import Watcher
-from pytest_isolate.sharing.board import (
-    Board,
-    LeaseTable,
-    built_folder,
-    ensure_secret,
-    foreign_folder,
-    home,
-    open_locks,
-    snapshot_usage,
-)
+from pytest_isolate.running.testcontainers.modules import Modules
+from pytest_isolate.running.timeline import Timeline
+from pytest_isolate.sharing.board import Board, LeaseTable, open_locks
+from pytest_isolate.sharing.folders import built_folder, ensure_secret, foreign_folder, home, snapshot_usage
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine

@@ -104,7 +104,11 @@ class Report:
         everywhere = [self.figures(), *self._from_workers]
         if verbosity <= 0 and not any(map(_may_stand_out, everywhere)):
             return []
-        from pytest_isolate.plugin.terminal.summary import build_rows, find_hint, table_lines  # short runs have no table
+        from pytest_isolate.plugin.terminal.summary import (  # short runs have no table
+            build_rows,
+            find_hint,
+            table_lines,
+        )
 
         rows = build_rows(everywhere)
         hint = find_hint(rows)

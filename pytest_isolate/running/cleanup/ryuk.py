@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from pytest_isolate.engine.api import ContainerRequest, Engine, PortBinding
 from pytest_isolate.errors import EngineError, PortTaken
 from pytest_isolate.model.identity import LABEL_RUN, Run
+from pytest_isolate.running.network.addresses import Reach
 from pytest_isolate.running.network.ports import pick_ports
-from pytest_isolate.running.reaching import Reach
 from pytest_isolate.sharing.board import Board
 
 # The names that testcontainers has for these settings, and its defaults (testcontainers 4.15, core/config.py).

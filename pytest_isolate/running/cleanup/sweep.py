@@ -10,12 +10,11 @@ from pathlib import Path
 from pytest_isolate.engine.api import Engine, Labelled
 from pytest_isolate.errors import CleanupError, EngineError
 from pytest_isolate.model.identity import LABEL_OWNER, LABEL_REUSE, LABEL_RUN, LABEL_SNAPSHOT, Owner, parse_owner
-from pytest_isolate.running.ownership.reuse import Keep
-from pytest_isolate.running.ownership.retention import read_marks, spared
-from pytest_isolate.running.owner import read_start_time
 from pytest_isolate.running.images.snapshots import judge_snapshots, must_be_judged, note_judged
-from pytest_isolate.sharing.owners import Verdict, judge
-from pytest_isolate.sharing.board import Usage, remove_run_folder, run_folders
+from pytest_isolate.running.ownership.retention import read_marks, spared
+from pytest_isolate.running.ownership.reuse import Keep
+from pytest_isolate.sharing.folders import Usage, remove_run_folder, run_folders
+from pytest_isolate.sharing.owners import Verdict, judge, read_start_time
 
 # Networks and volumes can go only when no container uses them any more.
 _ORDER = ("container", "volume", "network")

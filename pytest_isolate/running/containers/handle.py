@@ -9,8 +9,8 @@ from typing import ParamSpec, TypeVar
 from pytest_isolate.engine.api import Engine, ExecResult
 from pytest_isolate.errors import ExecError, IsolateError, build_message
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.running.faults.methods import Faults
 from pytest_isolate.running.containers.view import View
+from pytest_isolate.running.faults.methods import Faults
 
 Params = ParamSpec("Params")
 Answer = TypeVar("Answer")

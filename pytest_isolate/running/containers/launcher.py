@@ -2,81 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Container
+from dataclasses import replace
 from itertools import count
 
-from pytest_isolate.engine.api import ContainerRequest, Engine, ImageFacts, PortBinding
+from pytest_isolate.engine.api import ContainerRequest, Engine, PortBinding
 from pytest_isolate.errors import IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN, Run, fingerprint
-from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.service import Pairs, ServiceId, ServiceSpec, Unlimited, describe_variation
+from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN, Run
+from pytest_isolate.model.service import Unlimited
 from pytest_isolate.planning.placement import Instance, InstanceKey
-from pytest_isolate.running.network.addresses import Addresses
-from pytest_isolate.running.archive import build_archive, read_digests
-from pytest_isolate.running.ownership.domains import Ground
-from pytest_isolate.running.images.images import image_tag
-from pytest_isolate.running.network.ports import HeldPorts
-from pytest_isolate.running.containers.view import Rendered, View, render_spec
+from pytest_isolate.running.archive import build_archive
+from pytest_isolate.running.containers.running import (
+    Running,
+    Start,
+    build_view,
+    collect_secrets,
+    full_fingerprint,
+    instance_code,
+    label,
+    names_of,
+)
 from pytest_isolate.running.containers.security import capabilities, memory_folders, memory_limit
-from pytest_isolate.running.images.snapshots import Snapshot
+from pytest_isolate.running.containers.view import Rendered
+from pytest_isolate.running.network.addresses import Addresses
+from pytest_isolate.running.network.ports import HeldPorts
 from pytest_isolate.running.network.volumes import Volumes
+from pytest_isolate.running.ownership.domains import Ground
 
 # Somebody else took a port between our picking it and the engine's publishing it: rare, and a new one is free.
 _PORT_TRIES = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """An instance with a started container, on its own network. `started_at` is in seconds of the epoch.
-
-    One that runs already (`spec.used`) has no container: its ids are empty.
-
-    `secrets` is what must not be printed: passwords that no user wrote down, its own and those of what it needs.
-    """
-
-    instance: Instance
-    ground: Ground
-    image: ImageFacts
-    container_id: str
-    network_id: str
-    volumes: tuple[str, ...] = ()
-    memory_folders: Mapping[str, int] = field(default_factory=dict)
-    fingerprint: str
-    view: View
-    ports: HeldPorts
-    started_at: float
-    secrets: tuple[str, ...] = ()
-
-    @property
-    def spec(self) -> ServiceSpec:
-        """The service as declared."""
-        return self.instance.spec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """What is known of an instance before its container is made. `tag` is the image that it is made from.
-
-    `image` is always the declared one: a snapshot of it says nothing more.
-    """
-
-    instance: Instance
-    ground: Ground
-    image: ImageFacts
-    tag: str
-    password: str | None
-    needed: Mapping[str, Running]
-    code: str = ""
-    extra_hosts: Pairs = ()
-
-    @property
-    def is_thawed(self) -> bool:
-        """Whether it starts from a snapshot."""
-        return self.tag != image_tag(self.instance.spec)
 
 
 class Launcher:
@@ -203,69 +159,3 @@ def _image_name(start: Start) -> str:
     """What the engine is told to run: of two platforms only one can have the name at a time."""
     has_platform = start.instance.spec.platform and not start.is_thawed
     return start.image.image_id if has_platform else start.tag
-
-
-def build_view(
-    spec: ServiceSpec, password: str | None, needed: Mapping[str, Running], endpoints: Mapping[int, Endpoint]
-) -> tuple[View, Rendered]:
-    """The service as it is seen at these endpoints, and what its container is given: the same in every process."""
-    view = View(spec=spec, password=password, endpoints=endpoints)
-    rendered = render_spec(view, {alias: running.view for alias, running in needed.items()})
-    return replace(view, env=rendered.env), rendered
-
-
-def choose_password(instance: Instance, ground: Ground, snapshot: Snapshot | None) -> str | None:
-    """The password of an instance: as declared; where it is random, the snapshot's, else one of this run alone."""
-    password = instance.spec.password
-    if not isinstance(password, Secret):
-        return password
-    if snapshot:
-        return snapshot.password
-    return run_password(ground.run, instance.key.service, instance.key.place.node, instance.key.place.worker)
-
-
-def run_password(run: Run, service: ServiceId, node: str = "", worker: str = "") -> str:
-    """The random password of a service at a place, where no snapshot has one: known before it starts."""
-    return run.password(service.stack.namespace, str(service), node, worker)
-
-
-def full_fingerprint(instance: Instance, image: ImageFacts, needed: Mapping[str, Running]) -> str:
-    """The fingerprint over everything that is known before the start: equal means that reuse is safe."""
-    return fingerprint(
-        instance.spec,
-        stack=f"{instance.key.service.stack.namespace} {instance.key.service.stack.name} {instance.native_ports}",
-        image_id=image.image_id,
-        dependencies={alias: running.fingerprint for alias, running in needed.items()},
-        contents=read_digests(instance.spec.files),
-    )
-
-
-def names_of(spec: ServiceSpec) -> tuple[str, ...]:
-    """What a service is found by on its network; its plain name comes first."""
-    return tuple(dict.fromkeys((spec.name, *spec.container.aliases)))
-
-
-def instance_code(key: InstanceKey) -> str:
-    """A short word for an instance key, the same in every process."""
-    place, service = key.place, key.service
-    parts = (service.stack.namespace, service.stack.name, service.name, place.scope.word, place.node, place.worker)
-    what = key.fingerprint + describe_variation(key.variation)
-    return hashlib.sha256("\0".join((*parts, what)).encode()).hexdigest()[:16]
-
-
-def collect_secrets(view: View, needed: Mapping[str, Running]) -> tuple[str, ...]:
-    """What must not be printed of a service: its own random password, and those of what it needs."""
-    own: tuple[str, ...] = (view.password or "",) if view.spec.password is Secret.RANDOM else ()
-    if view.spec.used:
-        own = view.spec.used.secrets
-    return (*own, *(secret for running in needed.values() for secret in running.secrets))
-
-
-def label(instance: Instance, run: Run) -> str:
-    """A service as error texts name it: `'auth' (registry/auth:1.4, stack hr, worker gw1)`."""
-    stack = instance.key.service.stack.name
-    used = instance.spec.used
-    parts = [f"given by {used.given_by}" if used else instance.spec.image or "built image"]
-    parts += [f"stack {stack}"] if stack else []
-    parts += [f"worker {run.worker}"] if run.worker else []
-    return f"{instance.spec.name!r} ({', '.join(parts)})"

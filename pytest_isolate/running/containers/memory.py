@@ -12,8 +12,8 @@ import secrets
 from pytest_isolate.engine.api import ContainerRequest, Engine
 from pytest_isolate.errors import EngineError, StartError
 from pytest_isolate.model.identity import LABEL_HOLDS, Run
+from pytest_isolate.running.containers.running import Running, label
 from pytest_isolate.running.images.images import image_tag
-from pytest_isolate.running.containers.launcher import Running, label
 
 _HOLDER = ("sleep", "infinity")
 _HOLDER_BYTES = 16 * 1024**2

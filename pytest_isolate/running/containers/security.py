@@ -59,11 +59,3 @@ def capabilities(spec: ServiceSpec) -> tuple[str, ...]:
     dropped = spec.container.cap_drop
     kept = () if "ALL" in dropped else (name for name in DEFAULT_CAPABILITIES if name not in dropped)
     return tuple(dict.fromkeys((*kept, *spec.cap_add)))
-
-
-def redact(text: str, secrets: tuple[str, ...]) -> str:
-    """A text for people, without the passwords in it."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-    return text

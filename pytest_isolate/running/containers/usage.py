@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_isolate.engine.docker.cgroups import Counted, count
-from pytest_isolate.running.containers.launcher import Running
+from pytest_isolate.running.containers.running import Running
 from pytest_isolate.running.containers.security import memory_limit
 
 

@@ -1,1 +1,1 @@
-"""Fresh copies of a service's data: how they are named, made, kept ready, handed out and dropped."""
+"""Fresh copies of data for each test, and resets."""

@@ -13,13 +13,12 @@ from contextlib import suppress
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.data.makers import Makers
-from pytest_isolate.running.data.names import CopyName
-from pytest_isolate.running.data.backends.postgres import PostgresWay
+from pytest_isolate.running.containers.running import Running
 from pytest_isolate.running.data.backends.base import WayError
-from pytest_isolate.running.containers.launcher import Running
-from pytest_isolate.running.owner import read_owner, read_start_time
+from pytest_isolate.running.data.backends.postgres import PostgresWay
+from pytest_isolate.running.data.names import CopyName, Makers
 from pytest_isolate.sharing.board import Board
+from pytest_isolate.sharing.owners import read_owner, read_start_time
 
 _SWEEP = "sweep"
 

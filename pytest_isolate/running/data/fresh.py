@@ -13,25 +13,24 @@ from pytest_isolate.model.identity import Run
 from pytest_isolate.model.reset import Pristine
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId
-from pytest_isolate.planning.copying import Wanted
 from pytest_isolate.planning.placement import InstanceKey, Place
+from pytest_isolate.planning.plan import Wanted
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.data.external_server import Foreign, makers_of
-from pytest_isolate.running.data.fresh_service import FreshService, build_handle, view_database
-from pytest_isolate.running.data.pool import Keeper
-from pytest_isolate.running.data.makers import Makers
+from pytest_isolate.running.containers.handle import Service
+from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.containers.view import View
+from pytest_isolate.running.data.backends.base import Way, WayError, closed_on_failure
 from pytest_isolate.running.data.backends.mariadb import MariadbWay
-from pytest_isolate.running.data.names import CopyName
 from pytest_isolate.running.data.backends.postgres import PostgresWay
 from pytest_isolate.running.data.backends.redis import RedisWay
+from pytest_isolate.running.data.external_server import Foreign, makers_of
+from pytest_isolate.running.data.fresh_service import FreshService, build_handle, view_database
+from pytest_isolate.running.data.names import CopyName, Makers
+from pytest_isolate.running.data.pool import Keeper
 from pytest_isolate.running.data.templates import Templates
-from pytest_isolate.running.data.backends.base import Way, WayError, closed_on_failure
 from pytest_isolate.running.ownership.domains import Grounds
-from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.launcher import Running
-from pytest_isolate.running.owner import read_owner, read_start_time
-from pytest_isolate.running.containers.view import View
 from pytest_isolate.sharing.board import Board
+from pytest_isolate.sharing.owners import read_owner, read_start_time
 
 # Copies that are there and not in use, of all processes that share an instance: some hundred MiB of disk.
 CAP = 48

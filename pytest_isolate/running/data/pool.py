@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from pytest_isolate.errors import EngineError, FreshError, IsolateError
 from pytest_isolate.model.fresh import FreshSpec
 from pytest_isolate.model.service import ServiceId
-from pytest_isolate.planning.copying import Wanted
+from pytest_isolate.planning.plan import Wanted
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.data.makers import Makers
+from pytest_isolate.running.data.backends.base import Way, WayError
+from pytest_isolate.running.data.names import Makers
 from pytest_isolate.running.data.pool_table import Create, Drop, PoolTable
 from pytest_isolate.running.data.templates import Templates
-from pytest_isolate.running.data.backends.base import Way, WayError
 
 # How long a test waits for a copy once its template is there: a hundred times what one takes.
 _TIMEOUT_S = 60

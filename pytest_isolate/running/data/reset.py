@@ -13,17 +13,15 @@ from pytest_isolate.model.identity import Run
 from pytest_isolate.model.probes import Command, Http
 from pytest_isolate.model.reset import RESET_METHOD, Pristine, Reset, ResetFunction, describe_reset
 from pytest_isolate.planning.placement import InstanceKey
+from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.containers.handle import Service
+from pytest_isolate.running.containers.running import Running, label
+from pytest_isolate.running.data.backends import mariadb, postgres, redis
+from pytest_isolate.running.data.backends.base import Way, WayError, common_variables
 from pytest_isolate.running.data.user_function import call as call_function
 from pytest_isolate.running.data.user_function import describe_failure
-from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.data.backends import mariadb
-from pytest_isolate.running.data.backends import postgres
-from pytest_isolate.running.data.backends import redis
-from pytest_isolate.running.data.backends.base import Way, WayError, common_variables
-from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.launcher import Running, label
-from pytest_isolate.running.containers.security import redact
 from pytest_isolate.running.timeline import Timeline
+from pytest_isolate.text import redact
 
 _ENVIRONMENTS: Mapping[str, Callable[[Running, str], dict[str, str]]] = {
     "mariadb": mariadb.environment,

@@ -11,9 +11,9 @@ from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import InstanceKey
 from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.containers.running import Running
 from pytest_isolate.running.evidence.render import Evidence, describe_state, split_phases
-from pytest_isolate.running.containers.launcher import Running
-from pytest_isolate.running.containers.security import redact
+from pytest_isolate.text import redact
 
 # How late the engine may read a line that a service has written. Of 18,000 lines, on two processors with work for five
 # or more, one in a hundred came more than 30 ms late, and the last one 82 ms.

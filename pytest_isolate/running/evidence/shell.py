@@ -11,8 +11,7 @@ import shlex
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.service import ServiceSpec
+from pytest_isolate.model.service import Secret, ServiceSpec
 from pytest_isolate.running.containers.view import View, default_url
 
 CONTAINER = "{container}"

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pytest_isolate.engine.api import ContainerState
 from pytest_isolate.errors import FaultError
 from pytest_isolate.running.faults.impairment import parse_impairment
-from pytest_isolate.running.faults.target import Target
+from pytest_isolate.running.faults.network import Target
 
 
 class Faults:

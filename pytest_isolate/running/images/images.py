@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import PurePath
 
+from pytest_isolate.declarations.values import PULL_ALWAYS, PULL_NEVER
 from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, Tell
 from pytest_isolate.errors import ImageNotFound
 from pytest_isolate.model.service import ServiceSpec
-from pytest_isolate.declarations.values import PULL_ALWAYS, PULL_NEVER
+from pytest_isolate.running.images.build_digest import digest_sources
 from pytest_isolate.running.images.imported import LoadedImages
 from pytest_isolate.running.once import Once
-from pytest_isolate.running.images.build_digest import digest_sources
 from pytest_isolate.sharing.board import Board
 
 Lock = Callable[[str], AbstractContextManager[object]]

@@ -7,10 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pytest_isolate.model.identity import fingerprint
-from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.declarations.placeholders import SELF, parse_references
+from pytest_isolate.model.identity import fingerprint
+from pytest_isolate.model.service import Secret, ServiceSpec
 
 # What a service can say of itself that is the same in every run and under every name.
 _LASTING = frozenset({"port", "user", "password", "database"})

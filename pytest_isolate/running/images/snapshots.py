@@ -16,13 +16,12 @@ from pathlib import Path, PurePosixPath
 from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
-from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.service import ServiceSpec
-from pytest_isolate.running.images.snapshot_key import may_be_frozen, snapshot_digest
+from pytest_isolate.model.service import Secret, ServiceSpec
 from pytest_isolate.running.archive import read_digests
 from pytest_isolate.running.images.imported import LoadedImages
+from pytest_isolate.running.images.snapshot_key import may_be_frozen, snapshot_digest
+from pytest_isolate.sharing.folders import Usage
 from pytest_isolate.sharing.owners import Verdict
-from pytest_isolate.sharing.board import Usage
 
 _POLL_S = 0.1
 REPOSITORY = "pytest-isolate/snapshot"

@@ -13,9 +13,9 @@ from pytest_isolate.model.resources import Resources
 from pytest_isolate.planning.placement import Instance
 from pytest_isolate.planning.plan import Plan, lasting_demand, peak_demand
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.containers.launcher import instance_code, label
-from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, keep, promote, release, release_holder
+from pytest_isolate.running.containers.running import instance_code, label
 from pytest_isolate.sharing.board import LeaseTable
+from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, keep, promote, release, release_holder
 
 # Tests, pytest itself and the rest of the machine need room too.
 _SHARE_OF_MEMORY = 0.8

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pytest_isolate.engine.api import ContainerRequest, Engine
-from pytest_isolate.model.container import ContainerSettings
 from pytest_isolate.model.identity import Run
-from pytest_isolate.model.service import MIB
+from pytest_isolate.model.service import MIB, ContainerSettings
 from pytest_isolate.planning.placement import InstanceKey
+from pytest_isolate.running.containers.running import Running
 from pytest_isolate.running.images.images import Images, image_tag
-from pytest_isolate.running.containers.launcher import Running
 from pytest_isolate.running.instances.external import check_same_host, hosts_of
 
 _IDLE = ("sleep", "infinity")

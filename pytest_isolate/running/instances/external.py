@@ -11,20 +11,18 @@ from typing import NoReturn
 
 from pytest_isolate.engine.api import Engine, ExecResult
 from pytest_isolate.errors import NotReadyError, StartError, UsedServiceError
-from pytest_isolate.model.answers import Answer, NotYet
-from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.model.endpoint import Endpoint, Used
 from pytest_isolate.model.identity import Run
-from pytest_isolate.model.probes import Http, OwnWait, Probe, Tcp, describe_probe
+from pytest_isolate.model.probes import Answer, Http, NotYet, OwnWait, Probe, Tcp, describe_probe
 from pytest_isolate.model.service import Pairs, ServiceSpec
-from pytest_isolate.model.used import Used
 from pytest_isolate.planning.placement import Instance
-from pytest_isolate.running.readiness import probing
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.launcher import Running, label
-from pytest_isolate.running.readiness.loop import wait_until_ready
+from pytest_isolate.running.containers.running import Running, label
 from pytest_isolate.running.containers.view import View
-from pytest_isolate.running.containers.security import redact
+from pytest_isolate.running.readiness import probing
+from pytest_isolate.running.readiness.loop import wait_until_ready
+from pytest_isolate.text import redact
 
 # What runs already need not be waited for as what starts; but it may be on its way up, in CI above all.
 MOST_S = 10.0

@@ -11,20 +11,20 @@ from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.planning.reset_order import dependents_of
-from pytest_isolate.running.network.addresses import Addresses
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.images.images import image_tag
-from pytest_isolate.running.containers.launcher import Running
 from pytest_isolate.running.containers.memory import advise_if_full
-from pytest_isolate.running.testcontainers.module_service import ModuleService
-from pytest_isolate.running.testcontainers.modules import Modules
-from pytest_isolate.running.network.networks import Networks
+from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.images.images import image_tag
+from pytest_isolate.running.instances.external import UsedService
 from pytest_isolate.running.instances.provider import Provider
 from pytest_isolate.running.instances.retained import Sparing
 from pytest_isolate.running.instances.starter import Closing
-from pytest_isolate.running.instances.external import UsedService
+from pytest_isolate.running.network.addresses import Addresses
+from pytest_isolate.running.network.networks import Networks
 from pytest_isolate.running.network.volumes import Volumes
+from pytest_isolate.running.testcontainers.module_service import ModuleService
+from pytest_isolate.running.testcontainers.modules import Modules
 
 # A server goes on to say so with each attempt.
 _LOG_LINES = 50

@@ -8,22 +8,15 @@ from typing import Any
 
 from pytest_isolate.engine.api import Engine, ImageFacts
 from pytest_isolate.errors import EngineError, IsolateError, StartError
-from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.model.endpoint import Endpoint, Used
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.probes import Ended
-from pytest_isolate.model.secret import Secret
-from pytest_isolate.model.service import describe_variation
-from pytest_isolate.model.used import Used
+from pytest_isolate.model.service import Secret, describe_variation
 from pytest_isolate.planning.placement import Instance
-from pytest_isolate.running.instances.budget import BudgetKeeper
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.instances.client_containers import Desks
-from pytest_isolate.running.faults.methods import Faults
-from pytest_isolate.running.faults.target import Target
-from pytest_isolate.running.ownership.domains import Ground, Grounds, KeptGround
-from pytest_isolate.running.images.images import image_tag
-from pytest_isolate.running.containers.launcher import (
-    Launcher,
+from pytest_isolate.running.containers.launcher import Launcher
+from pytest_isolate.running.containers.memory import Memory
+from pytest_isolate.running.containers.running import (
     Running,
     build_view,
     choose_password,
@@ -32,15 +25,20 @@ from pytest_isolate.running.containers.launcher import (
     instance_code,
     label,
 )
-from pytest_isolate.running.containers.memory import Memory
-from pytest_isolate.running.owner import read_start_time
-from pytest_isolate.running.network.ports import HeldPorts
+from pytest_isolate.running.faults.methods import Faults
+from pytest_isolate.running.faults.network import Target
+from pytest_isolate.running.images.images import image_tag
+from pytest_isolate.running.instances.budget import BudgetKeeper
+from pytest_isolate.running.instances.client_containers import Desks
+from pytest_isolate.running.instances.external import endpoints_of, wait_until_it_answers
 from pytest_isolate.running.instances.retained import Sparing
 from pytest_isolate.running.instances.starter import Starter, Wait
-from pytest_isolate.running.timeline import Timeline
-from pytest_isolate.running.instances.external import endpoints_of, wait_until_it_answers
+from pytest_isolate.running.network.ports import HeldPorts
+from pytest_isolate.running.ownership.domains import Ground, Grounds, KeptGround
 from pytest_isolate.running.readiness.watcher import Watcher
+from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.sharing.board import Board
+from pytest_isolate.sharing.owners import read_start_time
 
 
 class Provider:

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Collection
 
 from pytest_isolate.planning.placement import InstanceKey, NetworkKey
+from pytest_isolate.running.containers.running import Running
 from pytest_isolate.running.instances.budget import BudgetKeeper
-from pytest_isolate.running.containers.launcher import Running
 
 # Of tests that fail, in each process, and of starts: who has seen so many, seldom looks into more.
 MOST = 5

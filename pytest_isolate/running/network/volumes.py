@@ -10,9 +10,9 @@ from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_INSTANCE
 from pytest_isolate.planning.placement import Instance, NetworkKey
-from pytest_isolate.running.ownership.domains import Ground
 from pytest_isolate.running.network.networks import place_code
 from pytest_isolate.running.once import Once
+from pytest_isolate.running.ownership.domains import Ground
 
 
 @dataclass(frozen=True, slots=True)

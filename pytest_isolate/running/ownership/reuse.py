@@ -11,8 +11,9 @@ from typing import Any
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_REUSE, Owner, Run, parse_owner
 from pytest_isolate.model.service import Pairs
+from pytest_isolate.sharing.board import Board
+from pytest_isolate.sharing.folders import ensure_secret
 from pytest_isolate.sharing.owners import Verdict, judge
-from pytest_isolate.sharing.board import Board, ensure_secret
 
 _USERS = "users"
 _MANUAL = "up-"

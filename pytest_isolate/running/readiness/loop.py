@@ -6,8 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_isolate.model.answers import Answer, Dead, NotYet, Ready
-from pytest_isolate.model.probes import Question
+from pytest_isolate.model.probes import Answer, Dead, NotYet, Question, Ready
 from pytest_isolate.running.clock import Clock
 
 _FIRST_PAUSE_S = 0.005

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, EngineUnreachable
-from pytest_isolate.model.answers import Answer, NotYet, Ready
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.probes import Command, Ended, Http, Log, Probe, Question, Tcp
+from pytest_isolate.model.probes import Answer, Command, Ended, Http, Log, NotYet, Probe, Question, Ready, Tcp
 
 _CONNECT_S = 1.0
 _ANSWER_S = 2.0

@@ -8,18 +8,28 @@ from contextlib import closing
 
 from pytest_isolate.engine.api import ContainerState, Engine, LogTail, Progress, Tell
 from pytest_isolate.errors import EngineError, EngineUnreachable, NotReadyError, StartError
-from pytest_isolate.model.answers import Answer, Dead, NotYet
 from pytest_isolate.model.identity import Run
-from pytest_isolate.model.probes import Command, Ended, Log, OwnWait, Question, Tcp, describe_probe
-from pytest_isolate.running.readiness import probing
+from pytest_isolate.model.probes import (
+    Answer,
+    Command,
+    Dead,
+    Ended,
+    Log,
+    NotYet,
+    OwnWait,
+    Question,
+    Tcp,
+    describe_probe,
+)
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.readiness.exits import Deaths
-from pytest_isolate.running.images.images import image_tag
-from pytest_isolate.running.containers.launcher import Running, label
 from pytest_isolate.running.containers.memory import advise_if_full
-from pytest_isolate.running.testcontainers.modules import Modules
+from pytest_isolate.running.containers.running import Running, label
+from pytest_isolate.running.images.images import image_tag
+from pytest_isolate.running.readiness import probing
+from pytest_isolate.running.readiness.exits import Deaths
 from pytest_isolate.running.readiness.loop import Outcome, wait_until_ready
-from pytest_isolate.running.containers.security import redact
+from pytest_isolate.running.testcontainers.modules import Modules
+from pytest_isolate.text import redact
 
 _LOG_LINES = 20
 # The end of a log that is followed comes 20 ms after the death.

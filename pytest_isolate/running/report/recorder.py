@@ -8,17 +8,26 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pytest_isolate.engine.api import Engine
-from pytest_isolate.engine.docker.wire import plain_text
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import Place
 from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.containers.launcher import Launcher
+from pytest_isolate.running.containers.running import Running, Start, instance_code
 from pytest_isolate.running.images.images import image_tag
-from pytest_isolate.running.containers.launcher import Launcher, Running, Start, instance_code
-from pytest_isolate.running.report.journal import Journal, Reader
-from pytest_isolate.running.report.records import BecameReady, Launched, Record, Removed, Spent, Took, Wrote
-from pytest_isolate.running.containers.security import redact
+from pytest_isolate.running.report.records import (
+    BecameReady,
+    Journal,
+    Launched,
+    Reader,
+    Record,
+    Removed,
+    Spent,
+    Took,
+    Wrote,
+)
 from pytest_isolate.running.timeline import Span
+from pytest_isolate.text import plain_text, redact
 
 # Of what one container writes, so much is kept: the beginning tells how it was started, the end how it ended.
 MOST_LOG_CHARACTERS = 512 * 1024

@@ -1,1 +1,1 @@
-"""Containers of testcontainers as services: their settings, waits and methods are theirs, the rest is ours."""
+"""Modules of testcontainers as services."""

@@ -86,7 +86,11 @@ class DeclaredModule:
 
 def rehearse(module: DockerContainer) -> Rehearsal:
     """What a module would start, and what of it cannot be honoured: its start, up to where it needs an engine."""
-    from pytest_isolate.running.testcontainers.settings import has_wait, parts_of_its_own, read_settings  # with testcontainers
+    from pytest_isolate.running.testcontainers.settings import (  # with testcontainers
+        has_wait,
+        parts_of_its_own,
+        read_settings,
+    )
     from pytest_isolate.running.testcontainers.translate import translate
 
     parts = parts_of_its_own(module)

@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeVar
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import IsolateError, build_message
-from pytest_isolate.running.faults.methods import Faults
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.view import View
+from pytest_isolate.running.faults.methods import Faults
 
 M = TypeVar("M")
 _SETTING = ("with_", "waiting_for", "maybe_")

@@ -8,11 +8,10 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from pytest_isolate.engine.api import Engine
-from pytest_isolate.model.answers import Answer, Dead, NotYet, Ready
-from pytest_isolate.model.probes import Command
-from pytest_isolate.running.containers.launcher import Running
-from pytest_isolate.running.testcontainers.sdk_container import ContainerView, GivenUp
+from pytest_isolate.model.probes import Answer, Command, Dead, NotYet, Ready
+from pytest_isolate.running.containers.running import Running
 from pytest_isolate.running.testcontainers.declared import DeclaredModule
+from pytest_isolate.running.testcontainers.sdk_container import ContainerView, GivenUp
 from pytest_isolate.running.testcontainers.stage import Reached, Started
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ class _Start:
     """A module's start, in a thread of its own: it may wait in its own way for minutes."""
 
     def __init__(self, declared: DeclaredModule, stage: Started) -> None:
-        from pytest_isolate.running.testcontainers.hastening import hasten  # with testcontainers
+        from pytest_isolate.running.testcontainers.settings import hasten
 
         self.module = declared.adapt(stage)
         self._stage = stage

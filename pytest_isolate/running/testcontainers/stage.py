@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from pytest_isolate.declarations.placeholders import escape
 from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.declarations.placeholders import escape
-from pytest_isolate.running.testcontainers.sdk_container import ContainerView
 from pytest_isolate.running.containers.view import View
+from pytest_isolate.running.testcontainers.sdk_container import ContainerView
 
 
 class Reached(BaseException):

@@ -17,7 +17,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from pytest_isolate.engine.docker.dialects import podman_version
-from pytest_isolate.engine.docker.discovery import (
+from pytest_isolate.engine.docker.transport.carrier import end, explained
+from pytest_isolate.engine.docker.transport.connections import Endpoint, Idle
+from pytest_isolate.engine.docker.transport.discovery import (
     Candidate,
     find_candidates,
     find_certificates,
@@ -36,7 +38,6 @@ from pytest_isolate.engine.docker.transport.exchange import (
     send_request,
 )
 from pytest_isolate.engine.docker.transport.streams import Line, Stream, Tail
-from pytest_isolate.engine.docker.transport.connections import Endpoint, Idle, end, explained
 from pytest_isolate.engine.docker.wire import api_version, explanation, is_passing, refusal_error, unreachable_error
 from pytest_isolate.errors import EngineError, EngineUnreachable
 

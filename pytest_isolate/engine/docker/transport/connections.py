@@ -12,13 +12,13 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from pytest_isolate.engine.docker.transport.carrier import end
 
 if TYPE_CHECKING:
     import ssl
@@ -111,18 +111,6 @@ class Endpoint:
         return str(path) if self.certificates and path.exists() else ""
 
 
-class Carried(http.client.HTTPConnection):
-    """A connection that something else carries, which has to be ended with it, and may know why it broke."""
-
-    def explain(self) -> OSError | None:
-        """Why it has ended; None where nobody said."""
-        raise NotImplementedError
-
-    def end(self) -> None:
-        """Close it, and what carries it. Safe to repeat."""
-        raise NotImplementedError
-
-
 class Idle:
     """Connections that wait for their next request. Safe to use from several threads."""
 
@@ -156,26 +144,6 @@ class Idle:
             waiting, self._waiting = self._waiting, []
         for _, connection in waiting:
             end(connection)
-
-
-def end(connection: http.client.HTTPConnection) -> None:
-    """Close a connection, and whatever carries it."""
-    if isinstance(connection, Carried):
-        connection.end()
-    else:
-        connection.close()
-
-
-@contextmanager
-def explained(connection: http.client.HTTPConnection) -> Iterator[None]:
-    """What fails on a connection is told by what carries it, which knows more than that it ended."""
-    try:
-        yield
-    except (OSError, http.client.HTTPException) as error:
-        reason = connection.explain() if isinstance(connection, Carried) else None
-        if reason is None:
-            raise
-        raise reason from error
 
 
 def _stands(sock: socket.socket | None) -> bool:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_isolate.engine.docker.transport.connections import Endpoint, Idle, end, explained
+from pytest_isolate.engine.docker.transport.carrier import end, explained
+from pytest_isolate.engine.docker.transport.connections import Endpoint, Idle
 from pytest_isolate.engine.docker.wire import unreachable_error
 
 # The longest single request: removing a container with a large volume took 1.7 s, so a minute means trouble.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import IO
 from urllib.parse import urlsplit
 
-from pytest_isolate.engine.docker.transport.connections import Carried
+from pytest_isolate.engine.docker.transport.carrier import Carried
 
 _CONNECT_S = 10
 _ENDED_WITHIN_S = 2

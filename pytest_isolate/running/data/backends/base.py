@@ -8,8 +8,8 @@ from typing import Protocol
 
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.running.containers.running import Running
 from pytest_isolate.running.data.names import own_suffix
-from pytest_isolate.running.containers.launcher import Running
 
 
 class WayError(IsolateError):

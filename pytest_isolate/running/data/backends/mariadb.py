@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
+from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.data.backends.base import InitOutput, WayError, common_variables
 from pytest_isolate.running.data.backends.client import Client, run_to_end
 from pytest_isolate.running.data.names import PRISTINE, parse_copy_name
-from pytest_isolate.running.data.backends.base import InitOutput, WayError, common_variables
-from pytest_isolate.running.containers.launcher import Running
 
 _FOLDER = "/var/tmp/isolate"  # noqa: S108  # inside the container
 _FIND = 'exec "$(command -v mariadb || command -v mysql)"'

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.model.reset import Pristine
-from pytest_isolate.running.data.backends.client import Client, run_to_end
-from pytest_isolate.running.data.names import PRISTINE, maker_of, parse_copy_name
+from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.containers.security import COPIES
 from pytest_isolate.running.data.backends.base import (
     InitOutput,
     WayError,
@@ -18,8 +18,8 @@ from pytest_isolate.running.data.backends.base import (
     server_of,
     suffix_of,
 )
-from pytest_isolate.running.containers.launcher import Running
-from pytest_isolate.running.containers.security import COPIES
+from pytest_isolate.running.data.backends.client import Client, run_to_end
+from pytest_isolate.running.data.names import PRISTINE, maker_of, parse_copy_name
 
 # Made by CREATE DATABASE as of these versions.
 _STRATEGY_SINCE = 150000

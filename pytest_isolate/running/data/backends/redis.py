@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pytest_isolate.engine.api import Engine
+from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.data.backends.base import InitOutput, WayError, closed_on_failure, common_variables
 from pytest_isolate.running.data.backends.client import Client
 from pytest_isolate.running.data.names import PRISTINE, parse_copy_name
-from pytest_isolate.running.data.backends.base import InitOutput, WayError, closed_on_failure, common_variables
-from pytest_isolate.running.containers.launcher import Running
 
 _CLIENT = 'exec "$(command -v redis-cli || command -v valkey-cli)" "$@"'
 # Each script begins where the book is: a table of names and numbers, and the number that was given away last.

@@ -1,0 +1,1 @@
+"""From what users wrote to checked services, stacks and copies."""

@@ -1,0 +1,1 @@
+"""The part of the command line tool that runs within pytest."""

@@ -1,0 +1,1 @@
+"""What users declare, as fixtures of pytest's."""

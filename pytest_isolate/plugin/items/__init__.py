@@ -1,0 +1,1 @@
+"""The plugin's part in each test."""

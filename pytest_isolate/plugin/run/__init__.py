@@ -1,0 +1,1 @@
+"""A run of pytest: opened, wired, shared with xdist's workers, ended."""

@@ -1,0 +1,1 @@
+"""What the terminal and pytest's other outputs show."""

@@ -1,0 +1,1 @@
+"""Removing what a run has made, also when its process has died."""

@@ -1,0 +1,1 @@
+"""One container: its request, its record, its handle."""

@@ -1,0 +1,1 @@
+"""The database servers whose data can be copied and reset."""

@@ -1,0 +1,1 @@
+"""What is collected for the report of a failed test."""

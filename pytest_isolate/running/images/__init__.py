@@ -1,0 +1,1 @@
+"""Images: pulled, built, snapshotted, saved and loaded."""

@@ -1,0 +1,1 @@
+"""Which process starts which instance, and when it ends."""

@@ -1,0 +1,1 @@
+"""Whose an instance is: a run's, or a project's that keeps it."""

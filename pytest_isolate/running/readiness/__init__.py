@@ -1,0 +1,1 @@
+"""Waiting until an instance is ready, or has exited."""
