@@ -11,7 +11,7 @@ from ipaddress import IPv4Network
 import click
 
 from pytest_isolate.cli.engine import EXIT_FAILED
-from pytest_isolate.engine.docker.diagnose import EngineSide, try_all
+from pytest_isolate.engine.docker.diagnose import EngineReport, try_candidates
 from pytest_isolate.engine.docker.podman import served
 from pytest_isolate.errors import EngineError
 from pytest_isolate.running.doctor.checks import OK, PROBLEM, Facts, Finding, diagnose
@@ -54,7 +54,7 @@ def doctor(subnets: str, as_json: bool) -> None:
 
 def gather(env: Mapping[str, str], pool: str) -> Facts:
     """Everything that the checks want to know."""
-    attempts, engine = try_all(env)
+    attempts, engine = try_candidates(env)
     return Facts(
         attempts=attempts,
         engine=engine,
@@ -82,11 +82,11 @@ def finding_lines(findings: Sequence[Finding]) -> list[str]:
 def _find_otherwise(env: Mapping[str, str]) -> str:
     """The engine that would answer if the environment named none; empty where there is none."""
     rest = {name: value for name, value in env.items() if name not in _CHOSEN_BY}
-    engine = try_all(rest)[1] if len(rest) < len(env) else None
+    engine = try_candidates(rest)[1] if len(rest) < len(env) else None
     return engine.address if engine else ""
 
 
-def _disks(engine: EngineSide | None, env: Mapping[str, str]) -> list[Disk]:
+def _disks(engine: EngineReport | None, env: Mapping[str, str]) -> list[Disk]:
     disks = [read_disk("engine", engine.data_root)] if engine and engine.is_local and engine.data_root else []
     return [*disks, read_disk("temp", _temp_folder(env))]
 

@@ -18,7 +18,7 @@ from pytest_isolate.engine.docker.transport.client import Http, open_http
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.identity import LABEL_RUN
 from pytest_isolate.running.cleanup.sweep import Sweep
-from pytest_isolate.running.ownership.runs import RunFacts, group_runs
+from pytest_isolate.running.ownership.runs import RunOnEngine, group_runs
 from pytest_isolate.sharing.folders import kept_folder, snapshot_usage
 from pytest_isolate.sharing.owners import Verdict, read_owner
 
@@ -28,14 +28,14 @@ EXIT_USAGE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenEngine:
     """The engine that answers, and what of ours is on it."""
 
     client: Http
     engine: DockerEngine
     inventory: Inventory
 
-    def runs(self) -> tuple[RunFacts, ...]:
+    def runs(self) -> tuple[RunOnEngine, ...]:
         """Every run that has objects on the engine."""
         return group_runs(self._judge())
 
@@ -49,13 +49,13 @@ class Opened:
 
 
 @contextmanager
-def open_engine(exit_code: int = EXIT_FAILED) -> Iterator[Opened]:
+def open_engine(exit_code: int = EXIT_FAILED) -> Iterator[OpenEngine]:
     """The engine that answers; an error of ours is printed, and ends the command with this code."""
     with ending_in(exit_code), served(os.environ) as env:
         client = open_http(env)
         engine = DockerEngine(client)
         try:
-            yield Opened(client, engine, Inventory(client))
+            yield OpenEngine(client, engine, Inventory(client))
         finally:
             engine.close()
 

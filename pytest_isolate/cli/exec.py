@@ -19,7 +19,7 @@ import click
 from pytest_isolate.cli.engine import open_engine
 from pytest_isolate.cli.find_container import all_named, complete_names, find_container
 from pytest_isolate.engine.docker.transport.client import Http
-from pytest_isolate.engine.docker.transport.streams import Line
+from pytest_isolate.engine.docker.transport.streams import RawConnection
 from pytest_isolate.engine.docker.wire import FRAME_HEAD_BYTES, take_frame
 from pytest_isolate.errors import EngineError
 
@@ -65,7 +65,7 @@ class Conversation:
         body = {**streams, "Tty": self._is_terminal, "Cmd": list(self._argv), "Env": _terminal_env(self._is_terminal)}
         path = f"/containers/{quote(self._container)}/exec"
         command = f"/exec/{self._client.ask(self._what, 'POST', path, body=body).json()['Id']}"
-        line = self._client.converse(self._what, f"{command}/start", {"Detach": False, "Tty": self._is_terminal})
+        line = self._client.hijack(self._what, f"{command}/start", {"Detach": False, "Tty": self._is_terminal})
         try:
             with self._terminal(lambda: self._resize(command)):
                 self._talk(line)
@@ -74,7 +74,7 @@ class Conversation:
         found: dict[str, Any] = self._client.ask(self._what, "GET", f"{command}/json").json()
         return int(found["ExitCode"])
 
-    def _talk(self, line: Line) -> None:
+    def _talk(self, line: RawConnection) -> None:
         """Carry bytes both ways until the command has ended."""
         write = self._raw if self._is_terminal else _Frames().write
         if not self._is_terminal and sys.stdin is None:

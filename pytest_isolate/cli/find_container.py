@@ -12,16 +12,16 @@ from click.shell_completion import CompletionItem
 
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.errors import IsolateError, build_message, suggest
-from pytest_isolate.running.ownership.runs import DEAD, UP, RunFacts, Whose, describe_service, is_project_of
+from pytest_isolate.running.ownership.runs import DEAD, UP, RunOnEngine, RunOwner, describe_service, is_project_of
 
 _SHORTEST_ID = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class FoundContainer:
     """A container of ours, and whose it is."""
 
-    whose: Whose
+    whose: RunOwner
     found: Labelled
 
     @property
@@ -30,12 +30,12 @@ class Named:
         return describe_service(self.found.labels)
 
 
-def all_named(runs: Iterable[RunFacts]) -> list[Named]:
+def all_named(runs: Iterable[RunOnEngine]) -> list[FoundContainer]:
     """Every container of some runs."""
-    return [Named(run.whose, container) for run in runs for container in run.containers]
+    return [FoundContainer(run.owner, container) for run in runs for container in run.containers]
 
 
-def find_container(name: str, named: Sequence[Named], folder: str) -> Named:
+def find_container(name: str, named: Sequence[FoundContainer], folder: str) -> FoundContainer:
     """The one container that is meant; IsolateError where there is none, or where it could be several.
 
     A container's own name or id says it all. A service's name means the one that is up for this folder's project, else
@@ -75,7 +75,7 @@ def complete_names(_context: click.Context, _parameter: click.Parameter, incompl
     return [CompletionItem(word, help=text) for word, text in completions(named) if word.startswith(incomplete)]
 
 
-def completions(named: Sequence[Named]) -> list[tuple[str, str]]:
+def completions(named: Sequence[FoundContainer]) -> list[tuple[str, str]]:
     """Every service's name once, then every container's, each with what it is."""
     services = {n.service: f"{n.whose.state}, run {n.whose.run}" for n in reversed(named)}
     containers = {n.found.name: f"{n.service} of run {n.whose.run}" for n in named}
@@ -86,10 +86,10 @@ def _is_id(name: str, object_id: str) -> bool:
     return len(name) >= _SHORTEST_ID and object_id.startswith(name)
 
 
-def _nearest(found: Sequence[Named], name: str, folder: str) -> list[Named]:
+def _nearest(found: Sequence[FoundContainer], name: str, folder: str) -> list[FoundContainer]:
     """The best of those that the name fits: exact before short, up before running, this project before others."""
 
-    def rank(one: Named) -> tuple[bool, bool, bool, bool]:
+    def rank(one: FoundContainer) -> tuple[bool, bool, bool, bool]:
         state = one.whose.state
         return (
             one.service != name,

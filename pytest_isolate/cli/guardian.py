@@ -119,11 +119,11 @@ def _remove(endpoint: str, run_id: str) -> bool:
     from pytest_isolate.errors import IsolateError
     from pytest_isolate.model.identity import LABEL_RUN
     from pytest_isolate.running.cleanup.remove import remove_all
-    from pytest_isolate.running.ownership.retention import read_marks, spared
+    from pytest_isolate.running.ownership.retention import read_marks, retained_ids
 
     remover, labels = _remover(endpoint), {LABEL_RUN: run_id}
     try:
-        kept = spared(read_marks(remover), run_id)
+        kept = retained_ids(read_marks(remover), run_id)
         there = [*remover.list_containers(labels), *remover.list_volumes(labels), *remover.list_networks(labels)]
         found = set(there) - kept
         if found:

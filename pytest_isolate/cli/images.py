@@ -16,8 +16,8 @@ from pytest_isolate.cli.pytest_process import ask_pytest
 from pytest_isolate.engine.docker.image_transfer import ImageTransfer
 from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.running.images import transfer
-from pytest_isolate.running.images.imported import LoadedImages
-from pytest_isolate.running.images.store import Index, Saved, Stock, parse_needed
+from pytest_isolate.running.images.imported import ImportedImages
+from pytest_isolate.running.images.store import ImageStore, Index, StoredImage, parse_required
 from pytest_isolate.running.images.transfer import Outcome
 from pytest_isolate.sharing.board import Board, open_locks
 from pytest_isolate.sharing.command import IMAGES
@@ -52,12 +52,12 @@ def save(folder: Path, as_json: bool, pytest_args: tuple[str, ...]) -> None:
     Ends with code 0; 1 when an image could not be had or saved, or no engine answers; with pytest's code when it cannot
     collect, 4 for a declaration that is wrong.
     """
-    found = [parse_needed(answer) for answer in _ask(pytest_args)]
+    found = [parse_required(answer) for answer in _ask(pytest_args)]
     needed = [image for image in found if not image.pinned]
     for name in (name for image in found for name in image.pinned):
         click.echo(f"left out: {name}; an engine finds by digest only what it has pulled itself", err=True)
     with open_engine() as opened, _alone(folder):
-        outcomes = transfer.save(opened.engine, ImageTransfer(opened.client), Stock(folder), needed)
+        outcomes = transfer.export_images(opened.engine, ImageTransfer(opened.client), ImageStore(folder), needed)
     _show(folder, outcomes, as_json)
 
 
@@ -71,7 +71,7 @@ def load(folder: Path, as_json: bool, missing_ok: bool) -> None:
     A name that another image has already stays with that one. Ends with code 0, or with 1 when there is nothing in DIR,
     something of it is missing or broken, or no engine answers.
     """
-    stock = Stock(folder)
+    stock = ImageStore(folder)
     with _alone(folder), ending_in(EXIT_FAILED):
         index = _read(stock, missing_ok)
         if not index.images:
@@ -81,11 +81,11 @@ def load(folder: Path, as_json: bool, missing_ok: bool) -> None:
     _show(folder, outcomes, as_json)
 
 
-def _load(stock: Stock, index: Index) -> list[Outcome]:
+def _load(stock: ImageStore, index: Index) -> list[Outcome]:
     with open_engine() as opened:
-        notes = LoadedImages(opened.engine, Board(built_folder()))
+        notes = ImportedImages(opened.engine, Board(built_folder()))
         parts = ImageTransfer(opened.client)
-        return transfer.load(opened.engine, parts, stock, index, snapshot_usage(), notes)
+        return transfer.import_images(opened.engine, parts, stock, index, snapshot_usage(), notes)
 
 
 @images.command("list")
@@ -94,10 +94,10 @@ def _load(stock: Stock, index: Index) -> list[Outcome]:
 def list_images(folder: Path, as_json: bool) -> None:
     """Show the images in DIR. Ends with code 0, or with 1 when there are none, or their index cannot be read."""
     with ending_in(EXIT_FAILED):
-        stock = Stock(folder)
+        stock = ImageStore(folder)
         index = _read(stock, missing_ok=False)
-        whole = stock.whole(index)
-    _show(folder, [Outcome(fate="whole" if s in whole else "broken", saved=s) for s in index.images], as_json)
+        whole = stock.complete_images(index)
+    _show(folder, [Outcome(status="whole" if s in whole else "broken", saved=s) for s in index.images], as_json)
 
 
 def _ask(pytest_args: Sequence[str]) -> list[Mapping[str, Any]]:
@@ -130,7 +130,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _read(stock: Stock, missing_ok: bool) -> Index:
+def _read(stock: ImageStore, missing_ok: bool) -> Index:
     index = stock.read()
     if index is None and not missing_ok:
         raise IsolateError(
@@ -148,13 +148,13 @@ def _show(folder: Path, outcomes: Sequence[Outcome], as_json: bool) -> None:
         click.echo(json.dumps([_facts(outcome) for outcome in outcomes], indent=2))
         return
     images = [(outcome, outcome.saved.image) for outcome in outcomes]
-    rows = [(o.fate, i.kind, i.names[0], _size(o.saved.size_bytes), ", ".join(i.services)) for o, i in images]
+    rows = [(o.status, i.kind, i.names[0], _size(o.saved.size_bytes), ", ".join(i.services)) for o, i in images]
     lines = align(rows)
-    lines += [f"{name} is another image on this engine, and stays so" for o in outcomes for name in o.left]
+    lines += [f"{name} is another image on this engine, and stays so" for o in outcomes for name in o.name_conflicts]
     click.echo("\n".join([*lines, _total(folder, [outcome.saved for outcome in outcomes])]))
 
 
-def _total(folder: Path, found: Sequence[Saved]) -> str:
+def _total(folder: Path, found: Sequence[StoredImage]) -> str:
     if not found:
         return f"no images in {folder}"
     # Layers that several images have are one file.
@@ -165,13 +165,13 @@ def _total(folder: Path, found: Sequence[Saved]) -> str:
 def _facts(outcome: Outcome) -> dict[str, Any]:
     image = outcome.saved.image
     return {
-        "fate": outcome.fate,
+        "fate": outcome.status,
         "kind": image.kind,
         "id": image.image_id,
         "names": list(image.names),
         "services": list(image.services),
         "bytes": outcome.saved.size_bytes,
-        "left": list(outcome.left),
+        "left": list(outcome.name_conflicts),
     }
 
 

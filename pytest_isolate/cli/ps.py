@@ -12,7 +12,7 @@ from pytest_isolate.cli.engine import open_engine
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.engine.docker.inventory import ContainerFacts
 from pytest_isolate.model.identity import LABEL_WORKER
-from pytest_isolate.running.ownership.runs import RunFacts, describe_service
+from pytest_isolate.running.ownership.runs import RunOnEngine, describe_service
 from pytest_isolate.text import align, count
 
 _GONE = "gone"
@@ -31,9 +31,9 @@ def ps(as_json: bool) -> None:
     click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(run_lines(facts)))
 
 
-def run_facts(run: RunFacts, containers: Mapping[str, ContainerFacts]) -> dict[str, Any]:
+def run_facts(run: RunOnEngine, containers: Mapping[str, ContainerFacts]) -> dict[str, Any]:
     """A run in plain types."""
-    whose = run.whose
+    whose = run.owner
     return {
         "run": whose.run,
         "state": whose.state,

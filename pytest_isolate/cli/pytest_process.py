@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_isolate.sharing.command import REQUEST_VARIABLE, Answers, Request
+from pytest_isolate.sharing.command import REQUEST_VARIABLE, Replies, Request
 
 _POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PytestResult:
     """How pytest ended, and what it printed."""
 
     exit_code: int
@@ -27,22 +27,22 @@ class Asked:
 
 def ask_pytest(
     what: str, names: Sequence[str], args: Sequence[str], on_answer: Callable[[dict[str, Any]], None]
-) -> Asked:
+) -> PytestResult:
     """Run pytest in this folder with our plugin in it; `on_answer` is called with each answer as it comes."""
     with tempfile.TemporaryDirectory(prefix="pytest-isolate-ask") as folder:
         path, output = Path(folder) / "answers", Path(folder) / "output"
         request = Request(what=what, answers=str(path), names=tuple(names))
         env = {**os.environ, REQUEST_VARIABLE: request.encode()}
         command = [sys.executable, "-m", "pytest", "-p", "pytest_isolate.plugin.command.manual", *args]
-        answers = Answers(path)
+        answers = Replies(path)
         with output.open("wb") as file:
             process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file)  # noqa: S603  # our own interpreter
             exit_code, is_interrupted = _follow(process, answers, on_answer)
-        return Asked(exit_code, output.read_text(errors="replace"), is_interrupted)
+        return PytestResult(exit_code, output.read_text(errors="replace"), is_interrupted)
 
 
 def _follow(
-    process: subprocess.Popen[bytes], answers: Answers, on_answer: Callable[[dict[str, Any]], None]
+    process: subprocess.Popen[bytes], answers: Replies, on_answer: Callable[[dict[str, Any]], None]
 ) -> tuple[int, bool]:
     """How pytest has ended, and whether that was somebody's wish."""
     is_interrupted = False

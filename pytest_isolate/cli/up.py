@@ -11,15 +11,15 @@ from typing import Any
 
 import click
 
-from pytest_isolate.cli.engine import EXIT_FAILED, Opened, ending_in, open_engine
+from pytest_isolate.cli.engine import EXIT_FAILED, OpenEngine, ending_in, open_engine
 from pytest_isolate.cli.pytest_process import ask_pytest
 from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.model.identity import LABEL_REUSE, LABEL_RUN
 from pytest_isolate.running.cleanup.remove import remove_all
 from pytest_isolate.running.containers.view import as_env_file
-from pytest_isolate.running.ownership.reuse import Keep
+from pytest_isolate.running.ownership.reuse import ReuseStore
 from pytest_isolate.running.ownership.runs import UP as IS_UP
-from pytest_isolate.running.ownership.runs import RunFacts, is_project_of
+from pytest_isolate.running.ownership.runs import RunOnEngine, is_project_of
 from pytest_isolate.sharing.command import UP
 from pytest_isolate.sharing.folders import kept_folder
 from pytest_isolate.text import align, count, redact
@@ -46,7 +46,7 @@ def up(names: tuple[str, ...], env_file: Path | None, show_secrets: bool, as_jso
     Ends with code 0 when all are up; 1 when one did not start, or no engine answers; 2 for a name that is not
     declared; 4 when a declaration is wrong; with pytest's own code when it cannot collect; 130 after Ctrl-C.
     """
-    hearer = _Hearer()
+    hearer = _UpPrinter()
     asked = ask_pytest(UP, names, _COLLECT, hearer.hear)
     has_answered = hearer.ready or hearer.errors or asked.is_interrupted
     if not has_answered and asked.exit_code not in _COLLECTED:
@@ -76,7 +76,7 @@ def down(everything: bool) -> None:
     another user has started it.
     """
     with open_engine() as opened:
-        found = [run for run in opened.runs() if run.whose.state == IS_UP]
+        found = [run for run in opened.runs() if run.owner.state == IS_UP]
         runs = found if everything else _of_folder(found, os.getcwd())
         if not runs:
             click.echo("nothing is up" if everything else "nothing is up for this folder")
@@ -90,7 +90,7 @@ def down(everything: bool) -> None:
         raise SystemExit(EXIT_FAILED)
 
 
-class _Hearer:
+class _UpPrinter:
     """What pytest has answered so far; progress is shown at once."""
 
     def __init__(self) -> None:
@@ -151,32 +151,32 @@ def _write_private(path: Path, variables: Mapping[str, str]) -> None:
         file.write(as_env_file(variables))
 
 
-def _of_folder(runs: Sequence[RunFacts], folder: str) -> list[RunFacts]:
+def _of_folder(runs: Sequence[RunOnEngine], folder: str) -> list[RunOnEngine]:
     """What is up for the project that a folder lies in: the nearest, where projects lie in one another."""
-    around = [run for run in runs if is_project_of(run.whose.project, folder)]
-    nearest = max((len(run.whose.project) for run in around), default=0)
-    return [run for run in around if len(run.whose.project) == nearest]
+    around = [run for run in runs if is_project_of(run.owner.project, folder)]
+    nearest = max((len(run.owner.project) for run in around), default=0)
+    return [run for run in around if len(run.owner.project) == nearest]
 
 
-def _is_own(run: RunFacts) -> bool:
-    return (kept_folder() / run.whose.run).is_dir()
+def _is_own(run: RunOnEngine) -> bool:
+    return (kept_folder() / run.owner.run).is_dir()
 
 
-def _take_down(opened: Opened, run: RunFacts) -> None:
+def _take_down(opened: OpenEngine, run: RunOnEngine) -> None:
     with ending_in(EXIT_FAILED):
-        keep = Keep(kept_folder() / run.whose.run, time.time)
-        keep.clear(lambda: remove_all(opened.engine, {LABEL_RUN: run.whose.run}))
-    click.echo(f"removed {count(len(run.containers), 'service')} of {run.whose.project}")
+        keep = ReuseStore(kept_folder() / run.owner.run, time.time)
+        keep.clear(lambda: remove_all(opened.engine, {LABEL_RUN: run.owner.run}))
+    click.echo(f"removed {count(len(run.containers), 'service')} of {run.owner.project}")
 
 
-def _refusal(run: RunFacts) -> str:
+def _refusal(run: RunOnEngine) -> str:
     return str(
         IsolateError(
             build_message(
-                f"what is up for {run.whose.project} belongs to somebody else",
-                found=f"started by user {run.whose.user or 'unknown'} on host {run.whose.host or 'unknown'}",
+                f"what is up for {run.owner.project} belongs to somebody else",
+                found=f"started by user {run.owner.user or 'unknown'} on host {run.owner.host or 'unknown'}",
                 do=f"run pytest-isolate down as that user; by force: docker rm -fv $(docker ps -aq --filter "
-                f"label={LABEL_REUSE}={run.whose.run})",
+                f"label={LABEL_REUSE}={run.owner.run})",
             )
         )
     )

@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from pytest_isolate.compose.findings import Findings, attempt
-from pytest_isolate.compose.nodes import Node, Refused, items_of, resolve, table_of, text_of
+from pytest_isolate.compose.findings import Findings, try_change
+from pytest_isolate.compose.nodes import Node, NodeError, items_of, resolve, table_of, text_of
 
 Place = Callable[[str], str]
 """A path as a file writes it, made absolute."""
@@ -31,8 +31,8 @@ def expand_file(root: Node, folder: str, home: str, findings: Findings) -> Node:
     for section, change in expanding.items():
         if section in table:
             entries = {}
-            with findings.catching():
-                entries = {name: attempt(findings, change, node) for name, node in table_of(table[section]).items()}
+            with findings.collecting():
+                entries = {name: try_change(findings, change, node) for name, node in table_of(table[section]).items()}
             table[section] = table[section].holding({name: node for name, node in entries.items() if node is not None})
     return root.holding(table)
 
@@ -46,7 +46,7 @@ def expand_service(node: Node, place: Place, findings: Findings) -> Node:
             change = _placing(_PLACING[key], place)
         if change is None or entry.tag == "!reset":
             table[key] = entry
-        elif (changed := attempt(findings, change, entry)) is not None:
+        elif (changed := try_change(findings, change, entry)) is not None:
             table[key] = changed
     return node.holding(table)
 
@@ -75,7 +75,7 @@ def _hosts(node: Node) -> Node:
     for item in node.value:
         match = re.fullmatch(r"([^:=\s]+)\s*[:=]\s*(\S+)", text_of(item))
         if not match:
-            raise Refused(item, f"{item.value!r} is not a host with an address", "name=address")
+            raise NodeError(item, f"{item.value!r} is not a host with an address", "name=address")
         before = items_of(entries[match[1]]) if match[1] in entries else ()
         entries[match[1]] = item.holding((*before, item.holding(match[2])))
     return node.holding(entries)
@@ -109,7 +109,7 @@ def _env_files(node: Node, place: Place) -> Node:
     for item in items_of(_list(node)):
         table = table_of(item.with_table(path=text_of(item)) if isinstance(item.value, str) else item)
         if "path" not in table:
-            raise Refused(item, "names no file", "path: FILE")
+            raise NodeError(item, "names no file", "path: FILE")
         files.append(item.holding({**table, "path": table["path"].holding(place(text_of(table["path"])))}))
     return node.holding(tuple(files))
 
@@ -137,19 +137,19 @@ def _port(item: Node) -> tuple[Node, ...]:
     """A port or a range of them: [[IP:]HOST:]CONTAINER[/PROTOCOL]."""
     if isinstance(item.value, Mapping):
         if "target" not in item.value:
-            raise Refused(item, "names no port of the container", "target: PORT")
+            raise NodeError(item, "names no port of the container", "target: PORT")
         return (item,)
     rest, _, protocol = text_of(item).partition("/")
     host, _, inner = rest.rpartition(":")
     address, _, outer = host.rpartition(":")
     match = _PORT.fullmatch(inner)
     if not match or (outer and not _PORT.fullmatch(outer)):
-        raise Refused(
+        raise NodeError(
             item, f"{item.value!r} is not a port", "[[IP:]HOST:]CONTAINER[/PROTOCOL], each a number or FROM-TO"
         )
     last = int(match[2] or match[1])
     if not 0 < int(match[1]) <= last <= 65535:
-        raise Refused(item, f"{item.value!r} is not a range of ports", "numbers from 1 to 65535, the smaller first")
+        raise NodeError(item, f"{item.value!r} is not a range of ports", "numbers from 1 to 65535, the smaller first")
     common = {"protocol": protocol or "tcp", "host_ip": address or None, "published": outer or None}
     return tuple(item.with_table(target=str(port), **common) for port in range(int(match[1]), last + 1))
 
@@ -169,7 +169,7 @@ def _volume(item: Node, place: Place) -> Node:
     if len(parts) == 1:
         return item.with_table(type="volume", target=parts[0])
     if len(parts) > 3 or not parts[1].startswith("/"):
-        raise Refused(item, f"{item.value!r} is not a mount", "[VOLUME-OR-PATH:]PATH-INSIDE[:MODE]")
+        raise NodeError(item, f"{item.value!r} is not a mount", "[VOLUME-OR-PATH:]PATH-INSIDE[:MODE]")
     modes = parts[2].split(",") if len(parts) == 3 else []
     is_path = parts[0].startswith(("/", ".", "~"))
     mount = item.with_table(

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from pytest_isolate.compose.findings import Findings
 from pytest_isolate.compose.host import Host
-from pytest_isolate.compose.nodes import Node, Refused
+from pytest_isolate.compose.nodes import Node, NodeError
 from pytest_isolate.compose.project import Project
 from pytest_isolate.declarations.members import member_name
 from pytest_isolate.errors import suggest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class ServiceContext:
     """One service of a project. `services` are those that the profiles leave; `builds` are tables by image."""
 
     name: str
@@ -30,8 +30,8 @@ class Surroundings:
         if name not in self.services:
             every = self.project.section("services")
             if name in every:
-                raise Refused(node, f"the service {name!r} is in a profile that is not chosen", "profiles=[...]")
-            raise Refused(node, f"there is no service {name!r}{suggest(name, [*every])}", ", ".join(every))
+                raise NodeError(node, f"the service {name!r} is in a profile that is not chosen", "profiles=[...]")
+            raise NodeError(node, f"there is no service {name!r}{suggest(name, [*every])}", ", ".join(every))
         return member_name(name)
 
     def declared(self, section: str, name: str, node: Node) -> Node:
@@ -39,5 +39,5 @@ class Surroundings:
         table = self.project.section(section)
         if name not in table:
             reason = f"the {section.removesuffix('s')} {name!r} is not declared{suggest(name, [*table])}"
-            raise Refused(node, reason, f"{section}: {name}: ...")
+            raise NodeError(node, reason, f"{section}: {name}: ...")
         return table[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from pytest_isolate.compose.nodes import Node, Refused
+from pytest_isolate.compose.nodes import Node, NodeError
 from pytest_isolate.errors import Problem, suggest
 
 # More than that are not read by anybody.
@@ -26,7 +26,7 @@ class Findings:
         self.unsupported: list[Problem] = []
         self.notes: list[Problem] = []
 
-    def add(self, refused: Refused) -> None:
+    def add(self, refused: NodeError) -> None:
         """A part that was refused."""
         where = {"place": str(refused.node.location), "subject": refused.node.path or "file"}
         if refused.is_wrong:
@@ -39,11 +39,11 @@ class Findings:
         _add_once(Problem(place=str(node.location), subject=node.path, reason=reason), self.notes)
 
     @contextmanager
-    def catching(self) -> Iterator[None]:
+    def collecting(self) -> Iterator[None]:
         """Note what is refused within a block, and go on behind it."""
         try:
             yield
-        except Refused as refused:
+        except NodeError as refused:
             self.add(refused)
 
     def check_keys(self, table: Mapping[str, Node], known: Mapping[str, object]) -> None:
@@ -52,12 +52,12 @@ class Findings:
             if key not in known and not key.startswith("x-"):
                 reason = f"unknown key {key!r}{suggest(key, [*known])}"
                 valid = ", ".join(known) if len(known) < _MANY else "a key of the Compose specification, or one with x-"
-                self.add(Refused(entry, reason, valid))
+                self.add(NodeError(entry, reason, valid))
 
 
-def attempt(findings: Findings, change: Callable[[Node], Node], node: Node) -> Node | None:
+def try_change(findings: Findings, change: Callable[[Node], Node], node: Node) -> Node | None:
     """The part, changed; nothing where it is refused."""
-    with findings.catching():
+    with findings.collecting():
         return change(node)
     return None
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pytest_isolate.compose.context import Surroundings
+from pytest_isolate.compose.context import ServiceContext
 from pytest_isolate.compose.findings import keys
 from pytest_isolate.compose.network import translate_ports
 from pytest_isolate.compose.nodes import (
     Node,
-    Refused,
+    NodeError,
     flag_of,
     items_of,
     seconds_of,
@@ -27,7 +27,7 @@ _INTERVAL_S, _RETRIES = 30.0, 3
 _LEAST_S = 60.0
 
 
-def translate_healthcheck(node: Node, around: Surroundings) -> dict[str, object]:
+def translate_healthcheck(node: Node, around: ServiceContext) -> dict[str, object]:
     """The check as a probe; without a test of its own, only how long the image's own may take.
 
     Probes are asked much more often than a health check, and until it would have failed for good.
@@ -50,10 +50,12 @@ def _argv(words: list[str], test: Node) -> tuple[str, ...]:
             return tuple(words[1:])
         case ["CMD-SHELL", text]:
             return ("/bin/sh", "-c", text)
-    raise Refused(test, f"{words!r} is not a health check", "a text, or a list that begins with CMD, CMD-SHELL or NONE")
+    raise NodeError(
+        test, f"{words!r} is not a health check", "a text, or a list that begins with CMD, CMD-SHELL or NONE"
+    )
 
 
-def _without_check(around: Surroundings) -> list[Tcp | Log]:
+def _without_check(around: ServiceContext) -> list[Tcp | Log]:
     """What is asked where the image's own check must not be: each port, or nothing that it could fail."""
     ports = translate_ports(around)["ports"]
     assert isinstance(ports, list)
@@ -71,18 +73,18 @@ def _deadline_s(node: Node) -> float:
     return start + (whole_number_of(retries) if retries is not None else _RETRIES) * interval + timeout
 
 
-def translate_needs(around: Surroundings) -> dict[str, object]:
+def translate_needs(around: ServiceContext) -> dict[str, object]:
     """Every service that must be ready first."""
     needs: dict[str, None] = {}
     for name, _, node in _dependencies(around.node):
         required = node.get("required") if isinstance(node.value, Mapping) else None
         if required is not None and not flag_of(required) and name not in around.services:
             continue
-        with around.findings.catching():
+        with around.findings.collecting():
             needs[around.member(name, node)] = None
     links = around.node.get("links")
     for item in items_of(links) if links is not None else ():
-        with around.findings.catching():
+        with around.findings.collecting():
             needs[around.member(text_of(item).partition(":")[0], item)] = None
     return {"needs": list(needs)} if needs else {}
 
@@ -94,13 +96,13 @@ def needed_names(service: Node) -> list[str]:
     return [*(name for name, _, _ in _dependencies(service)), *linked]
 
 
-def check_needs(around: Surroundings) -> None:
+def check_needs(around: ServiceContext) -> None:
     """Note what is wrong with the conditions."""
     for _, condition, node in _dependencies(around.node):
-        with around.findings.catching():
+        with around.findings.collecting():
             around.findings.check_keys(table_of(node), _NEED_KEYS)
             if condition not in _CONDITIONS:
-                raise Refused(node, f"{condition!r} is not a condition", ", ".join(_CONDITIONS))
+                raise NodeError(node, f"{condition!r} is not a condition", ", ".join(_CONDITIONS))
 
 
 def _dependencies(service: Node) -> Iterable[tuple[str, str, Node]]:

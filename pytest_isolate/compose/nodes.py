@@ -18,7 +18,7 @@ def seconds_of(node: Node) -> float:
     text = text_of(node)
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise Refused(node, f"{text!r} is not a duration", "such as 30s, 1m30s or 500ms")
+        raise NodeError(node, f"{text!r} is not a duration", "such as 30s, 1m30s or 500ms")
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
@@ -60,7 +60,7 @@ class Node:
         return found if found is not None and found.value is not None else None
 
 
-class Refused(Exception):
+class NodeError(Exception):
     """A part that is wrong, or that cannot be honoured; the keys around it are looked at all the same."""
 
     def __init__(self, node: Node, reason: str, valid: str = "", *, is_wrong: bool = True) -> None:
@@ -71,15 +71,15 @@ class Refused(Exception):
         self.is_wrong = is_wrong
 
 
-def cannot(node: Node, reason: str) -> Refused:
+def unsupported(node: Node, reason: str) -> NodeError:
     """What to raise for a part that is right, and that a stack of containers cannot honour."""
-    return Refused(node, reason, is_wrong=False)
+    return NodeError(node, reason, is_wrong=False)
 
 
 def text_of(node: Node) -> str:
     """Its text."""
     if not isinstance(node.value, str):
-        raise Refused(node, f"is {node.kind}", "a text")
+        raise NodeError(node, f"is {node.kind}", "a text")
     return node.value
 
 
@@ -87,7 +87,7 @@ def flag_of(node: Node) -> bool:
     """Whether it says yes."""
     word = text_of(node).lower()
     if word not in _TRUE + _FALSE:
-        raise Refused(node, f"{word!r} is neither true nor false", "true, false")
+        raise NodeError(node, f"{word!r} is neither true nor false", "true, false")
     return word in _TRUE
 
 
@@ -97,7 +97,7 @@ def whole_number_of(node: Node) -> int:
     try:
         return int(text, 0) if not text.lstrip("+-").isdigit() else int(text)
     except ValueError:
-        raise Refused(node, f"{text!r} is not a whole number", "a whole number") from None
+        raise NodeError(node, f"{text!r} is not a whole number", "a whole number") from None
 
 
 def number_of(node: Node) -> float:
@@ -106,7 +106,7 @@ def number_of(node: Node) -> float:
     try:
         return float(text)
     except ValueError:
-        raise Refused(node, f"{text!r} is not a number", "a number") from None
+        raise NodeError(node, f"{text!r} is not a number", "a number") from None
 
 
 def items_of(node: Node) -> tuple[Node, ...]:
@@ -114,7 +114,7 @@ def items_of(node: Node) -> tuple[Node, ...]:
     if node.value is None:
         return ()
     if not isinstance(node.value, tuple):
-        raise Refused(node, f"is {node.kind}", "a list")
+        raise NodeError(node, f"is {node.kind}", "a list")
     return node.value
 
 
@@ -128,7 +128,7 @@ def table_of(node: Node) -> Mapping[str, Node]:
     if node.value is None:
         return {}
     if not isinstance(node.value, Mapping):
-        raise Refused(node, f"is {node.kind}", "a table")
+        raise NodeError(node, f"is {node.kind}", "a table")
     return node.value
 
 

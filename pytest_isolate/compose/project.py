@@ -11,7 +11,7 @@ from pytest_isolate.compose.canonical import expand_file
 from pytest_isolate.compose.findings import Findings, keys
 from pytest_isolate.compose.host import Host, Request
 from pytest_isolate.compose.merge import merge_files, merge_services, without_tags
-from pytest_isolate.compose.nodes import Node, Refused, items_of, resolve, table_of, text_of, words_of
+from pytest_isolate.compose.nodes import Node, NodeError, items_of, resolve, table_of, text_of, words_of
 from pytest_isolate.compose.reader import parse_yaml
 from pytest_isolate.compose.variables import (
     PROJECT_NAME,
@@ -59,7 +59,7 @@ class _Loader:
         variables = read_variables(request.env, request.env_files, folder, self._host, self._findings)
         roots = []
         for file in request.files:
-            with self._findings.catching():
+            with self._findings.collecting():
                 root, variables = self._read(Node(file, Location(file=file), ""), folder, variables)
                 inner = replace(request, env=variables.fixed())
                 roots.append(self._with_includes(root, inner, folder, (*around, file)))
@@ -86,7 +86,7 @@ class _Loader:
             return root
         extended = {}
         for name in table_of(services):
-            with self._findings.catching():
+            with self._findings.collecting():
                 extended[name] = self._extend(name, root, file, variables, asking)
         return root.holding({**table_of(root), "services": services.holding(extended)})
 
@@ -100,11 +100,11 @@ class _Loader:
         if extends is None:
             return node
         if (file, name) in asking:
-            raise Refused(extends, f"the service {name!r} extends itself")
+            raise NodeError(extends, f"the service {name!r} extends itself")
         self._findings.check_keys(table_of(extends), keys("service file"))
         base_name, other = extends.get("service"), extends.get("file")
         if base_name is None:
-            raise Refused(extends, "names no service", "service: NAME")
+            raise NodeError(extends, "names no service", "service: NAME")
         base_root, base_file = root, file
         if other is not None:
             base_file = text_of(other)
@@ -114,7 +114,7 @@ class _Loader:
         found = base_root.get("services")
         names = list(table_of(found)) if found is not None else []
         if text_of(base_name) not in names:
-            raise Refused(base_name, f"there is no service {base_name.value!r} in {base_file}", ", ".join(names))
+            raise NodeError(base_name, f"there is no service {base_name.value!r} in {base_file}", ", ".join(names))
         base = self._extend(text_of(base_name), base_root, base_file, variables, (*asking, (file, name)))
         own = node.holding({key: entry for key, entry in table.items() if key != "extends"})
         return merge_services(base, own)
@@ -128,7 +128,7 @@ class _Loader:
         if include is None:
             return root
         for item in items_of(include):
-            with self._findings.catching():
+            with self._findings.collecting():
                 root = self._add(self._include(item, request, folder, around).root, root)
         return root
 
@@ -137,13 +137,13 @@ class _Loader:
         self._findings.check_keys(table_of(entry), keys("path project_directory env_file"))
         path = entry.get("path")
         if path is None:
-            raise Refused(item, "names no file", "path: FILE")
+            raise NodeError(item, "names no file", "path: FILE")
         files = tuple(resolve(word, folder, self._home) for word in words_of(path))
         for file in files:
             if file in around:
-                raise Refused(item, f"{file} includes itself")
+                raise NodeError(item, f"{file} includes itself")
             if not self._host.kind_of(file):
-                raise Refused(item, f"there is no file {file}")
+                raise NodeError(item, f"there is no file {file}")
         env_file, directory = entry.get("env_file"), entry.get("project_directory")
         env_files = tuple(resolve(word, folder, self._home) for word in words_of(env_file)) if env_file else None
         inner = resolve(text_of(directory), folder, self._home) if directory else posixpath.dirname(files[0])
@@ -160,6 +160,6 @@ class _Loader:
             for name, entry in table_of(found).items():
                 if name in own:
                     reason = f"{name!r} is declared in {own[name].location} too, which includes this file"
-                    self._findings.add(Refused(entry, reason))
+                    self._findings.add(NodeError(entry, reason))
             table[section] = found.holding({**table_of(found), **own})
         return root.holding(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pytest_isolate.compose.nodes import Node, Refused
+from pytest_isolate.compose.nodes import Node, NodeError
 from pytest_isolate.model.location import Location
 
 _NOTHING = ("", "~", "null", "Null", "NULL")
@@ -30,12 +30,12 @@ def parse_yaml(text: str, file: str) -> Node:
         mark = getattr(error, "problem_mark", None)
         place = top if mark is None else Node(None, Location(file=file, line=mark.line + 1), "")
         reason = getattr(error, "problem", None) or str(error)
-        raise Refused(place, f"cannot be read as YAML: {reason}") from None
+        raise NodeError(place, f"cannot be read as YAML: {reason}") from None
     if root is None:
         return top
     tree = _Tree(file).convert(root, "", ())
     if not isinstance(tree.value, dict):
-        raise Refused(tree, f"is {tree.kind}", "a table with the key 'services'")
+        raise NodeError(tree, f"is {tree.kind}", "a table with the key 'services'")
     return tree
 
 
@@ -52,7 +52,7 @@ class _Tree:
         assert isinstance(node, yaml.Node)
         place = Location(file=self._file, line=line or node.start_mark.line + 1)
         if id(node) in around:
-            raise Refused(Node(None, place, path), "an alias that stands for what it is part of")
+            raise NodeError(Node(None, place, path), "an alias that stands for what it is part of")
         around = (*around, id(node))
         tag = self._tag(node.tag, Node(None, place, path))
         if isinstance(node, yaml.MappingNode):
@@ -75,7 +75,7 @@ class _Tree:
                 continue
             entry = self.convert(value, f"{path}.{key}" if path else key, around, line)
             if key in own:
-                raise Refused(entry, f"the key {key!r} stands here a second time")
+                raise NodeError(entry, f"the key {key!r} stands here a second time")
             own[key] = entry
         return {**merged, **own}
 
@@ -83,7 +83,9 @@ class _Tree:
         tables = node.value if isinstance(node.value, tuple) else (node,)
         for table in tables:
             if not isinstance(table.value, dict):
-                raise Refused(table, f"<< takes a table in, and this is {table.kind}", "an alias of a table, or a list")
+                raise NodeError(
+                    table, f"<< takes a table in, and this is {table.kind}", "an alias of a table, or a list"
+                )
             yield table.value
 
     def _tag(self, tag: str, node: Node) -> str:
@@ -92,7 +94,7 @@ class _Tree:
             return tag
         if tag in ("!", None) or _STANDARD_TAG.fullmatch(tag):
             return ""
-        raise Refused(node, f"unknown tag {tag}", ", ".join(_TAGS))
+        raise NodeError(node, f"unknown tag {tag}", ", ".join(_TAGS))
 
 
 def _entries(node: object) -> Iterator[tuple[str, object, int]]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from pytest_isolate.compose.context import Surroundings
+from pytest_isolate.compose.context import ServiceContext
 from pytest_isolate.compose.findings import Findings
 from pytest_isolate.compose.health import find_finite, needed_names
 from pytest_isolate.compose.host import Host, Request
-from pytest_isolate.compose.nodes import Node, Refused, text_of, whole_number_of, words_of
+from pytest_isolate.compose.nodes import Node, NodeError, text_of, whole_number_of, words_of
 from pytest_isolate.compose.project import Project, load_project
 from pytest_isolate.compose.translate import translate_service
 from pytest_isolate.declarations.keys import STACK_KEYS
@@ -59,10 +59,10 @@ def _translate(project: Project, services: Mapping[str, Node], host: Host, findi
     builds = _find_builds(project.section("services"))
     members: dict[str, RawService] = {}
     finite: frozenset[str] = frozenset()
-    with findings.catching():
+    with findings.collecting():
         finite = find_finite(services)
     for name, node in services.items():
-        around = Surroundings(
+        around = ServiceContext(
             name=name,
             node=node,
             project=project,
@@ -73,9 +73,9 @@ def _translate(project: Project, services: Mapping[str, Node], host: Host, findi
         )
         if member_name(name) in members:
             findings.add(
-                Refused(node, f"{name!r} and another service would both be {member_name(name)!r} in the stack")
+                NodeError(node, f"{name!r} and another service would both be {member_name(name)!r} in the stack")
             )
-        with findings.catching():
+        with findings.collecting():
             members[member_name(name)] = translate_service(around, is_finite=name in finite)
     return members
 
@@ -92,14 +92,14 @@ def _choose(project: Project, request: Request, findings: Findings) -> dict[str,
         name = asked.pop()
         if name in active and name not in wanted:
             wanted[name] = None
-            with findings.catching():
+            with findings.collecting():
                 asked += needed_names(active[name])
     return {name: node for name, node in active.items() if name in wanted}
 
 
 def _is_active(service: Node, profiles: tuple[str, ...], findings: Findings) -> bool:
     """Whether a service is wanted: it has no profile, or a chosen one, and is not scaled to none."""
-    with findings.catching():
+    with findings.collecting():
         scale = service.get("scale")
         if scale is not None and whole_number_of(scale) == 0:
             return False

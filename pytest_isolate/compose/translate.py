@@ -6,25 +6,25 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 
 from pytest_isolate.compose import health, limits, mounts, network
-from pytest_isolate.compose.context import Surroundings
+from pytest_isolate.compose.context import ServiceContext
 from pytest_isolate.compose.findings import keys
 from pytest_isolate.compose.network import translate_ports
 from pytest_isolate.compose.nodes import (
     Node,
-    Refused,
-    cannot,
+    NodeError,
     flag_of,
     items_of,
     table_of,
     text_of,
     texts_of,
+    unsupported,
     words_of,
 )
 from pytest_isolate.compose.variables import read_env_file
 from pytest_isolate.declarations.placeholders import escape
 from pytest_isolate.model.declaration import Layer, RawService
 
-Translate = Callable[[Node, Surroundings], dict[str, object]]
+Translate = Callable[[Node, ServiceContext], dict[str, object]]
 
 _BUILD_KEYS = keys(
     "context dockerfile args target network cache_from cache_to no_cache labels tags pull provenance sbom"
@@ -36,7 +36,7 @@ _BUILD_REFUSED = keys(
 _ENV_FILE_KEYS = keys("path required format")
 
 
-def translate_service(around: Surroundings, *, is_finite: bool) -> RawService:
+def translate_service(around: ServiceContext, *, is_finite: bool) -> RawService:
     """The declaration of a service; what of it is wrong or cannot be honoured is noted, and left out."""
     known = dict.fromkeys([*_WHOLE, *_BY_KEY, *NOT_TAKEN, *REFUSED])
     around.findings.check_keys(table_of(around.node), known)
@@ -50,24 +50,24 @@ def translate_service(around: Surroundings, *, is_finite: bool) -> RawService:
         layers.append(Layer(values=values, location=node.location))
     read_only = around.node.get("read_only")
     if read_only is not None and container.get("read_only") and any(layer.values.get("files") for layer in layers):
-        around.findings.add(cannot(read_only, _NO_FILES))
+        around.findings.add(unsupported(read_only, _NO_FILES))
         layers.append(Layer(values={"container": {"read_only": False}}, location=read_only.location))
     return RawService(layers=(*layers, Layer(values={}, location=around.node.location)))
 
 
-def _translated(around: Surroundings, is_finite: bool) -> Iterator[tuple[dict[str, object], Node]]:
+def _translated(around: ServiceContext, is_finite: bool) -> Iterator[tuple[dict[str, object], Node]]:
     """Our keys for each of the service's keys, with where it stands."""
     health.check_needs(around)
     yield network.translate_names(around), around.node
     for key, node in table_of(around.node).items():
-        with around.findings.catching():
+        with around.findings.collecting():
             if key in REFUSED and _says_something(node):
-                raise cannot(node, REFUSED[key])
+                raise unsupported(node, REFUSED[key])
             if key in _BY_KEY and node.value is not None:
                 yield _BY_KEY[key](node, around), node
     for key, translate in _WHOLE.items():
         found = around.node.get(key)
-        with around.findings.catching():
+        with around.findings.collecting():
             if found is not None:
                 yield translate(around), found
     if is_finite:
@@ -79,7 +79,7 @@ def _says_something(node: Node) -> bool:
     return bool(node.value) and not (isinstance(node.value, str) and node.value.lower() in ("false", "no", "0", "off"))
 
 
-def _image(around: Surroundings) -> dict[str, object]:
+def _image(around: ServiceContext) -> dict[str, object]:
     """A build where one is declared, for this service or for the image that it names; else the image."""
     build, image = around.node.get("build"), around.node.get("image")
     if build is None and image is not None and text_of(image) in around.builds:
@@ -89,17 +89,17 @@ def _image(around: Surroundings) -> dict[str, object]:
     table = table_of(build)
     for key in _BUILD_REFUSED:
         if key in table and _says_something(table[key]):
-            around.findings.add(cannot(table[key], f"{key!r} of a build"))
+            around.findings.add(unsupported(table[key], f"{key!r} of a build"))
     around.findings.check_keys(table, {**_BUILD_KEYS, **_BUILD_REFUSED})
     context = text_of(table["context"])
     if not context.startswith("/"):
-        raise cannot(table["context"], f"a build from {context!r}, which is no folder")
+        raise unsupported(table["context"], f"a build from {context!r}, which is no folder")
     plain = {key: text_of(table[key]) for key in ("dockerfile", "target", "network") if build.get(key) is not None}
     args = _variables(table["args"], around) if "args" in table else {}
     return {"build": {"context": context, "args": args, **plain}}
 
 
-def _variables(node: Node, around: Surroundings) -> dict[str, str]:
+def _variables(node: Node, around: ServiceContext) -> dict[str, str]:
     """Variables with their values; one that is only named has the value that it has outside, or is left out."""
     found = {}
     for name, entry in table_of(node).items():
@@ -109,11 +109,11 @@ def _variables(node: Node, around: Surroundings) -> dict[str, str]:
     return found
 
 
-def _environment(node: Node, around: Surroundings) -> dict[str, object]:
+def _environment(node: Node, around: ServiceContext) -> dict[str, object]:
     return {"env": {name: escape(value) for name, value in _variables(node, around).items()}}
 
 
-def _env_files(around: Surroundings) -> dict[str, object]:
+def _env_files(around: ServiceContext) -> dict[str, object]:
     """The variables of files, and over them those of the service itself."""
     found: dict[str, str] = {}
     files, own = around.node.get("env_file"), around.node.get("environment")
@@ -121,7 +121,7 @@ def _env_files(around: Surroundings) -> dict[str, object]:
         around.findings.check_keys(table_of(item), _ENV_FILE_KEYS)
         path, required, form = (item.get(key) for key in ("path", "required", "format"))
         if path is None:
-            raise Refused(item, "names no file", "path: FILE")
+            raise NodeError(item, "names no file", "path: FILE")
         if required is not None and not flag_of(required) and not around.host.kind_of(text_of(path)):
             continue
         is_raw = form is not None and text_of(form) == "raw"
@@ -133,11 +133,11 @@ def _env_files(around: Surroundings) -> dict[str, object]:
 def _words(key: str) -> Translate:
     """A command: a list of words, or a text that is split as a shell would."""
 
-    def translate(node: Node, _: Surroundings) -> dict[str, object]:
+    def translate(node: Node, _: ServiceContext) -> dict[str, object]:
         try:
             words = shlex.split(node.value) if isinstance(node.value, str) else [text_of(i) for i in items_of(node)]
         except ValueError as error:
-            raise Refused(node, f"cannot be split into words: {str(error).lower()}") from None
+            raise NodeError(node, f"cannot be split into words: {str(error).lower()}") from None
         return {key: [escape(word) for word in words]}
 
     return translate
@@ -147,7 +147,7 @@ def _setting(key: str, read: Callable[[Node], object]) -> Translate:
     return lambda node, _: {"container": {key: read(node)}}
 
 
-def _open_input(node: Node, _: Surroundings) -> dict[str, object]:
+def _open_input(node: Node, _: ServiceContext) -> dict[str, object]:
     """What an open input or a terminal is for where nobody sits at it: a shell does not end.
 
     A terminal itself is not given: what is written to one is logged in another form, which loses where a line is from.
@@ -202,7 +202,7 @@ _BY_KEY: Mapping[str, Translate] = {
 }
 """Keys that are translated by themselves, in the order of the file."""
 
-_WHOLE: Mapping[str, Callable[[Surroundings], dict[str, object]]] = {
+_WHOLE: Mapping[str, Callable[[ServiceContext], dict[str, object]]] = {
     "image": _image,
     "build": _image,
     "env_file": _env_files,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pytest_isolate.compose.findings import Findings
 from pytest_isolate.compose.host import Host
 from pytest_isolate.compose.interpolation import BadLine, BadVariable, interpolate, parse_variables
-from pytest_isolate.compose.nodes import Node, Refused, walk
+from pytest_isolate.compose.nodes import Node, NodeError, walk
 from pytest_isolate.model.location import Location
 
 PROJECT_NAME = "COMPOSE_PROJECT_NAME"
@@ -44,7 +44,7 @@ def read_variables(
     for file in (posixpath.join(folder, ".env"),) if files is None else files:
         if files is not None or host.kind_of(file):
             so_far = Variables(given, host.environ, dict(found))
-            with findings.catching():
+            with findings.collecting():
                 found |= read_env_file(Node(file, Location(file=file), ""), so_far, host, findings)
     return Variables(given, host.environ, found)
 
@@ -59,7 +59,7 @@ def read_env_file(
     try:
         found = parse_variables(text, variables.get, missing.setdefault, is_raw=is_raw)
     except BadLine as error:
-        raise Refused(Node(None, Location(file=file, line=error.line), ""), str(error), "NAME=VALUE") from None
+        raise NodeError(Node(None, Location(file=file, line=error.line), ""), str(error), "NAME=VALUE") from None
     for name in missing:
         findings.note(Node(None, Location(file=file), name), "has no value, and leaves an empty text")
     return found
@@ -70,9 +70,9 @@ def read_text(path: Node, host: Host) -> str:
     try:
         return host.read_text(str(path.value))
     except OSError as error:
-        raise Refused(path, f"{path.value} cannot be read: {(error.strerror or str(error)).lower()}") from None
+        raise NodeError(path, f"{path.value} cannot be read: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError:
-        raise Refused(path, f"{path.value} is not a text in UTF-8") from None
+        raise NodeError(path, f"{path.value} is not a text in UTF-8") from None
 
 
 def fill_in(root: Node, variables: Variables, findings: Findings) -> Node:
@@ -85,7 +85,7 @@ def fill_in(root: Node, variables: Variables, findings: Findings) -> Node:
         try:
             filled = interpolate(node.value, variables.get, missing.setdefault)
         except BadVariable as error:
-            findings.add(Refused(node, str(error), "$$ for a dollar sign"))
+            findings.add(NodeError(node, str(error), "$$ for a dollar sign"))
             return node
         for name in missing:
             findings.note(node, f"the variable {name} has no value, and leaves an empty text")

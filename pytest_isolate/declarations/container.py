@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 
 from pytest_isolate.declarations.values import (
-    Wrong,
+    InvalidValue,
     parse_capabilities,
     parse_flag,
     parse_mapping,
@@ -30,20 +30,20 @@ def parse_container(value: object) -> ContainerSettings:
     parsed: dict[str, object] = {}
     for key, content in table.items():
         if key not in _PARSERS:
-            raise Wrong(f"unknown key {key!r}{suggest(key, CONTAINER_KEYS)}", ", ".join(CONTAINER_KEYS))
+            raise InvalidValue(f"unknown key {key!r}{suggest(key, CONTAINER_KEYS)}", ", ".join(CONTAINER_KEYS))
         if content is None:
             continue
         try:
             parsed[key] = _PARSERS[key](content)
-        except Wrong as wrong:
-            raise Wrong(wrong.reason, wrong.valid, ".".join(filter(None, (key, wrong.key)))) from None
+        except InvalidValue as wrong:
+            raise InvalidValue(wrong.reason, wrong.valid, ".".join(filter(None, (key, wrong.key)))) from None
     return ContainerSettings(**parsed)  # type: ignore[arg-type]  # each by its own parser
 
 
 def _parse_host_name(value: object) -> str:
     text = parse_text(value)
     if not _HOST_NAME.fullmatch(text):
-        raise Wrong(f"{value!r} is not a host name", "letters, digits, '-', '_' and '.'")
+        raise InvalidValue(f"{value!r} is not a host name", "letters, digits, '-', '_' and '.'")
     return text
 
 
@@ -55,7 +55,7 @@ def _parse_pairs(value: object) -> Pairs:
     pairs = []
     for name, content in parse_mapping(value).items():
         if not isinstance(content, (str, int, float)):
-            raise Wrong(f"{content!r} is not a text", "a text or a number", name)
+            raise InvalidValue(f"{content!r} is not a text", "a text or a number", name)
         pairs.append((name, str(content)))
     return tuple(sorted(pairs))
 
@@ -64,7 +64,7 @@ def _parse_labels(value: object) -> Pairs:
     pairs = _parse_pairs(value)
     for name, _ in pairs:
         if name.partition(".")[0] == LABEL:
-            raise Wrong(f"the label {name!r} is one of this plugin's own", _NOT_OURS, name)
+            raise InvalidValue(f"the label {name!r} is one of this plugin's own", _NOT_OURS, name)
     return pairs
 
 
@@ -82,9 +82,9 @@ def _parse_tmpfs(value: object) -> Pairs:
     table = dict.fromkeys(parse_names(value), "") if isinstance(value, (list, tuple)) else parse_mapping(value)
     for folder, options in table.items():
         if not folder.startswith("/") or folder == "/":
-            raise Wrong(f"{folder!r} is not a folder inside the container", "an absolute path such as '/run'")
+            raise InvalidValue(f"{folder!r} is not a folder inside the container", "an absolute path such as '/run'")
         if not isinstance(options, str):
-            raise Wrong(f"{options!r} is not a text", "mount options such as 'size=64m,mode=1777'", folder)
+            raise InvalidValue(f"{options!r} is not a text", "mount options such as 'size=64m,mode=1777'", folder)
     return _parse_pairs(table)
 
 
@@ -95,7 +95,7 @@ def _parse_ulimits(value: object) -> tuple[Ulimit, ...]:
         both = limit if isinstance(limit, Mapping) else {"soft": limit, "hard": limit}
         numbers = [n for n in (both.get("soft"), both.get("hard")) if isinstance(n, int) and not isinstance(n, bool)]
         if set(both) != {"soft", "hard"} or len(numbers) != 2:
-            raise Wrong(f"{limit!r} is not a limit", "a whole number, or {soft = ..., hard = ...}", name)
+            raise InvalidValue(f"{limit!r} is not a limit", "a whole number, or {soft = ..., hard = ...}", name)
         found.append(Ulimit(name=name, soft=numbers[0], hard=numbers[1]))
     return tuple(found)
 
@@ -107,7 +107,7 @@ def _parse_user(value: object) -> str:
 
 def _parse_groups(value: object) -> tuple[str, ...]:
     if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple)):
-        raise Wrong(f"{value!r} is not a list of groups", "a list of names and numbers")
+        raise InvalidValue(f"{value!r} is not a list of groups", "a list of names and numbers")
     return tuple(map(_parse_user, value))
 
 

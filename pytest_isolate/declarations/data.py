@@ -9,7 +9,14 @@ from pathlib import PurePath
 from pytest_isolate.declarations.graph import reachable
 from pytest_isolate.declarations.keys import absolute
 from pytest_isolate.declarations.references import check_lifetimes, is_within
-from pytest_isolate.declarations.values import Wrong, is_generator, known_keys, parse_argv, parse_scope, parse_text
+from pytest_isolate.declarations.values import (
+    InvalidValue,
+    is_generator,
+    known_keys,
+    parse_argv,
+    parse_scope,
+    parse_text,
+)
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import RawFresh, RawService
 from pytest_isolate.model.fresh import FreshSpec, Init, InitCommand, InitFiles, InitFunction
@@ -20,21 +27,23 @@ from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, ServiceSpec
 
 
-def check_reset(spec: ServiceSpec) -> Iterable[Wrong]:
+def check_reset(spec: ServiceSpec) -> Iterable[InvalidValue]:
     """What is wrong with a service's own reset."""
     match spec.reset:
         case Pristine() if spec.copies is None:
             valid = "command(...), http(...), a function, or copies='postgres', 'mariadb' or 'redis' where it is one"
-            yield Wrong("reset=True is a preset's own way, and this service declares no way to copy its data", valid)
+            yield InvalidValue(
+                "reset=True is a preset's own way, and this service declares no way to copy its data", valid
+            )
         case Pristine() if missing := missing_for_copies(spec):
-            yield Wrong(f"reset=True with copies={spec.copies!r}, but no {' and no '.join(missing)}")
+            yield InvalidValue(f"reset=True with copies={spec.copies!r}, but no {' and no '.join(missing)}")
         case Http() if not spec.ports:
-            yield Wrong("this call needs a port, and the service declares none", "port=...")
+            yield InvalidValue("this call needs a port, and the service declares none", "port=...")
         case Http(port=int(port)) if port not in spec.ports:
-            yield Wrong(f"port {port} is not declared", ", ".join(map(str, spec.ports)))
+            yield InvalidValue(f"port {port} is not declared", ", ".join(map(str, spec.ports)))
 
 
-def settle_shares(
+def resolve_sharing(
     services: Mapping[ServiceId, ServiceSpec],
     dependencies: Mapping[ServiceId, tuple[ServiceId, ...]],
     said: Collection[ServiceId],
@@ -114,12 +123,12 @@ def load_fresh(
         for key, value in raw.options.items():
             try:
                 values[key] = _parse(key, value, raw.location, exists)
-            except Wrong as wrong:
+            except InvalidValue as wrong:
                 problems.append(_problem(raw.location, fresh_id.name, key, wrong))
         base = find_base(fresh_id, raw.base, raws) if isinstance(raw.base, RawService) else None
         if base is None:
             valid = "a service's fixture, a preset such as postgres('16'), or an image's name"
-            refusal = Wrong(f"{raw.base!r} cannot be the base of fresh copies", valid)
+            refusal = InvalidValue(f"{raw.base!r} cannot be the base of fresh copies", valid)
             problems.append(_problem(raw.location, fresh_id.name, "base", refusal))
             continue
         spec = FreshSpec(name=fresh_id.name, base=base, location=raw.location, **values)  # type: ignore[arg-type]
@@ -137,11 +146,11 @@ def parse_init(value: object, location: Location, exists: Callable[[str], bool])
     if isinstance(value, (str, PurePath)):
         path = absolute(parse_text(value), location)
         if not exists(path):
-            raise Wrong(f"there is no file or folder {path}", _INITS)
+            raise InvalidValue(f"there is no file or folder {path}", _INITS)
         return InitFiles(path=path)
     if callable(value) and not is_generator(value):
         return InitFunction(function=value)
-    raise Wrong(f"{value!r} cannot initialise a database", _INITS)
+    raise InvalidValue(f"{value!r} cannot initialise a database", _INITS)
 
 
 def _parse(key: str, value: object, location: Location, exists: Callable[[str], bool]) -> object:
@@ -152,7 +161,7 @@ def _parse(key: str, value: object, location: Location, exists: Callable[[str], 
             return None if value is None else parse_text(value)
         case "scope":
             return parse_scope(value)
-    raise Wrong(f"unknown key {key!r}{suggest(key, FRESH_KEYS)}", ", ".join(FRESH_KEYS))
+    raise InvalidValue(f"unknown key {key!r}{suggest(key, FRESH_KEYS)}", ", ".join(FRESH_KEYS))
 
 
 def _check(spec: FreshSpec, base: ServiceSpec) -> Iterable[Problem]:
@@ -168,14 +177,14 @@ def _check(spec: FreshSpec, base: ServiceSpec) -> Iterable[Problem]:
         return
     missing = missing_for_copies(base)
     if missing:
-        wrong = Wrong(f"service {base.name!r} has copies={base.copies!r}, but no {' and no '.join(missing)}")
+        wrong = InvalidValue(f"service {base.name!r} has copies={base.copies!r}, but no {' and no '.join(missing)}")
         yield _problem(spec.location, spec.name, "base", wrong)
     if base.copies == "redis" and isinstance(spec.init, InitFiles):
-        wrong = Wrong("a redis service cannot be initialised by files of SQL", "command(...), or a function")
+        wrong = InvalidValue("a redis service cannot be initialised by files of SQL", "command(...), or a function")
         yield _problem(spec.location, spec.name, "init", wrong)
     if base.scope < spec.scope:
         reason = f"lives for the {spec.scope.word}, but its base lives for the {base.scope.word} only"
-        yield _problem(spec.location, spec.name, "scope", Wrong(reason, ", ".join(_scopes_up_to(base.scope))))
+        yield _problem(spec.location, spec.name, "scope", InvalidValue(reason, ", ".join(_scopes_up_to(base.scope))))
 
 
 def missing_for_copies(spec: ServiceSpec) -> list[str]:
@@ -188,6 +197,6 @@ def _scopes_up_to(widest: Scope) -> list[str]:
     return [scope.word for scope in Scope if scope <= widest]
 
 
-def _problem(location: Location, name: str, key: str, wrong: Wrong) -> Problem:
+def _problem(location: Location, name: str, key: str, wrong: InvalidValue) -> Problem:
     path = ".".join(part for part in (name, key, wrong.key) if part)
     return Problem(place=str(location), subject=path, reason=wrong.reason, valid=wrong.valid)

@@ -6,8 +6,8 @@ from dataclasses import replace
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from pytest_isolate.declarations.placeholders import SELF, parse_references
-from pytest_isolate.declarations.values import Wrong
-from pytest_isolate.model.endpoint import Used
+from pytest_isolate.declarations.values import InvalidValue
+from pytest_isolate.model.endpoint import ExternalService
 from pytest_isolate.model.service import ContainerSettings, Secret, ServiceSpec
 
 _VALID = "NAME=URL, such as db=postgresql://user:password@127.0.0.1:5432/app"
@@ -15,27 +15,27 @@ _VALID = "NAME=URL, such as db=postgresql://user:password@127.0.0.1:5432/app"
 _PORTS = {"http": 80, "https": 443}
 
 
-def parse_used(text: str, given_by: str) -> tuple[str, Used]:
+def parse_used(text: str, given_by: str) -> tuple[str, ExternalService]:
     """The service's name and where it runs. No error repeats the URL: it may hold a password."""
     name, _, url = text.strip().partition("=")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise Wrong("its URL cannot be read", _VALID, name) from None
+        raise InvalidValue("its URL cannot be read", _VALID, name) from None
     if not (name and parts.scheme and parts.hostname):
-        raise Wrong("names no service, or no URL with a scheme and a host", _VALID, name if url else "")
+        raise InvalidValue("names no service, or no URL with a scheme and a host", _VALID, name if url else "")
     found = port or _PORTS.get(parts.scheme, 0)
-    return name, Used(url=url, host=parts.hostname, port=found, given_by=given_by)
+    return name, ExternalService(url=url, host=parts.hostname, port=found, given_by=given_by)
 
 
-def use(spec: ServiceSpec, used: Used) -> ServiceSpec:
+def use(spec: ServiceSpec, used: ExternalService) -> ServiceSpec:
     """The service as what runs already is seen: with what its URL says, without all that a container is given."""
     port = used.port or (spec.ports[0] if spec.ports else 0)
     parts = urlsplit(used.url)
     return replace(
         spec,
-        used=replace(used, port=port),
+        external=replace(used, port=port),
         ports=spec.ports or ((port,) if port else ()),
         user=unquote(parts.username) if parts.username else spec.user,
         password=_find_password(spec, parts),

@@ -16,26 +16,26 @@ from pytest_isolate.model.service import ServiceId, ServiceSpec
 def check_used(catalogue: Catalogue, strict: Iterable[str]) -> Iterator[Problem]:
     """What is wrong with the services that are given, of which some ways to give them are for every selection."""
     names = sorted(map(str, catalogue.services))
-    for name, used in catalogue.adjustment.used.items():
+    for name, used in catalogue.adjustment.external.items():
         if name not in names and used.given_by in strict:
             reason = f"unknown service {name!r}{suggest(name, names)}"
             yield _problem(used.given_by, name, reason, valid=", ".join(names) or "none is declared for these tests")
     for service, spec in catalogue.services.items():
-        if spec.used:
+        if spec.external:
             yield from _check_one(service, spec, catalogue)
 
 
 def refuse_change(service: ServiceId, spec: ServiceSpec, layers: Sequence[Layer]) -> Iterator[Problem]:
     """A marker that changes a service which runs already."""
-    if spec.used and any(layer.values for layer in layers):
-        reason = f"runs already (given by {spec.used.given_by}), so it cannot be changed for a test"
+    if spec.external and any(layer.values for layer in layers):
+        reason = f"runs already (given by {spec.external.given_by}), so it cannot be changed for a test"
         hint = "leave these tests out, or run them without it"
         yield Problem(place=str(layers[-1].location), subject=f"isolate({service})", reason=reason, hint=hint)
 
 
 def _check_one(service: ServiceId, spec: ServiceSpec, catalogue: Catalogue) -> Iterator[Problem]:
-    assert spec.used
-    given_by, location = spec.used.given_by, spec.location
+    assert spec.external
+    given_by, location = spec.external.given_by, spec.location
     if not spec.ports:
         yield _problem(given_by, str(service), "its URL has no port, and the service declares none", hint="add :PORT")
     copies = (fresh for fresh in catalogue.fresh.values() if fresh.base == service and spec.copies != "postgres")

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from pytest_isolate.declarations.container import parse_container
 from pytest_isolate.declarations.probes import parse_probes, parse_reset
 from pytest_isolate.declarations.values import (
-    Wrong,
+    InvalidValue,
     known_keys,
     parse_argv,
     parse_capabilities,
@@ -40,11 +40,11 @@ def parse_env(value: object) -> tuple[tuple[str, str], ...]:
     pairs = []
     for name, content in parse_mapping(value).items():
         if not name or "=" in name or "\0" in name:
-            raise Wrong(f"{name!r} is not the name of an environment variable", "a name without '='", name)
+            raise InvalidValue(f"{name!r} is not the name of an environment variable", "a name without '='", name)
         if isinstance(content, bool):
             content = str(content).lower()
         if not isinstance(content, (str, int, float)):
-            raise Wrong(f"{content!r} is not a text", "a text, a number, true or false", name)
+            raise InvalidValue(f"{content!r} is not a text", "a text, a number, true or false", name)
         pairs.append((name, str(content)))
     return tuple(sorted(pairs))
 
@@ -63,7 +63,7 @@ def parse_folders(value: object) -> tuple[str, ...]:
     """Folders inside the container; one may stand by itself."""
     folders = [value] if isinstance(value, str) else value
     if not isinstance(folders, (list, tuple)):
-        raise Wrong(f"{value!r} is not a folder inside the container", "an absolute path such as '/var/lib/app'")
+        raise InvalidValue(f"{value!r} is not a folder inside the container", "an absolute path such as '/var/lib/app'")
     return tuple(_parse_target(folder, "") for folder in folders)
 
 
@@ -80,24 +80,26 @@ def _parse_file(target: str, content: object, location: Location) -> File:
         content = {"path": content}
     table = known_keys(content, ("text", "path", "mode"), target)
     if ("text" in table) == ("path" in table):
-        raise Wrong("needs either text or path", "{text = '...'} or {path = '...'}", target)
+        raise InvalidValue("needs either text or path", "{text = '...'} or {path = '...'}", target)
     mode = table.get("mode")
     if isinstance(mode, str) and re.fullmatch("0?[0-7]{3,4}", mode):
         mode = int(mode, 8)
     if mode is not None and (isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= 0o7777):
-        raise Wrong(f"{mode!r} is not a file mode", "such as '0600'", f"{target}.mode")
+        raise InvalidValue(f"{mode!r} is not a file mode", "such as '0600'", f"{target}.mode")
     if "path" in table:
         return File(target=target, source=absolute(parse_text(table["path"]), location), mode=mode)
     if isinstance(table["text"], bytes):
         return File(target=target, data=table["text"], mode=mode)
     if not isinstance(table["text"], str):
-        raise Wrong(f"{table['text']!r} is not a text", "a text", f"{target}.text")
+        raise InvalidValue(f"{table['text']!r} is not a text", "a text", f"{target}.text")
     return File(target=target, text=table["text"], mode=mode)
 
 
 def _parse_target(target: object, key: str) -> str:
     if not isinstance(target, str) or not target.startswith("/") or target == "/":
-        raise Wrong(f"{target!r} is not a path inside the container", "an absolute path such as '/etc/app.conf'", key)
+        raise InvalidValue(
+            f"{target!r} is not a path inside the container", "an absolute path such as '/etc/app.conf'", key
+        )
     return target
 
 
@@ -106,7 +108,7 @@ def parse_build(value: object, location: Location) -> Build:
     table = value if isinstance(value, Mapping) else {"context": value}
     known_keys(table, ("context", "dockerfile", "args", "target", "network"))
     if "context" not in table:
-        raise Wrong("needs a context", "the folder that holds the Dockerfile", "context")
+        raise InvalidValue("needs a context", "the folder that holds the Dockerfile", "context")
     context = absolute(parse_text(table["context"]), location)
     dockerfile = str(PurePath(context) / parse_text(table.get("dockerfile", "Dockerfile")))
     optional = {key: parse_text(table[key]) for key in ("target", "network") if table.get(key) is not None}
@@ -116,8 +118,8 @@ def parse_build(value: object, location: Location) -> Build:
 def _parse_args(table: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
     try:
         return parse_env(table.get("args", {}))
-    except Wrong as wrong:
-        raise Wrong(wrong.reason, wrong.valid, ".".join(filter(None, ("args", wrong.key)))) from None
+    except InvalidValue as wrong:
+        raise InvalidValue(wrong.reason, wrong.valid, ".".join(filter(None, ("args", wrong.key)))) from None
 
 
 def absolute(path: str | PurePath, location: Location) -> str:

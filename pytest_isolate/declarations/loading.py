@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from pytest_isolate.declarations.data import as_whole_instance, check_reset, hide_bases, load_fresh, settle_shares
+from pytest_isolate.declarations.data import as_whole_instance, check_reset, hide_bases, load_fresh, resolve_sharing
 from pytest_isolate.declarations.keys import (
     LOCATED_PARSERS,
     MERGED_KEYS,
@@ -20,10 +20,10 @@ from pytest_isolate.declarations.keys import (
 from pytest_isolate.declarations.members import find_members
 from pytest_isolate.declarations.placeholders import SELF
 from pytest_isolate.declarations.references import resolve_references
-from pytest_isolate.declarations.run_options import Adjustment
+from pytest_isolate.declarations.run_options import RunOverrides
 from pytest_isolate.declarations.testcontainers import check_module, unfold
-from pytest_isolate.declarations.values import Wrong
-from pytest_isolate.declarations.variant_option import Chosen, narrow
+from pytest_isolate.declarations.values import InvalidValue
+from pytest_isolate.declarations.variant_option import Chosen, select_variants
 from pytest_isolate.declarations.variants import Group, load_groups
 from pytest_isolate.errors import DeclarationError, Problem, suggest
 from pytest_isolate.model.declaration import MODULE, Declared, Layer, RawFresh, RawService, RawStack, RawVariants
@@ -54,7 +54,7 @@ class Catalogue:
     """The catalogue without the changes, where there are some."""
 
     fresh: Mapping[ServiceId, FreshSpec] = field(default_factory=dict)
-    adjustment: Adjustment = field(default_factory=Adjustment)
+    adjustment: RunOverrides = field(default_factory=RunOverrides)
     """What the run's options make of every service."""
     members: Mapping[ServiceId, ServiceId] = field(default_factory=dict)
     """Services of stacks, by the fixtures that hand out one of them each."""
@@ -65,7 +65,7 @@ class Catalogue:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class LayeredValue:
     """A value and the place that sets it."""
 
     value: object
@@ -78,7 +78,7 @@ def load(
     reserved: frozenset[str] = frozenset(),
     exists: Callable[[str], bool],
     chosen: Chosen | None = None,
-    adjustment: Adjustment | None = None,
+    adjustment: RunOverrides | None = None,
 ) -> Catalogue:
     """Check everything; raise one DeclarationError that holds every problem found."""
     problems: list[Problem] = []
@@ -101,13 +101,13 @@ def read(
     reserved: frozenset[str] = frozenset(),
     exists: Callable[[str], bool],
     chosen: Chosen | None = None,
-    adjustment: Adjustment | None = None,
+    adjustment: RunOverrides | None = None,
 ) -> Catalogue:
     """Everything that is declared, as far as it can be understood; what is wrong goes to `problems`.
 
     `chosen` are the alternatives that the command line names, `adjustment` is what its options make of every service.
     """
-    adjustment = adjustment or Adjustment()
+    adjustment = adjustment or RunOverrides()
     items = sorted(declared, key=lambda d: (d.namespace, d.name))
     services: dict[ServiceId, ServiceSpec] = {}
     stacks: dict[StackId, StackSpec] = {}
@@ -145,9 +145,9 @@ def read(
     dependencies = resolve_references(services, problems)
     said = {service for service, raw in raws.items() if "share" in merge_layers(raw.layers)}
     said |= {service for service in services if service.stack in said_stacks}
-    services = settle_shares(services, dependencies, said, problems)
+    services = resolve_sharing(services, dependencies, said, problems)
     stacks = {stack_id: _with_members(stack_id, stack, services) for stack_id, stack in stacks.items()}
-    groups = narrow(load_groups(varied, raws, problems), chosen or {}, raws, problems)
+    groups = select_variants(load_groups(varied, raws, problems), chosen or {}, raws, problems)
     return Catalogue(
         services=services,
         stacks=stacks,
@@ -174,14 +174,14 @@ def _reading_order(problem: Problem) -> tuple[str, int, str]:
 def load_service(name: str, raw: RawService, problems: list[Problem], exists: Callable[[str], bool]) -> ServiceSpec:
     """The checked service; what is wrong goes to `problems` and is left at its default."""
     if raw.bad_base is not None:
-        problems.append(_problem(raw.location, name, "", Wrong(*raw.bad_base)))
+        problems.append(_problem(raw.location, name, "", InvalidValue(*raw.bad_base)))
         return ServiceSpec(name=name, location=raw.location)
     values: dict[str, object] = {}
     settings = merge_layers(raw.layers)
     for key, setting in settings.items():
         try:
             values[_SPEC_FIELDS.get(key, key)] = _parse(key, setting)
-        except Wrong as wrong:
+        except InvalidValue as wrong:
             problems.append(_problem(setting.location, name, key, wrong))
     wrong_keys = {_SPEC_FIELDS.get(key, key) for key in settings} - values.keys()
     port = values.pop("port", None)
@@ -208,22 +208,24 @@ def load_stack(name: str, raw: RawStack, problems: list[Problem], exists: Callab
     for key, value in raw.options.items():
         try:
             options["native_ports" if key == "ports" else key] = _parse_stack_option(key, value)
-        except Wrong as wrong:
+        except InvalidValue as wrong:
             problems.append(_problem(raw.location, name, key, wrong))
     members = []
     for member, raw_member in raw.members.items():
         if not isinstance(raw_member, RawService):
-            refusal = Wrong(f"{raw_member!r} is not a service{suggest(member, STACK_KEYS)}", "service(...)")
+            refusal = InvalidValue(f"{raw_member!r} is not a service{suggest(member, STACK_KEYS)}", "service(...)")
             problems.append(_problem(raw.location, name, member, refusal))
             continue
         problems += [
-            _problem(raw.location, name, f"{member}.{key}", Wrong("belongs to the whole stack", f"{key}= of stack()"))
+            _problem(
+                raw.location, name, f"{member}.{key}", InvalidValue("belongs to the whole stack", f"{key}= of stack()")
+            )
             for key in ("scope", "share")
             if key in merge_layers(raw_member.layers)
         ]
         members.append(load_service(member, raw_member, problems, exists))
     if not raw.members and not raw.problems:
-        problems.append(_problem(raw.location, name, "", Wrong("a stack without services", "name=service(...)")))
+        problems.append(_problem(raw.location, name, "", InvalidValue("a stack without services", "name=service(...)")))
     stack = StackSpec(name=name, services=tuple(members), location=raw.location, **options)  # type: ignore[arg-type]
     problems += check_native_ports(stack)
     placed = tuple(replace(m, scope=stack.scope, share=stack.share) for m in members)
@@ -233,17 +235,19 @@ def load_stack(name: str, raw: RawStack, problems: list[Problem], exists: Callab
 def check_native_ports(stack: StackSpec) -> Iterable[Problem]:
     """What is wrong with a stack's ports: on one address two services cannot have the same."""
     taken: dict[int, str] = {}
-    for member in (m for m in stack.services if stack.native_ports and not m.used):
+    for member in (m for m in stack.services if stack.native_ports and not m.external):
         for port in member.ports:
             other = taken.setdefault(port, member.name)
             if other != member.name:
-                wrong = Wrong(f"port {port} is taken by {other!r}, and ports='native' gives both one address", "held")
+                wrong = InvalidValue(
+                    f"port {port} is taken by {other!r}, and ports='native' gives both one address", "held"
+                )
                 yield _problem(stack.location, stack.name, f"{member.name}.ports", wrong)
 
 
-def merge_layers(layers: Iterable[Layer]) -> dict[str, Setting]:
+def merge_layers(layers: Iterable[Layer]) -> dict[str, LayeredValue]:
     """Each key's last value and its place; tables are merged entry by entry, None takes out what was set before."""
-    merged: dict[str, Setting] = {}
+    merged: dict[str, LayeredValue] = {}
     for layer in layers:
         values = unfold(layer.values)
         for together in (("image", "build"), ("port", "ports")):
@@ -261,17 +265,17 @@ def merge_layers(layers: Iterable[Layer]) -> dict[str, Setting]:
                 value = {**before.value, **value}
             if key in MERGED_KEYS and isinstance(value, Mapping):
                 value = {k: v for k, v in value.items() if v is not None}
-            merged[key] = Setting(value, layer.location)
+            merged[key] = LayeredValue(value, layer.location)
     return merged
 
 
-def _parse(key: str, setting: Setting) -> object:
+def _parse(key: str, setting: LayeredValue) -> object:
     if key in LOCATED_PARSERS:
         return LOCATED_PARSERS[key](setting.value, setting.location)
     if key == MODULE and isinstance(setting.value, Module):
         return setting.value
     if key not in SERVICE_PARSERS:
-        raise Wrong(f"unknown key {key!r}{suggest(key, SERVICE_KEYS)}", ", ".join(sorted(SERVICE_KEYS)))
+        raise InvalidValue(f"unknown key {key!r}{suggest(key, SERVICE_KEYS)}", ", ".join(sorted(SERVICE_KEYS)))
     return SERVICE_PARSERS[key](setting.value)
 
 
@@ -279,11 +283,13 @@ def _parse_stack_option(key: str, value: object) -> object:
     if key == "ports":
         if value in ("native", "held"):
             return value == "native"
-        raise Wrong(f"{value!r} is not a way to publish ports{suggest(value, ('native', 'held'))}", "native, held")
+        raise InvalidValue(
+            f"{value!r} is not a way to publish ports{suggest(value, ('native', 'held'))}", "native, held"
+        )
     return STACK_PARSERS[key](value)
 
 
-def _problem(location: Location, name: str, key: str, wrong: Wrong) -> Problem:
+def _problem(location: Location, name: str, key: str, wrong: InvalidValue) -> Problem:
     path = ".".join(part for part in (name, key, wrong.key) if part)
     return Problem(place=str(location), subject=path, reason=wrong.reason, valid=wrong.valid)
 
@@ -316,42 +322,44 @@ def _check_name(declared: Declared, reserved: frozenset[str]) -> Iterable[Proble
 
 
 def _check_image(
-    spec: ServiceSpec, settings: Mapping[str, Setting], exists: Callable[[str], bool]
+    spec: ServiceSpec, settings: Mapping[str, LayeredValue], exists: Callable[[str], bool]
 ) -> Iterable[Problem]:
     if not spec.image and not spec.build:
-        wrong = Wrong("no image and no build", "image='name:tag' or build='folder with a Dockerfile'")
+        wrong = InvalidValue("no image and no build", "image='name:tag' or build='folder with a Dockerfile'")
         yield _problem(spec.location, spec.name, "", wrong)
     elif spec.build and not exists(spec.build.dockerfile):
-        wrong = Wrong(f"there is no Dockerfile at {spec.build.dockerfile}", "a folder with a Dockerfile in it")
+        wrong = InvalidValue(f"there is no Dockerfile at {spec.build.dockerfile}", "a folder with a Dockerfile in it")
         yield _problem(settings["build"].location, spec.name, "build", wrong)
 
 
 def _check_whole(
-    spec: ServiceSpec, settings: Mapping[str, Setting], exists: Callable[[str], bool]
+    spec: ServiceSpec, settings: Mapping[str, LayeredValue], exists: Callable[[str], bool]
 ) -> Iterable[Problem]:
     for probe in spec.ready:
         where = settings["ready"].location
         if isinstance(probe, Ended) and (len(spec.ready) > 1 or spec.reset):
-            wrong = Wrong("what has ended can be asked nothing more", "ended() alone, and no reset=")
+            wrong = InvalidValue("what has ended can be asked nothing more", "ended() alone, and no reset=")
             yield _problem(where, spec.name, "ready", wrong)
         if isinstance(probe, (Log, Command, Ended)):
             continue
         if not spec.ports:
-            wrong = Wrong("this probe needs a port, and the service declares none", "port=...")
+            wrong = InvalidValue("this probe needs a port, and the service declares none", "port=...")
             yield _problem(where, spec.name, "ready", wrong)
         elif probe.port and probe.port not in spec.ports:
-            wrong = Wrong(f"port {probe.port} is not declared", ", ".join(map(str, spec.ports)))
+            wrong = InvalidValue(f"port {probe.port} is not declared", ", ".join(map(str, spec.ports)))
             yield _problem(where, spec.name, "ready", wrong)
     if spec.files and spec.container.read_only:
-        wrong = Wrong("files cannot be copied into a container with this", "files={} or read_only=False")
+        wrong = InvalidValue("files cannot be copied into a container with this", "files={} or read_only=False")
         yield _problem(settings["container"].location, spec.name, "container.read_only", wrong)
     for file in spec.files:
         if file.source and not exists(file.source):
-            wrong = Wrong(f"there is no file or folder {file.source}", "a path that exists")
+            wrong = InvalidValue(f"there is no file or folder {file.source}", "a path that exists")
             yield _problem(settings["files"].location, spec.name, f"files.{file.target}", wrong)
     if spec.url:
         try:
             spec.url.format(host="h", port=1, user="u", password="p", database="d")  # noqa: S106  # sample words
         except (KeyError, ValueError, IndexError, AttributeError, TypeError):
-            wrong = Wrong(f"{spec.url!r} is not a URL template", "{host}, {port}, {user}, {password}, {database}")
+            wrong = InvalidValue(
+                f"{spec.url!r} is not a URL template", "{host}, {port}, {user}, {password}, {database}"
+            )
             yield _problem(settings["url"].location, spec.name, "url", wrong)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from pytest_isolate.declarations.values import Wrong, is_generator, known_keys, parse_argv, parse_port
+from pytest_isolate.declarations.values import InvalidValue, is_generator, known_keys, parse_argv, parse_port
 from pytest_isolate.errors import suggest
 from pytest_isolate.model.probes import Command, Ended, Http, Log, Probe, Tcp
 from pytest_isolate.model.reset import Pristine, Reset, ResetFunction
@@ -24,14 +24,14 @@ def parse_reset(value: object) -> Reset | None:
         return _parse_call(value)
     if callable(value) and not is_generator(value):
         return ResetFunction(function=value)
-    raise Wrong(f"{value!r} cannot reset a service", _RESETS)
+    raise InvalidValue(f"{value!r} cannot reset a service", _RESETS)
 
 
 def _parse_call(value: object) -> Reset:
     (call,) = parse_probes(value)
     if isinstance(call, (Command, Http)):
         return call
-    raise Wrong(f"{type(call).__name__.lower()}() asks a service something and changes nothing", _RESETS)
+    raise InvalidValue(f"{type(call).__name__.lower()}() asks a service something and changes nothing", _RESETS)
 
 
 def parse_probes(value: object) -> tuple[Probe, ...]:
@@ -42,7 +42,7 @@ def parse_probes(value: object) -> tuple[Probe, ...]:
         return (_check_probe(_parse_probe_table(value)),)
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return tuple(probe for item in value for probe in parse_probes(item))
-    raise Wrong(f"{value!r} is not a probe", _PROBES)
+    raise InvalidValue(f"{value!r} is not a probe", _PROBES)
 
 
 _PROBES = (
@@ -58,20 +58,22 @@ _PROBE_KEYS: dict[str, tuple[type[Tcp] | type[Http] | type[Log], str, tuple[str,
 
 def _parse_probe_table(table: Mapping[str, object]) -> Probe:
     if len(table) != 1:
-        raise Wrong(f"{dict(table)!r} is not one probe", _PROBES)
+        raise InvalidValue(f"{dict(table)!r} is not one probe", _PROBES)
     ((kind, value),) = table.items()
     if kind == "command":
         return Command(argv=parse_argv(value))
     if kind == "ended" and value is True:
         return Ended()
     if kind not in _PROBE_KEYS:
-        raise Wrong(f"{kind!r} is not a kind of probe{suggest(kind, [*_PROBE_KEYS, 'command', 'ended'])}", _PROBES)
+        raise InvalidValue(
+            f"{kind!r} is not a kind of probe{suggest(kind, [*_PROBE_KEYS, 'command', 'ended'])}", _PROBES
+        )
     cls, main, keys = _PROBE_KEYS[kind]
     values = dict(known_keys(value if isinstance(value, Mapping) else {main: value}, keys, kind))
     if isinstance(values.get("send"), str):
         values["send"] = str(values["send"]).encode()
     if kind == "log" and "pattern" not in values:
-        raise Wrong("needs a pattern", "a regular expression", "log.pattern")
+        raise InvalidValue("needs a pattern", "a regular expression", "log.pattern")
     return cls(**values)  # type: ignore[arg-type]  # the types are checked by _check_probe, for Python's callers too
 
 
@@ -80,7 +82,7 @@ def _check_probe(probe: Probe) -> Probe:
         case Tcp(port=port, send=send, expect=expect):
             _check_optional_port(port, "tcp")
             if not isinstance(send, bytes):
-                raise Wrong(f"{send!r} is not a byte string", "bytes", "tcp.send")
+                raise InvalidValue(f"{send!r} is not a byte string", "bytes", "tcp.send")
             if expect is not None:
                 _check_pattern(expect, "tcp.expect")
                 _check_byte_pattern(expect, "tcp.expect")
@@ -88,19 +90,19 @@ def _check_probe(probe: Probe) -> Probe:
             _check_optional_port(port, "http")
             if not isinstance(path, str) or not re.fullmatch("/[!-~]*", path):
                 valid = "a text that begins with '/', other characters than ASCII's and spaces written as %20 and so on"
-                raise Wrong(f"{path!r} is not a path of a URL", valid, "http.path")
+                raise InvalidValue(f"{path!r} is not a path of a URL", valid, "http.path")
             if status is not None and not (isinstance(status, int) and 100 <= status <= 599):
-                raise Wrong(f"{status!r} is not an HTTP status", "a whole number from 100 to 599", "http.status")
+                raise InvalidValue(f"{status!r} is not an HTTP status", "a whole number from 100 to 599", "http.status")
             if method is not None and method not in _METHODS:
                 hint = suggest(method, _METHODS)
-                raise Wrong(f"{method!r} is not a method of HTTP{hint}", ", ".join(_METHODS), "http.method")
+                raise InvalidValue(f"{method!r} is not a method of HTTP{hint}", ", ".join(_METHODS), "http.method")
         case Log(pattern=pattern, times=times):
             _check_pattern(pattern, "log.pattern")
             if isinstance(times, bool) or not isinstance(times, int) or times < 1:
-                raise Wrong(f"{times!r} is not a number of times", "a whole number from 1", "log.times")
+                raise InvalidValue(f"{times!r} is not a number of times", "a whole number from 1", "log.times")
         case Command(argv=argv):
             if not argv:
-                raise Wrong("the command is empty", "a list of words", "command")
+                raise InvalidValue("the command is empty", "a list of words", "command")
             return Command(argv=parse_argv(argv))
     return probe
 
@@ -109,17 +111,19 @@ def _check_optional_port(port: object, kind: str) -> None:
     if port is not None:
         try:
             parse_port(port)
-        except Wrong as wrong:
-            raise Wrong(wrong.reason, wrong.valid, f"{kind}.port") from None
+        except InvalidValue as wrong:
+            raise InvalidValue(wrong.reason, wrong.valid, f"{kind}.port") from None
 
 
 def _check_pattern(pattern: object, key: str) -> None:
     if not isinstance(pattern, str):
-        raise Wrong(f"{pattern!r} is not a regular expression", "a text", key)
+        raise InvalidValue(f"{pattern!r} is not a regular expression", "a text", key)
     try:
         re.compile(pattern)
     except re.error as error:
-        raise Wrong(f"{pattern!r} is not a regular expression: {error}", "Python's syntax of them", key) from None
+        raise InvalidValue(
+            f"{pattern!r} is not a regular expression: {error}", "Python's syntax of them", key
+        ) from None
 
 
 def _check_byte_pattern(pattern: str, key: str) -> None:
@@ -128,4 +132,4 @@ def _check_byte_pattern(pattern: str, key: str) -> None:
         re.compile(pattern.encode("latin-1"))
     except (UnicodeEncodeError, re.error):
         valid = r"one for bytes: ASCII, and other characters as the bytes that are sent, such as '\xc3\xa9'"
-        raise Wrong(f"{pattern!r} cannot be matched against bytes", valid, key) from None
+        raise InvalidValue(f"{pattern!r} cannot be matched against bytes", valid, key) from None

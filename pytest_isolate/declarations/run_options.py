@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pytest_isolate.declarations.external import use
-from pytest_isolate.declarations.values import PULL_NEVER, Wrong
-from pytest_isolate.model.endpoint import Used
+from pytest_isolate.declarations.values import PULL_NEVER, InvalidValue
+from pytest_isolate.model.endpoint import ExternalService
 from pytest_isolate.model.service import HUB, ServiceId, ServiceSpec, split_image
 
 EVERY = "*"
@@ -30,7 +30,7 @@ def parse_registries(texts: Iterable[str]) -> dict[str, str]:
         registry = registry if is_named else HUB
         prefix = prefix.rstrip("/")
         if not (registry == EVERY or _HOST.fullmatch(registry)) or not _is_prefix(prefix):
-            raise Wrong("is not a place to fetch images from", _VALID)
+            raise InvalidValue("is not a place to fetch images from", _VALID)
         found.setdefault(registry, prefix)
     return found
 
@@ -61,7 +61,7 @@ def _is_prefix(prefix: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Adjustment:
+class RunOverrides:
     """The options that are about all services; what a service says itself wins.
 
     `prefixes` are by registry, `used` is by the service's name, or `stack.service`.
@@ -70,7 +70,7 @@ class Adjustment:
     prefixes: Mapping[str, str] = field(default_factory=dict)
     pull: str | None = None
     platform: str | None = None
-    used: Mapping[str, Used] = field(default_factory=dict)
+    external: Mapping[str, ExternalService] = field(default_factory=dict)
 
     def apply(self, service: ServiceId, spec: ServiceSpec) -> ServiceSpec:
         """The service as this run has it."""
@@ -80,7 +80,7 @@ class Adjustment:
             pull=spec.pull or self.pull,
             platform=spec.platform or self.platform,
         )
-        used = self.used.get(str(service))
+        used = self.external.get(str(service))
         return use(fetched, used) if used else fetched
 
     def _find_name(self, spec: ServiceSpec) -> str | None:

@@ -1,4 +1,4 @@
-"""Plain values of a declaration: any value in, the checked one out, or `Wrong` with what would be right."""
+"""Plain values of a declaration: any value in, the checked one out, or `InvalidValue` with what would be right."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_isolate.model.scope import SCOPES, SHARES, Scope
 from pytest_isolate.model.service import UNLIMITED, Secret, Unlimited
 
 
-class Wrong(ValueError):
+class InvalidValue(ValueError):
     """A value that cannot be used; `key` is the part below the parsed key, where it is a part."""
 
     def __init__(self, reason: str, valid: str = "", key: str = "") -> None:
@@ -45,49 +45,51 @@ def parse_text(value: object) -> str:
     if isinstance(value, PurePath):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
-        raise Wrong(f"{value!r} is not a text", "a text that is not empty")
+        raise InvalidValue(f"{value!r} is not a text", "a text that is not empty")
     return value
 
 
 def parse_way(value: object) -> str:
     """The name of a way to copy a service's data within it."""
     if value not in WAYS:
-        raise Wrong(f"{value!r} is not a way to copy data{suggest(value, WAYS)}", ", ".join(WAYS))
+        raise InvalidValue(f"{value!r} is not a way to copy data{suggest(value, WAYS)}", ", ".join(WAYS))
     return str(value)
 
 
 def parse_pull(value: object) -> str:
     """When an image is fetched from its registry."""
     if value not in PULLS:
-        raise Wrong(f"{value!r} does not say when to pull{suggest(value, PULLS)}", ", ".join(PULLS))
+        raise InvalidValue(f"{value!r} does not say when to pull{suggest(value, PULLS)}", ", ".join(PULLS))
     return str(value)
 
 
 def parse_platform(value: object) -> str:
     """A system and a kind of processor, as registries name them."""
     if not isinstance(value, str) or not _PLATFORM.fullmatch(value):
-        raise Wrong(f"{value!r} is not a platform", "such as linux/amd64, linux/arm64 or linux/arm/v7")
+        raise InvalidValue(f"{value!r} is not a platform", "such as linux/amd64, linux/arm64 or linux/arm/v7")
     return value
 
 
 def parse_flag(value: object) -> bool:
     """True or false."""
     if not isinstance(value, bool):
-        raise Wrong(f"{value!r} is neither true nor false", "true, false")
+        raise InvalidValue(f"{value!r} is neither true nor false", "true, false")
     return value
 
 
 def parse_port(value: object) -> int:
     """A port number of TCP."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
-        raise Wrong(f"{value!r} is not a port", "a whole number from 1 to 65535")
+        raise InvalidValue(f"{value!r} is not a port", "a whole number from 1 to 65535")
     return value
 
 
 def parse_ports(value: object) -> tuple[int, ...]:
     """Port numbers without repetition; the first is the main one."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
-        raise Wrong(f"{value!r} is not a list of ports", "a list such as [25, 143]; ports='native' belongs to a stack")
+        raise InvalidValue(
+            f"{value!r} is not a list of ports", "a list such as [25, 143]; ports='native' belongs to a stack"
+        )
     return tuple(dict.fromkeys(parse_port(v) for v in value))
 
 
@@ -98,7 +100,7 @@ def parse_size(value: object) -> int:
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     size = int(float(match[1]) * _UNITS[match[2].lower()]) if match else 0
     if size <= 0:
-        raise Wrong(f"{value!r} is not a size", _SIZES)
+        raise InvalidValue(f"{value!r} is not a size", _SIZES)
     return size
 
 
@@ -108,7 +110,7 @@ def parse_memory(value: object) -> int | Unlimited:
         return UNLIMITED
     size = parse_size(value)
     if size < _SMALLEST_MEMORY:
-        raise Wrong(f"{value!r} is less than a container can start with (6 MiB)", f"{_SIZES}; or 'unlimited'")
+        raise InvalidValue(f"{value!r} is less than a container can start with (6 MiB)", f"{_SIZES}; or 'unlimited'")
     return size
 
 
@@ -117,14 +119,14 @@ def parse_pids(value: object) -> int | Unlimited:
     if value == UNLIMITED.value:
         return UNLIMITED
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise Wrong(f"{value!r} is not a number of processes", "a whole number from 1, or 'unlimited'")
+        raise InvalidValue(f"{value!r} is not a number of processes", "a whole number from 1, or 'unlimited'")
     return value
 
 
 def parse_cpus(value: object) -> float:
     """A share of processors, such as 0.5."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0.01:
-        raise Wrong(f"{value!r} is not a share of processors", "a number from 0.01, such as 0.5 or 2")
+        raise InvalidValue(f"{value!r} is not a share of processors", "a number from 0.01, such as 0.5 or 2")
     return float(value)
 
 
@@ -135,7 +137,9 @@ def parse_duration(value: object) -> float:
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     seconds = float(match[1]) * _SECONDS[match[2].lower()] if match else 0.0
     if seconds <= 0:
-        raise Wrong(f"{value!r} is not a duration", "a number of seconds, or a text such as '500ms', '30s' or '2m'")
+        raise InvalidValue(
+            f"{value!r} is not a duration", "a number of seconds, or a text such as '500ms', '30s' or '2m'"
+        )
     return seconds
 
 
@@ -143,23 +147,23 @@ def parse_scope(value: object) -> Scope:
     """One of pytest's scopes."""
     if not isinstance(value, str) or value not in SCOPES:
         words = sorted(SCOPES, key=SCOPES.__getitem__)
-        raise Wrong(f"{value!r} is not a scope{suggest(value, words)}", ", ".join(words))
+        raise InvalidValue(f"{value!r} is not a scope{suggest(value, words)}", ", ".join(words))
     return SCOPES[value]
 
 
 def parse_share(value: object) -> str:
     """With whom an instance is shared."""
     if value not in SHARES:
-        raise Wrong(f"{value!r} is not a way to share{suggest(value, SHARES)}", ", ".join(SHARES))
+        raise InvalidValue(f"{value!r} is not a way to share{suggest(value, SHARES)}", ", ".join(SHARES))
     return str(value)
 
 
 def parse_argv(value: object) -> tuple[str, ...]:
     """The words of a command."""
     if isinstance(value, str):
-        raise Wrong(f"{value!r} is one text", "a list of words; for a shell: ['sh', '-c', '...']")
+        raise InvalidValue(f"{value!r} is one text", "a list of words; for a shell: ['sh', '-c', '...']")
     if isinstance(value, bytes) or not isinstance(value, Sequence) or not all(map(_is_word, value)):
-        raise Wrong(f"{value!r} is not a command", "a list of words")
+        raise InvalidValue(f"{value!r} is not a command", "a list of words")
     return tuple(str(v) for v in value)
 
 
@@ -170,7 +174,7 @@ def _is_word(value: object) -> bool:
 def parse_names(value: object) -> tuple[str, ...]:
     """A list of names."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
-        raise Wrong(f"{value!r} is not a list of names", "a list of texts")
+        raise InvalidValue(f"{value!r} is not a list of names", "a list of texts")
     return tuple(value)
 
 
@@ -179,7 +183,7 @@ def parse_capabilities(value: object) -> tuple[str, ...]:
     names = tuple(name.upper().removeprefix("CAP_") for name in parse_names(value))
     for name in names:
         if name not in CAPABILITIES:
-            raise Wrong(f"{name!r} is not a capability{suggest(name, CAPABILITIES)}", ", ".join(CAPABILITIES))
+            raise InvalidValue(f"{name!r} is not a capability{suggest(name, CAPABILITIES)}", ", ".join(CAPABILITIES))
     return names
 
 
@@ -191,7 +195,7 @@ def parse_password(value: object) -> str | Secret:
 def parse_mapping(value: object) -> Mapping[str, object]:
     """A table with texts as keys."""
     if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
-        raise Wrong(f"{value!r} is not a table", "a mapping with texts as keys")
+        raise InvalidValue(f"{value!r} is not a table", "a mapping with texts as keys")
     return value
 
 
@@ -200,7 +204,7 @@ def known_keys(value: object, keys: Sequence[str], inside: str = "") -> Mapping[
     table = parse_mapping(value)
     for key in table:
         if key not in keys:
-            raise Wrong(f"unknown key {key!r}{suggest(key, keys)}", ", ".join(keys), inside)
+            raise InvalidValue(f"unknown key {key!r}{suggest(key, keys)}", ", ".join(keys), inside)
     return table
 
 

@@ -16,7 +16,7 @@ Chosen = Mapping[str, Sequence[str]]
 """By service, what was named for it: a declared alternative, or an image."""
 
 
-def narrow(
+def select_variants(
     groups: Iterable[Group], chosen: Chosen, raws: Mapping[ServiceId, RawService], problems: list[Problem]
 ) -> tuple[Group, ...]:
     """The groups with the chosen alternatives only; a service that has no variants gets those that are named."""

@@ -223,7 +223,7 @@ class Progress:
     unit: str = ""
 
 
-Tell = Callable[[Progress], None]
+ProgressCallback = Callable[[Progress], None]
 
 
 class Removing(Protocol):
@@ -266,10 +266,10 @@ class Engine(Removing, Protocol):
     def find_image(self, image: str) -> ImageFacts | None:
         """The image, if the engine has it."""
 
-    def pull_image(self, image: str, tell: Tell, platform: str | None = None) -> ImageFacts:
+    def pull_image(self, image: str, tell: ProgressCallback, platform: str | None = None) -> ImageFacts:
         """The image, pulled, of that platform or the engine's own; ImageNotFound says what the registry answered."""
 
-    def build_image(self, request: BuildRequest, tell: Tell) -> ImageFacts:
+    def build_image(self, request: BuildRequest, tell: ProgressCallback) -> ImageFacts:
         """The image, built and tagged; BuildFailed names the step and shows its last lines."""
 
     def host_address(self) -> str:

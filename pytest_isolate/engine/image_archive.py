@@ -67,7 +67,7 @@ class Digest:
         return Blob(digest=self._sum.hexdigest(), size_bytes=self._size_bytes)
 
 
-def take_apart(pieces: Iterable[bytes], store: Store) -> list[Parts]:
+def read_images(pieces: Iterable[bytes], store: Store) -> list[Parts]:
     """The parts of each image in an archive, kept in a store; ValueError where it is no archive of images."""
     blobs: dict[str, Blob] = {}
     links: dict[str, str] = {}
@@ -92,7 +92,7 @@ def take_apart(pieces: Iterable[bytes], store: Store) -> list[Parts]:
     return [_parts(image, find.get) for image in manifest]
 
 
-def put_together(images: Sequence[Parts], store: Store) -> Iterator[bytes]:
+def write_images(images: Sequence[Parts], store: Store) -> Iterator[bytes]:
     """An archive of these images, in this order and without names, piece by piece."""
     manifest = [
         {"Config": f"{i.config.digest}.json", "RepoTags": None, "Layers": [f"{b.digest}.tar" for b in i.layers]}

@@ -25,7 +25,7 @@ class NoEvents:
         self._closed.set()
 
 
-class NoEngine:
+class NullEngine:
     """What cleaning up asks is answered; all else is an error."""
 
     def facts(self) -> EngineFacts:
@@ -52,6 +52,6 @@ class NoEngine:
         return refuse
 
 
-def open_nothing() -> Engine:
+def open_null_engine() -> Engine:
     """An engine that is none."""
-    return cast(Engine, NoEngine())
+    return cast(Engine, NullEngine())

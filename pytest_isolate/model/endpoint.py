@@ -9,7 +9,7 @@ _LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Used:
+class ExternalService:
     """Where it is, and what its URL says. The URL may hold a password, so it is never part of a text."""
 
     url: str = field(repr=False)
@@ -40,7 +40,7 @@ class Used:
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         return parts._replace(netloc=f"{login}{at}{host}:{endpoint.port}").geturl()
 
-    def with_path(self, path: str) -> Used:
+    def with_path(self, path: str) -> ExternalService:
         """The same server, with another path in its URL: of databases that is their name."""
         return replace(self, url=urlsplit(self.url)._replace(path=f"/{quote(path, safe='')}").geturl())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from pytest_isolate.model.endpoint import Used
+from pytest_isolate.model.endpoint import ExternalService
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Probe
 from pytest_isolate.model.reset import Reset
@@ -148,7 +148,7 @@ class ServiceSpec:
     module: Module | None = None
     scope: Scope = Scope.SESSION
     share: str = "run"
-    used: Used | None = None
+    external: ExternalService | None = None
     location: Location
 
     @property
@@ -159,8 +159,8 @@ class ServiceSpec:
     @property
     def source(self) -> str:
         """What its image comes from, for people; of one that runs already, where it is."""
-        if self.used:
-            return f"runs at {self.used}"
+        if self.external:
+            return f"runs at {self.external}"
         return self.image or (f"build of {self.build.context}" if self.build else "")
 
 

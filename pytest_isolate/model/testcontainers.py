@@ -15,7 +15,7 @@ class Refusal(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rehearsal:
+class DryRun:
     """What a module starts, in the keys of `service()`, and what of it cannot be honoured.
 
     `has_wait` says whether it brings a wait of its own along.
@@ -34,5 +34,5 @@ class Module(Protocol):
     def name(self) -> str:
         """The name of its class, or of what makes it."""
 
-    def rehearse(self) -> Rehearsal:
+    def rehearse(self) -> DryRun:
         """What it starts. Asked for again, the answer is the same one."""

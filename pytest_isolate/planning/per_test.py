@@ -21,7 +21,7 @@ Overrides = Mapping[ServiceId, tuple[Layer, ...]]
 """What is changed about services, on top of everything else."""
 
 
-def adapt(
+def catalogue_with(
     catalogue: Catalogue,
     picks: Mapping[ServiceId, tuple[Alternative, str]],
     overrides: Overrides,

@@ -14,7 +14,7 @@ from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, Variat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
+class ItemPosition:
     """A test's position: its own node id and those of its class, its module and everything above it."""
 
     test: str
@@ -69,9 +69,9 @@ class Instance:
     spec: ServiceSpec
     native_ports: bool
     dependencies: tuple[tuple[str, InstanceKey], ...]
-    room: int
+    network_capacity: int
     """How many containers its network may have to hold."""
-    rank: int
+    stack_depth: int
     """How many other stacks its own can need something from: what it needs comes from stacks of lower rank."""
 
     @property
@@ -80,7 +80,7 @@ class Instance:
         return self.key.network
 
 
-def place_of(spec: ServiceSpec, service_id: ServiceId, where: Where) -> Place:
+def place_of(spec: ServiceSpec, service_id: ServiceId, where: ItemPosition) -> Place:
     """The place whose end is the end of the instance."""
     namespace = service_id.stack.namespace
     match spec.scope:
@@ -99,14 +99,14 @@ def place_of(spec: ServiceSpec, service_id: ServiceId, where: Where) -> Place:
     return Place(spec.scope if node else Scope.SESSION, node, "" if is_shared else where.worker)
 
 
-def places_of(where: Where, namespaces: Iterable[str]) -> frozenset[Place]:
+def places_of(where: ItemPosition, namespaces: Iterable[str]) -> frozenset[Place]:
     """Every place that is still in use while the test at `where` runs."""
     nodes = [(Scope.SESSION, ""), (Scope.FUNCTION, where.test), (Scope.CLASS, where.test_class)]
     nodes += [(Scope.MODULE, where.module), *((Scope.PACKAGE, n) for n in namespaces if n in where.above)]
     return frozenset(Place(scope, node, where.worker) for scope, node in nodes)
 
 
-def place_instances(wanted: Iterable[ServiceId], catalogue: Catalogue, where: Where) -> tuple[Instance, ...]:
+def place_instances(wanted: Iterable[ServiceId], catalogue: Catalogue, where: ItemPosition) -> tuple[Instance, ...]:
     """The instances that a test at `where` uses when it asks for these services, each behind what it needs."""
     instances: dict[ServiceId, Instance] = {}
     for service_id in build_start_order(wanted, catalogue.dependencies):
@@ -115,7 +115,9 @@ def place_instances(wanted: Iterable[ServiceId], catalogue: Catalogue, where: Wh
     return tuple(instances.values())
 
 
-def _build_instance(service_id: ServiceId, needed: Iterable[Instance], catalogue: Catalogue, where: Where) -> Instance:
+def _build_instance(
+    service_id: ServiceId, needed: Iterable[Instance], catalogue: Catalogue, where: ItemPosition
+) -> Instance:
     spec = catalogue.services[service_id]
     stack = catalogue.stacks.get(service_id.stack)
     dependencies: Mapping[str, InstanceKey] = {i.spec.name: i.key for i in needed}
@@ -129,8 +131,8 @@ def _build_instance(service_id: ServiceId, needed: Iterable[Instance], catalogue
         spec=spec,
         native_ports=bool(stack and stack.native_ports),
         dependencies=tuple(sorted(dependencies.items())),
-        room=_room(service_id, catalogue),
-        rank=_rank(service_id.stack, catalogue),
+        network_capacity=_room(service_id, catalogue),
+        stack_depth=_rank(service_id.stack, catalogue),
     )
 
 

@@ -13,11 +13,19 @@ from pytest_isolate.model.fresh import FreshSpec
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, ServiceSpec
-from pytest_isolate.planning.placement import Instance, InstanceKey, Place, Where, place_instances, place_of, places_of
+from pytest_isolate.planning.placement import (
+    Instance,
+    InstanceKey,
+    ItemPosition,
+    Place,
+    place_instances,
+    place_of,
+    places_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class CopyDemand:
     """Copies of one kind that an instance will be asked for, by all workers together."""
 
     fresh_id: ServiceId
@@ -25,20 +33,20 @@ class Wanted:
     count: int
 
 
-def place_of_copy(spec: FreshSpec, fresh_id: ServiceId, where: Where) -> Place:
+def place_of_copy(spec: FreshSpec, fresh_id: ServiceId, where: ItemPosition) -> Place:
     """The place whose end is the end of a copy. Each worker has copies of its own, whatever their scope."""
     lives = ServiceSpec(name=spec.name, location=spec.location, scope=spec.scope, share="worker")
     return place_of(lives, fresh_id, where)
 
 
-def base_of(spec: FreshSpec, catalogue: Catalogue, where: Where) -> InstanceKey:
+def base_of(spec: FreshSpec, catalogue: Catalogue, where: ItemPosition) -> InstanceKey:
     """The instance that a test at `where` gets a copy of."""
     return place_instances([spec.base], catalogue, where)[-1].key
 
 
 def count_copies(
-    wanted: Iterable[tuple[Where, Sequence[ServiceId], Catalogue]],
-) -> dict[InstanceKey, tuple[Wanted, ...]]:
+    wanted: Iterable[tuple[ItemPosition, Sequence[ServiceId], Catalogue]],
+) -> dict[InstanceKey, tuple[CopyDemand, ...]]:
     """What each instance will be asked for, by tests and what is declared as each of them has it."""
     places: dict[InstanceKey, dict[ServiceId, set[Place]]] = defaultdict(lambda: defaultdict(set))
     specs: dict[ServiceId, FreshSpec] = {}
@@ -47,7 +55,7 @@ def count_copies(
             spec = specs[fresh_id] = catalogue.fresh[fresh_id]
             places[base_of(spec, catalogue, where)][fresh_id].add(place_of_copy(spec, fresh_id, where))
     return {
-        key: tuple(Wanted(fresh_id=i, spec=specs[i], count=len(found)) for i, found in kinds.items())
+        key: tuple(CopyDemand(fresh_id=i, spec=specs[i], count=len(found)) for i, found in kinds.items())
         for key, kinds in places.items()
     }
 
@@ -56,7 +64,7 @@ def count_copies(
 class Demand:
     """One selected test; the services and fresh copies that it asks for, directly or through other fixtures."""
 
-    where: Where
+    where: ItemPosition
     services: tuple[ServiceId, ...]
     catalogue: Catalogue | None = None
     """What is declared, as this test has it, where that differs."""
@@ -82,7 +90,7 @@ class Plan:
 
     steps: tuple[Step, ...] = ()
     claims: Mapping[Place, Resources] = field(default_factory=dict)
-    copies: Mapping[InstanceKey, tuple[Wanted, ...]] = field(default_factory=dict)
+    copies: Mapping[InstanceKey, tuple[CopyDemand, ...]] = field(default_factory=dict)
 
     @property
     def first_wave(self) -> tuple[Instance, ...]:
@@ -92,7 +100,7 @@ class Plan:
 
 def build_plan(demands: Iterable[Demand], catalogue: Catalogue) -> Plan:
     """Place what each test asks for; what several tests share appears once."""
-    found: dict[InstanceKey, tuple[Instance, list[Where]]] = {}
+    found: dict[InstanceKey, tuple[Instance, list[ItemPosition]]] = {}
     demands = tuple(demands)
     for demand in demands:
         for instance in place_instances(demand.services, demand.catalogue or catalogue, demand.where):
@@ -102,7 +110,7 @@ def build_plan(demands: Iterable[Demand], catalogue: Catalogue) -> Plan:
     return Plan(steps, _build_claims(found.values()), copies)
 
 
-def _build_claims(uses: Collection[tuple[Instance, Sequence[Where]]]) -> dict[Place, Resources]:
+def _build_claims(uses: Collection[tuple[Instance, Sequence[ItemPosition]]]) -> dict[Place, Resources]:
     """In whatever order tests run, a worker has at most what belongs to the places around one test."""
     size: dict[Place, Resources] = defaultdict(Resources)
     for instance, _ in uses:
@@ -138,7 +146,7 @@ def peak_demand(plan: Plan, workers: int) -> Resources:
 
 
 def _resources(instance: Instance) -> Resources:
-    if instance.spec.used:
+    if instance.spec.external:
         return Resources()
     return Resources(memory_bytes=instance.spec.reserved_bytes, containers=1)
 

@@ -27,9 +27,9 @@ def check_resets(instances: Iterable[Instance], workers: int) -> None:
     """PlanError where one worker would reset a service under the running test of another."""
     for instance in instances:
         place, spec = instance.key.place, instance.spec
-        if workers > 1 and spec.reset and spec.used:
+        if workers > 1 and spec.reset and spec.external:
             raise PlanError(
-                f"service '{instance.key.service}' has reset= and runs already (given by {spec.used.given_by}), so "
+                f"service '{instance.key.service}' has reset= and runs already (given by {spec.external.given_by}), so "
                 f"each of the {workers} workers would take the data from under the running tests of the others",
                 found=f"it is declared at {spec.location}",
                 do="run without -n",

@@ -10,8 +10,8 @@ import pytest
 from pytest_isolate.plugin.declaring.fixtures import (
     NEEDS_ISOLATE,
     SESSION_KEY,
-    asks_for_service,
     may_need_services,
+    needs_service,
     sees_variants,
 )
 from pytest_isolate.plugin.options import (
@@ -19,9 +19,9 @@ from pytest_isolate.plugin.options import (
     Settings,
     add_options,
     chosen_host,
-    only_looks,
     parse_settings,
     parse_variants,
+    runs_no_tests,
 )
 
 if TYPE_CHECKING:
@@ -79,16 +79,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.pluginmanager.register(build_plugin(source), "isolate-toml")
     settings, cache = config.stash[_SETTINGS_KEY], _cache_of(config)
-    if settings and cache and cache.get(_NEEDED_ENGINE, False) and not only_looks(config, settings):
-        from pytest_isolate.plugin.run.early import arm_ahead
+    if settings and cache and cache.get(_NEEDED_ENGINE, False) and not runs_no_tests(config, settings):
+        from pytest_isolate.plugin.run.early import start_guardian_early
 
-        arm_ahead(config)
+        start_guardian_early(config)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Have what reaches varied services run once for each variant, with --isolate and without, so that ids stay."""
-    if not asks_for_service(metafunc.definition):
+    if not needs_service(metafunc.definition):
         return
     if metafunc.config.getoption(VARIANT_OPTION) or sees_variants(metafunc.definition):
         from pytest_isolate.plugin.items.catalogues import parametrize
@@ -101,7 +101,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.stash[_SETTINGS_KEY]:
         return
     for item in items:
-        if asks_for_service(item):
+        if needs_service(item):
             item.add_marker(pytest.mark.skip(reason=NEEDS_ISOLATE))
 
 

@@ -196,7 +196,7 @@ def parse_settings(config: pytest.Config) -> Settings | None:
     return build_settings(config)
 
 
-def _says_something_of_services(config: pytest.Config) -> bool:
+def _has_service_options(config: pytest.Config) -> bool:
     """Whether there is anything to be wrong about in the options that are about all services."""
     option = config.option
     given = (option.isolate_use, option.isolate_registry, option.isolate_pull, option.isolate_platform)
@@ -207,7 +207,7 @@ def _says_something_of_services(config: pytest.Config) -> bool:
 
 def build_settings(config: pytest.Config) -> Settings:
     """The settings, whether services are asked for or not; pytest.UsageError for a value that cannot be used."""
-    if _says_something_of_services(config):
+    if _has_service_options(config):
         from pytest_isolate.plugin.service_options import adjustment_of  # with all of what a service is: 17 ms
 
         adjustment_of(config)
@@ -232,7 +232,7 @@ def build_settings(config: pytest.Config) -> Settings:
     )
 
 
-def only_looks(config: pytest.Config, settings: Settings) -> bool:
+def runs_no_tests(config: pytest.Config, settings: Settings) -> bool:
     """Whether the options say that no test will run, so that nothing may be started."""
     names = ("help", "markers", "cacheshow", "collectonly", "setupplan", "showfixtures", "show_fixtures_per_test")
     return settings.plan_only or any(getattr(config.option, name, False) for name in names)
@@ -324,39 +324,39 @@ def _parse_size_or_nothing(value: str) -> int:
 def _parse_pool(value: str) -> str:
     from ipaddress import IPv4Network
 
-    from pytest_isolate.declarations.values import Wrong
+    from pytest_isolate.declarations.values import InvalidValue
 
     try:
         smallest = IPv4Network(value).prefixlen > 28
     except ValueError as error:
-        raise Wrong(str(error), f"an IPv4 network such as {DEFAULT_SUBNETS}") from None
+        raise InvalidValue(str(error), f"an IPv4 network such as {DEFAULT_SUBNETS}") from None
     if smallest:
-        raise Wrong("smaller than a /28, which one network needs", f"an IPv4 network such as {DEFAULT_SUBNETS}")
+        raise InvalidValue("smaller than a /28, which one network needs", f"an IPv4 network such as {DEFAULT_SUBNETS}")
     return value
 
 
 def _parse_address(value: str) -> str:
     from ipaddress import IPv4Address
 
-    from pytest_isolate.declarations.values import Wrong
+    from pytest_isolate.declarations.values import InvalidValue
 
     try:
         return str(IPv4Address(value))
     except ValueError:
-        raise Wrong("not an IPv4 address", "such as 127.0.0.1, or 0.0.0.0 for all") from None
+        raise InvalidValue("not an IPv4 address", "such as 127.0.0.1, or 0.0.0.0 for all") from None
 
 
 def _parse_keep(value: str) -> str:
-    from pytest_isolate.declarations.values import Wrong
+    from pytest_isolate.declarations.values import InvalidValue
 
     if value not in (KEEP_NEVER, KEEP_FAILED, KEEP_ALWAYS):
-        raise Wrong(f"{value!r} does not say when", f"{KEEP_NEVER}, {KEEP_FAILED}, {KEEP_ALWAYS}")
+        raise InvalidValue(f"{value!r} does not say when", f"{KEEP_NEVER}, {KEEP_FAILED}, {KEEP_ALWAYS}")
     return value
 
 
 def _parse_count(value: str) -> int:
-    from pytest_isolate.declarations.values import Wrong
+    from pytest_isolate.declarations.values import InvalidValue
 
     if not value.isdecimal() or int(value) < 1:
-        raise Wrong(f"{value!r} is not a number of containers", "a whole number from 1")
+        raise InvalidValue(f"{value!r} is not a number of containers", "a whole number from 1")
     return int(value)

@@ -16,7 +16,7 @@ import pytest
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.placement import Instance
-from pytest_isolate.planning.plan import Plan, Wanted, build_plan, peak_demand, place_of_copy
+from pytest_isolate.planning.plan import CopyDemand, Plan, build_plan, peak_demand, place_of_copy
 from pytest_isolate.planning.reset_order import check_resets
 from pytest_isolate.plugin.declaring.fixtures import (
     forget_values_by,
@@ -27,9 +27,9 @@ from pytest_isolate.plugin.declaring.fixtures import (
 from pytest_isolate.plugin.items.catalogues import members
 from pytest_isolate.plugin.items.failures import Failures, as_failure, note_failed_start
 from pytest_isolate.plugin.items.keep import Keeping
-from pytest_isolate.plugin.items.requirements import Demands
+from pytest_isolate.plugin.items.requirements import ItemRequirements
 from pytest_isolate.plugin.items.resets import Resets
-from pytest_isolate.plugin.options import KEEP_NEVER, Settings, only_looks
+from pytest_isolate.plugin.options import KEEP_NEVER, Settings, runs_no_tests
 from pytest_isolate.plugin.run import xdist
 from pytest_isolate.plugin.run.controller import Controller
 from pytest_isolate.plugin.run.early import KNOWN_KEY, new_run
@@ -85,7 +85,7 @@ class IsolateSession:
             self._controller = Controller(config, settings, run, self._clock, self._keeping.leave)
         self._worker = self._member.run.worker if self._member else ""
         self._workers = self._member.workers if self._member else 1
-        self._demands = Demands(config, self._worker)
+        self._demands = ItemRequirements(config, self._worker)
         self._plan = Plan()
         self._wired: Wired | None = None
         self._has_engine = False
@@ -133,7 +133,7 @@ class IsolateSession:
     def _load(self, session: pytest.Session) -> None:
         self._demands.load(session)
         self._report.used = {
-            str(s): str(spec.used) for s, spec in self._demands.catalogue.services.items() if spec.used
+            str(s): str(spec.external) for s, spec in self._demands.catalogue.services.items() if spec.external
         }
         self._check_known()
         if self._demands.differ(session.items):
@@ -181,7 +181,7 @@ class IsolateSession:
         self._display = display_own(self._timeline, view, self._worker)
 
     def _only_looks(self) -> bool:
-        return only_looks(self._config, self._settings)
+        return runs_no_tests(self._config, self._settings)
 
     def _check_budget(self) -> None:
         check_budget(run_budget(self._settings), peak_demand(self._plan, self._workers))
@@ -221,7 +221,7 @@ class IsolateSession:
 
     def _takes_engine(self, instance: Instance) -> bool:
         """Whether it is started, or copied by clients that run in a container."""
-        return not instance.spec.used or instance.key in self._plan.copies
+        return not instance.spec.external or instance.key in self._plan.copies
 
     def _controller_of_this_process(self) -> Controller:
         assert self._controller is not None
@@ -290,8 +290,8 @@ class IsolateSession:
             raise
         finally:
             if self._wired:
-                self._wired.freshness.finish_places(ended.__contains__)
-                self._wired.lifecycle.finish_places(ended.__contains__)
+                self._wired.freshness.end_places(ended.__contains__)
+                self._wired.lifecycle.end_places(ended.__contains__)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -300,7 +300,7 @@ class IsolateSession:
         """Note which variant the test was run for; with one that fails, tell what its services say that explains it."""
         report: pytest.TestReport = note_variant((yield), variant_of(item))
         if report.failed and self._wired:
-            advice = self._wired.lifecycle.advise({instance.key for instance in self._placed.get(item, ())})
+            advice = self._wired.lifecycle.log_hints({instance.key for instance in self._placed.get(item, ())})
             untold = self._resets.untold if report.when == "teardown" else []
             report.sections += [("isolate", text) for text in (*advice, *untold)]
             self._keeping.note(report, lambda: self._demands.of(item, used_fixtures), self._wired)
@@ -332,7 +332,7 @@ class IsolateSession:
                     self._open(placed).lifecycle.start(placed)
                 self._report.note_served((i.key.service for i in placed), self._item.nodeid)
                 instances = {i.key.service: i for i in placed}
-                services = {m.name: self._open().lifecycle.hand_out(instances[m].key) for m in wanted}
+                services = {m.name: self._open().lifecycle.handle(instances[m].key) for m in wanted}
                 fresh_id = ServiceId(StackId(namespace), name)
                 if fresh_id in self._demands.catalogue.fresh:
                     return self._hand_out_copy(fresh_id, instances[wanted[0]], services[wanted[0].name])
@@ -346,10 +346,10 @@ class IsolateSession:
         assert self._item is not None
         wired, spec = self._open(), self._demands.catalogue.fresh[fresh_id]
         where = position(self._item, self._worker)
-        want = Wanted(fresh_id=fresh_id, spec=spec, count=1)
+        want = CopyDemand(fresh_id=fresh_id, spec=spec, count=1)
         place = place_of_copy(spec, fresh_id, where)
         with self._timeline.measure("copy", str(fresh_id)):
-            return wired.freshness.hand_out(want, place, wired.lifecycle.wait(instance.key), base, where.test)
+            return wired.freshness.handle(want, place, wired.lifecycle.wait(instance.key), base, where.test)
 
     def _start_for(self, items: Sequence[pytest.Item]) -> None:
         """Begin to start what tests ask for, as far as that is known before they run."""

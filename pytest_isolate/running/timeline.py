@@ -94,7 +94,7 @@ class Timeline:
                 self._open[thread].pop()
                 self._told.pop(thread, None)
 
-    def tell(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """How far that has come which this thread is at."""
         self._told[threading.get_ident()] = progress
 

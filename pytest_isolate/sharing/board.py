@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pytest_isolate.model.resources import Resources
-from pytest_isolate.sharing.folders import _private, home
+from pytest_isolate.sharing.folders import _private, cache_folder
 from pytest_isolate.sharing.leases import Lease, Refused
 
 Check = Callable[[], None]
@@ -73,11 +73,11 @@ class Board:
         """All that is published."""
         return [record for path in sorted(self._folder.glob("*.json")) if (record := _read_json(path))]
 
-    def begin(self, name: str) -> None:
+    def mark_started(self, name: str) -> None:
         """Note that work on a name has begun, so that whoever takes over knows that there may be leftovers."""
         self._path(name, "begun").touch()
 
-    def has_begun(self, name: str) -> bool:
+    def was_started(self, name: str) -> bool:
         """Whether somebody has begun; without a record beside it, he did not get to the end."""
         return self._path(name, "begun").exists()
 
@@ -115,7 +115,7 @@ class LeaseTable:
 
 def open_locks(folder: Path | None = None) -> Callable[[str], FileLock]:
     """A function that gives the lock of a name for all runs of this user, to be held with `with`."""
-    locks = _private((folder or home()) / "locks")
+    locks = _private((folder or cache_folder()) / "locks")
 
     def lock(name: str) -> FileLock:
         return FileLock(locks / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock")
@@ -124,7 +124,7 @@ def open_locks(folder: Path | None = None) -> Callable[[str], FileLock]:
 
 
 def _lease(record: dict[str, Any]) -> Lease:
-    amounts = {name: Resources(**record[name]) for name in ("room", "claim")}
+    amounts = {name: Resources(**record[name]) for name in ("room", "max_claim")}
     return Lease(**{**record, **amounts})
 
 

@@ -38,7 +38,7 @@ def read_request(env: Mapping[str, str]) -> Request | None:
     return Request(what=found["what"], answers=found["answers"], names=tuple(found["names"]))
 
 
-def tell(request: Request, kind: str, **content: Any) -> None:
+def send(request: Request, kind: str, **content: Any) -> None:
     """Append one answer. Several processes may do so at once: each is written with one call."""
     line = json.dumps({"kind": kind, **content}) + "\n"
     descriptor = os.open(request.answers, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -48,7 +48,7 @@ def tell(request: Request, kind: str, **content: Any) -> None:
         os.close(descriptor)
 
 
-class Answers:
+class Replies:
     """The answers so far, each handed out once."""
 
     def __init__(self, path: Path) -> None:

@@ -10,14 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def home() -> Path:
+def cache_folder() -> Path:
     """The folder of this user for what outlives a run (XDG Base Directory Specification)."""
     return _private(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-isolate")
 
 
 def kept_folder() -> Path:
     """Where projects note what they keep."""
-    return _private(home() / "kept")
+    return _private(cache_folder() / "kept")
 
 
 def ensure_secret(folder: Path) -> bytes:
@@ -54,17 +54,17 @@ class Usage:
 
 def snapshot_usage() -> Usage:
     """When this user's snapshots were used last."""
-    return Usage(home() / "snapshots")
+    return Usage(cache_folder() / "snapshots")
 
 
 def built_folder() -> Path:
     """Where it is noted what images were built from."""
-    return home() / "built"
+    return cache_folder() / "built"
 
 
 def foreign_folder() -> Path:
     """Where processes sign up that make databases on servers which are not theirs."""
-    return home() / "foreign"
+    return cache_folder() / "foreign"
 
 
 def create_run_folder(run_id: str, owner: str) -> Path:

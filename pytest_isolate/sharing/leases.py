@@ -30,14 +30,14 @@ class Lease:
     name: str
     room: Resources
     holder: str = ""
-    claim: Resources = _NOTHING
-    ahead_of: str = ""
+    max_claim: Resources = _NOTHING
+    prefetched_for: str = ""
     """The coming test that it was started ahead of; empty once that has come."""
 
     @property
-    def is_lasting(self) -> bool:
+    def is_for_whole_run(self) -> bool:
         """Whether it stays to the end of the run."""
-        return self.claim == _NOTHING
+        return self.max_claim == _NOTHING
 
     def __str__(self) -> str:
         return f"{self.name} ({self.holder})" if self.holder else self.name
@@ -57,7 +57,7 @@ def grant(
 
     What its holder has claimed is there. A lasting one that is there already is granted again: it is shared.
     """
-    if wanted.is_lasting and any(lease.name == wanted.name for lease in leases):
+    if wanted.is_for_whole_run and any(lease.name == wanted.name for lease in leases):
         return leases
     granted = (*leases, wanted)
     if _taken(granted, lasting).fits(budget):
@@ -86,7 +86,7 @@ def is_its_turn(name: str, tests: Sequence[Collection[str]], granted: Collection
 
 def promote(leases: Iterable[Lease], names: Collection[str]) -> tuple[Lease, ...]:
     """The table when the test of some leases that were ahead has come: from now on they share their holder's claim."""
-    return tuple(replace(lease, ahead_of="") if lease.name in names else lease for lease in leases)
+    return tuple(replace(lease, prefetched_for="") if lease.name in names else lease for lease in leases)
 
 
 def release(leases: tuple[Lease, ...], name: str) -> tuple[Lease, ...]:
@@ -105,7 +105,7 @@ def keep(
     kept = tuple(lease for lease in leases if lease.holder == _KEPT)
     if not sum((lease.room for lease in kept), peak + room).fits(budget):
         return Refused(f"{len(kept)} are kept already")
-    return (*release(leases, name), Lease(name=f"{_KEPT} {len(kept)} {name}", room=room, holder=_KEPT, claim=room))
+    return (*release(leases, name), Lease(name=f"{_KEPT} {len(kept)} {name}", room=room, holder=_KEPT, max_claim=room))
 
 
 def release_holder(leases: Iterable[Lease], holder: str) -> tuple[Lease, ...]:
@@ -119,9 +119,9 @@ def _taken(leases: Iterable[Lease], lasting: Resources) -> Resources:
     claimed: dict[tuple[str, str], Resources] = defaultdict(Resources)
     started = _NOTHING
     for lease in leases:
-        if lease.is_lasting:
+        if lease.is_for_whole_run:
             started += lease.room
         else:
-            held[lease.holder, lease.ahead_of] += lease.room
-            claimed[lease.holder, lease.ahead_of] |= lease.claim
+            held[lease.holder, lease.prefetched_for] += lease.room
+            claimed[lease.holder, lease.prefetched_for] |= lease.max_claim
     return sum((held[holder] | claimed[holder] for holder in held), lasting | started)

@@ -15,7 +15,7 @@ _NOT_ENDED = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
+class LoggedUse:
     """A test, the codes of the shared instances that it used, and from when to when."""
 
     test: str
@@ -24,7 +24,7 @@ class Use:
     ended: float = _NOT_ENDED
 
 
-class Uses:
+class UsageLog:
     """The uses that this process notes, and those of the others."""
 
     def __init__(self, folder: Path, process: str) -> None:
@@ -59,20 +59,20 @@ class Uses:
         os.write(self._file, (json.dumps(what) + "\n").encode())
 
 
-def parse_uses(lines: Iterable[str]) -> list[Use]:
+def parse_uses(lines: Iterable[str]) -> list[LoggedUse]:
     """The uses in a file; a last line that is not complete yet does not count."""
-    uses: list[Use] = []
+    uses: list[LoggedUse] = []
     for line in lines:
         try:
             when, *rest = json.loads(line)
         except ValueError:
             break
         if rest:
-            uses.append(Use(test=rest[0], codes=tuple(rest[1:]), began=when))
+            uses.append(LoggedUse(test=rest[0], codes=tuple(rest[1:]), began=when))
         elif uses:
-            uses[-1] = Use(test=uses[-1].test, codes=uses[-1].codes, began=uses[-1].began, ended=when)
+            uses[-1] = LoggedUse(test=uses[-1].test, codes=uses[-1].codes, began=uses[-1].began, ended=when)
     return uses
 
 
-def _overlaps(use: Use, code: str, since: float) -> bool:
+def _overlaps(use: LoggedUse, code: str, since: float) -> bool:
     return code in use.codes and use.ended >= since

@@ -22,10 +22,10 @@ from pytest_isolate.model.declaration import Declared, Layer, RawService, RawSta
 from pytest_isolate.model.identity import LABEL_RUN, Run
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId, StackId
-from pytest_isolate.planning.placement import Where, place_instances
+from pytest_isolate.planning.placement import ItemPosition, place_instances
 from pytest_isolate.planning.plan import Plan
 from pytest_isolate.plugin.options import Settings
-from pytest_isolate.plugin.run.opening import Membership, Opened
+from pytest_isolate.plugin.run.opening import OpenRun, RunMembership
 from pytest_isolate.plugin.run.wiring import wire
 from pytest_isolate.plugin.terminal.report import Report
 from pytest_isolate.running.cleanup.remove import remove_all
@@ -62,7 +62,7 @@ def open_engine(journal: str) -> Engine:
     return connect()
 
 
-def race(member: Membership, rounds: int, journal: str, barrier: Any, got: Any) -> None:
+def race(member: RunMembership, rounds: int, journal: str, barrier: Any, got: Any) -> None:
     """What one process does: as a worker would, but for pytest."""
     values = {"image": IMAGE, "command": program("serve 8000"), "port": 8000}
     raw = RawService(layers=(Layer(values=values, location=Location(file="race.py")),))
@@ -77,14 +77,14 @@ def race(member: Membership, rounds: int, journal: str, barrier: Any, got: Any) 
     armed.set_result("")
     swept: Future[None] = Future()
     swept.set_result(None)
-    opened = Opened(engine=open_engine(journal), armed=armed, sweeping=swept)
+    opened = OpenRun(engine=open_engine(journal), armed=armed, sweeping=swept)
     wired = wire(opened, member, SETTINGS, Plan(), clock, timeline, Report(timeline))
-    where = Where(test="t", test_class="t", module="t", worker=member.run.worker)
+    where = ItemPosition(test="t", test_class="t", module="t", worker=member.run.worker)
     for name in names:
         (instance,) = place_instances([ServiceId(StackId("", name), name)], catalogue, where)
         barrier.wait(120)
         wired.lifecycle.start([instance])
-        service = wired.lifecycle.hand_out(instance.key)
+        service = wired.lifecycle.handle(instance.key)
         got.put((name, service.container_id, service.port))
     # Nobody leaves while others may still use what he has started: a fake engine ends with its process.
     barrier.wait(120)
@@ -104,7 +104,7 @@ def run_race(run: Run, folder: Path, rounds: int, journal: str = "") -> dict[str
     """What all racers were given in each round."""
     barrier, got = SPAWN.Barrier(RACERS), SPAWN.Queue()
     members = [
-        Membership(
+        RunMembership(
             run=Run(run_id=run.run_id, owner=run.owner, secret=run.secret, worker=f"gw{n}"),
             folder=folder,
             workers=RACERS,

@@ -31,7 +31,7 @@ from pytest_isolate.engine.api import (
     Labelled,
     LogLine,
     Progress,
-    Tell,
+    ProgressCallback,
 )
 from pytest_isolate.engine.docker.pull_errors import Pull, pull_failed
 from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound, SubnetTaken
@@ -173,7 +173,7 @@ class FakeEngine:
             found = self.images.get(image) or by_id.get(image)
             return ImageFacts(image_id=found.image_id, health_command=found.health_command) if found else None
 
-    def pull_image(self, image: str, tell: Tell, platform: str | None = None) -> ImageFacts:
+    def pull_image(self, image: str, tell: ProgressCallback, platform: str | None = None) -> ImageFacts:
         with self._asked("pull_image", image, *([platform] if platform else [])):
             if image not in self.pullable:
                 raise pull_failed(Pull(image, platform), "manifest unknown")
@@ -181,7 +181,7 @@ class FakeEngine:
             self.images[image] = self.pullable[image]
             return ImageFacts(image_id=self.images[image].image_id)
 
-    def build_image(self, request: BuildRequest, tell: Tell) -> ImageFacts:
+    def build_image(self, request: BuildRequest, tell: ProgressCallback) -> ImageFacts:
         with self._asked("build_image", request):
             made = self.images[request.tag] = build(request, self.images, tell)
             return ImageFacts(image_id=made.image_id, health_command=made.health_command)

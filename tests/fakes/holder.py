@@ -22,12 +22,12 @@ from fakes.sessions import FakeSession, environment
 from pytest_isolate.model.fresh import FreshSpec
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId, StackId
-from pytest_isolate.planning.plan import Wanted
+from pytest_isolate.planning.plan import CopyDemand
 from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.data import pool as module
 from pytest_isolate.running.data.backends.postgres import PostgresWay
 from pytest_isolate.running.data.names import PRISTINE, CopyName, Makers
-from pytest_isolate.running.data.pool import Keeper
+from pytest_isolate.running.data.pool import CopyPool
 from pytest_isolate.sharing.board import Board
 from pytest_isolate.sharing.owners import read_owner, read_start_time
 
@@ -51,8 +51,8 @@ def main(root: Path, worker: str) -> None:
     keeper.close(10, drop=True)
 
 
-def build_keeper(root: Path, worker: str) -> Keeper:
-    spec = SimpleNamespace(ports=(5432,), user="postgres", reset=None, database="app", used=None)
+def build_keeper(root: Path, worker: str) -> CopyPool:
+    spec = SimpleNamespace(ports=(5432,), user="postgres", reset=None, database="app", external=None)
     view = SimpleNamespace(spec=spec, password="x")
     ground = SimpleNamespace(run=SimpleNamespace(run_id="run", worker=worker), is_kept=False)
     running: Any = SimpleNamespace(spec=spec, view=view, container_id="db", memory_folders={}, ground=ground)
@@ -61,8 +61,8 @@ def build_keeper(root: Path, worker: str) -> Keeper:
     makers = Makers(board=Board(root / "board"), here=read_owner(), read_start_time=read_start_time, time=time.time)
     makers.sign_up("run", worker)
     declared = FreshSpec(name="orders", base=ServiceId(StackId(""), "db"), location=Location("conftest.py", 1))
-    return Keeper(
-        wanted=(Wanted(fresh_id=ORDERS, spec=declared, count=1_000_000),),
+    return CopyPool(
+        wanted=(CopyDemand(fresh_id=ORDERS, spec=declared, count=1_000_000),),
         workers=1,
         cap=CAP,
         names=map(lambda n: str(CopyName("run", worker, n)), itertools.count(1)),  # noqa: C417
@@ -73,7 +73,7 @@ def build_keeper(root: Path, worker: str) -> Keeper:
     )
 
 
-def take_and_hold(keeper: Keeper, root: Path, worker: str, enough: threading.Event) -> None:
+def take_and_hold(keeper: CopyPool, root: Path, worker: str, enough: threading.Event) -> None:
     try:
         while not enough.is_set():
             name, database = keeper.take(ORDERS)

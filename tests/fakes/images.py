@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from pytest_isolate.engine.api import BuildRequest, Tell
+from pytest_isolate.engine.api import BuildRequest, ProgressCallback
 from pytest_isolate.engine.docker.wire import build_step
 from pytest_isolate.errors import BuildFailed
 
@@ -31,7 +31,7 @@ def image_id(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def build(request: BuildRequest, images: Mapping[str, FakeImage], tell: Tell) -> FakeImage:
+def build(request: BuildRequest, images: Mapping[str, FakeImage], tell: ProgressCallback) -> FakeImage:
     """FROM, RUN true, RUN false, CMD and HEALTHCHECK in either form, VOLUME, LABEL, ADD of an archive.
 
     Every other line does nothing.

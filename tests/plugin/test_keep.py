@@ -14,7 +14,7 @@ from plugin.test_fresh import ASK, DB
 from pytest_isolate.cli import main as command
 from pytest_isolate.model.identity import LABEL_KEPT, LABEL_SERVICE
 from pytest_isolate.running.clock import SystemClock
-from pytest_isolate.running.instances.retained import MOST
+from pytest_isolate.running.instances.retained import MAX_RETAINED
 from pytest_isolate.running.ownership.retention import KEPT_S
 
 OWN = WEB.replace("web =", "own =").replace('ready=http("/")', 'ready=http("/"), scope="function"')
@@ -222,13 +222,13 @@ def test_behind_the_last_test_nothing_is_reset_if_it_has_failed(
 
 def test_only_so_many_tests_keep_what_they_had_for_themselves(project: Project, lasting: LastingEngine) -> None:
     project.conftest(WEB, OWN, engine="")
-    project.tests(f"@pytest.mark.parametrize('n', range({MOST + 2}))\ndef test_bad(own, web, n): assert False")
+    project.tests(f"@pytest.mark.parametrize('n', range({MAX_RETAINED + 2}))\ndef test_bad(own, web, n): assert False")
 
     result = project.run_on(lasting, "--isolate-keep=failed")
 
-    assert kept(lasting) == ["own"] * MOST + ["web"]
+    assert kept(lasting) == ["own"] * MAX_RETAINED + ["web"]
     assert "isolate: of 2 more, not all that they had for themselves was kept" in result.stdout.str()
-    assert f"isolate: kept web of test_it.py::test_bad[0] and {MOST + 1} more:" in result.outlines
+    assert f"isolate: kept web of test_it.py::test_bad[0] and {MAX_RETAINED + 1} more:" in result.outlines
 
 
 def test_what_is_kept_takes_no_room_that_other_tests_need(project: Project, lasting: LastingEngine) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 
-from pytest_isolate.engine.api import BuildRequest, ImageFacts, Progress, Tell
+from pytest_isolate.engine.api import BuildRequest, ImageFacts, Progress, ProgressCallback
 from pytest_isolate.errors import EngineError
 
 
@@ -57,12 +57,12 @@ class StubEngine:
         self.calls.append(f"find {image}")
         return self.images.get(image)
 
-    def pull_image(self, image: str, tell: Tell, platform: str | None = None) -> ImageFacts:
+    def pull_image(self, image: str, tell: ProgressCallback, platform: str | None = None) -> ImageFacts:
         self.calls.append(f"pull {image}{f' for {platform}' if platform else ''}")
         tell(Progress(text="pulling", done=1, total=2, unit="bytes"))
         return ImageFacts(image_id=f"pulled {image}", platform=self.pulled_platform)
 
-    def build_image(self, request: BuildRequest, tell: Tell) -> ImageFacts:
+    def build_image(self, request: BuildRequest, tell: ProgressCallback) -> ImageFacts:
         self.calls.append(f"build {request}")
         tell(Progress(text="FROM scratch", done=1, total=3, unit="steps"))
         return ImageFacts(image_id=f"built {request.tag}")

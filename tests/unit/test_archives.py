@@ -12,7 +12,7 @@ from typing import IO
 import pytest
 
 from pytest_isolate.engine.docker.image_transfer import parse_loaded
-from pytest_isolate.engine.image_archive import Blob, Parts, put_together, take_apart
+from pytest_isolate.engine.image_archive import Blob, Parts, read_images, write_images
 from pytest_isolate.errors import EngineError
 
 CONFIG, LOW, HIGH = b'{"config": 1}', b"low layer " * 1000, b"high layer"
@@ -88,7 +88,7 @@ LAYOUTS: dict[str, dict[str, bytes | str]] = {
 @pytest.mark.parametrize("files", LAYOUTS.values(), ids=LAYOUTS.keys())
 def test_an_archive_is_taken_apart_however_it_is_laid_out(files: dict[str, bytes | str]) -> None:
     store = Memory()
-    assert take_apart(pieces(archive(files)), store) == [
+    assert read_images(pieces(archive(files)), store) == [
         Parts(config=blob(CONFIG), layers=(blob(LOW), blob(HIGH), blob(LOW)))
     ]
     assert store.kept[blob(LOW).digest] == LOW
@@ -100,10 +100,10 @@ def test_what_is_put_together_can_be_taken_apart_again() -> None:
         Parts(config=store.put([CONFIG]), layers=(store.put([LOW]),)),
         Parts(config=store.put([b"{}"]), layers=(store.put([LOW]), store.put([HIGH]))),
     ]
-    whole = b"".join(put_together(images, store))
+    whole = b"".join(write_images(images, store))
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         assert len(tar.getnames()) == 5, "a layer of two images is in it once"
-    assert take_apart(pieces(whole), Memory()) == images
+    assert read_images(pieces(whole), Memory()) == images
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_what_is_put_together_can_be_taken_apart_again() -> None:
 )
 def test_what_is_no_archive_of_images_is_told(content: bytes, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        take_apart(pieces(content), Memory())
+        read_images(pieces(content), Memory())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pytest_isolate.errors import StartError
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import MIB, UNLIMITED
-from pytest_isolate.planning.placement import Instance, InstanceKey, Place, Where, place_instances, places_of
+from pytest_isolate.planning.placement import Instance, InstanceKey, ItemPosition, Place, place_instances, places_of
 from pytest_isolate.planning.plan import Demand, Plan, build_plan, lasting_demand, peak_demand
 from pytest_isolate.running.instances.budget import BudgetKeeper, lease_name, machine_budget
 from pytest_isolate.sharing.board import LeaseTable
@@ -31,8 +31,8 @@ def instance(name: str, memory: int = 100, place: Place | None = None, fingerpri
         spec=spec(name, memory_bytes=memory * MIB),
         native_ports=False,
         dependencies=(),
-        room=1,
-        rank=0,
+        network_capacity=1,
+        stack_depth=0,
     )
 
 
@@ -208,9 +208,11 @@ def plan_of(demands: dict[str, list[str]], worker: str = "", **services: object)
     )
 
 
-def where(test: str, worker: str = "") -> Where:
+def where(test: str, worker: str = "") -> ItemPosition:
     module, *_ = test.split("::")
-    return Where(test=test, test_class=test.rpartition("::")[0], module=module, above=("", module), worker=worker)
+    return ItemPosition(
+        test=test, test_class=test.rpartition("::")[0], module=module, above=("", module), worker=worker
+    )
 
 
 def peak(demands: dict[str, list[str]], workers: int = 1, worker: str = "", **services: object) -> tuple[int, int]:
@@ -303,8 +305,8 @@ class Worker:
     """
 
     name: str
-    tests: list[Where]
-    needed: dict[Where, list[Instance]]
+    tests: list[ItemPosition]
+    needed: dict[ItemPosition, list[Instance]]
     claims: Mapping[Place, Resources]
     held: list[Instance] = field(default_factory=list)
     ended: list[Instance] = field(default_factory=list)
@@ -325,7 +327,9 @@ class Worker:
         claim = self.claims[place] if place.node else Resources()
         number = next(n for n, needed in enumerate(self.coming) if instance in needed)
         ahead_of = self.tests[number].test if number and place.node else ""
-        return Lease(name=lease_name(instance), room=room, holder=place.worker, claim=claim, ahead_of=ahead_of)
+        return Lease(
+            name=lease_name(instance), room=room, holder=place.worker, max_claim=claim, prefetched_for=ahead_of
+        )
 
     def finish_test(self) -> None:
         before = places_of(self.tests.pop(0), [])
@@ -396,7 +400,7 @@ def test_workers_always_get_on(run: tuple[list[Worker], Resources, Resources], r
             died = workers.pop(random.randrange(len(workers)))
             table = release_holder(table, died.name)
 
-    assert all(lease.is_lasting for lease in table)
+    assert all(lease.is_for_whole_run for lease in table)
     for worker in workers:
         table = release_holder(table, worker.name)
     assert not any(lease.holder for lease in table)

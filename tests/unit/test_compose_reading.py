@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_isolate.compose.interpolation import BadLine, BadVariable, interpolate, parse_variables
-from pytest_isolate.compose.nodes import Node, Refused
+from pytest_isolate.compose.nodes import Node, NodeError
 from pytest_isolate.compose.reader import parse_yaml
 from pytest_isolate.declarations.placeholders import escape, render
 
@@ -148,7 +148,7 @@ def test_anchors_and_merge_keys_are_followed() -> None:
     ],
 )
 def test_what_is_no_file_of_this_kind_is_told_with_its_line(text: str, place: str, reason: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(NodeError) as caught:
         parse_yaml(text, "f")
     assert (str(caught.value.node.location), caught.value.reason) == (place, reason)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_isolate.declarations.container import CONTAINER_KEYS, parse_container
-from pytest_isolate.declarations.values import Wrong
+from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.engine.api import ContainerRequest
 from pytest_isolate.engine.docker.wire import container_body
 from pytest_isolate.model.probes import Command, Ended
@@ -73,7 +73,7 @@ def test_every_setting_can_be_taken_out_again() -> None:
     ],
 )
 def test_a_wrong_setting_is_told(value: object, key: str, reason: str) -> None:
-    with pytest.raises(Wrong) as caught:
+    with pytest.raises(InvalidValue) as caught:
         parse_container(value)
     assert caught.value.key == key
     assert caught.value.reason.startswith(reason)

@@ -20,7 +20,7 @@ from pytest_isolate.engine.docker.wire import (
     refusal_error,
 )
 from pytest_isolate.errors import EngineError, ObjectNotFound
-from pytest_isolate.running.evidence.shell import in_words_of
+from pytest_isolate.running.evidence.shell import for_program
 
 from .scripted import VERSION, Scripted, answer
 
@@ -115,7 +115,7 @@ def test_refusals_are_known_by_their_words(text: str, kind: type[EngineError]) -
 
 def test_commands_for_people_name_their_engines_program() -> None:
     facts = EngineFacts(name="Podman", version="4", address="unix:///s", is_local=True)
-    told = in_words_of(facts.program, 'docker exec -it -e A="$(docker exec x printenv A)" x sh -c "docker --version"')
+    told = for_program(facts.program, 'docker exec -it -e A="$(docker exec x printenv A)" x sh -c "docker --version"')
     assert told == 'podman exec -it -e A="$(podman exec x printenv A)" x sh -c "docker --version"'
     assert EngineFacts(name="Docker", version="4", address="", is_local=True).program == "docker"
 

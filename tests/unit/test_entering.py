@@ -11,21 +11,21 @@ import pytest
 
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.service import Secret
-from pytest_isolate.running.containers.view import View
-from pytest_isolate.running.evidence.shell import CONTAINER, Entrance, build_entrance
+from pytest_isolate.running.containers.view import ServiceView
+from pytest_isolate.running.evidence.shell import CONTAINER, AccessHints, build_entrance
 
 from .builders import spec
 
 SECRET = "0123456789abcdef"  # of nobody
 
 
-def entrance(**values: object) -> Entrance:
+def entrance(**values: object) -> AccessHints:
     declared = spec("db", **{"ports": (5432,), "password": Secret.RANDOM, **values})
     password = SECRET if declared.password is Secret.RANDOM else declared.password
-    return build_entrance(View(spec=declared, password=password, endpoints={5432: Endpoint("127.0.0.1", 40001)}))
+    return build_entrance(ServiceView(spec=declared, password=password, endpoints={5432: Endpoint("127.0.0.1", 40001)}))
 
 
-def postgres(**values: object) -> Entrance:
+def postgres(**values: object) -> AccessHints:
     url = "postgresql://{user}:{password}@{host}:{port}/{database}"
     facts = {"copies": "postgres", "user": "app", "database": "shop", "url": url}
     return entrance(**{**facts, "env": (("POSTGRES_PASSWORD", "{self.password}"),), **values})
@@ -33,7 +33,7 @@ def postgres(**values: object) -> Entrance:
 
 def test_a_service_without_a_protocol_of_ours_has_a_shell_and_its_url() -> None:
     found = entrance(password=None, url="http://{host}:{port}")
-    assert found == Entrance(url="http://127.0.0.1:40001", commands=("docker exec -it {container} sh",))
+    assert found == AccessHints(url="http://127.0.0.1:40001", commands=("docker exec -it {container} sh",))
 
 
 def test_a_service_without_a_port_has_no_url() -> None:

@@ -11,7 +11,7 @@ from pytest_isolate.engine.api import ContainerState, EngineFacts, LogLine
 from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import InstanceKey, Place
-from pytest_isolate.running.evidence.collect import LATE_S, Examiner, Use
+from pytest_isolate.running.evidence.collect import LATE_S, EvidenceCollector, ServiceUse
 from unit.builders import FakeClock, sid
 
 BEGAN = [("setup", 100.0), ("call", 101.0)]
@@ -61,15 +61,15 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def examiner(engine: Engine, clock: FakeClock) -> Examiner:
-    return Examiner(engine, clock, lambda key, since: [f"other of {key.service} since {since:g}"])  # type: ignore[arg-type]
+def examiner(engine: Engine, clock: FakeClock) -> EvidenceCollector:
+    return EvidenceCollector(engine, clock, lambda key, since: [f"other of {key.service} since {since:g}"])  # type: ignore[arg-type]
 
 
 def texts(found: Any) -> list[tuple[str, list[str]]]:
     return [(part.phase, [line.text for line in part.lines]) for part in found.parts]
 
 
-def test_state_comes_before_the_log_whose_end_it_promises(engine: Engine, examiner: Examiner) -> None:
+def test_state_comes_before_the_log_whose_end_it_promises(engine: Engine, examiner: EvidenceCollector) -> None:
     (found,) = examiner.examine([running()], BEGAN, 200, whole=True)
     assert engine.asked == ["inspect db", "read db 100"]
     assert (found.service, found.container, found.state) == ("db", "box", "running")
@@ -77,14 +77,14 @@ def test_state_comes_before_the_log_whose_end_it_promises(engine: Engine, examin
     assert found.others == ("other of db since 99.85",)
 
 
-def test_what_is_written_later_is_left_to_the_next_report(examiner: Examiner) -> None:
+def test_what_is_written_later_is_left_to_the_next_report(examiner: EvidenceCollector) -> None:
     (found,) = examiner.examine([running()], BEGAN, 101.5, whole=True)
     assert texts(found) == [("setup", ["first"])]
     (later,) = examiner.examine([running()], [("call", 101.5)], 200, whole=False)
     assert texts(later) == [("call", ["with ***"])]
 
 
-def test_a_service_of_one_test_is_read_from_its_start(engine: Engine, examiner: Examiner) -> None:
+def test_a_service_of_one_test_is_read_from_its_start(engine: Engine, examiner: EvidenceCollector) -> None:
     (found,) = examiner.examine([running(scope=Scope.FUNCTION)], BEGAN, 200, whole=True)
     assert texts(found)[0] == ("start", ["up"])
     (again,) = examiner.examine([running(scope=Scope.FUNCTION)], [("teardown", 101.2)], 200, whole=False)
@@ -97,38 +97,38 @@ def test_a_service_of_one_test_is_read_from_its_start(engine: Engine, examiner: 
     ids=["late", "settled", "long ago"],
 )
 def test_a_test_that_ended_shortly_before_is_named(
-    examiner: Examiner, ended: float, is_settled: bool, told: bool
+    examiner: EvidenceCollector, ended: float, is_settled: bool, told: bool
 ) -> None:
-    examiner.note_use([running().instance.key], Use(test="test_a", ended=ended, is_settled=is_settled))
+    examiner.note_use([running().instance.key], ServiceUse(test="test_a", ended=ended, is_settled=is_settled))
     (found,) = examiner.examine([running()], BEGAN, 200, whole=True)
     assert found.before == ("test_a used it until 10 ms before: first lines may be its last" if told else "")
 
 
-def test_all_tests_that_ended_shortly_before_are_named(examiner: Examiner) -> None:
+def test_all_tests_that_ended_shortly_before_are_named(examiner: EvidenceCollector) -> None:
     uses = [("long_ago", 99.8, False), ("earlier", 99.9, False), ("last", 99.99, False)]
     for test, ended, is_settled in uses:
-        examiner.note_use([running().instance.key], Use(test=test, ended=ended, is_settled=is_settled))
+        examiner.note_use([running().instance.key], ServiceUse(test=test, ended=ended, is_settled=is_settled))
     (found,) = examiner.examine([running()], BEGAN, 200, whole=True)
     assert found.before == "last used it until 10 ms before, earlier until 100 ms before: first lines may be their last"
 
 
-def test_who_waited_for_its_lines_did_so_for_those_before(examiner: Examiner) -> None:
+def test_who_waited_for_its_lines_did_so_for_those_before(examiner: EvidenceCollector) -> None:
     for test, ended, is_settled in [("earlier", 99.9, False), ("settled", 99.99, True)]:
-        examiner.note_use([running().instance.key], Use(test=test, ended=ended, is_settled=is_settled))
+        examiner.note_use([running().instance.key], ServiceUse(test=test, ended=ended, is_settled=is_settled))
     (found,) = examiner.examine([running()], BEGAN, 200, whole=True)
     assert found.before == ""
 
 
-def test_lines_that_are_late_are_waited_for_once(examiner: Examiner, clock: FakeClock) -> None:
+def test_lines_that_are_late_are_waited_for_once(examiner: EvidenceCollector, clock: FakeClock) -> None:
     now = clock.time()
-    assert examiner.settle(now)
+    assert examiner.wait_for_late_lines(now)
     assert clock.pauses == [pytest.approx(LATE_S)]
-    assert examiner.settle(now)
+    assert examiner.wait_for_late_lines(now)
     assert len(clock.pauses) == 1
 
 
-def test_where_hundreds_fail_most_wait_no_more(examiner: Examiner, clock: FakeClock) -> None:
-    settled = [examiner.settle(clock.time()) for _ in range(1000)]
+def test_where_hundreds_fail_most_wait_no_more(examiner: EvidenceCollector, clock: FakeClock) -> None:
+    settled = [examiner.wait_for_late_lines(clock.time()) for _ in range(1000)]
     assert settled.count(True) == pytest.approx(200, abs=2)
     assert sum(clock.pauses) <= 30
 
@@ -142,7 +142,7 @@ def test_where_hundreds_fail_most_wait_no_more(examiner: Examiner, clock: FakeCl
     ],
 )
 def test_an_engine_that_refuses_is_told(
-    engine: Engine, examiner: Examiner, error: Exception, asked: int, state: str
+    engine: Engine, examiner: EvidenceCollector, error: Exception, asked: int, state: str
 ) -> None:
     engine.error = error
     found = examiner.examine([running("db"), running("web")], BEGAN, 200, whole=True)

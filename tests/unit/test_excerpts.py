@@ -14,9 +14,9 @@ from pytest_isolate.running.evidence.render import (
     cut_line,
     cut_middle,
     describe_state,
-    heading,
     render,
     render_whole,
+    section_title,
     split_phases,
 )
 
@@ -112,7 +112,7 @@ def test_commands_fit_the_state() -> None:
     ],
 )
 def test_a_title_names_service_phases_and_others(phases: list[str], others: tuple[str, ...], title: str) -> None:
-    assert heading(evidence(others=others), phases) == title
+    assert section_title(evidence(others=others), phases) == title
 
 
 def test_a_section_says_whose_lines_there_may_be_and_where_all_are() -> None:
@@ -131,8 +131,8 @@ def test_a_section_says_whose_lines_there_may_be_and_where_all_are() -> None:
 
 def test_what_would_disturb_a_terminal_is_taken_out() -> None:
     part = Part(phase="call", lines=(LogLine(1.25, "\x1b[31mred\x1b[0m\tand\x07 \x00more\r"),))
-    (title, told) = render(evidence(parts=(part,)))[-2:]
-    assert title == "call (1 line)"
+    (heading, told) = render(evidence(parts=(part,)))[-2:]
+    assert heading == "call (1 line)"
     assert told.endswith(".250  red     and more")
     assert render_whole(evidence(parts=(part,)))[0] == "== call"
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_isolate.errors import IsolateError
-from pytest_isolate.running.faults.impairment import Course, Impairment, parse_impairment
+from pytest_isolate.running.faults.impairment import Impairment, LinkModel, parse_impairment
 
 
 def parse(latency: object = 0, jitter: object = 0, loss: object = 0, rate: object = None) -> Impairment:
@@ -76,25 +76,25 @@ def test_no_packet_arrives_before_it_is_sent() -> None:
 
 
 def test_latency_is_added_to_each_packet() -> None:
-    course = Course(Impairment(latency_s=0.5), Random(1))
+    course = LinkModel(Impairment(latency_s=0.5), Random(1))
     assert [course.leave_at(now, 100) for now in (10.0, 10.1, 20.0)] == [10.5, 10.6, 20.5]
 
 
 def test_a_rate_holds_up_what_comes_behind() -> None:
-    course = Course(Impairment(rate_bits=8000), Random(1))
+    course = LinkModel(Impairment(rate_bits=8000), Random(1))
     assert [course.leave_at(0, 1000), course.leave_at(0, 500), course.leave_at(0.1, 500)] == [1.0, 1.5, 2.0]
     assert course.leave_at(10, 1000) == 11
 
 
 def test_of_many_packets_as_many_are_lost_as_was_asked_for() -> None:
-    course = Course(Impairment(loss=0.2), Random(1))
+    course = LinkModel(Impairment(loss=0.2), Random(1))
     lost = sum(course.leave_at(0, 100) is None for _ in range(10_000))
     assert 1900 < lost < 2100
 
 
 @pytest.mark.parametrize(("loss", "is_lost"), [(1.0, True), (0.0, False)])
 def test_all_or_nothing(loss: float, is_lost: bool) -> None:
-    course = Course(Impairment(loss=loss), Random(1))
+    course = LinkModel(Impairment(loss=loss), Random(1))
     assert {course.leave_at(0, 1) is None for _ in range(1000)} == {is_lost}
 
 
@@ -107,7 +107,7 @@ def test_all_or_nothing(loss: float, is_lost: bool) -> None:
 def test_packets_stay_in_their_order_and_arrive_about_when_they_should(
     sends: list[float], latency: float, share: float, seed: int
 ) -> None:
-    course = Course(Impairment(latency_s=latency, jitter_s=latency * share), Random(seed))
+    course = LinkModel(Impairment(latency_s=latency, jitter_s=latency * share), Random(seed))
     arrivals = [(now, course.leave_at(now, 100)) for now in sorted(sends)]
     times = [arrives for _, arrives in arrivals]
     assert times == sorted(times)

@@ -21,7 +21,7 @@ from pytest_isolate.running.faults.remote_syscalls import (
     MACHINES,
     PATH,
     RECEIVED_BYTES,
-    Calls,
+    RemoteSyscalls,
     build_archive,
     build_program,
 )
@@ -62,7 +62,7 @@ class Process:
 
 
 @pytest.fixture(params=sorted(MACHINES))
-def started(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Process, Calls]]:
+def started(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Process, RemoteSyscalls]]:
     name = request.param
     emulator = [] if name == _NATIVE else [shutil.which(_EMULATORS[name])]
     if sys.platform != "linux" or None in emulator:
@@ -71,22 +71,22 @@ def started(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Pr
     path.write_bytes(build_program(MACHINES[name]))
     path.chmod(0o700)
     process = Process([*emulator, str(path)])
-    yield process, Calls(process, MACHINES[name])
+    yield process, RemoteSyscalls(process, MACHINES[name])
     process.close()
 
 
-def test_a_call_is_made_and_its_result_told(started: tuple[Process, Calls]) -> None:
+def test_a_call_is_made_and_its_result_told(started: tuple[Process, RemoteSyscalls]) -> None:
     process, calls = started
     assert [calls.ask("getpid").result for _ in range(3)] == [process.pid] * 3
 
 
-def test_an_error_is_a_negative_number(started: tuple[Process, Calls]) -> None:
+def test_an_error_is_a_negative_number(started: tuple[Process, RemoteSyscalls]) -> None:
     _, calls = started
     assert calls.ask("socket", 9999, 0, 0).result < 0
     assert calls.receive_now(99).result == -9  # EBADF
 
 
-def test_bytes_go_along_and_come_back(started: tuple[Process, Calls]) -> None:
+def test_bytes_go_along_and_come_back(started: tuple[Process, RemoteSyscalls]) -> None:
     """Asked for a network interface that does not exist, the kernel says so (RTM_GETLINK, ENODEV)."""
     _, calls = started
     number = calls.ask("socket", AF_NETLINK, SOCK_RAW, ROUTE).result
@@ -97,7 +97,7 @@ def test_bytes_go_along_and_come_back(started: tuple[Process, Calls]) -> None:
     assert parse_errors(reply.content[: reply.result]) == [19]
 
 
-def test_it_waits_for_whichever_comes_first(started: tuple[Process, Calls]) -> None:
+def test_it_waits_for_whichever_comes_first(started: tuple[Process, RemoteSyscalls]) -> None:
     _, calls = started
     number = calls.ask("socket", AF_NETLINK, SOCK_RAW, ROUTE).result
     both = b"".join(fd.to_bytes(4, "little") + b"\1\0\0\0" for fd in (0, number))
@@ -107,7 +107,7 @@ def test_it_waits_for_whichever_comes_first(started: tuple[Process, Calls]) -> N
     assert [reply.result > 0 for reply in replies if reply] == [True, True]
 
 
-def test_it_ends_with_its_input(started: tuple[Process, Calls]) -> None:
+def test_it_ends_with_its_input(started: tuple[Process, RemoteSyscalls]) -> None:
     process, _ = started
     process.close()
     assert process.exit_code() == 0
@@ -116,7 +116,7 @@ def test_it_ends_with_its_input(started: tuple[Process, Calls]) -> None:
 def test_the_end_of_the_program_is_told() -> None:
     process = Process(["sh", "-c", "echo exec format error"])
     with pytest.raises(EngineError) as caught:
-        Calls(process, MACHINES["amd64"])
+        RemoteSyscalls(process, MACHINES["amd64"])
     process.close()
     assert str(caught.value) == "a program could not be run in a container\n  found  exec format error"
 

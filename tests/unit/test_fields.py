@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_isolate.declarations import values
 from pytest_isolate.declarations.keys import LOCATED_PARSERS, SERVICE_KEYS, SERVICE_PARSERS
-from pytest_isolate.declarations.values import Wrong
+from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
 from pytest_isolate.model.scope import Scope
@@ -35,7 +35,7 @@ def parse(key: str, value: object) -> object:
 
 def refusal(key: str, value: object) -> tuple[str, str, str]:
     """Reason, valid values and sub-key of what is said about a wrong value."""
-    with pytest.raises(Wrong) as caught:
+    with pytest.raises(InvalidValue) as caught:
         parse(key, value)
     return caught.value.reason, caught.value.valid, caught.value.key
 
@@ -360,7 +360,7 @@ anything = st.recursive(
 def test_any_value_is_either_taken_or_refused(key: str, value: object) -> None:
     try:
         taken = parse(key, value)
-    except Wrong as wrong:
+    except InvalidValue as wrong:
         taken = (wrong.reason, wrong.valid)
 
     assert isinstance(hash(taken), int)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_isolate.model.service import File, Secret, ServiceSpec
-from pytest_isolate.running.images.snapshot_key import may_be_frozen, snapshot_digest
+from pytest_isolate.running.images.snapshot_key import can_be_snapshotted, snapshot_digest
 
 from .builders import spec
 
@@ -25,7 +25,7 @@ def digest(
 
 
 def test_database_of_its_own_may_be_frozen() -> None:
-    assert may_be_frozen(DATABASE)
+    assert can_be_snapshotted(DATABASE)
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_database_of_its_own_may_be_frozen() -> None:
     ],
 )
 def test_what_depends_on_more_than_itself_may_not(change: dict[str, object]) -> None:
-    assert not may_be_frozen(replace(DATABASE, **change))
+    assert not can_be_snapshotted(replace(DATABASE, **change))
 
 
 @pytest.mark.parametrize("change", [{"password": None}, {"files": (File(target="/seed.sql", source="/seed.sql"),)}])
 def test_what_depends_on_itself_alone_may(change: dict[str, object]) -> None:
-    assert may_be_frozen(replace(DATABASE, **change))
+    assert can_be_snapshotted(replace(DATABASE, **change))
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ import pytest
 
 from pytest_isolate.errors import EngineError, FreshError
 from pytest_isolate.model.fresh import FreshSpec
-from pytest_isolate.planning.plan import Wanted
+from pytest_isolate.planning.plan import CopyDemand
 from pytest_isolate.running.clock import SystemClock
-from pytest_isolate.running.data.backends.base import WayError
+from pytest_isolate.running.data.backends.base import BackendError
 from pytest_isolate.running.data.names import CopyName, Makers
-from pytest_isolate.running.data.pool import Keeper
+from pytest_isolate.running.data.pool import CopyPool
 from pytest_isolate.sharing.board import Board
 from unit.builders import HERE, OWNER, sid
 
@@ -89,12 +89,12 @@ class Templates:
 @contextmanager
 def kept(
     server: Server, tmp_path: Path, *, count: int = 10_000, error: FreshError | None = None, cap: int = 8
-) -> Iterator[Keeper]:
+) -> Iterator[CopyPool]:
     dead = replace(OWNER, pid=43)
     board = Board(tmp_path / "board")
     Makers(board=board, here=dead, read_start_time=lambda _: None, time=lambda: 1000.0).sign_up("run", "dead")
-    keeper = Keeper(
-        wanted=(Wanted(fresh_id=ORDERS, spec=SPEC, count=count),),
+    keeper = CopyPool(
+        wanted=(CopyDemand(fresh_id=ORDERS, spec=SPEC, count=count),),
         workers=1,
         cap=cap,
         names=map(lambda n: str(CopyName("run", "gw0", n)), itertools.count(1)),  # noqa: C417
@@ -205,7 +205,7 @@ def test_a_server_that_makes_no_copy_is_told_to_whoever_waits_and_asked_again_by
     server = Server()
 
     def fail() -> None:
-        raise WayError("disk full")
+        raise BackendError("disk full")
 
     server.fail = fail
     with kept(server, tmp_path) as keeper:

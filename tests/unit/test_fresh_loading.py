@@ -14,7 +14,7 @@ from pytest_isolate.model.declaration import Declared, RawFresh, RawService
 from pytest_isolate.model.fresh import InitCommand, InitFiles, InitFunction
 from pytest_isolate.model.probes import Command
 from pytest_isolate.model.scope import Scope
-from pytest_isolate.planning.placement import Where
+from pytest_isolate.planning.placement import ItemPosition
 from pytest_isolate.planning.plan import Demand, build_plan, count_copies, place_of_copy
 from pytest_isolate.presets.catalogue import PRESETS
 from unit.builders import HERE, raw, sid
@@ -44,8 +44,8 @@ def problem(fresh: RawFresh, db: RawService = DB) -> Problem:
     return found
 
 
-def where(test: str, worker: str = "") -> Where:
-    return Where(test=test, test_class="t.py::C", module="t.py", above=("", "t.py"), worker=worker)
+def where(test: str, worker: str = "") -> ItemPosition:
+    return ItemPosition(test=test, test_class="t.py::C", module="t.py", above=("", "t.py"), worker=worker)
 
 
 def test_the_base_is_the_service_that_the_fixture_stands_for() -> None:

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pytest_isolate.running.data.names import (
     PRISTINE,
     CopyName,
-    maker_of,
+    creator_of,
     own_suffix,
     parse_copy_name,
     template_name,
@@ -320,7 +320,7 @@ def test_names_fit_into_what_postgres_keeps_of_a_name() -> None:
 def test_what_is_made_on_a_foreign_server_says_whose_it_is(worker: str) -> None:
     maker, suffix = CopyName("ab12cd34", worker, 7).maker, own_suffix("ab12cd34", worker)
     for name in (PRISTINE + suffix, template_name("a" * 64, suffix), str(CopyName("ab12cd34", worker, 7))):
-        assert maker_of(name) == maker
+        assert creator_of(name) == maker
         assert len(name) <= 63
 
 
@@ -328,4 +328,4 @@ def test_what_is_made_on_a_foreign_server_says_whose_it_is(worker: str) -> None:
     "name", ["isolate_pristine", template_name("a" * 64), "app", "isolate_spare", "isolate_copy_x"]
 )
 def test_what_is_not_of_one_process_is_nobodys(name: str) -> None:
-    assert maker_of(name) is None
+    assert creator_of(name) is None

@@ -12,7 +12,7 @@ from pytest_isolate.errors import ExecError, IsolateError
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Http
 from pytest_isolate.running.containers.handle import Service, Stack
-from pytest_isolate.running.containers.view import View
+from pytest_isolate.running.containers.view import ServiceView
 
 from .builders import spec
 
@@ -53,7 +53,7 @@ def engine() -> StubEngine:
 def make(engine: StubEngine, name: str = "auth", **values: object) -> Service:
     values = {"ports": (8000, 9000), "ready": (Http(),), **values}
     endpoints = {port: Endpoint("127.0.0.1", 40000 + port) for port in values["ports"]}
-    view = View(spec=spec(name, **values), password="s3", endpoints=endpoints, env={"A": "1"})
+    view = ServiceView(spec=spec(name, **values), password="s3", endpoints=endpoints, env={"A": "1"})
     start = ("start", "c1")
     return Service(
         view,

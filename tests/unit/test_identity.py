@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.model.endpoint import Used
+from pytest_isolate.model.endpoint import ExternalService
 from pytest_isolate.model.fresh import WAYS
 from pytest_isolate.model.identity import (
     LABEL_FINGERPRINT,
@@ -91,7 +91,7 @@ values_of = {
     "module": st.none() | st.builds(DeclaredModule, st.just(print)),
     "scope": st.sampled_from(Scope),
     "share": st.sampled_from(["run", "worker"]),
-    "used": st.none() | st.builds(Used, url=words, host=words, port=ports, given_by=words),
+    "external": st.none() | st.builds(ExternalService, url=words, host=words, port=ports, given_by=words),
     "location": st.builds(Location, file=words, line=st.integers(0, 999)),
 }
 specs = st.builds(ServiceSpec, **values_of)

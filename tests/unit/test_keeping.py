@@ -12,7 +12,7 @@ import pytest
 
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_PROJECT, LABEL_REUSE, LABEL_RUN, Owner
-from pytest_isolate.running.ownership.reuse import Keep, is_manual, manual_code, project_code
+from pytest_isolate.running.ownership.reuse import ReuseStore, is_manual, manual_code, project_code
 
 HERE = Owner(host="host", boot="boot", pid_namespace="pid:[1]", pid=1, start_time="1")
 USER = replace(HERE, pid=42, start_time="77")
@@ -28,15 +28,15 @@ class Bench:
         self.removed: list[str] = []
 
     @property
-    def keep(self) -> Keep:
-        return Keep(self.folder, lambda: self.now)
+    def keep(self) -> ReuseStore:
+        return ReuseStore(self.folder, lambda: self.now)
 
     def start(self, user: Owner = USER, idle_s: float = 60) -> None:
         self.processes[user.pid] = user.start_time
-        self.keep.enter(user, idle_s)
+        self.keep.join(user, idle_s)
 
     def use(self, code: str) -> None:
-        self.keep.board.begin(code)
+        self.keep.board.mark_started(code)
         self.keep.board.publish(code, {"container": code, "used": self.now})
 
     def end(self, *used: str, user: Owner = USER) -> None:
@@ -166,10 +166,10 @@ def test_networks_and_volumes_go_with_the_last_container(bench: Bench) -> None:
 def test_network_of_a_run_that_has_no_container_yet_stays(bench: Bench) -> None:
     """A sweep may look at the moment between the two."""
     bench.start(idle_s=0)
-    bench.keep.board.begin("network default")
+    bench.keep.board.mark_started("network default")
 
     assert bench.expire(NETWORK, VOLUME) == []
-    assert bench.keep.board.has_begun("network default")
+    assert bench.keep.board.was_started("network default")
 
 
 def test_network_that_got_its_first_container_after_the_look_stays(bench: Bench) -> None:
@@ -188,7 +188,7 @@ def test_the_next_run_finds_nothing_of_what_has_expired(bench: Bench) -> None:
     bench.expire(container("db"), NETWORK)
 
     assert bench.keep.board.read("db") is None
-    assert not bench.keep.board.has_begun("db")
+    assert not bench.keep.board.was_started("db")
 
 
 def test_runs_that_were_killed_do_not_pile_up(bench: Bench) -> None:
@@ -216,7 +216,7 @@ def test_passwords_are_the_same_in_every_run_of_the_project(bench: Bench) -> Non
 
 
 def test_projects_have_passwords_of_their_own(bench: Bench, tmp_path: Path) -> None:
-    other = Keep(tmp_path / "kept" / "other", lambda: 0.0)
+    other = ReuseStore(tmp_path / "kept" / "other", lambda: 0.0)
 
     assert bench.keep.run(USER).password("db") != other.run(USER).password("db")
 
@@ -257,7 +257,7 @@ def test_no_file_but_the_secret_holds_a_password(bench: Bench) -> None:
 
 def test_what_was_started_by_hand_stays_until_it_is_taken_down(tmp_path: Path) -> None:
     folder = tmp_path / manual_code("/home/ann/shop")
-    keep = Keep(folder, lambda: 1e12, ((LABEL_PROJECT, "/home/ann/shop"),))
+    keep = ReuseStore(folder, lambda: 1e12, ((LABEL_PROJECT, "/home/ann/shop"),))
     run = keep.run(HERE)
     assert run.run_id == folder.name
     assert run.labels()[LABEL_PROJECT] == "/home/ann/shop"
@@ -273,7 +273,7 @@ def test_runs_and_hands_do_not_share_what_they_keep() -> None:
 
 
 def test_clearing_forgets_what_was_kept_once_it_is_removed(tmp_path: Path) -> None:
-    keep = Keep(tmp_path / "up-1", lambda: 0)
+    keep = ReuseStore(tmp_path / "up-1", lambda: 0)
     keep.board.publish("web", {"container": "c"})
     seen = []
     keep.clear(lambda: seen.append(keep.board.read("web")))
@@ -282,9 +282,9 @@ def test_clearing_forgets_what_was_kept_once_it_is_removed(tmp_path: Path) -> No
 
 
 def test_who_is_alone_does_not_wait_for_users_that_nobody_can_see(tmp_path: Path) -> None:
-    keep = Keep(tmp_path / "up-1", lambda: 0)
-    keep.enter(replace(USER, host="elsewhere"), 60)
+    keep = ReuseStore(tmp_path / "up-1", lambda: 0)
+    keep.join(replace(USER, host="elsewhere"), 60)
     keep.board.publish("old", {"code": "old", "service": "web"})
-    assert not keep.make_way("web", "new", HERE, {}.get, lambda _: None)
+    assert not keep.evict_other_versions("web", "new", HERE, {}.get, lambda _: None)
     keep.enter_alone(HERE)
-    assert keep.make_way("web", "new", HERE, {}.get, lambda _: None)
+    assert keep.evict_other_versions("web", "new", HERE, {}.get, lambda _: None)

@@ -18,7 +18,7 @@ def amount(memory: int, containers: int = 1) -> Resources:
 
 
 def lease(name: str, memory: int = 100, holder: str = "", claim: Resources | None = None) -> Lease:
-    return Lease(name=name, room=amount(memory), holder=holder, claim=claim or Resources())
+    return Lease(name=name, room=amount(memory), holder=holder, max_claim=claim or Resources())
 
 
 def passing(name: str, holder: str, *, memory: int = 100, claim: Resources | None = None) -> Lease:
@@ -131,7 +131,7 @@ def test_what_has_ended_and_is_not_removed_yet_counts_beside_the_claim() -> None
 def test_what_is_ahead_of_its_test_has_a_claim_beside_that_of_the_running_one() -> None:
     claim = amount(300, 1)
     table = (passing("a", "gw0", claim=claim),)
-    ahead = replace(passing("b", "gw0", claim=claim), ahead_of="test_b")
+    ahead = replace(passing("b", "gw0", claim=claim), prefetched_for="test_b")
 
     granted = grant(table, ahead, BUDGET)
     assert not isinstance(granted, Refused)

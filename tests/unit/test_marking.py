@@ -7,7 +7,7 @@ from fakes.engine import FakeEngine
 
 from pytest_isolate.model.identity import LABEL_KEPT, LABEL_RUN
 from pytest_isolate.running.cleanup.remove import kill_all, remove_all
-from pytest_isolate.running.ownership.retention import Mark, put_mark, read_marks, spared
+from pytest_isolate.running.ownership.retention import RetentionMark, read_marks, retained_ids, write_mark
 from unit.builders import make_run
 from unit.test_sweep import GONE, Bench
 from unit.test_sweep import bench as bench  # noqa: PLC0414  # a fixture
@@ -18,21 +18,21 @@ RUN = make_run()
 
 def test_a_mark_names_what_stays_and_itself() -> None:
     engine = FakeEngine()
-    kept = put_mark(engine, RUN, ["c1", "n1"], 2000.0)
+    kept = write_mark(engine, RUN, ["c1", "n1"], 2000.0)
 
     (name,) = engine.volumes
     assert kept == {"c1", "n1", name}
-    assert read_marks(engine) == (Mark(run_id=RUN.run_id, until=2000.0, objects=kept),)
+    assert read_marks(engine) == (RetentionMark(run_id=RUN.run_id, until=2000.0, objects=kept),)
     assert engine.volumes[name].labels.items() >= RUN.labels().items()
 
 
 def test_marks_add_up_and_are_those_of_one_run() -> None:
     engine = FakeEngine()
-    first, second = (put_mark(engine, RUN, [name], 2000.0) for name in ("a", "b"))
-    put_mark(engine, make_run(run_id="other"), ["c"], 2000.0)
+    first, second = (write_mark(engine, RUN, [name], 2000.0) for name in ("a", "b"))
+    write_mark(engine, make_run(run_id="other"), ["c"], 2000.0)
 
-    assert spared(read_marks(engine), RUN.run_id) == first | second
-    assert spared((), RUN.run_id) == frozenset()
+    assert retained_ids(read_marks(engine), RUN.run_id) == first | second
+    assert retained_ids((), RUN.run_id) == frozenset()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"until": "x", "objects": []}', '{"until": 1, "objects": 2}'])
@@ -46,7 +46,7 @@ def test_a_mark_that_cannot_be_read_is_none(text: str) -> None:
 def test_a_dead_run_is_removed_but_for_what_it_has_marked(bench: Bench) -> None:
     run = make_owned(GONE)
     bench.make(run, "kept")
-    left = put_mark(bench.engine, run, [o.object_id for o in bench.engine.find_labelled(LABEL_RUN)], 5000.0)
+    left = write_mark(bench.engine, run, [o.object_id for o in bench.engine.find_labelled(LABEL_RUN)], 5000.0)
     bench.engine.create_volume("isolate-abcd-other", run.labels())
 
     assert bench.run() == ["isolate-abcd-other"]
@@ -59,7 +59,7 @@ def test_a_dead_run_is_removed_but_for_what_it_has_marked(bench: Bench) -> None:
 def test_when_its_time_is_over_it_goes_with_its_mark(bench: Bench) -> None:
     run = make_owned(GONE)
     bench.make(run, "kept")
-    put_mark(bench.engine, run, [o.object_id for o in bench.engine.find_labelled(LABEL_RUN)], 5000.0)
+    write_mark(bench.engine, run, [o.object_id for o in bench.engine.find_labelled(LABEL_RUN)], 5000.0)
     bench.now = 5000.0
 
     assert len(bench.run()) == 4
@@ -71,7 +71,7 @@ def test_what_one_run_has_left_goes_when_somebody_says_so(bench: Bench) -> None:
     for number, run in enumerate(runs):
         bench.make(run, f"kept{number}")
         mine = [o.object_id for o in bench.engine.find_labelled(LABEL_RUN) if o.labels[LABEL_RUN] == run.run_id]
-        put_mark(bench.engine, run, mine, 5000.0)
+        write_mark(bench.engine, run, mine, 5000.0)
 
     removed = bench.sweep.remove(bench.sweep.judge_left("one"))
 

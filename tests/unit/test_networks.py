@@ -12,7 +12,7 @@ from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey, Place
 from pytest_isolate.running.network.networks import Networks, network_order, place_code
-from pytest_isolate.running.ownership.domains import Ground
+from pytest_isolate.running.ownership.domains import SharingDomain
 
 from .builders import make_run, spec
 
@@ -64,11 +64,13 @@ def make(engine: StubEngine, pool: str = "10.0.0.0/26") -> Networks:
 
 def instance(network: NetworkKey = HR, room: int = 2, rank: int = 0) -> Instance:
     key = InstanceKey(ServiceId(network.stack, "web"), network.place, "")
-    return Instance(key=key, spec=spec("web"), native_ports=False, dependencies=(), room=room, rank=rank)
+    return Instance(
+        key=key, spec=spec("web"), native_ports=False, dependencies=(), network_capacity=room, stack_depth=rank
+    )
 
 
 def ensure(networks: Networks, network: NetworkKey = HR, room: int = 2) -> str:
-    return networks.ensure(instance(network, room), Ground(run=make_run()), always_open)
+    return networks.ensure(instance(network, room), SharingDomain(run=make_run()), always_open)
 
 
 def test_a_stack_has_one_network(engine: StubEngine) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.running.report.assemble import Page, RunFacts, ServiceRun, assemble, share_room
+from pytest_isolate.running.report.assemble import Page, RunFacts, ServiceRun, assemble, fit_logs
 from pytest_isolate.running.report.bars import Axis, curve, pack, round_step, seconds, size, usages_of
 from pytest_isolate.running.report.page import pieces_of, render
 from pytest_isolate.running.report.recorder import shorten
@@ -170,7 +170,7 @@ def test_logs_of_failed_tests_come_first_where_room_is_short() -> None:
         launched("c1"), Wrote(at=200, container="c1", lines=long), launched("c2", code="other"),
         Wrote(at=200, container="c2", lines=long), ran(outcome="failed"),
     )  # fmt: skip
-    used, other = share_room(page.services, page.tests, 700)
+    used, other = fit_logs(page.services, page.tests, 700)
     assert used.log
     assert other.log
     assert (used.log.cut, other.log.cut) == (0, 30)

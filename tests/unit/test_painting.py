@@ -12,7 +12,7 @@ from fakes.terminal import Terminal
 from rich.console import Console
 
 from pytest_isolate.plugin.terminal.painter import Painter, build_table
-from pytest_isolate.plugin.terminal.tracked_file import GuardedFile, last_line
+from pytest_isolate.plugin.terminal.tracked_file import CursorTrackingFile, last_line
 from pytest_isolate.plugin.terminal.waits import Item
 
 
@@ -111,7 +111,7 @@ class Pen:
     """pytest's file with a painter below it."""
 
     def __init__(self, terminal: Terminal) -> None:
-        self.file = GuardedFile(terminal.out, "", lambda: self.painter.hide())  # noqa: PLW0108  # there is none yet
+        self.file = CursorTrackingFile(terminal.out, "", lambda: self.painter.hide())  # noqa: PLW0108  # there is none yet
         self.painter = Painter(terminal.out, lambda: self.file.line, 0, is_coloured=True)
 
 

@@ -12,9 +12,9 @@ from pytest_isolate.model.service import ServiceId
 from pytest_isolate.planning.placement import (
     Instance,
     InstanceKey,
+    ItemPosition,
     NetworkKey,
     Place,
-    Where,
     place_instances,
     places_of,
 )
@@ -25,14 +25,14 @@ from .builders import declare, load_all, raw, raw_stack, sid
 ORDER = ["function", "class", "module", "package", "session"]
 
 
-def where(test: str, worker: str = "") -> Where:
+def where(test: str, worker: str = "") -> ItemPosition:
     """The position of `folder/module.py::Class::test` or `folder/module.py::test`."""
     module, _, inner = test.partition("::")
     folders = module.split("/")[:-1]
     above = ["", *("/".join(folders[: n + 1]) for n in range(len(folders))), module]
     test_class = test.rpartition("::")[0] if "::" in inner else test
     above += [test_class] if test_class != test else []
-    return Where(test=test, test_class=test_class, module=module, above=tuple(above), worker=worker)
+    return ItemPosition(test=test, test_class=test_class, module=module, above=tuple(above), worker=worker)
 
 
 def place(test: str, catalogue: Catalogue, service: ServiceId, worker: str = "") -> InstanceKey:
@@ -205,7 +205,7 @@ def test_a_stack_ranks_above_all_that_it_builds_on() -> None:
 
     found = place_instances([sid("web", namespace="p/q")], catalogue, where("p/q/a.py::t"))
 
-    assert [(i.spec.name, i.rank) for i in found] == [("db", 0), ("auth", 1), ("web", 2)]
+    assert [(i.spec.name, i.stack_depth) for i in found] == [("db", 0), ("auth", 1), ("web", 2)]
 
 
 def test_services_of_one_stack_and_place_are_on_one_network() -> None:

@@ -17,7 +17,7 @@ from pytest_isolate.errors import AddressSpaceFull, EngineError, StartError
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.running.network import ports
-from pytest_isolate.running.network.addresses import Addresses, Reach, check_bind_ip, choose_reach
+from pytest_isolate.running.network.addresses import Addresses, PublishAddress, check_bind_ip, choose_publish_address
 from pytest_isolate.running.network.ports import (
     LOOPBACK,
     HeldPorts,
@@ -236,7 +236,9 @@ def test_without_loopback_addresses_the_error_says_what_to_do(monkeypatch: pytes
 
 def instance(name: str, stack: str = "", *, port: int = 8025, native: bool = False) -> Instance:
     key = InstanceKey(sid(name, stack), Place(Scope.SESSION), "f")
-    return Instance(key=key, spec=spec(name, ports=(port,)), native_ports=native, dependencies=(), room=1, rank=0)
+    return Instance(
+        key=key, spec=spec(name, ports=(port,)), native_ports=native, dependencies=(), network_capacity=1, stack_depth=0
+    )
 
 
 @pytest.fixture
@@ -280,7 +282,7 @@ def test_held_ports_are_on_the_usual_address(addresses: Addresses, cleanup: Exit
 
 @pytest.mark.parametrize(("bind", "reached"), [("0.0.0.0", LOOPBACK), ("127.0.0.9", "127.0.0.9")])
 def test_another_address_may_be_published_on(cleanup: ExitStack, bind: str, reached: str) -> None:
-    addresses = Addresses(random.Random(), reach=choose_reach(HERE, bind))
+    addresses = Addresses(random.Random(), reach=choose_publish_address(HERE, bind))
     held = addresses.hold(instance("a"), "'a'")
     cleanup.callback(held.release)
 
@@ -308,46 +310,58 @@ def test_an_address_of_another_host_cannot_be_published_on() -> None:
 @pytest.mark.parametrize(
     ("facts", "bind", "host", "expected"),
     [
-        pytest.param(HERE, "", "", Reach(), id="on this host"),
-        pytest.param(HERE, "0.0.0.0", "", Reach(publish_on="0.0.0.0"), id="on all addresses of this host"),
-        pytest.param(HERE, "127.0.0.9", "", Reach(host="127.0.0.9", publish_on="127.0.0.9"), id="on one of them"),
-        pytest.param(HERE, "", "box.test", Reach(host="box.test"), id="on this host, under a name"),
-        pytest.param(THERE, "", "", Reach(host="box", publish_on="0.0.0.0", is_held=False), id="elsewhere"),
+        pytest.param(HERE, "", "", PublishAddress(), id="on this host"),
+        pytest.param(HERE, "0.0.0.0", "", PublishAddress(publish_on="0.0.0.0"), id="on all addresses of this host"),
         pytest.param(
-            THERE, "10.0.0.5", "", Reach(host="10.0.0.5", publish_on="10.0.0.5", is_held=False), id="on one address"
+            HERE, "127.0.0.9", "", PublishAddress(host="127.0.0.9", publish_on="127.0.0.9"), id="on one of them"
         ),
-        pytest.param(THERE, "", "gate", Reach(host="gate", publish_on="0.0.0.0", is_held=False), id="through a gate"),
+        pytest.param(HERE, "", "box.test", PublishAddress(host="box.test"), id="on this host, under a name"),
+        pytest.param(THERE, "", "", PublishAddress(host="box", publish_on="0.0.0.0", is_held=False), id="elsewhere"),
         pytest.param(
-            THERE, "10.0.0.5", "gate", Reach(host="gate", publish_on="10.0.0.5", is_held=False), id="both said"
+            THERE,
+            "10.0.0.5",
+            "",
+            PublishAddress(host="10.0.0.5", publish_on="10.0.0.5", is_held=False),
+            id="on one address",
         ),
         pytest.param(
-            AROUND, "", "", Reach(host="172.17.0.1", publish_on="172.17.0.1", is_held=False), id="from within"
+            THERE, "", "gate", PublishAddress(host="gate", publish_on="0.0.0.0", is_held=False), id="through a gate"
         ),
         pytest.param(
-            AROUND, "0.0.0.0", "", Reach(host="172.17.0.1", publish_on="0.0.0.0", is_held=False), id="within, on all"
+            THERE, "10.0.0.5", "gate", PublishAddress(host="gate", publish_on="10.0.0.5", is_held=False), id="both said"
+        ),
+        pytest.param(
+            AROUND, "", "", PublishAddress(host="172.17.0.1", publish_on="172.17.0.1", is_held=False), id="from within"
+        ),
+        pytest.param(
+            AROUND,
+            "0.0.0.0",
+            "",
+            PublishAddress(host="172.17.0.1", publish_on="0.0.0.0", is_held=False),
+            id="within, on all",
         ),
         pytest.param(
             replace(AROUND, host="", publish_on="0.0.0.0"),
             *("", "host.docker.internal"),
-            Reach(host="host.docker.internal", publish_on="0.0.0.0", is_held=False),
+            PublishAddress(host="host.docker.internal", publish_on="0.0.0.0", is_held=False),
             id="within, without a gateway",
         ),
     ],
 )
 def test_reach_is_where_the_engine_is_unless_the_user_says_otherwise(
-    facts: EngineFacts, bind: str, host: str, expected: Reach
+    facts: EngineFacts, bind: str, host: str, expected: PublishAddress
 ) -> None:
     """Trap 23."""
-    assert choose_reach(facts, bind, host) == expected
+    assert choose_publish_address(facts, bind, host) == expected
 
 
 def test_a_host_that_nobody_knows_has_to_be_said() -> None:
     with pytest.raises(EngineError, match="--isolate-host=ADDRESS"):
-        choose_reach(replace(AROUND, host="", publish_on="0.0.0.0"))
+        choose_publish_address(replace(AROUND, host="", publish_on="0.0.0.0"))
 
 
 def test_ports_elsewhere_are_picked_and_differ(cleanup: ExitStack) -> None:
-    addresses = Addresses(random.Random(1), reach=choose_reach(THERE))
+    addresses = Addresses(random.Random(1), reach=choose_publish_address(THERE))
     two_ports = replace(instance("a"), spec=spec("a", ports=(80, 443)))
 
     held = [addresses.hold(two_ports, "'a'") for _ in range(20)]
@@ -361,14 +375,14 @@ def test_ports_elsewhere_are_picked_and_differ(cleanup: ExitStack) -> None:
 @pytest.mark.parametrize("facts", [HERE, THERE])
 def test_ports_that_were_told_before_the_run_are_used(facts: EngineFacts, cleanup: ExitStack) -> None:
     known = {"a": hold(cleanup, 8025).by_inner}
-    held = Addresses(random.Random(), reach=choose_reach(facts), known=known).hold(instance("a"), "'a'")
+    held = Addresses(random.Random(), reach=choose_publish_address(facts), known=known).hold(instance("a"), "'a'")
     cleanup.callback(held.release)
 
     assert held.by_inner == known["a"]
 
 
 def test_native_ports_are_for_engines_on_this_host() -> None:
-    addresses = Addresses(random.Random(), reach=choose_reach(THERE))
+    addresses = Addresses(random.Random(), reach=choose_publish_address(THERE))
 
     with pytest.raises(StartError, match="cannot have its native ports"):
         addresses.hold(instance("a", "hr", native=True), "'a'")

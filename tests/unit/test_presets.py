@@ -21,7 +21,7 @@ from pytest_isolate.presets.postgres import postgres
 from pytest_isolate.presets.rabbitmq import rabbitmq
 from pytest_isolate.presets.redis import redis
 from pytest_isolate.presets.valkey import valkey
-from pytest_isolate.running.images.snapshot_key import may_be_frozen
+from pytest_isolate.running.images.snapshot_key import can_be_snapshotted
 
 from .builders import declare, load_all, only_problem, sid
 
@@ -49,7 +49,7 @@ def test_postgres_has_what_a_client_needs() -> None:
 def test_first_start_of_a_database_may_be_saved(preset: Preset) -> None:
     service = load_preset(preset)
 
-    assert may_be_frozen(service)
+    assert can_be_snapshotted(service)
     assert any(service.snapshot[0] in text for text in (*dict(service.env).values(), *(service.command or ())))
 
 

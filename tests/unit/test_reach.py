@@ -12,26 +12,26 @@ from pytest_isolate.engine.docker.engine import DockerEngine
 from pytest_isolate.engine.docker.host import (
     LOCAL,
     Machine,
-    Reach,
+    PublishAddress,
     ask_machine,
     far_address,
     find_own_ids,
-    find_reach,
+    find_publish_address,
     may_be_elsewhere,
 )
 from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.errors import ObjectNotFound
-from pytest_isolate.plugin.run.opening import kept_name
+from pytest_isolate.plugin.run.opening import reuse_name
 
 from .scripted import Scripted, answer
 
 OWN, OTHER = "a" * 64, "b" * 64
-ANOTHER = Reach(host="10.9.0.1", publish_on="10.9.0.1", is_local=False)
-GATEWAY = Reach(host="172.17.0.1", publish_on="172.17.0.1", is_local=False)
+ANOTHER = PublishAddress(host="10.9.0.1", publish_on="10.9.0.1", is_local=False)
+GATEWAY = PublishAddress(host="172.17.0.1", publish_on="172.17.0.1", is_local=False)
 
 
-def elsewhere(host: str) -> Reach:
-    return Reach(host=host, publish_on="0.0.0.0", is_local=False)
+def elsewhere(host: str) -> PublishAddress:
+    return PublishAddress(host=host, publish_on="0.0.0.0", is_local=False)
 
 
 def container(mode: str = "default", **gateways: str) -> Mapping[str, Any]:
@@ -54,14 +54,14 @@ def nobody(own_id: str) -> Mapping[str, Any]:
         ("http://10.0.0.5", elsewhere("10.0.0.5")),
     ],
 )
-def test_an_address_says_whose_ports_they_are(address: str, expected: Reach) -> None:
-    assert find_reach(address, nobody, lambda: [OWN]) == expected
+def test_an_address_says_whose_ports_they_are(address: str, expected: PublishAddress) -> None:
+    assert find_publish_address(address, nobody, lambda: [OWN]) == expected
 
 
 @pytest.mark.parametrize(("host", "expected"), [("10.1.2.3", elsewhere("10.1.2.3")), ("127.0.0.1", LOCAL)])
-def test_behind_ssh_it_is_where_ssh_goes(monkeypatch: pytest.MonkeyPatch, host: str, expected: Reach) -> None:
+def test_behind_ssh_it_is_where_ssh_goes(monkeypatch: pytest.MonkeyPatch, host: str, expected: PublishAddress) -> None:
     monkeypatch.setattr("pytest_isolate.engine.docker.transport.ssh.find_host", lambda login: host)
-    assert find_reach("ssh://nickname", nobody) == expected
+    assert find_publish_address("ssh://nickname", nobody) == expected
 
 
 @pytest.mark.parametrize(
@@ -83,18 +83,18 @@ def test_behind_ssh_it_is_where_ssh_goes(monkeypatch: pytest.MonkeyPatch, host: 
         pytest.param({OWN: container("none", none="")}, elsewhere(""), id="on none"),
     ],
 )
-def test_from_within_a_container_it_is_the_gateway(containers: Mapping[str, Any], expected: Reach) -> None:
+def test_from_within_a_container_it_is_the_gateway(containers: Mapping[str, Any], expected: PublishAddress) -> None:
     def inspect(own_id: str) -> Mapping[str, Any]:
         return containers[own_id] if own_id in containers else nobody(own_id)
 
-    assert find_reach("unix:///var/run/docker.sock", inspect, lambda: [OWN, OTHER]) == expected
+    assert find_publish_address("unix:///var/run/docker.sock", inspect, lambda: [OWN, OTHER]) == expected
 
 
 def test_on_the_host_no_engine_is_asked() -> None:
     def inspect(own_id: str) -> Mapping[str, Any]:
         raise AssertionError("asked")
 
-    assert find_reach("unix:///var/run/docker.sock", inspect, list) == LOCAL
+    assert find_publish_address("unix:///var/run/docker.sock", inspect, list) == LOCAL
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_what_is_kept_on_another_engine_is_kept_apart() -> None:
     """Its containers are not there, and a name that two engines share would make each run start them anew."""
     envs = [{"DOCKER_HOST": host} for host in ("unix:///s", "tcp://127.0.0.1:2375", "ssh://box", "tcp://box:2376")]
     assert [far_address(env) for env in envs] == ["", "", "ssh://box", "tcp://box:2376"]
-    names = [kept_name("/project", "", env) for env in envs]
+    names = [reuse_name("/project", "", env) for env in envs]
     assert names[:2] == ["/project", "/project"]
-    assert len({*names, kept_name("/project", "gate", envs[0])}) == 4
+    assert len({*names, reuse_name("/project", "gate", envs[0])}) == 4
 
 
 # -- its machine ------------------------------------------------------------------------------------------------------
@@ -162,7 +162,9 @@ def test_what_is_kept_on_another_engine_is_kept_apart() -> None:
 def test_a_clock_differs_by_what_the_way_does_not_explain(system_time: str, took_s: float, ahead_s: float) -> None:
     now = itertools.cycle([1000.0, 1000.0 + took_s])
     told = {"MemTotal": 5, "SystemTime": system_time}
-    assert ask_machine(lambda: told, lambda: next(now)) == Machine(memory_bytes=5, ahead_s=pytest.approx(ahead_s))
+    assert ask_machine(lambda: told, lambda: next(now)) == Machine(
+        memory_bytes=5, clock_offset_s=pytest.approx(ahead_s)
+    )
 
 
 def test_answer_that_was_begun_for_somebody_else_makes_no_clock_behind() -> None:
@@ -170,7 +172,7 @@ def test_answer_that_was_begun_for_somebody_else_makes_no_clock_behind() -> None
     now = itertools.count(1000.0, 0.5)
     answers = [{"SystemTime": f"1970-01-01T00:16:{second}Z"} for second in ("38.0", "39.5", "42.25")]
     asked = iter(answers)
-    assert ask_machine(lambda: next(asked), lambda: next(now)).ahead_s == 0
+    assert ask_machine(lambda: next(asked), lambda: next(now)).clock_offset_s == 0
     assert list(asked) == []
 
 
@@ -179,7 +181,7 @@ def test_moments_are_of_this_machines_clock() -> None:
     written = b"1970-01-01T00:16:42.000000000Z late\n"
     with Scripted(answer(b"\x01\0\0\0" + len(written).to_bytes(4, "big") + written)) as server:
         engine = DockerEngine(Http(server.address))
-        vars(engine)["_machine"] = Machine(ahead_s=10)
+        vars(engine)["_machine"] = Machine(clock_offset_s=10)
         assert [line.when for line in engine.read_log_lines("c", since=990)] == [pytest.approx(992)]
         engine.read_logs("c", since=990)
     assert "since=999.999" in server.asked[-2]

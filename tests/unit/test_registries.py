@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_isolate.declarations.run_options import Adjustment, parse_registries, prefixed
-from pytest_isolate.declarations.values import Wrong
+from pytest_isolate.declarations.run_options import RunOverrides, parse_registries, prefixed
+from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.engine.docker.pull_errors import Pull, is_passing, pull_failed
 
 from .builders import sid, spec
@@ -42,13 +42,13 @@ def test_images_are_fetched_from_the_place_of_their_registry(given: list[str], i
 
 @pytest.mark.parametrize("text", ["", "mirror", "https://mirror.example", "ghcr=mirror.example", "mirror.example/A b"])
 def test_what_is_no_place_is_refused_with_examples(text: str) -> None:
-    with pytest.raises(Wrong) as caught:
+    with pytest.raises(InvalidValue) as caught:
         parse_registries([text])
     assert "mirror.example:5000/hub" in caught.value.valid
 
 
 def test_what_is_built_or_never_pulled_keeps_its_name() -> None:
-    adjustment = Adjustment(prefixes={"docker.io": "mirror.example"}, pull="always", platform="linux/arm64")
+    adjustment = RunOverrides(prefixes={"docker.io": "mirror.example"}, pull="always", platform="linux/arm64")
     fetched = adjustment.apply(sid("web"), spec(image="web:1"))
     assert (fetched.image, fetched.pull, fetched.platform) == ("mirror.example/web:1", "always", "linux/arm64")
     local = adjustment.apply(sid("web"), spec(image="web:1", pull="never", platform="linux/amd64"))

@@ -14,19 +14,19 @@ from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Http, Tcp
 from pytest_isolate.model.service import File, Pairs
 from pytest_isolate.presets.postgres import postgres
-from pytest_isolate.running.containers.view import View, render_spec
+from pytest_isolate.running.containers.view import ServiceView, render_spec
 
 from .builders import declare, load_all, raw, sid, spec
 
 OUTSIDE = {80: Endpoint("127.0.0.1", 40080), 443: Endpoint("127.0.0.1", 40443)}
 
 
-def view(name: str = "svc", *, password: str | None = None, env: Pairs = (), **values: object) -> View:
-    return View(spec=spec(name, **values), password=password, endpoints=OUTSIDE, env=dict(env))
+def view(name: str = "svc", *, password: str | None = None, env: Pairs = (), **values: object) -> ServiceView:
+    return ServiceView(spec=spec(name, **values), password=password, endpoints=OUTSIDE, env=dict(env))
 
 
-def rendered_env(own: View, text: str, **others: View) -> str:
-    filled = View(
+def rendered_env(own: ServiceView, text: str, **others: ServiceView) -> str:
+    filled = ServiceView(
         spec=spec(own.spec.name, ports=own.spec.ports, user=own.spec.user, env=(("X", text),)),
         password=own.password,
         endpoints=own.endpoints,
@@ -101,7 +101,7 @@ def test_a_placeholder_is_filled_in(placeholder: str, text: str) -> None:
 @pytest.mark.parametrize("values", [{}, {"ports": (80, 443)}, {"ports": (80,), "user": "", "database": "d"}])
 def test_every_attribute_that_a_declaration_may_name_has_a_value(own: bool, values: dict[str, object]) -> None:
     service = spec("db", password="p", env=(("A", "1"), ("b.c.d", "2")), **values)
-    one = View(spec=service, password="p", endpoints=OUTSIDE, env=dict(service.env))
+    one = ServiceView(spec=service, password="p", endpoints=OUTSIDE, env=dict(service.env))
 
     assert all(isinstance(one.attribute(name), str) for name in valid_attributes(service, own=own))
 
@@ -120,7 +120,7 @@ def test_everything_that_may_hold_placeholders_is_filled_in() -> None:
     )
     service = load_all(declare(auth=declared, db=raw())).services[sid("auth")]
 
-    rendered = render_spec(View(spec=service, password=None), {"db": view("db")})
+    rendered = render_spec(ServiceView(spec=service, password=None), {"db": view("db")})
 
     assert rendered.env == {"A": "db"}
     assert rendered.command == ("run", "db")
@@ -131,21 +131,21 @@ def test_everything_that_may_hold_placeholders_is_filled_in() -> None:
 def test_files_of_the_host_are_left_as_they_are() -> None:
     copied = File(target="/a", source="/{db.host}", mode=0o600)
 
-    assert render_spec(View(spec=spec(files=(copied,)), password=None), {}).files == (copied,)
+    assert render_spec(ServiceView(spec=spec(files=(copied,)), password=None), {}).files == (copied,)
 
 
 @pytest.mark.parametrize("argv", [None, ()])
 def test_no_command_and_an_empty_one_are_told_apart(argv: tuple[str, ...] | None) -> None:
-    rendered = render_spec(View(spec=spec(command=argv, entrypoint=argv), password=None), {})
+    rendered = render_spec(ServiceView(spec=spec(command=argv, entrypoint=argv), password=None), {})
 
     assert (rendered.command, rendered.entrypoint) == (argv, argv)
 
 
 def test_a_preset_hands_its_password_to_its_server_and_its_clients() -> None:
     catalogue = load_all(declare(db=RawService(layers=postgres(user="me").layers), auth=raw(env={"U": "{db.url}"})))
-    db = View(spec=catalogue.services[sid("db")], password="s3")
+    db = ServiceView(spec=catalogue.services[sid("db")], password="s3")
 
     env = render_spec(db, {}).env
     assert (env["POSTGRES_USER"], env["POSTGRES_PASSWORD"], env["POSTGRES_DB"]) == ("me", "s3", "postgres")
-    auth = View(spec=catalogue.services[sid("auth")], password=None)
+    auth = ServiceView(spec=catalogue.services[sid("auth")], password=None)
     assert render_spec(auth, {"db": db}).env == {"U": "postgresql://me:s3@db:5432/postgres"}

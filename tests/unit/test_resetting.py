@@ -16,7 +16,7 @@ from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import fingerprint
 from pytest_isolate.model.probes import Command, Http, Log
 from pytest_isolate.model.reset import Pristine, ResetFunction, describe_reset
-from pytest_isolate.planning.placement import Instance, Where, place_instances
+from pytest_isolate.planning.placement import Instance, ItemPosition, place_instances
 from pytest_isolate.planning.reset_order import check_resets, dependents_of, order_resets
 from pytest_isolate.presets.catalogue import PRESETS
 from pytest_isolate.running.data.reset import Failed, call
@@ -51,7 +51,7 @@ CLEANER = Cleaner()
 
 
 def placed(catalogue: Catalogue, *names: str, worker: str = "") -> tuple[Instance, ...]:
-    where = Where(test="t.py::a", test_class="t.py::a", module="t.py", worker=worker)
+    where = ItemPosition(test="t.py::a", test_class="t.py::a", module="t.py", worker=worker)
     return place_instances([sid(name) for name in names], catalogue, where)
 
 

@@ -59,7 +59,7 @@ def find(name: str, folder: str = "/elsewhere") -> str:
 
 
 def test_each_run_is_up_alive_kept_unknown_or_dead() -> None:
-    assert [(run.whose.run, run.whose.state) for run in RUNS] == [
+    assert [(run.owner.run, run.owner.state) for run in RUNS] == [
         ("up-1", UP),
         ("up-2", UP),
         ("bbbb", ALIVE),
@@ -71,12 +71,12 @@ def test_each_run_is_up_alive_kept_unknown_or_dead() -> None:
 
 
 def test_a_run_says_whose_it_is() -> None:
-    whose = next(run.whose for run in RUNS if run.whose.run == "bbbb")
+    whose = next(run.owner for run in RUNS if run.owner.run == "bbbb")
     assert (whose.host, whose.user, whose.pid, whose.project) == ("box", "ann", 42, "/home/ann/shop")
 
 
 def test_what_outlives_its_process_does_not_name_one() -> None:
-    assert RUNS[0].whose.pid is None
+    assert RUNS[0].owner.pid is None
 
 
 def test_what_is_no_container_is_counted() -> None:
@@ -104,7 +104,7 @@ def test_a_project_with_a_name_is_no_folder() -> None:
 
 
 def test_ps_shows_state_and_address_of_each_service() -> None:
-    run = next(run for run in RUNS if run.whose.run == "bbbb")
+    run = next(run for run in RUNS if run.owner.run == "bbbb")
     listed = container_facts(
         {
             "Id": run.containers[1].object_id,

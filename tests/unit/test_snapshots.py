@@ -13,7 +13,7 @@ from pytest_isolate.engine.api import BuildRequest, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
 from pytest_isolate.model.service import Secret
-from pytest_isolate.running.images.imported import LoadedImages
+from pytest_isolate.running.images.imported import ImportedImages
 from pytest_isolate.running.images.snapshots import (
     KEPT,
     KEPT_BYTES,
@@ -23,7 +23,7 @@ from pytest_isolate.running.images.snapshots import (
     must_be_judged,
     note_judged,
 )
-from pytest_isolate.running.images.store import Frozen
+from pytest_isolate.running.images.store import SnapshotOrigin
 from pytest_isolate.sharing.board import Board
 from pytest_isolate.sharing.folders import Usage
 
@@ -94,12 +94,12 @@ def snapshot(snapshots: Snapshots) -> Snapshot:
 def test_first_start_is_saved_while_it_stands_still_and_used_from_then_on(
     engine: StubEngine, snapshots: Snapshots, snapshot: Snapshot, tmp_path: Path
 ) -> None:
-    assert not snapshots.is_there(snapshot, always_open)
+    assert not snapshots.wait_until_available(snapshot, always_open)
     usage = Usage(tmp_path / "usage")
     note_judged(usage)
-    snapshots.take(snapshot, "c1")
-    snapshots.take(snapshot, "c2")
-    assert snapshots.is_there(snapshot, always_open)
+    snapshots.save(snapshot, "c1")
+    snapshots.save(snapshot, "c2")
+    assert snapshots.wait_until_available(snapshot, always_open)
 
     assert engine.calls == ["pause", "save", "unpause", "build"]
     assert list((tmp_path / "tmp").iterdir()) == []
@@ -112,10 +112,10 @@ def test_what_cannot_be_saved_goes_on_without(
     engine: StubEngine, snapshots: Snapshots, snapshot: Snapshot, fails: str, tmp_path: Path
 ) -> None:
     engine.fails = fails
-    snapshots.take(snapshot, "c1")
+    snapshots.save(snapshot, "c1")
     snapshots.finish(10)
 
-    assert not snapshots.is_there(snapshot, always_open)
+    assert not snapshots.wait_until_available(snapshot, always_open)
     assert ("unpause" in engine.calls) is (fails != "pause")
     assert list((tmp_path / "tmp").iterdir()) == []
 
@@ -124,12 +124,12 @@ def test_folder_that_is_too_large_is_tried_once(
     engine: StubEngine, snapshots: Snapshots, snapshot: Snapshot, tmp_path: Path
 ) -> None:
     engine.is_large = True
-    snapshots.take(snapshot, "c1")
+    snapshots.save(snapshot, "c1")
     later = Snapshots(engine, b"secret", Usage(tmp_path / "usage"), lambda _: nullcontext())
-    later.take(snapshot, "c2")
+    later.save(snapshot, "c2")
 
     assert engine.calls == ["pause", "save", "unpause"]
-    assert not later.is_there(snapshot, always_open)
+    assert not later.wait_until_available(snapshot, always_open)
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -138,10 +138,10 @@ def test_container_that_cannot_be_unpaused_is_handed_to_nobody(
 ) -> None:
     engine.fails = "unpause"
     with pytest.raises(EngineError, match="unpause failed"):
-        snapshots.take(snapshot, "c1")
+        snapshots.save(snapshot, "c1")
 
     assert "build" not in engine.calls
-    assert not snapshots.is_there(snapshot, always_open)
+    assert not snapshots.wait_until_available(snapshot, always_open)
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -149,36 +149,36 @@ def test_nobody_waits_for_one_that_has_no_room(
     engine: StubEngine, snapshots: Snapshots, snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
-    snapshots.take(snapshot, "c1")
+    snapshots.save(snapshot, "c1")
 
     assert engine.calls == []
-    assert not snapshots.is_there(snapshot, always_open)
+    assert not snapshots.wait_until_available(snapshot, always_open)
 
 
 def test_who_comes_second_waits_for_what_the_first_makes(snapshots: Snapshots, snapshot: Snapshot) -> None:
-    assert not snapshots.is_there(snapshot, always_open)
+    assert not snapshots.wait_until_available(snapshot, always_open)
     with ThreadPoolExecutor() as pool:
-        second = pool.submit(snapshots.is_there, snapshot, always_open)
+        second = pool.submit(snapshots.wait_until_available, snapshot, always_open)
         assert not wait([second], 0.3).done
-        snapshots.take(snapshot, "c1")
+        snapshots.save(snapshot, "c1")
         assert second.result(10)
 
 
 def test_who_comes_second_takes_over_from_a_start_that_fails(snapshots: Snapshots, snapshot: Snapshot) -> None:
-    assert not snapshots.is_there(snapshot, always_open)
-    snapshots.abandon(snapshot)
-    assert not snapshots.is_there(snapshot, always_open)
-    snapshots.take(snapshot, "c2")
-    assert snapshots.is_there(snapshot, always_open)
+    assert not snapshots.wait_until_available(snapshot, always_open)
+    snapshots.release(snapshot)
+    assert not snapshots.wait_until_available(snapshot, always_open)
+    snapshots.save(snapshot, "c2")
+    assert snapshots.wait_until_available(snapshot, always_open)
 
 
 def test_the_wait_for_another_one_s_snapshot_ends_with_the_run(snapshots: Snapshots, snapshot: Snapshot) -> None:
     def check() -> None:
         raise InterruptedError
 
-    assert not snapshots.is_there(snapshot, always_open)
+    assert not snapshots.wait_until_available(snapshot, always_open)
     with pytest.raises(InterruptedError):
-        snapshots.is_there(snapshot, check)
+        snapshots.wait_until_available(snapshot, check)
 
 
 def test_password_is_random_for_each_user_and_the_same_in_each_run(snapshots: Snapshots, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_what_another_user_has_made_stays() -> None:
 
 
 def test_a_snapshot_that_was_loaded_is_used_with_its_own_password(engine: StubEngine, tmp_path: Path) -> None:
-    loaded = LoadedImages(engine, Board(tmp_path / "built"))  # type: ignore[arg-type]
+    loaded = ImportedImages(engine, Board(tmp_path / "built"))  # type: ignore[arg-type]
     one, other = (
         Snapshots(engine, secret, Usage(tmp_path / "usage"), lambda _: nullcontext(), loaded)  # type: ignore[arg-type]
         for secret in (b"one", b"other")
@@ -235,7 +235,7 @@ def test_a_snapshot_that_was_loaded_is_used_with_its_own_password(engine: StubEn
     assert ours
     assert theirs.anywhere == ours.anywhere
     assert theirs.digest != ours.digest
-    loaded.note("id", [], Frozen(digest=theirs.digest, anywhere=theirs.anywhere, password=theirs.password))
+    loaded.note("id", [], SnapshotOrigin(digest=theirs.digest, anywhere=theirs.anywhere, password=theirs.password))
     assert other.identify(DATABASE, "", ImageFacts(image_id="sha256:1")) == ours, "its image is not there"
     engine.images.add(theirs.tag)
     assert other.identify(DATABASE, "", ImageFacts(image_id="sha256:1")) == theirs

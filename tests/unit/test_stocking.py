@@ -13,8 +13,8 @@ from pytest_isolate.engine.image_archive import Parts, Store
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.running.images import transfer
 from pytest_isolate.running.images.build_digest import digest_anywhere
-from pytest_isolate.running.images.imported import LoadedImages
-from pytest_isolate.running.images.store import INDEX, Frozen, Index, Needed, Origin, Stock
+from pytest_isolate.running.images.imported import ImportedImages
+from pytest_isolate.running.images.store import INDEX, BuildOrigin, ImageStore, Index, RequiredImage, SnapshotOrigin
 from pytest_isolate.sharing.board import Board
 from pytest_isolate.sharing.folders import Usage
 
@@ -64,45 +64,45 @@ class Transfer:
 class Side:
     """A machine."""
 
-    def __init__(self, folder: Path, stock: Stock) -> None:
+    def __init__(self, folder: Path, stock: ImageStore) -> None:
         self.engine = Engine()
         self.transfer = Transfer(self.engine)
         self.stock = stock
         self.usage = Usage(folder / "usage")
-        self.notes = LoadedImages(self.engine, Board(folder / "built"))
+        self.notes = ImportedImages(self.engine, Board(folder / "built"))
 
-    def save(self, *needed: Needed) -> list[str]:
-        return [o.fate for o in transfer.save(self.engine, self.transfer, self.stock, needed)]
+    def save(self, *needed: RequiredImage) -> list[str]:
+        return [o.status for o in transfer.export_images(self.engine, self.transfer, self.stock, needed)]
 
     def load(self) -> list[transfer.Outcome]:
         index = self.stock.read()
         assert index
-        return transfer.load(self.engine, self.transfer, self.stock, index, self.usage, self.notes)
+        return transfer.import_images(self.engine, self.transfer, self.stock, index, self.usage, self.notes)
 
 
 @pytest.fixture
-def stock(tmp_path: Path) -> Stock:
-    return Stock(tmp_path / "stock")
+def stock(tmp_path: Path) -> ImageStore:
+    return ImageStore(tmp_path / "stock")
 
 
 @pytest.fixture
-def here(tmp_path: Path, stock: Stock) -> Side:
+def here(tmp_path: Path, stock: ImageStore) -> Side:
     return Side(tmp_path / "here", stock)
 
 
 @pytest.fixture
-def there(tmp_path: Path, stock: Stock) -> Side:
+def there(tmp_path: Path, stock: ImageStore) -> Side:
     return Side(tmp_path / "there", stock)
 
 
-def needed(image_id: str, *names: str, **values: object) -> Needed:
-    return replace(Needed(image_id=image_id, names=names, services=("db",)), **values)  # type: ignore[arg-type]
+def needed(image_id: str, *names: str, **values: object) -> RequiredImage:
+    return replace(RequiredImage(image_id=image_id, names=names, services=("db",)), **values)  # type: ignore[arg-type]
 
 
 ONE, TWO = needed("id-1", "one:1"), needed("id-2", "two:1")
 
 
-def test_what_is_there_is_not_saved_again_and_what_is_needed_no_more_goes(here: Side, stock: Stock) -> None:
+def test_what_is_there_is_not_saved_again_and_what_is_needed_no_more_goes(here: Side, stock: ImageStore) -> None:
     assert here.save(ONE, TWO) == ["saved", "saved"]
     assert len(list(stock.folder.iterdir())) == 6, "an index, a layer of both, and two files for each"
     assert here.save(TWO) == ["unchanged"]
@@ -111,7 +111,7 @@ def test_what_is_there_is_not_saved_again_and_what_is_needed_no_more_goes(here: 
     assert here.save(TWO, needed("id-3", "three:1")) == ["unchanged", "saved"]
 
 
-def test_only_files_of_ours_go(here: Side, stock: Stock) -> None:
+def test_only_files_of_ours_go(here: Side, stock: ImageStore) -> None:
     stock.folder.mkdir()
     (stock.folder / "notes.txt").touch()
     (stock.folder / ".new-killed").touch()
@@ -120,34 +120,34 @@ def test_only_files_of_ours_go(here: Side, stock: Stock) -> None:
     assert not (stock.folder / ".new-killed").exists()
 
 
-def test_what_is_saved_is_for_this_user_only(here: Side, stock: Stock) -> None:
+def test_what_is_saved_is_for_this_user_only(here: Side, stock: ImageStore) -> None:
     here.save(ONE)
     assert {path.stat().st_mode & 0o077 for path in (stock.folder, *stock.folder.iterdir())} == {0}
 
 
-def test_a_file_that_was_cut_short_is_saved_again(here: Side, there: Side, stock: Stock) -> None:
+def test_a_file_that_was_cut_short_is_saved_again(here: Side, there: Side, stock: ImageStore) -> None:
     here.save(ONE)
     next(path for path in stock.folder.iterdir() if path.read_bytes() == b"base").write_bytes(b"b")
     with pytest.raises(IsolateError, match=r"1 of the 1 images in .* are not whole\n.* files of one:1 are missing"):
         there.load()
     assert there.transfer.loaded == 0
     assert here.save(ONE) == ["saved"]
-    assert [o.fate for o in there.load()] == ["loaded"]
+    assert [o.status for o in there.load()] == ["loaded"]
 
 
 def test_what_is_missing_is_loaded_under_its_names(here: Side, there: Side) -> None:
     here.save(ONE, needed("id-2", "two:1", "two:2"))
     there.engine.images["id-1"] = ImageFacts(image_id="id-1")
-    assert [o.fate for o in there.load()] == ["present", "loaded"]
+    assert [o.status for o in there.load()] == ["present", "loaded"]
     assert there.transfer.loaded == 1
     assert {"one:1", "two:1", "two:2"} <= there.engine.images.keys()
-    assert [o.fate for o in there.load()] == ["present", "present"]
+    assert [o.status for o in there.load()] == ["present", "present"]
 
 
 def test_a_name_that_another_image_has_stays_with_that(here: Side, there: Side) -> None:
     here.save(ONE)
     there.engine.images["one:1"] = ImageFacts(image_id="id-9")
-    assert [o.left for o in there.load()] == [("one:1",)]
+    assert [o.name_conflicts for o in there.load()] == [("one:1",)]
     assert there.engine.images["one:1"].image_id == "id-9"
 
 
@@ -175,7 +175,7 @@ def test_a_build_is_found_by_what_it_was_made_from(here: Side, there: Side, tmp_
     sources = digest_anywhere(asked[0])
     assert sources
     assert there.notes.find_built(asked[1]) is None
-    here.save(needed("id-1", "t:a", origins=(Origin(sources=sources, bases={"base:1": "base-1"}),)))
+    here.save(needed("id-1", "t:a", origins=(BuildOrigin(sources=sources, bases={"base:1": "base-1"}),)))
     there.load()
 
     found = there.notes.find_built(asked[1])
@@ -194,27 +194,27 @@ def test_a_build_is_found_by_what_it_was_made_from(here: Side, there: Side, tmp_
 def test_a_build_whose_loaded_image_is_gone_is_not_found(here: Side, there: Side, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").touch()
     request = BuildRequest(tag="t:1", context=str(tmp_path), dockerfile=str(tmp_path / "Dockerfile"))
-    there.notes.note("id-1", [Origin(sources=digest_anywhere(request) or "", bases={})], None)
+    there.notes.note("id-1", [BuildOrigin(sources=digest_anywhere(request) or "", bases={})], None)
     assert there.notes.find_built(request) is None
 
 
 def test_a_loaded_snapshot_is_in_use_and_its_password_known(here: Side, there: Side) -> None:
-    here.save(needed("id-1", "snapshot:d", frozen=Frozen(digest="d", anywhere="x", password="p")))
+    here.save(needed("id-1", "snapshot:d", frozen=SnapshotOrigin(digest="d", anywhere="x", password="p")))
     there.load()
-    assert there.notes.find_frozen("x") == ("d", "p")
-    assert there.notes.find_frozen("y") is None
+    assert there.notes.find_snapshot("x") == ("d", "p")
+    assert there.notes.find_snapshot("y") is None
     assert list(there.usage.read()) == ["d"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"version": 2}', '{"version": 1, "machine": "", "images": [{}]}'])
-def test_an_index_that_cannot_be_read_is_told(stock: Stock, text: str) -> None:
+def test_an_index_that_cannot_be_read_is_told(stock: ImageStore, text: str) -> None:
     stock.folder.mkdir()
     (stock.folder / INDEX).write_text(text)
     with pytest.raises(IsolateError, match="is not an index of saved images"):
         stock.read()
 
 
-def test_an_index_names_no_file_elsewhere(here: Side, stock: Stock) -> None:
+def test_an_index_names_no_file_elsewhere(here: Side, stock: ImageStore) -> None:
     here.save(ONE)
     path = stock.folder / INDEX
     index = stock.read()
@@ -224,6 +224,6 @@ def test_an_index_names_no_file_elsewhere(here: Side, stock: Stock) -> None:
         stock.read()
 
 
-def test_nothing_saved_is_no_index(stock: Stock) -> None:
+def test_nothing_saved_is_no_index(stock: ImageStore) -> None:
     assert stock.read() is None
     assert Index().blobs() == frozenset()

@@ -98,25 +98,25 @@ def test_a_reader_sees_all_of_a_record_or_nothing(board: Board) -> None:
 
 def test_whoever_begins_leaves_a_note_for_who_takes_over(board: Board) -> None:
     assert board.is_untouched()
-    assert not board.has_begun("db")
+    assert not board.was_started("db")
 
-    board.begin("db")
+    board.mark_started("db")
 
-    assert board.has_begun("db")
-    assert not board.has_begun("web")
+    assert board.was_started("db")
+    assert not board.was_started("web")
     assert not board.is_untouched()
 
 
 def test_a_withdrawn_name_has_not_begun(board: Board) -> None:
-    board.begin("db")
+    board.mark_started("db")
     board.withdraw("db")
 
-    assert not board.has_begun("db")
+    assert not board.was_started("db")
 
 
 def test_clearing_leaves_what_is_named(board: Board) -> None:
     for name in ("a", "b", "c"):
-        board.begin(name)
+        board.mark_started(name)
         board.publish(name, {"name": name})
 
     board.clear(but=("b",))
@@ -135,7 +135,7 @@ from pathlib import Path
 from pytest_isolate.sharing.board import Board
 board = Board(Path({str(folder)!r}))
 with board.claim("db", lambda: None):
-    board.begin("db")
+    board.mark_started("db")
     print({ready!r}, flush=True)
     sys.stdin.read()
 """
@@ -186,7 +186,7 @@ def test_a_lock_ends_with_its_holder_however_it_dies(board: Board, tmp_path: Pat
 
         with board.claim("db", no_check):
             assert holder.wait(5) == -signal.SIGKILL
-            assert board.has_begun("db"), "the one who takes over sees that there may be leftovers"
+            assert board.was_started("db"), "the one who takes over sees that there may be leftovers"
             assert board.read("db") is None
 
 
@@ -263,7 +263,7 @@ def race(folder: str, rounds: int, barrier, made) -> None:
         barrier.wait(60)
         with board.claim(name, no_check):
             if board.read(name) is None:
-                board.begin(name)
+                board.mark_started(name)
                 made.put(number)
                 board.publish(name, {"maker": os.getpid()})
         record = board.read(name)
@@ -314,7 +314,7 @@ def test_no_lock_makes_the_folder_of_a_run_that_has_ended_anew(tmp_path: Path) -
 
 
 def test_a_lease_is_read_as_it_was_written(tmp_path: Path) -> None:
-    lease = Lease(name="a", room=ROOM, holder="gw1", claim=BUDGET)
+    lease = Lease(name="a", room=ROOM, holder="gw1", max_claim=BUDGET)
     LeaseTable(tmp_path).update(lambda leases: (*leases, lease))
     seen: list[tuple[Lease, ...]] = []
     LeaseTable(tmp_path).update(lambda leases: seen.append(leases) or leases)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_isolate.engine.docker.diagnose import read_socket, try_all
+from pytest_isolate.engine.docker.diagnose import read_socket, try_candidates
 from pytest_isolate.running.doctor.host import Route, parse_route, read_disk, read_groups, read_inotify, read_routes
 
 ETH = "eth0\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0"
@@ -91,7 +91,7 @@ def listening(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_what_answers_but_is_no_engine_is_told_as_that(listening: Path) -> None:
-    (attempt,), engine = try_all({"DOCKER_HOST": f"unix://{listening}"})
+    (attempt,), engine = try_candidates({"DOCKER_HOST": f"unix://{listening}"})
     assert engine is None
     assert "not a container engine" in attempt.answer
     assert attempt.socket is not None
@@ -99,14 +99,14 @@ def test_what_answers_but_is_no_engine_is_told_as_that(listening: Path) -> None:
 
 
 def test_a_socket_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
-    (attempt,), _ = try_all({"DOCKER_HOST": f"unix://{tmp_path}/no"})
+    (attempt,), _ = try_candidates({"DOCKER_HOST": f"unix://{tmp_path}/no"})
     assert (attempt.answer, attempt.named_by, attempt.socket) == ("no such socket", "DOCKER_HOST", None)
 
 
 def test_a_port_where_nobody_listens_is_told_as_that() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
-        (attempt,), _ = try_all({"DOCKER_HOST": f"tcp://127.0.0.1:{held.getsockname()[1]}"})
+        (attempt,), _ = try_candidates({"DOCKER_HOST": f"tcp://127.0.0.1:{held.getsockname()[1]}"})
     assert "refused" in attempt.answer
 
 

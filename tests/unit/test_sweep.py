@@ -15,7 +15,7 @@ from pytest_isolate.engine.api import ContainerRequest
 from pytest_isolate.errors import CleanupError, EngineError
 from pytest_isolate.model.identity import LABEL_RUN, Owner, Run
 from pytest_isolate.running.cleanup.sweep import Sweep
-from pytest_isolate.running.ownership.reuse import Keep
+from pytest_isolate.running.ownership.reuse import ReuseStore
 from pytest_isolate.sharing.folders import Usage, create_run_folder
 from pytest_isolate.sharing.owners import read_owner
 
@@ -213,11 +213,11 @@ def test_run_looks_for_snapshots_from_time_to_time_only(bench: Bench, monkeypatc
 # -- what is kept -----------------------------------------------------------------------------------------------------
 
 
-def kept_run(bench: Bench, owner: Owner = ME, project: str = "project", idle_s: float = 60) -> Keep:
-    keep = Keep(bench.kept / project, lambda: bench.now)
-    keep.enter(owner, idle_s)
+def kept_run(bench: Bench, owner: Owner = ME, project: str = "project", idle_s: float = 60) -> ReuseStore:
+    keep = ReuseStore(bench.kept / project, lambda: bench.now)
+    keep.join(owner, idle_s)
     bench.make(keep.run(owner))
-    keep.board.begin("code")
+    keep.board.mark_started("code")
     keep.board.publish("code", {"container": "code", "used": bench.now})
     return keep
 

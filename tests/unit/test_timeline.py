@@ -123,7 +123,7 @@ def test_what_goes_on_is_the_innermost_of_each_thread_with_what_it_has_told(cloc
 
     def pull() -> None:
         with timeline.measure("image", "web"):
-            timeline.tell(Progress(text="pulling"))
+            timeline.on_progress(Progress(text="pulling"))
             both.wait()
             done.wait()
 
@@ -133,7 +133,7 @@ def test_what_goes_on_is_the_innermost_of_each_thread_with_what_it_has_told(cloc
         thread.start()
         both.wait()
         with timeline.measure("ready", "db"):
-            timeline.tell(told)
+            timeline.on_progress(told)
             clock.seconds += 2
             found = timeline.under_way()
     done.set()
@@ -150,7 +150,7 @@ def test_what_was_told_of_one_thing_is_not_told_of_the_next(clock: FakeClock) ->
     timeline = Timeline(clock)
     with timeline.measure("start", "db"):
         with timeline.measure("image", "db"):
-            timeline.tell(Progress(text="pulling"))
+            timeline.on_progress(Progress(text="pulling"))
         assert [one.progress for one in timeline.under_way()] == [None]
         with timeline.measure("ready", "db"):
             assert [(one.what, one.progress) for one in timeline.under_way()] == [("ready", None)]

@@ -132,7 +132,7 @@ def test_requests_at_once_have_log_ins_of_their_own(calls: Callable[[], list[str
 
 def test_a_line_over_ssh_is_ended_on_one_side(calls: Callable[[], list[str]]) -> None:
     client = Http("ssh://box")
-    line = client.converse(WHAT, "/exec/1/start", {})
+    line = client.hijack(WHAT, "/exec/1/start", {})
     line.send(b"all of this")
     line.end_input()
     heard = b""
@@ -255,7 +255,7 @@ def secure(certificates: Path) -> Iterator[Lasting]:
 def test_a_line_over_tls_is_ended_on_one_side(secure: Lasting, certificates: Path, size: int) -> None:
     """The ssl module's own sockets lose all that comes behind that."""
     client = Http(Endpoint(f"tcp://localhost:{secure.port}", str(certificates)))
-    line = client.converse(WHAT, "/exec/1/start", {})
+    line = client.hijack(WHAT, "/exec/1/start", {})
     line.send(b"x" * size)
     line.end_input()
     heard = b""

@@ -9,24 +9,24 @@ import pytest
 
 from pytest_isolate.declarations.external import parse_used
 from pytest_isolate.declarations.loading import Catalogue, load
-from pytest_isolate.declarations.run_options import Adjustment
+from pytest_isolate.declarations.run_options import RunOverrides
 from pytest_isolate.engine.api import EngineFacts
 from pytest_isolate.errors import PlanError, StartError
 from pytest_isolate.model.declaration import Declared
-from pytest_isolate.model.endpoint import Endpoint, Used
+from pytest_isolate.model.endpoint import Endpoint, ExternalService
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.probes import Http
 from pytest_isolate.model.service import ServiceSpec
-from pytest_isolate.planning.placement import Where, place_instances
+from pytest_isolate.planning.placement import ItemPosition, place_instances
 from pytest_isolate.planning.plan import Demand, build_plan, peak_demand
 from pytest_isolate.planning.reset_order import check_resets
 from pytest_isolate.presets.catalogue import PRESETS
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.instances.external import UsedService, check_same_host, endpoints_of, probes_of
+from pytest_isolate.running.instances.external import ExternalHandle, check_same_host, endpoints_of, probes_of
 
 from .builders import OWNER, declare, load_one, raw, sid
 
-HERE = Where(test="t.py::a", test_class="t.py::a", module="t.py")
+HERE = ItemPosition(test="t.py::a", test_class="t.py::a", module="t.py")
 
 
 RUN = Run(run_id="r", owner=OWNER, secret=b"s")
@@ -34,7 +34,7 @@ RUN = Run(run_id="r", owner=OWNER, secret=b"s")
 
 def adjusted(declared: list[Declared], **urls: str) -> Catalogue:
     used = dict(parse_used(f"{name}={url}", "--isolate-use") for name, url in urls.items())
-    return load(declared, exists=lambda _: True, adjustment=Adjustment(used=used))
+    return load(declared, exists=lambda _: True, adjustment=RunOverrides(external=used))
 
 
 def used_spec(url: str, preset: str = "", **values: object) -> ServiceSpec:
@@ -53,13 +53,13 @@ def used_spec(url: str, preset: str = "", **values: object) -> ServiceSpec:
 )
 def test_a_url_says_who_and_where(url: str, user: str, password: str, database: str, port: int) -> None:
     spec = used_spec(url, "postgres")
-    assert spec.used
-    assert (spec.user, spec.password, spec.database, spec.used.port) == (user, password, database, port)
+    assert spec.external
+    assert (spec.user, spec.password, spec.database, spec.external.port) == (user, password, database, port)
 
 
 def test_the_path_of_a_web_server_is_no_database() -> None:
     spec = used_spec("http://h/base", port=8000)
-    assert (spec.database, spec.ports, spec.used and spec.used.port) == (None, (8000,), 80)
+    assert (spec.database, spec.ports, spec.external and spec.external.port) == (None, (8000,), 80)
 
 
 def test_a_port_of_the_url_is_enough() -> None:
@@ -68,8 +68,8 @@ def test_a_port_of_the_url_is_enough() -> None:
 
 def test_other_ports_are_at_their_own_numbers() -> None:
     spec = used_spec("amqp://h:99", "rabbitmq", ports=[5672, 15672])
-    assert spec.used
-    assert endpoints_of(spec, spec.used) == {5672: Endpoint("h", 99), 15672: Endpoint("h", 15672)}
+    assert spec.external
+    assert endpoints_of(spec, spec.external) == {5672: Endpoint("h", 99), 15672: Endpoint("h", 15672)}
 
 
 def test_nothing_is_left_of_what_a_container_is_given() -> None:
@@ -128,18 +128,18 @@ def test_what_is_reached_with_tls_is_asked_for_a_connection_only() -> None:
     ],
 )
 def test_no_text_shows_a_password(url: str, shown: str) -> None:
-    used = Used(url=url, host="h", port=1, given_by="x")
+    used = ExternalService(url=url, host="h", port=1, given_by="x")
     assert str(used) == shown
     assert "secret" not in repr(used)
 
 
 def test_a_password_is_a_secret_in_both_its_forms() -> None:
-    assert Used(url="a://b:p%40ss@h", host="h", port=1, given_by="x").secrets == ("p@ss", "p%40ss")
-    assert Used(url="a://b@h", host="h", port=1, given_by="x").secrets == ()
+    assert ExternalService(url="a://b:p%40ss@h", host="h", port=1, given_by="x").secrets == ("p@ss", "p%40ss")
+    assert ExternalService(url="a://b@h", host="h", port=1, given_by="x").secrets == ()
 
 
 def test_a_url_leads_elsewhere_with_all_that_it_says() -> None:
-    used = Used(url="postgresql://a:b@h:1/d?x=y", host="h", port=1, given_by="x")
+    used = ExternalService(url="postgresql://a:b@h:1/d?x=y", host="h", port=1, given_by="x")
     assert used.at(Endpoint("db", 2)) == "postgresql://a:b@db:2/d?x=y"
     assert used.at(Endpoint("::1", 2)) == "postgresql://a:b@[::1]:2/d?x=y"
 
@@ -149,19 +149,19 @@ def test_a_url_leads_elsewhere_with_all_that_it_says() -> None:
     [("127.0.0.1", True), ("127.8.9.9", True), ("localhost", True), ("::1", True), ("db", False), ("10.0.0.1", False)],
 )
 def test_the_loopback_is_this_hosts(host: str, expected: bool) -> None:
-    assert Used(url="", host=host, port=1, given_by="").is_loopback is expected
+    assert ExternalService(url="", host=host, port=1, given_by="").is_loopback is expected
 
 
 def test_every_method_of_a_handle_is_refused_by_one_that_runs_already() -> None:
     """A method that is added to the one must be thought of in the other."""
     harmless = {"port_of"}
     methods = {name for name, _ in inspect.getmembers(Service, inspect.isfunction) if not name.startswith("_")}
-    assert methods - harmless == {name for name in vars(UsedService) if not name.startswith("_")}
+    assert methods - harmless == {name for name in vars(ExternalHandle) if not name.startswith("_")}
 
 
 def test_without_options_a_service_is_as_declared() -> None:
     declared = load_one(port=80)
-    assert Adjustment().apply(sid("svc"), declared) == declared
+    assert RunOverrides().apply(sid("svc"), declared) == declared
 
 
 def test_a_server_of_this_host_cannot_be_copied_by_clients_on_another_one() -> None:

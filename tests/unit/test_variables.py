@@ -8,18 +8,18 @@ from pathlib import Path
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId
-from pytest_isolate.running.containers.view import View, ambiguous, as_env_file, variables_of
-from pytest_isolate.sharing.command import UP, Answers, Request, read_request, tell
+from pytest_isolate.running.containers.view import ServiceView, ambiguous, as_env_file, variables_of
+from pytest_isolate.sharing.command import UP, Replies, Request, read_request, send
 
 DB = ServiceId(StackId(""), "db")
 HR_DB = ServiceId(StackId("", "hr"), "db")
 SHOP_DB = ServiceId(StackId("shop/my-tests"), "db")
 
 
-def view(**changes: object) -> View:
+def view(**changes: object) -> ServiceView:
     spec = ServiceSpec(name="db", location=Location(file=""), **{"ports": (5432, 9000), **changes})  # type: ignore[arg-type]
     endpoints = {inner: Endpoint("127.0.0.1", 40000 + number) for number, inner in enumerate(spec.ports)}
-    return View(spec=spec, password="it's", endpoints=endpoints)
+    return ServiceView(spec=spec, password="it's", endpoints=endpoints)
 
 
 def test_a_service_is_named_before_each_variable() -> None:
@@ -56,9 +56,9 @@ def test_answers_are_handed_out_once_and_only_when_they_are_complete(tmp_path: P
     request = Request(what=UP, answers=str(tmp_path / "answers"), names=("db",))
     assert read_request({"PYTEST_ISOLATE_REQUEST": request.encode()}) == request
     assert read_request({}) is None
-    answers = Answers(tmp_path / "answers")
+    answers = Replies(tmp_path / "answers")
     assert list(answers.new()) == []
-    tell(request, "ready", service="db")
+    send(request, "ready", service="db")
     with open(request.answers, "a") as file:
         file.write('{"kind": "half')
     assert list(answers.new()) == [{"kind": "ready", "service": "db"}]
@@ -68,5 +68,5 @@ def test_answers_are_handed_out_once_and_only_when_they_are_complete(tmp_path: P
 
 
 def test_answers_are_for_this_user_only(tmp_path: Path) -> None:
-    tell(Request(what=UP, answers=str(tmp_path / "answers")), "ready")
+    send(Request(what=UP, answers=str(tmp_path / "answers")), "ready")
     assert (tmp_path / "answers").stat().st_mode & 0o077 == 0

@@ -15,8 +15,8 @@ from pytest_isolate.errors import Problem
 from pytest_isolate.model.declaration import Declared, RawOverride, RawService, RawStack, RawVariants
 from pytest_isolate.model.service import ServiceId
 from pytest_isolate.planning.overrides import resolve_overrides
-from pytest_isolate.planning.per_test import adapt
-from pytest_isolate.planning.placement import Instance, Where, place_instances
+from pytest_isolate.planning.per_test import catalogue_with
+from pytest_isolate.planning.placement import Instance, ItemPosition, place_instances
 from pytest_isolate.planning.variant_rows import Row, Variant, choose_row, expand, visible_rows
 from pytest_isolate.presets.postgres import postgres
 from pytest_isolate.running.network.networks import network_order
@@ -51,7 +51,7 @@ def catalogue_of(*declared: Iterable[Declared], chosen: Mapping[str, list[str]] 
 
 def with_row(catalogue: Catalogue, row: Row) -> Catalogue:
     problems: list[Problem] = []
-    adapted = adapt(catalogue, row, {}, problems, lambda _: True)
+    adapted = catalogue_with(catalogue, row, {}, problems, lambda _: True)
     assert not problems
     return adapted
 
@@ -250,7 +250,7 @@ def override(catalogue: Catalogue, *tables: Mapping[str, object], test: str = "a
     problems: list[Problem] = []
     markers = [RawOverride(values=table, stray=(), location=HERE) for table in tables]
     found = resolve_overrides(markers, catalogue, test, problems)
-    adapted = adapt(catalogue, {}, found, problems, lambda _: True)
+    adapted = catalogue_with(catalogue, {}, found, problems, lambda _: True)
     assert not problems
     return adapted
 
@@ -296,7 +296,9 @@ def test_an_override_names_the_nearest_service() -> None:
 
 NAMES = ["a", "b", "c", "d", "e"]
 FOLDERS = ["", "p", "p/q"]
-WHERE = Where(test="p/q/t.py::t", test_class="p/q/t.py::t", module="p/q/t.py", above=("", "p", "p/q"), worker="gw0")
+WHERE = ItemPosition(
+    test="p/q/t.py::t", test_class="p/q/t.py::t", module="p/q/t.py", above=("", "p", "p/q"), worker="gw0"
+)
 SCOPES = ["function", "module", "package", "session"]
 
 
@@ -373,7 +375,10 @@ def test_who_shares_a_network_agrees_on_its_size_and_order(catalogue: Catalogue)
     sizes: dict[object, set[str]] = {}
     for instances in instances_of_all_variants(catalogue).values():
         for instance in instances:
-            assert facts.setdefault(instance.network, (instance.room, instance.rank)) == (instance.room, instance.rank)
+            assert facts.setdefault(instance.network, (instance.network_capacity, instance.stack_depth)) == (
+                instance.network_capacity,
+                instance.stack_depth,
+            )
             sizes.setdefault(instance.network, set()).update(
                 [instance.spec.name, *(a for a, _ in instance.dependencies)]
             )

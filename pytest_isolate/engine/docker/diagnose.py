@@ -49,7 +49,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSide:
+class EngineReport:
     """What an engine says of itself. `clock_ahead_s` may be wrong by `clock_within_s`."""
 
     name: str
@@ -65,19 +65,19 @@ class EngineSide:
     limits_processes: bool
     subnets: tuple[str, ...]
     pools: tuple[tuple[str, int], ...]
-    clock_ahead_s: float
+    clock_offset_s: float
     clock_within_s: float
     host: str = "127.0.0.1"
     publish_on: str = "127.0.0.1"
 
 
-def try_all(env: Mapping[str, str]) -> tuple[tuple[Attempt, ...], EngineSide | None]:
+def try_candidates(env: Mapping[str, str]) -> tuple[tuple[Attempt, ...], EngineReport | None]:
     """Every address up to the first where an engine answers, and that engine."""
     attempts: list[Attempt] = []
     for candidate in find_candidates(env, lambda: read_docker_context(env, Path.home()), os.getuid()):
         client = open_candidate(candidate, env)
         answer = why_no_address(candidate.address) or why_no_engine(client)
-        found: EngineSide | None = None
+        found: EngineReport | None = None
         if not answer:
             try:
                 found = _examine(client, candidate, time.time)
@@ -115,13 +115,13 @@ def read_socket(address: str) -> SocketFacts | None:
     )
 
 
-def _examine(client: Http, candidate: Candidate, now: Callable[[], float]) -> EngineSide:
+def _examine(client: Http, candidate: Candidate, now: Callable[[], float]) -> EngineReport:
     engine, version = DockerEngine(client), client.version()
     facts, asked = engine.facts(), now()
     info = Inventory(client).info()
     answered = now()
     told = moment(str(info.get("SystemTime", "")))
-    return EngineSide(
+    return EngineReport(
         name=facts.name,
         version=facts.version,
         api=str(version.get("ApiVersion", "")),
@@ -135,7 +135,7 @@ def _examine(client: Http, candidate: Candidate, now: Callable[[], float]) -> En
         limits_processes=bool(info.get("PidsLimit", True)) and not _lacks_control_groups(info),
         subnets=tuple(engine.used_subnets()),
         pools=_pools(info),
-        clock_ahead_s=told - (asked + answered) / 2 if told else 0.0,
+        clock_offset_s=told - (asked + answered) / 2 if told else 0.0,
         clock_within_s=(answered - asked) / 2,
         host=facts.host,
         publish_on=facts.publish_on,

@@ -25,15 +25,15 @@ from pytest_isolate.engine.api import (
     ImageFacts,
     Labelled,
     LogLine,
-    Tell,
+    ProgressCallback,
 )
 from pytest_isolate.engine.docker import cgroups
 from pytest_isolate.engine.docker.dialects import plain_name
-from pytest_isolate.engine.docker.host import HERE, Machine, Reach, ask_machine, find_reach
+from pytest_isolate.engine.docker.host import HERE, Machine, PublishAddress, ask_machine, find_publish_address
 from pytest_isolate.engine.docker.pull_errors import Pull, pull_failed
 from pytest_isolate.engine.docker.remover import Remover, gone_is_fine
 from pytest_isolate.engine.docker.transport.client import Http, open_http
-from pytest_isolate.engine.docker.transport.streams import Line, Stream, Tail
+from pytest_isolate.engine.docker.transport.streams import JsonStream, LogFollower, RawConnection
 from pytest_isolate.engine.docker.wire import (
     FRAME_HEAD_BYTES,
     as_query,
@@ -90,9 +90,9 @@ class DockerEngine(Remover):
         self._dropped: set[str] = set()
 
     @cached_property
-    def _reach(self) -> Reach:
+    def _reach(self) -> PublishAddress:
         what = "the container around this process could not be inspected"
-        return find_reach(
+        return find_publish_address(
             self._http.address,
             lambda own_id: self._http.ask(what, "GET", f"/containers/{quote(own_id)}/json").json(),
         )
@@ -139,7 +139,7 @@ class DockerEngine(Remover):
         command = health_command(config)
         return ImageFacts(image_id=found["Id"], health_command=command, platform=image_platform(found))
 
-    def pull_image(self, image: str, tell: Tell, platform: str | None = None) -> ImageFacts:
+    def pull_image(self, image: str, tell: ProgressCallback, platform: str | None = None) -> ImageFacts:
         """The image, pulled, of that platform or the engine's own; ImageNotFound says what the registry answered."""
         load_sdk().pull(self._http, image, tell, platform)
         facts = self.find_image(image)
@@ -147,7 +147,7 @@ class DockerEngine(Remover):
             raise pull_failed(Pull(image), "the pull ended, but the image is not there")
         return facts
 
-    def build_image(self, request: BuildRequest, tell: Tell) -> ImageFacts:
+    def build_image(self, request: BuildRequest, tell: ProgressCallback) -> ImageFacts:
         """The image, built and tagged; BuildFailed names the step and shows its last lines."""
         load_sdk().build(self._http, request, tell)
         facts = self.find_image(request.tag)
@@ -251,7 +251,7 @@ class DockerEngine(Remover):
         """How a container is right now."""
         what, path = "a container could not be inspected", f"/containers/{quote(container_id)}/json"
         state = container_state(self._http.ask(what, "GET", path).json())
-        ahead_s = self._machine.ahead_s
+        ahead_s = self._machine.clock_offset_s
         # Zero means never.
         started_at, ended_at = (at and at - ahead_s for at in (state.started_at, state.ended_at))
         return replace(state, started_at=started_at, ended_at=ended_at) if ahead_s else state
@@ -274,7 +274,7 @@ class DockerEngine(Remover):
         streams = dict.fromkeys([stream] if stream else ["stdout", "stderr"], "true")
         query = {**streams, "tail": "all" if tail is None else tail}
         if since:
-            query["since"] = f"{since + self._machine.ahead_s:.6f}"
+            query["since"] = f"{since + self._machine.clock_offset_s:.6f}"
         raw = self._http.ask(what, "GET", path, query=query).content
         return b"".join(text for _, text in split_frames(raw)).decode(errors="replace")
 
@@ -291,7 +291,7 @@ class DockerEngine(Remover):
         """What a container wrote to stdout and stderr from `since` (seconds of the epoch) on, line by line."""
         what, path = "a container's log could not be read", f"/containers/{quote(container_id)}/logs"
         # A little further back than wanted: numbers here are less exact than the moments of the engine.
-        ahead_s = self._machine.ahead_s
+        ahead_s = self._machine.clock_offset_s
         start = max(0.0, since + ahead_s - 0.001)
         query = {"stdout": "true", "stderr": "true", "timestamps": "true", "since": f"{start:.6f}"}
         lines = log_lines(self._http.ask(what, "GET", path, query=query).content)
@@ -327,7 +327,7 @@ class DockerEngine(Remover):
         }
         path = f"/containers/{quote(container_id)}/exec"
         command = f"/exec/{self._http.ask(what, 'POST', path, body=body).json()['Id']}"
-        line = self._http.converse(what, f"{command}/start", {"Detach": False, "Tty": False})
+        line = self._http.hijack(what, f"{command}/start", {"Detach": False, "Tty": False})
         return DockerSession(line, lambda: int(self._http.ask(what, "GET", f"{command}/json").json()["ExitCode"]))
 
     def list_images(self, label: str) -> Sequence[Labelled]:
@@ -365,7 +365,9 @@ class DockerEngine(Remover):
     def watch(self, labels: Mapping[str, str]) -> DockerEvents:
         """Deaths of containers with these labels, as they happen."""
         filters = {"type": ["container"], "event": list(self._dialect().deaths), **label_filter(labels)}
-        return DockerEvents(self._http.listen("the engine's event stream broke", "/events", as_query(filters)), labels)
+        return DockerEvents(
+            self._http.stream_json("the engine's event stream broke", "/events", as_query(filters)), labels
+        )
 
     def _tell(self, container_id: str, verb: str, done: str) -> None:
         self._http.ask(f"a container could not be {done}", "POST", f"/containers/{quote(container_id)}/{verb}")
@@ -374,7 +376,7 @@ class DockerEngine(Remover):
 class DockerLogTail:
     """A log that is being followed."""
 
-    def __init__(self, tail: Tail) -> None:
+    def __init__(self, tail: LogFollower) -> None:
         self._tail = tail
 
     def read_to_end(self, timeout_s: float) -> str:
@@ -389,7 +391,7 @@ class DockerLogTail:
 class DockerSession:
     """A command that runs in a container, over the connection that the engine has handed over to it."""
 
-    def __init__(self, line: Line, exit_code: Callable[[], int]) -> None:
+    def __init__(self, line: RawConnection, exit_code: Callable[[], int]) -> None:
         self._line = line
         self._received = b""
         self._ask_exit_code = exit_code
@@ -421,7 +423,7 @@ class DockerSession:
 class DockerEvents:
     """The engine's event stream, reduced to deaths."""
 
-    def __init__(self, stream: Stream, labels: Mapping[str, str]) -> None:
+    def __init__(self, stream: JsonStream, labels: Mapping[str, str]) -> None:
         self._stream = stream
         self._labels = labels
 

@@ -26,7 +26,7 @@ class Machine:
     """Bytes of memory, 0 where it is this machine; and how far its clock is ahead of this one's, in seconds."""
 
     memory_bytes: int = 0
-    ahead_s: float = 0
+    clock_offset_s: float = 0
 
 
 HERE = Machine()
@@ -41,9 +41,9 @@ def ask_machine(ask: Callable[[], Mapping[str, Any]], now: Callable[[], float] =
     """
     machine = _ask_once(ask, now)
     for _ in range(_MORE_ASKS):
-        if machine.ahead_s >= 0:
+        if machine.clock_offset_s >= 0:
             break
-        machine = max(machine, _ask_once(ask, now), key=lambda m: m.ahead_s)
+        machine = max(machine, _ask_once(ask, now), key=lambda m: m.clock_offset_s)
     return machine
 
 
@@ -54,7 +54,7 @@ def _ask_once(ask: Callable[[], Mapping[str, Any]], now: Callable[[], float]) ->
     said = moment(str(told.get("SystemTime", "")))
     ahead = said - (asked + answered) / 2 if said else 0.0
     is_certain = abs(ahead) > (answered - asked) / 2
-    return Machine(memory_bytes=int(told.get("MemTotal", 0)), ahead_s=ahead if is_certain else 0.0)
+    return Machine(memory_bytes=int(told.get("MemTotal", 0)), clock_offset_s=ahead if is_certain else 0.0)
 
 
 LOOPBACK = "127.0.0.1"
@@ -70,7 +70,7 @@ Inspect = Callable[[str], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class PublishAddress:
     """An address for ports to be published on, and the host that they are dialled at, empty where nobody knows it.
 
     `is_local` says that both are of the network that this process is in.
@@ -81,15 +81,17 @@ class Reach:
     is_local: bool
 
 
-LOCAL = Reach(host=LOOPBACK, publish_on=LOOPBACK, is_local=True)
+LOCAL = PublishAddress(host=LOOPBACK, publish_on=LOOPBACK, is_local=True)
 
 
-def find_reach(address: str, inspect: Inspect, own_ids: Callable[[], Sequence[str]] | None = None) -> Reach:
+def find_publish_address(
+    address: str, inspect: Inspect, own_ids: Callable[[], Sequence[str]] | None = None
+) -> PublishAddress:
     """How the engine at an address is reached. `own_ids` are ids that the container around us may have."""
     if address.startswith("unix://"):
         return _find_around(inspect, (own_ids or read_own_ids)())
     host = _host_of(address)
-    return LOCAL if host in LOOPBACK_HOSTS else Reach(host=host, publish_on=EVERYWHERE, is_local=False)
+    return LOCAL if host in LOOPBACK_HOSTS else PublishAddress(host=host, publish_on=EVERYWHERE, is_local=False)
 
 
 def may_be_elsewhere(env: Mapping[str, str]) -> bool:
@@ -120,7 +122,7 @@ def find_own_ids(mounts: str, groups: str, hostname: str) -> Sequence[str]:
     return list(dict.fromkeys(found))
 
 
-def _find_around(inspect: Inspect, own_ids: Sequence[str]) -> Reach:
+def _find_around(inspect: Inspect, own_ids: Sequence[str]) -> PublishAddress:
     """On the engine's own host, or in a container. One that the engine does not know may have it within itself."""
     for own_id in own_ids:
         try:
@@ -130,7 +132,7 @@ def _find_around(inspect: Inspect, own_ids: Sequence[str]) -> Reach:
     return LOCAL
 
 
-def _reach_from_within(container: Mapping[str, Any], inspect: Inspect) -> Reach:
+def _reach_from_within(container: Mapping[str, Any], inspect: Inspect) -> PublishAddress:
     mode = str(container.get("HostConfig", {}).get("NetworkMode", ""))
     if mode == "host":
         return LOCAL
@@ -139,7 +141,7 @@ def _reach_from_within(container: Mapping[str, Any], inspect: Inspect) -> Reach:
     networks = (container.get("NetworkSettings") or {}).get("Networks") or {}
     # The engine's host, as the container's network sees it. Ports on its 127.0.0.1 do not answer there.
     gateway = next((str(network["Gateway"]) for network in networks.values() if network.get("Gateway")), "")
-    return Reach(host=gateway, publish_on=gateway or EVERYWHERE, is_local=False)
+    return PublishAddress(host=gateway, publish_on=gateway or EVERYWHERE, is_local=False)
 
 
 def _host_of(address: str) -> str:

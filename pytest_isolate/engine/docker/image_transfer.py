@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from pytest_isolate.engine.docker.transport.client import Http
-from pytest_isolate.engine.image_archive import Parts, Store, put_together, take_apart
+from pytest_isolate.engine.image_archive import Parts, Store, read_images, write_images
 from pytest_isolate.errors import EngineError
 
 # An engine may write all of the images to a disk of its own before it says a word.
@@ -30,7 +30,7 @@ class ImageTransfer:
         for image_id in image_ids:
             pieces = self._http.stream(what, "/images/get", {"names": image_id}, _TIMEOUT_S)
             try:
-                (parts,) = take_apart(pieces, store)
+                (parts,) = read_images(pieces, store)
             except ValueError as error:
                 raise EngineError(what, found=str(error), do="try it by hand: docker save") from error
             found.append(parts)
@@ -38,7 +38,7 @@ class ImageTransfer:
 
     def load(self, images: Sequence[Parts], store: Store) -> list[str]:
         """The id, or the name, of each image, which the engine has from now on, in their order."""
-        pieces = put_together(images, store)
+        pieces = write_images(images, store)
         answer = self._http.ask(
             _LOADING, "POST", "/images/load", query={"quiet": "true"}, archive=pieces, timeout_s=_TIMEOUT_S
         )

@@ -19,7 +19,7 @@ from docker.credentials.errors import StoreError
 from docker.errors import APIError, DockerException, StreamParseError
 from docker.transport import UnixHTTPAdapter
 
-from pytest_isolate.engine.api import BuildRequest, Progress, Tell
+from pytest_isolate.engine.api import BuildRequest, Progress, ProgressCallback
 from pytest_isolate.engine.docker.pull_errors import PAUSE_S, TRIES, Pull, is_passing, pull_failed
 from pytest_isolate.engine.docker.registry_login import Login, find_login, usable_logins
 from pytest_isolate.engine.docker.transport.carrier import end
@@ -49,7 +49,7 @@ _TRANSPORT_ERRORS = (
 )
 
 
-def pull(engine: Http, image: str, tell: Tell, platform: str | None) -> None:
+def pull(engine: Http, image: str, tell: ProgressCallback, platform: str | None) -> None:
     """Pull an image; ImageNotFound says what the registry answered.
 
     What breaks on the way is tried again: the engine does that for layers only, not for what comes before them.
@@ -67,7 +67,7 @@ def pull(engine: Http, image: str, tell: Tell, platform: str | None) -> None:
         time.sleep(PAUSE_S * attempt)
 
 
-def _pull_once(engine: Http, asked: Pull, login: Login, tell: Tell) -> str:
+def _pull_once(engine: Http, asked: Pull, login: Login, tell: ProgressCallback) -> str:
     """Why it failed, in the engine's or the registry's words; empty where it did not."""
     count = PullCount()
     what = f"image {asked.image} could not be pulled"
@@ -93,7 +93,7 @@ def _pull_once(engine: Http, asked: Pull, login: Login, tell: Tell) -> str:
     return ""
 
 
-def build(engine: Http, request: BuildRequest, tell: Tell) -> None:
+def build(engine: Http, request: BuildRequest, tell: ProgressCallback) -> None:
     """Build and tag an image; BuildFailed names the step and shows its last lines."""
     context, dockerfile = Path(request.context), Path(request.dockerfile)
     inside = dockerfile.is_relative_to(context)

@@ -21,17 +21,17 @@ from pytest_isolate.errors import DeclarationError, IsolateError, PlanError, bui
 from pytest_isolate.model.declaration import Declared, RawVariants
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.plan import Plan, describe_plan
-from pytest_isolate.plugin.command.up import Told, start
+from pytest_isolate.plugin.command.up import ProgressTimeline, start
 from pytest_isolate.plugin.declaring.fixtures import all_declared, builtin_fixture_names
 from pytest_isolate.plugin.items.catalogues import members
 from pytest_isolate.plugin.options import build_settings, parse_variants
 from pytest_isolate.plugin.run import xdist
-from pytest_isolate.plugin.run.opening import connected
+from pytest_isolate.plugin.run.opening import engine_for_command
 from pytest_isolate.plugin.run.wiring import build_snapshots
 from pytest_isolate.plugin.service_options import adjustment_of
 from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.images.images import Images
-from pytest_isolate.running.images.transfer import Use, find_needed
+from pytest_isolate.running.images.transfer import ImageUse, find_required_images
 from pytest_isolate.sharing import command
 from pytest_isolate.sharing.board import Board, open_locks
 from pytest_isolate.sharing.folders import built_folder
@@ -45,17 +45,21 @@ def tell_needed(config: pytest.Config, tell: Callable[..., None]) -> None:
     run: Any = config.pluginmanager.get_plugin("isolate-session")
     plan = run.plan if run else Plan()
     uses = {
-        (instance.key.service, instance.key.fingerprint, instance.key.variation): Use(
+        (instance.key.service, instance.key.fingerprint, instance.key.variation): ImageUse(
             service=str(instance.key.service), stack=instance.key.service.stack.name, spec=instance.spec
         )
         for instance in (step.instance for step in plan.steps)
-        if not instance.spec.used
+        if not instance.spec.external
     }
-    with connected(config) as engine, closing(engine), TemporaryDirectory(prefix="pytest-isolate-fetched-") as fetched:
-        told = Told(SystemClock(), tell).tell
+    with (
+        engine_for_command(config) as engine,
+        closing(engine),
+        TemporaryDirectory(prefix="pytest-isolate-fetched-") as fetched,
+    ):
+        told = ProgressTimeline(SystemClock(), tell).on_progress
         images = Images(engine, open_locks(), Board(built_folder()), Board(Path(fetched)), told)
         snapshots = build_snapshots(engine) if build_settings(config).cache else None
-        for needed in find_needed(engine, images, snapshots, uses.values()):
+        for needed in find_required_images(engine, images, snapshots, uses.values()):
             tell("image", **asdict(needed))
     tell("done")
 
@@ -78,15 +82,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if request.what == command.PLAN:
         run: Any = session.config.pluginmanager.get_plugin("isolate-session")
         plan = run.plan if run else Plan()
-        command.tell(request, "plan", lines=list(describe_plan(plan)), steps=list(map(_describe, plan.steps)))
+        command.send(request, "plan", lines=list(describe_plan(plan)), steps=list(map(_describe, plan.steps)))
         return
     try:
         if request.what == command.IMAGES:
-            tell_needed(session.config, functools.partial(command.tell, request))
+            tell_needed(session.config, functools.partial(command.send, request))
         else:
             _bring_up(session, request)
     except IsolateError as error:
-        command.tell(request, "error", text=without_root(str(error), session.config.rootpath), code=_exit_code(error))
+        command.send(request, "error", text=without_root(str(error), session.config.rootpath), code=_exit_code(error))
 
 
 def _bring_up(session: pytest.Session, request: command.Request) -> None:
@@ -100,7 +104,7 @@ def _bring_up(session: pytest.Session, request: command.Request) -> None:
         adjustment=adjustment_of(config),
     )
     wanted = choose(request.names, declared, catalogue)
-    start(config, catalogue, wanted, functools.partial(command.tell, request))
+    start(config, catalogue, wanted, functools.partial(command.send, request))
 
 
 def choose(names: Sequence[str], declared: Iterable[Declared], catalogue: Catalogue) -> list[ServiceId]:

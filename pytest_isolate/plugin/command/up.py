@@ -22,16 +22,16 @@ from pytest_isolate.errors import IsolateError, PlanError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId
-from pytest_isolate.planning.placement import Instance, Where, place_instances
+from pytest_isolate.planning.placement import Instance, ItemPosition, place_instances
 from pytest_isolate.planning.plan import Plan, Step, peak_demand
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings, build_settings
-from pytest_isolate.plugin.run.opening import Membership, Opened, connected, kept_name, run_budget
+from pytest_isolate.plugin.run.opening import OpenRun, RunMembership, engine_for_command, reuse_name, run_budget
 from pytest_isolate.plugin.run.wiring import Wired, check_budget, volumes_of_two, wire
 from pytest_isolate.running.clock import Clock, SystemClock
-from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.containers.view import ambiguous, variables_of
 from pytest_isolate.running.images.images import image_tag
-from pytest_isolate.running.ownership.reuse import Keep, manual_code
+from pytest_isolate.running.ownership.reuse import ReuseStore, manual_code
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.sharing.folders import create_run_folder, kept_folder, remove_run_folder
 from pytest_isolate.sharing.owners import read_owner, whose
@@ -43,7 +43,7 @@ _CLOSE_S = 20
 _SNAPSHOTS_S = 10
 
 
-class Told(Timeline):
+class ProgressTimeline(Timeline):
     """Tells at once of pulls and builds; not of each byte, nor of each question that a service does not answer yet."""
 
     def __init__(self, clock: Clock, tell: Tell) -> None:
@@ -51,7 +51,7 @@ class Told(Timeline):
         self._say = tell
         self._said = ""
 
-    def tell(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """How far that has come which this thread is at."""
         step = f"building, step {progress.done} of {progress.total}: " if progress.unit == "steps" else ""
         text = step + progress.text
@@ -64,7 +64,7 @@ def start(config: pytest.Config, catalogue: Catalogue, wanted: Sequence[ServiceI
     """Start these services with what they need, or find them started; tells of each, and of each that fails."""
     # On disk: data in memory would be gone when somebody restarts the container.
     settings = replace(build_settings(config), reuse=True, keep=KEEP_NEVER, in_memory_bytes=0)
-    instances = place_instances(wanted, _for_hands(catalogue), Where(test="", test_class="", module=""))
+    instances = place_instances(wanted, _for_hands(catalogue), ItemPosition(test="", test_class="", module=""))
     plan = Plan(tuple(Step(instance=instance, tests=0, first_test="") for instance in instances))
     _check(instances, plan, settings)
     clock = SystemClock()
@@ -73,7 +73,7 @@ def start(config: pytest.Config, catalogue: Catalogue, wanted: Sequence[ServiceI
         qualified = ambiguous(instance.key.service for instance in instances)
         for instance, outcome in _as_they_end(instances, wired):
             service = instance.key.service
-            if isinstance(outcome, Running):
+            if isinstance(outcome, RunningInstance):
                 facts = _facts(outcome, qualified=service in qualified)
                 tell("ready", order=instances.index(instance), facts=facts)
             else:
@@ -104,14 +104,14 @@ def _check(instances: Sequence[Instance], plan: Plan, settings: Settings) -> Non
 def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, tell: Tell) -> Iterator[Wired]:
     """The wired objects, on a keep that nobody else is changing meanwhile. What has started stays."""
     root = str(config.rootpath)
-    keep = Keep(kept_folder() / manual_code(kept_name(root, settings.host)), clock.time, whose(root))
+    keep = ReuseStore(kept_folder() / manual_code(reuse_name(root, settings.host)), clock.time, whose(root))
     run = Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32), extra_labels=whose(root))
-    timeline = Told(clock, tell)
+    timeline = ProgressTimeline(clock, tell)
     folder = create_run_folder(run.run_id, run.owner.encode())
     try:
-        with keep.alone(), connected(config) as engine:
-            opened = Opened(engine=engine, armed=_done(""), sweeping=_done(None))
-            member = Membership(run=run, folder=folder)
+        with keep.exclusive(), engine_for_command(config) as engine:
+            opened = OpenRun(engine=engine, armed=_done(""), sweeping=_done(None))
+            member = RunMembership(run=run, folder=folder)
             wired = wire(opened, member, settings, plan, clock, timeline, keep)
             keep.enter_alone(run.owner)
             try:
@@ -126,9 +126,11 @@ def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, 
         remove_run_folder(folder)
 
 
-def _as_they_end(instances: Sequence[Instance], wired: Wired) -> Iterator[tuple[Instance, Running | IsolateError]]:
+def _as_they_end(
+    instances: Sequence[Instance], wired: Wired
+) -> Iterator[tuple[Instance, RunningInstance | IsolateError]]:
     """Each instance when it is ready, or has failed. Who is interrupted meanwhile has been told of all before."""
-    ended: SimpleQueue[tuple[Instance, Running | IsolateError]] = SimpleQueue()
+    ended: SimpleQueue[tuple[Instance, RunningInstance | IsolateError]] = SimpleQueue()
 
     def wait(instance: Instance) -> None:
         try:
@@ -142,13 +144,13 @@ def _as_they_end(instances: Sequence[Instance], wired: Wired) -> Iterator[tuple[
         yield ended.get()
 
 
-def _facts(running: Running, *, qualified: bool) -> dict[str, Any]:
+def _facts(running: RunningInstance, *, qualified: bool) -> dict[str, Any]:
     """A service that runs, in plain types."""
     service, view = running.instance.key.service, running.view
     return {
         "service": str(service),
         "folder": service.stack.namespace,
-        "image": running.spec.source if running.spec.used else image_tag(running.spec),
+        "image": running.spec.source if running.spec.external else image_tag(running.spec),
         "container": running.container_id,
         "addresses": {str(inner): endpoint.address for inner, endpoint in view.endpoints.items()},
         "url": view.url(view.outside) if view.spec.ports else None,

@@ -28,12 +28,12 @@ from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import Secret, ServiceId, ServiceSpec, StackId
 from pytest_isolate.plugin.declaring.configuration import Source
 from pytest_isolate.plugin.declaring.toml import Environment, load_environment
-from pytest_isolate.plugin.run.early import know_ports, new_run
+from pytest_isolate.plugin.run.early import new_run, preassign_ports
 from pytest_isolate.plugin.service_options import read_early
 from pytest_isolate.running.containers.running import run_password
-from pytest_isolate.running.containers.view import View
+from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.instances.external import endpoints_of
-from pytest_isolate.running.network.addresses import Reach, choose_reach, hold_some_ports
+from pytest_isolate.running.network.addresses import PublishAddress, choose_publish_address, reserve_ports
 from pytest_isolate.running.network.ports import HeldPorts
 
 # Set beside the variables, for the workers of the run: they inherit all of them.
@@ -81,7 +81,7 @@ def _is_inherited(config: pytest.Config) -> bool:
     return "PYTEST_XDIST_WORKER" in os.environ and os.environ.get(_SET_FOR) == str(config.rootpath)
 
 
-def _find_reach(bind: str, host: str) -> Reach:
+def _find_reach(bind: str, host: str) -> PublishAddress:
     """How services will be reached. An engine is asked only where it need not be on this host."""
     facts = EngineFacts(name="", version="", address="", is_local=True)
     if may_be_elsewhere(os.environ):
@@ -92,13 +92,13 @@ def _find_reach(bind: str, host: str) -> Reach:
                 facts = engine.facts()
         except EngineUnreachable:
             pass  # a run that needs it will say so, and one that does not goes on without
-    return choose_reach(facts, bind, host)
+    return choose_publish_address(facts, bind, host)
 
 
-def _set(config: pytest.Config, environment: Environment, reach: Reach) -> None:
+def _set(config: pytest.Config, environment: Environment, reach: PublishAddress) -> None:
     named = _check(environment)
     run, rng = new_run(), random.Random(secrets.randbits(64))
-    held = {name: hold_some_ports(spec.ports, reach, rng) for name, spec in named.items() if not spec.used}
+    held = {name: reserve_ports(spec.ports, reach, rng) for name, spec in named.items() if not spec.external}
     views = {name: _view(spec, run, held.get(name)) for name, spec in named.items()}
 
     def look_up(reference: Reference) -> str:
@@ -107,7 +107,7 @@ def _set(config: pytest.Config, environment: Environment, reach: Reach) -> None:
     changes = {name: render(text, look_up) for name, text in environment.texts.items()}
     before = {name: os.environ.get(name) for name in (*changes, _SET_FOR)}
     os.environ.update({**changes, _SET_FOR: str(config.rootpath)})
-    know_ports(config, run, {name: ports.by_inner for name, ports in held.items()})
+    preassign_ports(config, run, {name: ports.by_inner for name, ports in held.items()})
     config.add_cleanup(lambda: _restore(before, held.values()))
 
 
@@ -147,17 +147,17 @@ def _problem(key: str, reference: Reference, services: Mapping[str, ServiceSpec]
     return Problem(place=str(location), subject=f"env.{key}", reason=reason, valid=valid)
 
 
-def _view(spec: ServiceSpec, run: Run, ports: HeldPorts | None) -> View:
+def _view(spec: ServiceSpec, run: Run, ports: HeldPorts | None) -> ServiceView:
     """What is known of a service before it starts; all of one that runs already, which has no held ports."""
     service_id = ServiceId(StackId(""), spec.name)
     password = run_password(run, service_id) if isinstance(spec.password, Secret) else spec.password
     endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()} if ports else {}
-    if spec.used:
-        endpoints = endpoints_of(spec, spec.used)
-    return View(spec=spec, password=password, endpoints=endpoints)
+    if spec.external:
+        endpoints = endpoints_of(spec, spec.external)
+    return ServiceView(spec=spec, password=password, endpoints=endpoints)
 
 
-def _outside(view: View, attribute: str) -> str:
+def _outside(view: ServiceView, attribute: str) -> str:
     """A fact about a service as the tests see it: within its network it has another address."""
     if attribute not in _OUTSIDE_ONLY:
         return view.attribute(attribute)

@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from pytest_isolate.model.declaration import Declared, Raw, RawOverride
     from pytest_isolate.model.location import Location
-    from pytest_isolate.planning.placement import Where
+    from pytest_isolate.planning.placement import ItemPosition
 
 DECLARATION = "isolate_declaration"
 MARKER = "isolate"
@@ -26,7 +26,7 @@ _NOT_LOADED = (
 )
 
 
-class HandsOut(Protocol):
+class FixtureProvider(Protocol):
     """What a run with --isolate is to a fixture."""
 
     @property
@@ -39,7 +39,7 @@ class HandsOut(Protocol):
 
 # Where `db` is a service, pytest-django's `client` and `admin_user` would be given no database.
 _TAKEN = ("_pytest.", "pytest_django.")
-SESSION_KEY: pytest.StashKey[HandsOut] = pytest.StashKey()
+SESSION_KEY: pytest.StashKey[FixtureProvider] = pytest.StashKey()
 _SEEN_KEY: pytest.StashKey[dict[object, bool]] = pytest.StashKey()
 
 
@@ -55,7 +55,7 @@ def hand_out(request: pytest.FixtureRequest) -> object:
     return session.hand_out(fixturedef.argname, fixturedef.baseid)
 
 
-def asks_for_service(item: pytest.Item) -> bool:
+def needs_service(item: pytest.Item) -> bool:
     """Whether a test uses a service, directly or through other fixtures."""
     return next(_asked(item), None) is not None
 
@@ -63,7 +63,7 @@ def asks_for_service(item: pytest.Item) -> bool:
 def may_need_services(session: pytest.Session) -> bool:
     """Whether a selected test uses a service, or may ask for one while it runs."""
     items = session.items
-    if any(map(asks_for_service, items)):
+    if any(map(needs_service, items)):
         return True
     return any(map(_may_ask_later, items)) and any(hasattr(d.func, DECLARATION) for d in _all_definitions(session))
 
@@ -217,12 +217,12 @@ def run_for_each(metafunc: pytest.Metafunc, variants: Sequence[object]) -> None:
     metafunc.parametrize(VARIANT, variants, ids=[str(v) for v in variants], indirect=True, scope="session")
 
 
-def position(item: pytest.Item, worker: str) -> Where:
+def position(item: pytest.Item, worker: str) -> ItemPosition:
     """A test's place in the tree."""
-    from pytest_isolate.planning.placement import Where
+    from pytest_isolate.planning.placement import ItemPosition
 
     test_class, module = item.getparent(pytest.Class), item.getparent(pytest.Module)
-    return Where(
+    return ItemPosition(
         test=item.nodeid,
         test_class=test_class.nodeid if test_class else item.nodeid,
         module=module.nodeid if module else item.nodeid,

@@ -15,7 +15,7 @@ from pytest_isolate.declarations.keys import STACK_KEYS
 from pytest_isolate.declarations.loading import Catalogue, load
 from pytest_isolate.declarations.members import member_name
 from pytest_isolate.declarations.placeholders import parse_references
-from pytest_isolate.declarations.run_options import Adjustment
+from pytest_isolate.declarations.run_options import RunOverrides
 from pytest_isolate.errors import DeclarationError, Problem, suggest
 from pytest_isolate.model.declaration import (
     Declared,
@@ -63,7 +63,7 @@ class Environment(NamedTuple):
     catalogue: Catalogue
 
 
-def load_environment(source: Source, adjustment: Adjustment) -> Environment:
+def load_environment(source: Source, adjustment: RunOverrides) -> Environment:
     """The table `env` of a file, with what the file declares, checked; DeclarationError for what is wrong."""
     return _Reader(source).read_environment(adjustment)
 
@@ -78,7 +78,7 @@ class _Reader:
         """The fixtures by name; DeclarationError when the file is wrong as a whole."""
         return self._build(self._parse())
 
-    def read_environment(self, adjustment: Adjustment) -> Environment:
+    def read_environment(self, adjustment: RunOverrides) -> Environment:
         """The variables, with everything that the file declares."""
         table = self._parse()
         location = self._location("env")

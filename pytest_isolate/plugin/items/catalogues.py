@@ -11,7 +11,7 @@ from pytest_isolate.declarations.references import is_within
 from pytest_isolate.errors import Problem
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.overrides import name_test, resolve_overrides
-from pytest_isolate.planning.per_test import adapt
+from pytest_isolate.planning.per_test import catalogue_with
 from pytest_isolate.planning.variant_rows import Row, choose_row, expand, visible_rows
 from pytest_isolate.plugin.declaring.fixtures import (
     all_declared,
@@ -26,7 +26,7 @@ from pytest_isolate.plugin.service_options import adjustment_of
 _Key = tuple[object, ...]
 
 
-class Wardrobe:
+class ItemCatalogues:
     """What is declared, as each test has it. What several tests have alike is made once."""
 
     def __init__(self, catalogue: Catalogue, exists: Callable[[str], bool]) -> None:
@@ -42,14 +42,14 @@ class Wardrobe:
         # Mistakes in the marker of a class or module are told with the first of its tests.
         told = set(problems)
         for item in items:
-            new = [p for p in self._dress(item, self.row_of(item))[1] if p not in told]
+            new = [p for p in self._catalogue(item, self.row_of(item))[1] if p not in told]
             problems += name_test(new, item.nodeid)
             told |= set(new)
         raise_all(problems)
 
     def of(self, item: pytest.Item) -> Catalogue:
         """The catalogue as a test has it."""
-        return self._dress(item, self.row_of(item))[0]
+        return self._catalogue(item, self.row_of(item))[0]
 
     def row_of(self, item: pytest.Item) -> Row:
         """The alternatives that a test has, of every service that is varied where it stands."""
@@ -68,7 +68,7 @@ class Wardrobe:
             return ()
         fixtures = asked_fixtures(definition)
         services = [s for name, namespace in fixtures for s in members(self.declared, name, namespace)]
-        return expand(rows, services, lambda row: self._dress(definition, row)[0])
+        return expand(rows, services, lambda row: self._catalogue(definition, row)[0])
 
     def _rows_at(self, item: pytest.Item) -> tuple[Row, ...]:
         place = item.parent.nodeid if item.parent else item.nodeid
@@ -76,7 +76,7 @@ class Wardrobe:
             self._rows[place] = visible_rows(self.declared.groups, place)
         return self._rows[place]
 
-    def _dress(self, item: pytest.Item, row: Row) -> tuple[Catalogue, tuple[Problem, ...]]:
+    def _catalogue(self, item: pytest.Item, row: Row) -> tuple[Catalogue, tuple[Problem, ...]]:
         markers = overrides_of(item)
         if not (row or markers):
             return self.declared, ()
@@ -85,12 +85,12 @@ class Wardrobe:
         if key not in self._made:
             problems: list[Problem] = []
             overrides = resolve_overrides(markers, self.declared, item.nodeid, problems)
-            self._made[key] = adapt(self.declared, row, overrides, problems, self._exists), tuple(problems)
+            self._made[key] = catalogue_with(self.declared, row, overrides, problems, self._exists), tuple(problems)
         return self._made[key]
 
     def _try(self, row: Row) -> list[Problem]:
         problems: list[Problem] = []
-        self._made[(_identify(row), ())] = adapt(self.declared, row, {}, problems, self._exists), ()
+        self._made[(_identify(row), ())] = catalogue_with(self.declared, row, {}, problems, self._exists), ()
         return problems
 
 
@@ -101,7 +101,7 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
         run_for_each(metafunc, variants)
 
 
-def _wardrobe_at(metafunc: pytest.Metafunc) -> Wardrobe:
+def _wardrobe_at(metafunc: pytest.Metafunc) -> ItemCatalogues:
     """What a module sees of what is declared, as far as it can be understood: the same object for the same."""
     definition, wardrobes = metafunc.definition, metafunc.config.stash.setdefault(_WARDROBES, {})
     module = definition.getparent(pytest.Module)
@@ -112,7 +112,7 @@ def _wardrobe_at(metafunc: pytest.Metafunc) -> Wardrobe:
         if key not in wardrobes:
             chosen = parse_variants(metafunc.config)
             adjustment = adjustment_of(metafunc.config)
-            wardrobes[key] = Wardrobe(
+            wardrobes[key] = ItemCatalogues(
                 read(declared, [], exists=_anything, chosen=chosen, adjustment=adjustment), _anything
             )
         wardrobes[module] = wardrobes[key]
@@ -124,7 +124,7 @@ def _anything(_: str) -> bool:
     return True
 
 
-_WARDROBES: pytest.StashKey[dict[object, Wardrobe]] = pytest.StashKey()
+_WARDROBES: pytest.StashKey[dict[object, ItemCatalogues]] = pytest.StashKey()
 
 
 def members(catalogue: Catalogue, name: str, namespace: str) -> list[ServiceId]:

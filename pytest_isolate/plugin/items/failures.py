@@ -16,10 +16,10 @@ from pytest_isolate.errors import IsolateError, StartError
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.plugin.run.wiring import Wired
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.containers.running import Running, instance_code
-from pytest_isolate.running.evidence.collect import Examiner, Use
-from pytest_isolate.running.evidence.render import Evidence, clip_phases, heading, render, render_whole
-from pytest_isolate.sharing.usage_log import Uses
+from pytest_isolate.running.containers.running import RunningInstance, instance_hash
+from pytest_isolate.running.evidence.collect import EvidenceCollector, ServiceUse
+from pytest_isolate.running.evidence.render import Evidence, clip_phases, render, render_whole, section_title
+from pytest_isolate.sharing.usage_log import UsageLog
 
 _LONGEST = 80
 
@@ -52,7 +52,7 @@ def file_name(text: str) -> str:
     return f"{name[:_LONGEST]}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"
 
 
-Used = Callable[[], Sequence[Instance]]
+UsedInstances = Callable[[], Sequence[Instance]]
 _STARTED = "isolate_start"
 # What ends the run, and what is no failure.
 _NO_FAILURES = (KeyboardInterrupt, SystemExit, GeneratorExit, pytest.exit.Exception, pytest.skip.Exception)
@@ -67,11 +67,11 @@ class Failures:
     def __init__(self, clock: Clock, artifacts: Path | None) -> None:
         self._clock = clock
         self._artifacts = Artifacts(artifacts)
-        self._examiner: Examiner | None = None
-        self._uses: Uses | None = None
+        self._examiner: EvidenceCollector | None = None
+        self._uses: UsageLog | None = None
         self._test = ""
         self._began: list[tuple[str, float]] = []
-        self._used: Used = tuple
+        self._used: UsedInstances = tuple
         self._planned: Sequence[Instance] = ()
         self._is_noted = False
         self._has_failed = False
@@ -84,9 +84,9 @@ class Failures:
 
     def connect(self, wired: Wired, folder: Path, process: str) -> None:
         """From here on there is an engine to ask; `process` tells this one from others of the run, if there are any."""
-        self._uses = Uses(folder, process) if process else None
+        self._uses = UsageLog(folder, process) if process else None
         self._wired = wired
-        self._examiner = Examiner(wired.engine, self._clock, self._find_others)
+        self._examiner = EvidenceCollector(wired.engine, self._clock, self._find_others)
 
     def close(self) -> None:
         """The run ends."""
@@ -96,12 +96,12 @@ class Failures:
 
     # -- when ---------------------------------------------------------------------------------------------------------
 
-    def begin(self, test: str, used: Used, planned: Sequence[Instance]) -> None:
+    def begin(self, test: str, used: UsedInstances, planned: Sequence[Instance]) -> None:
         """A test's set-up begins; `used` says later what it has used, as far as it is known by then."""
         self._test, self._used, self._has_failed, self._is_settled = test, used, False, False
         self._untold, self._secured, self._told_until = [], [], 0.0
         self._planned = planned
-        codes = [instance_code(i.key) for i in planned if _is_shared(i.key)] if self._uses else []
+        codes = [instance_hash(i.key) for i in planned if _is_shared(i.key)] if self._uses else []
         self._is_noted = bool(codes)
         self._began = [("setup", self._clock.time())]
         if self._uses and codes:
@@ -129,7 +129,7 @@ class Failures:
         if self._examiner is None:
             return
         ended = self._clock.time()
-        use = Use(test=self._test, ended=ended, is_settled=self._is_settled)
+        use = ServiceUse(test=self._test, ended=ended, is_settled=self._is_settled)
         self._examiner.note_use([instance.key for instance in self._planned], use)
         if self._uses and self._is_noted:
             self._uses.end(ended)
@@ -146,7 +146,7 @@ class Failures:
         if self._examiner is None or self._secured:
             return
         used = self._ready()
-        self._is_settled = self._examiner.settle(self._clock.time()) if used else True
+        self._is_settled = self._examiner.wait_for_late_lines(self._clock.time()) if used else True
         until, phases = self._clock.time(), clip_phases(self._began, self._told_until)
         found = self._examiner.examine(used, phases, until, whole=not self._told_until)
         self._untold = [replace(evidence, is_settled=self._is_settled) for evidence in found]
@@ -169,7 +169,7 @@ class Failures:
         wrote = {part.phase for part in evidence.parts}
         phases = [phase for phase in self._secured if is_first or phase in wrote or phase == self._secured[-1]]
         stored = self._artifacts.store(item.nodeid, evidence, is_first=is_first)
-        report.sections.append((heading(evidence, phases), "\n".join(render(evidence, stored))))
+        report.sections.append((section_title(evidence, phases), "\n".join(render(evidence, stored))))
         facts = {"service": evidence.service, "state": evidence.state, "container": evidence.container}
         facts |= {"log": stored} if stored else {}
         _add_facts(report, {**facts, "lines": evidence.count})
@@ -180,12 +180,12 @@ class Failures:
         item.user_properties += new
         report.user_properties += new
 
-    def _ready(self) -> list[Running]:
+    def _ready(self) -> list[RunningInstance]:
         ready = {running.instance.key: running for running in self._wired.lifecycle.ready()}
         return [ready[instance.key] for instance in self._used() if instance.key in ready]
 
     def _find_others(self, key: InstanceKey, since: float) -> list[str]:
-        return self._uses.others(instance_code(key), since) if self._uses and _is_shared(key) else []
+        return self._uses.others(instance_hash(key), since) if self._uses and _is_shared(key) else []
 
 
 def _is_shared(key: InstanceKey) -> bool:

@@ -18,11 +18,11 @@ from pytest_isolate.planning.plan import Demand, base_of, place_of_copy
 from pytest_isolate.plugin.options import KEEP_ALWAYS, KEEP_NEVER
 from pytest_isolate.plugin.run.wiring import Wired
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.containers.running import Running
-from pytest_isolate.running.containers.view import View
-from pytest_isolate.running.evidence.shell import CONTAINER, STOPPED, build_entrance, in_words_of
-from pytest_isolate.running.instances.retained import MOST
-from pytest_isolate.running.ownership.retention import KEPT_S, put_mark
+from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.containers.view import ServiceView
+from pytest_isolate.running.evidence.shell import CONTAINER, STOPPED, build_entrance, for_program
+from pytest_isolate.running.instances.retained import MAX_RETAINED
+from pytest_isolate.running.ownership.retention import KEPT_S, write_mark
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine, Labelled
@@ -89,13 +89,13 @@ class Keeping:
         own = [running for running in instances if running.instance.key.place.node]
         if not (own or used.fresh):
             return [_entry(running, running.view, used.where.test) for running in shared]
-        if len(self._tests | {used.where.test}) > MOST:
+        if len(self._tests | {used.where.test}) > MAX_RETAINED:
             self._left_out.add(used.where.test)
             own, copies = [], []
         else:
             self._tests.add(used.where.test)
             copies = self._keep_copies(used, wired)
-        kept = [running for running in own if wired.sparing.spare(running)]
+        kept = [running for running in own if wired.sparing.retain(running)]
         if len(kept) < len(own):
             self._left_out.add(used.where.test)
         return [*(_entry(running, running.view, used.where.test) for running in (*shared, *kept)), *copies]
@@ -139,7 +139,7 @@ class Keeping:
             left = self._choose([o for o in found if run.own_labels().items() <= o.labels.items()])
             if not run.worker:
                 if left:
-                    left = put_mark(engine, run, left, self._clock.time() + KEPT_S)
+                    left = write_mark(engine, run, left, self._clock.time() + KEPT_S)
                 self._lines = self._tell(engine, found, run)
         except EngineError as error:
             warnings.append(f"nothing could be kept: {error}")
@@ -161,7 +161,7 @@ class Keeping:
         for entry in entries:
             is_running = engine.inspect_container(entry["container"]).is_running
             told = _describe(entry, names[entry["container"]], is_running=is_running)
-            lines += (in_words_of(engine.facts().program, line) for line in told)
+            lines += (for_program(engine.facts().program, line) for line in told)
         if any(not entry["is_reused"] for entry in entries):
             lines.append(f"isolate: kept for {KEPT_S / 3600:.0f} h; to remove it: pytest-isolate remove {run.run_id}")
         if any(entry["is_reused"] for entry in entries):
@@ -176,11 +176,11 @@ class Keeping:
         if self._left_out and self._mode != KEEP_NEVER:
             terminalreporter.write_line(
                 f"isolate: of {len(self._left_out)} more, not all that they had for themselves was kept: of at most "
-                f"{MOST} failed tests in each process, and what the run has room for"
+                f"{MAX_RETAINED} failed tests in each process, and what the run has room for"
             )
 
 
-def _entry(running: Running, view: View, test: str = "", copy: str = "") -> Entry:
+def _entry(running: RunningInstance, view: ServiceView, test: str = "", copy: str = "") -> Entry:
     entrance, is_reused = build_entrance(view), running.ground.is_kept
     return {
         "service": str(running.instance.key.service),

@@ -22,22 +22,22 @@ from pytest_isolate.plugin.declaring.fixtures import (
     position,
     used_fixtures,
 )
-from pytest_isolate.plugin.items.catalogues import Wardrobe, members
+from pytest_isolate.plugin.items.catalogues import ItemCatalogues, members
 from pytest_isolate.plugin.options import USE_OPTION, parse_variants
 from pytest_isolate.plugin.service_options import adjustment_of
-from pytest_isolate.running.containers.running import instance_code
+from pytest_isolate.running.containers.running import instance_hash
 
-Asked = list[tuple[str, str]]
+RequestedServices = list[tuple[str, str]]
 
 
-class Demands:
+class ItemRequirements:
     """What is declared, and what each test of this process asks for of it. Nothing, until it is loaded."""
 
     def __init__(self, config: pytest.Config, worker: str) -> None:
         self._config = config
         self._worker = worker
         self.catalogue = Catalogue(services={}, stacks={}, dependencies={})
-        self.wardrobe = Wardrobe(self.catalogue, os.path.exists)
+        self.wardrobe = ItemCatalogues(self.catalogue, os.path.exists)
 
     def load(self, session: pytest.Session) -> None:
         """Read and check all that is declared; DeclarationError tells everything that is wrong."""
@@ -49,7 +49,7 @@ class Demands:
             adjustment=adjustment_of(self._config),
         )
         raise_all(check_used(self.catalogue, strict=(USE_OPTION,)))
-        self.wardrobe = Wardrobe(self.catalogue, os.path.exists)
+        self.wardrobe = ItemCatalogues(self.catalogue, os.path.exists)
         self.wardrobe.check(session.items)
 
     def differ(self, items: Iterable[pytest.Item]) -> bool:
@@ -57,7 +57,7 @@ class Demands:
         is_reset = any(spec.reset for spec in self.catalogue.services.values())
         return is_reset or bool(self.catalogue.groups) or any(overrides_of(item) for item in items)
 
-    def of(self, item: pytest.Item, fixtures: Callable[[pytest.Item], Asked] = asked_fixtures) -> Demand:
+    def of(self, item: pytest.Item, fixtures: Callable[[pytest.Item], RequestedServices] = asked_fixtures) -> Demand:
         """What a test asks for, directly or through these fixtures of its."""
         services: dict[ServiceId, None] = {}
         asked = fixtures(item)
@@ -70,7 +70,7 @@ class Demands:
         return Demand(where=where, services=tuple(services), catalogue=catalogue, fresh=fresh)
 
     def place(
-        self, item: pytest.Item, fixtures: Callable[[pytest.Item], Asked] = asked_fixtures
+        self, item: pytest.Item, fixtures: Callable[[pytest.Item], RequestedServices] = asked_fixtures
     ) -> tuple[Instance, ...]:
         """The instances that a test asks for."""
         demand = self.of(item, fixtures)
@@ -91,6 +91,6 @@ class Demands:
     def codes_of(self, item: pytest.Item) -> list[str]:
         """The codes of all instances that a test could use, also through what it asks for while it runs."""
         try:
-            return [instance_code(instance.key) for instance in self.place(item, used_fixtures)]
+            return [instance_hash(instance.key) for instance in self.place(item, used_fixtures)]
         except IsolateError:
             return []  # the test is told

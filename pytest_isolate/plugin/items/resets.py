@@ -15,7 +15,7 @@ from pytest_isolate.model.service import ServiceId
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.planning.reset_order import order_resets
 from pytest_isolate.plugin.run.wiring import Wired
-from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.containers.running import RunningInstance
 
 _PARALLEL_RESETS = 4
 
@@ -74,10 +74,12 @@ class Resets:
             failed += [text for text in self._reset_group(item, jobs, wired) if text]
         return failed
 
-    def _reset_group(self, item: pytest.Item, jobs: Sequence[tuple[Instance, Running]], wired: Wired) -> Iterable[str]:
+    def _reset_group(
+        self, item: pytest.Item, jobs: Sequence[tuple[Instance, RunningInstance]], wired: Wired
+    ) -> Iterable[str]:
         """All at once; but the user's functions one after the other, in the thread that runs the test."""
 
-        def reset(job: tuple[Instance, Running]) -> str:
+        def reset(job: tuple[Instance, RunningInstance]) -> str:
             return self._reset(item, *job, wired)
 
         own = [job for job in jobs if isinstance(job[0].spec.reset, ResetFunction)]
@@ -88,7 +90,7 @@ class Resets:
             texts = pool.map(reset, others)
             return [*map(reset, own), *texts]
 
-    def _reset(self, item: pytest.Item, instance: Instance, running: Running, wired: Wired) -> str:
+    def _reset(self, item: pytest.Item, instance: Instance, running: RunningInstance, wired: Wired) -> str:
         """What went wrong; then nobody is given the instance any more."""
         assert instance.spec.reset
         try:

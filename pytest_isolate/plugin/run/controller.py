@@ -15,7 +15,7 @@ from pytest_isolate.plugin.options import Settings
 from pytest_isolate.plugin.run.early import KNOWN_KEY
 from pytest_isolate.plugin.run.guardian_client import connect_to_guardian, survives_this_process
 from pytest_isolate.plugin.run.opening import (
-    Membership,
+    RunMembership,
     connect,
     find_guardian,
     open_keep,
@@ -49,19 +49,19 @@ class Controller:
         self._settings = settings
         self._clock = clock
         self._leave = leave
-        self._member: Membership | None = None
+        self._member: RunMembership | None = None
         self._engine: Engine | None = None
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._warnings: list[str] = []
         self._is_handed_over = False
 
-    def member(self) -> Membership:
+    def member(self) -> RunMembership:
         """What the processes of the run have in common; its folder is made on the first call."""
         if self._member is None:
             folder = create_run_folder(self.run.run_id, self.run.owner.encode())
             known = self._config.stash.get(KNOWN_KEY, None)
-            self._member = Membership(run=self.run, folder=folder, ports=known.ports if known else {})
+            self._member = RunMembership(run=self.run, folder=folder, ports=known.ports if known else {})
         return self._member
 
     def bury_worker(self, run: Run) -> None:

@@ -11,23 +11,23 @@ import pytest
 
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import Run
-from pytest_isolate.plugin.run.guardian_client import Arming
+from pytest_isolate.plugin.run.guardian_client import GuardianProcess
 from pytest_isolate.sharing.owners import read_owner
 
 if TYPE_CHECKING:
-    from pytest_isolate.running.network.addresses import KnownPorts
+    from pytest_isolate.running.network.addresses import PreassignedPorts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class EarlyRun:
     """What is settled before pytest has collected."""
 
     run: Run
-    ports: KnownPorts = field(default_factory=dict)
-    arming: Arming | None = None
+    ports: PreassignedPorts = field(default_factory=dict)
+    arming: GuardianProcess | None = None
 
 
-KNOWN_KEY: pytest.StashKey[Known] = pytest.StashKey()
+KNOWN_KEY: pytest.StashKey[EarlyRun] = pytest.StashKey()
 
 
 def new_run() -> Run:
@@ -35,26 +35,26 @@ def new_run() -> Run:
     return Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32))
 
 
-def know_ports(config: pytest.Config, run: Run, ports: KnownPorts) -> None:
+def preassign_ports(config: pytest.Config, run: Run, ports: PreassignedPorts) -> None:
     """Settle where the services of a run will be."""
-    config.stash[KNOWN_KEY] = Known(run=run, ports=ports)
+    config.stash[KNOWN_KEY] = EarlyRun(run=run, ports=ports)
 
 
-def arm_ahead(config: pytest.Config) -> None:
+def start_guardian_early(config: pytest.Config) -> None:
     """Start a guardian while pytest collects: it is armed when the first service is about to start.
 
     Where none is needed after all, it ends with pytest. What goes wrong is told when a service is to be started.
     """
-    known = config.stash.get(KNOWN_KEY, None) or Known(run=new_run())
+    known = config.stash.get(KNOWN_KEY, None) or EarlyRun(run=new_run())
     try:
-        arming = Arming(known.run)
+        arming = GuardianProcess(known.run)
     except EngineError:
         return
     config.stash[KNOWN_KEY] = replace(known, arming=arming)
     config.add_cleanup(arming.cancel)
 
 
-def armed_ahead(config: pytest.Config, run_id: str, env: Mapping[str, str]) -> Arming | None:
+def armed_ahead(config: pytest.Config, run_id: str, env: Mapping[str, str]) -> GuardianProcess | None:
     """The guardian that was started for this run, where it has found the engine that would be found now."""
     known = config.stash.get(KNOWN_KEY, None)
     if known is None or known.arming is None or known.run.run_id != run_id:

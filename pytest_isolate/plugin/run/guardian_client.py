@@ -25,7 +25,7 @@ _FIRST_PID_NAMESPACE = 0xEFFFFFFC
 _ENGINE_FOUND_BY = ("CONTAINER", "DOCKER_", "HOME", "PATH", "SSH_", "XDG_")
 
 
-class Arming:
+class GuardianProcess:
     """A guardian that is being started: it watches the owner of the run.
 
     It looks for the engine as the plugin does, or at the address; where a program is named, that is to serve there.
@@ -100,7 +100,7 @@ def connect_to_guardian(name: str) -> Link:
         ) from error
 
 
-class Guard:
+class GuardianClient:
     """This process's connection to the guardian of its run, which may still be arming when the run begins.
 
     `armed` is the guardian's name; empty where there is none to wait for, for an engine of a plugin's own.

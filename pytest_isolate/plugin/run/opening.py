@@ -19,13 +19,13 @@ from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.plugin.options import DEFAULT_IN_MEMORY_BYTES, Settings
 from pytest_isolate.plugin.run.early import armed_ahead
-from pytest_isolate.plugin.run.guardian_client import Arming
+from pytest_isolate.plugin.run.guardian_client import GuardianProcess
 from pytest_isolate.plugin.terminal.report import Report
 from pytest_isolate.running.cleanup.sweep import Sweep
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.instances.budget import machine_budget
-from pytest_isolate.running.network.addresses import KnownPorts
-from pytest_isolate.running.ownership.reuse import Keep, project_code
+from pytest_isolate.running.network.addresses import PreassignedPorts
+from pytest_isolate.running.ownership.reuse import ReuseStore, project_code
 from pytest_isolate.sharing.board import Board
 from pytest_isolate.sharing.folders import kept_folder, snapshot_usage
 from pytest_isolate.sharing.owners import whose
@@ -42,17 +42,17 @@ _UNKNOWN = 1 << 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Membership:
+class RunMembership:
     """What the processes of a run have in common: the run, and the folder for what they agree on."""
 
     run: Run
     folder: Path
     workers: int = 1
-    ports: KnownPorts = field(default_factory=dict)
+    ports: PreassignedPorts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class OpenRun:
     """A run with an engine. `armed` is the name of its guardian, empty for an engine of a plugin's own."""
 
     engine: Engine
@@ -60,19 +60,19 @@ class Opened:
     sweeping: Future[None]
 
 
-def open_run(config: pytest.Config, member: Membership, settings: Settings, clock: Clock, report: Report) -> Opened:
+def open_run(config: pytest.Config, member: RunMembership, settings: Settings, clock: Clock, report: Report) -> OpenRun:
     """The run with its engine. The first process to come here arms the guardian meanwhile, and sweeps up."""
     given: Engine | None = config.hook.pytest_isolate_engine(config=config)
     own = _own_service(member.run) if given is None else None
     address = own.address if own else given.facts().address if given is not None else ""
     # An engine that a plugin brings along may live in this process, where there is nothing to guard from outside.
     is_guarded = given is None or address.startswith("unix://")
-    connected: Future[Engine] = Future()
+    engine_for_command: Future[Engine] = Future()
 
     def enter_keep() -> None:
         """Use what is kept from here on. What has been idle for too long goes first: nothing goes that has a user."""
-        _sweep(connected.result(), member.run, clock, report)
-        open_keep(settings, clock).enter(member.run.owner, settings.reuse_idle_s)
+        _sweep(engine_for_command.result(), member.run, clock, report)
+        open_keep(settings, clock).join(member.run.owner, settings.reuse_idle_s)
 
     is_first: Future[bool] = Future()
     prepare = enter_keep if settings.reuse else None
@@ -81,10 +81,10 @@ def open_run(config: pytest.Config, member: Membership, settings: Settings, cloc
     try:
         engine = given if given is not None else _connect_to_own(own, armed) if own else _connect_to_docker(os.environ)
     except BaseException as error:
-        connected.set_exception(error)
+        engine_for_command.set_exception(error)
         raise
-    connected.set_result(engine)
-    Board(member.folder).begin(_CONNECTED)
+    engine_for_command.set_result(engine)
+    Board(member.folder).mark_started(_CONNECTED)
 
     def sweep() -> None:
         if is_first.result() and not settings.reuse:
@@ -97,26 +97,26 @@ def open_run(config: pytest.Config, member: Membership, settings: Settings, cloc
     except BaseException:
         engine.close()
         raise
-    return Opened(engine=engine, armed=armed, sweeping=in_background(sweep))
+    return OpenRun(engine=engine, armed=armed, sweeping=in_background(sweep))
 
 
-def open_without_engine() -> Opened:
+def open_without_engine() -> OpenRun:
     """A run that starts nothing: there is nothing to guard, and nothing to sweep up with."""
-    from pytest_isolate.engine.none import open_nothing  # in such runs only
+    from pytest_isolate.engine.none import open_null_engine  # in such runs only
 
     armed: Future[str] = Future()
     armed.set_result("")
     sweeping: Future[None] = Future()
     sweeping.set_result(None)
-    return Opened(engine=open_nothing(), armed=armed, sweeping=sweeping)
+    return OpenRun(engine=open_null_engine(), armed=armed, sweeping=sweeping)
 
 
-def was_connected(member: Membership) -> bool:
+def was_connected(member: RunMembership) -> bool:
     """Whether any process of the run has reached an engine, so that something of it may be there."""
-    return Board(member.folder).has_begun(_CONNECTED)
+    return Board(member.folder).was_started(_CONNECTED)
 
 
-def find_guardian(member: Membership) -> str | None:
+def find_guardian(member: RunMembership) -> str | None:
     """The name of the run's guardian, empty where it needs none; None where it is not armed, or not needed so far."""
     record = Board(member.folder).read(_RECORD)
     return None if record is None else str(record["guardian"])
@@ -135,7 +135,7 @@ def connect(config: pytest.Config, run: Run) -> Engine:
 
 
 @contextmanager
-def connected(config: pytest.Config) -> Iterator[Engine]:
+def engine_for_command(config: pytest.Config) -> Iterator[Engine]:
     """The engine for a block that no guardian watches; one that has no daemon is started for it."""
     from pytest_isolate.engine.docker.podman import served  # not in runs without services
 
@@ -147,13 +147,13 @@ def connected(config: pytest.Config) -> Iterator[Engine]:
         yield _connect_to_docker(env)
 
 
-def open_keep(settings: Settings, clock: Clock) -> Keep:
+def open_keep(settings: Settings, clock: Clock) -> ReuseStore:
     """What this project keeps for later runs."""
-    code = project_code(kept_name(settings.project, settings.host))
-    return Keep(kept_folder() / code, clock.time, whose(settings.project))
+    code = project_code(reuse_name(settings.project, settings.host))
+    return ReuseStore(kept_folder() / code, clock.time, whose(settings.project))
 
 
-def kept_name(project: str, host: str, env: Mapping[str, str] = os.environ) -> str:
+def reuse_name(project: str, host: str, env: Mapping[str, str] = os.environ) -> str:
     """What is kept of a project on an engine elsewhere is apart: no other engine has it, nor is it reached alike."""
     return " ".join(filter(None, (project, far_address(env), host)))
 
@@ -174,12 +174,12 @@ def run_budget(settings: Settings, facts: EngineFacts | None = None) -> Resource
 
 
 def _ensure_armed(
-    member: Membership,
+    member: RunMembership,
     address: str | None,
     prepare: Callable[[], None] | None,
     is_first: Future[bool],
     own: OwnService | None,
-    ahead: Arming | None,
+    ahead: GuardianProcess | None,
 ) -> str:
     """The name of the run's guardian, once it is armed; without an address there is none.
 
@@ -193,7 +193,9 @@ def _ensure_armed(
             if found is not None:
                 is_first.set_result(False)
                 return found
-            arming = None if address is None else ahead or Arming(member.run, address, own.program if own else "")
+            arming = (
+                None if address is None else ahead or GuardianProcess(member.run, address, own.program if own else "")
+            )
             # What asks the engine for anything cannot be begun meanwhile where it is the guardian that starts it.
             name = arming.wait() if arming and own else ""
             try:

@@ -17,37 +17,37 @@ from pytest_isolate.model.resources import Resources
 from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.planning.plan import Plan, peak_demand
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings
-from pytest_isolate.plugin.run.guardian_client import Guard
-from pytest_isolate.plugin.run.opening import Membership, Opened, in_memory_bytes, open_keep, run_budget
+from pytest_isolate.plugin.run.guardian_client import GuardianClient
+from pytest_isolate.plugin.run.opening import OpenRun, RunMembership, in_memory_bytes, open_keep, run_budget
 from pytest_isolate.running.cleanup.ryuk import Ryuk
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.launcher import Launcher
-from pytest_isolate.running.containers.running import Running
-from pytest_isolate.running.containers.usage import Meter
-from pytest_isolate.running.data.fresh import Freshness
+from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.containers.usage import UsageMeter
+from pytest_isolate.running.data.fresh import FreshCopies
 from pytest_isolate.running.data.reset import Resetter
 from pytest_isolate.running.images.images import Images
-from pytest_isolate.running.images.imported import LoadedImages
+from pytest_isolate.running.images.imported import ImportedImages
 from pytest_isolate.running.images.snapshots import Snapshots
 from pytest_isolate.running.instances.budget import BudgetKeeper
-from pytest_isolate.running.instances.client_containers import Desks
+from pytest_isolate.running.instances.client_containers import ClientContainers
 from pytest_isolate.running.instances.lifecycle import Lifecycle
 from pytest_isolate.running.instances.provider import Provider
-from pytest_isolate.running.instances.retained import Sparing
+from pytest_isolate.running.instances.retained import RetainedInstances
 from pytest_isolate.running.instances.starter import Starter
-from pytest_isolate.running.network.addresses import Addresses, choose_reach
+from pytest_isolate.running.network.addresses import Addresses, choose_publish_address
 from pytest_isolate.running.network.networks import Networks
 from pytest_isolate.running.network.ports import HeldPorts
 from pytest_isolate.running.network.volumes import Volumes
-from pytest_isolate.running.ownership.domains import Ground, Grounds, KeptGround
-from pytest_isolate.running.ownership.reuse import Keep
-from pytest_isolate.running.readiness.exits import Deaths
+from pytest_isolate.running.ownership.domains import KeptDomain, SharingDomain, SharingDomains
+from pytest_isolate.running.ownership.reuse import ReuseStore
+from pytest_isolate.running.readiness.exits import ExitWatcher
 from pytest_isolate.running.readiness.watcher import Watcher
 from pytest_isolate.running.testcontainers.modules import Modules
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.sharing.board import Board, LeaseTable, open_locks
-from pytest_isolate.sharing.folders import built_folder, ensure_secret, foreign_folder, home, snapshot_usage
+from pytest_isolate.sharing.folders import built_folder, cache_folder, ensure_secret, foreign_folder, snapshot_usage
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine
@@ -66,13 +66,13 @@ class Wired:
     engine: Engine
     lifecycle: Lifecycle
     provider: Provider
-    deaths: Deaths
-    guard: Guard
+    deaths: ExitWatcher
+    guard: GuardianClient
     snapshots: Snapshots | None
-    freshness: Freshness
+    freshness: FreshCopies
     resetter: Resetter
-    sparing: Sparing
-    meter: Meter
+    sparing: RetainedInstances
+    meter: UsageMeter
     sweeping: Future[None]
     ryuk: Ryuk | None = None
 
@@ -132,13 +132,13 @@ def volumes_of_two(instances: Iterable[Instance]) -> Iterator[tuple[Instance, In
 
 
 def wire(
-    opened: Opened,
-    member: Membership,
+    opened: OpenRun,
+    member: RunMembership,
     settings: Settings,
     plan: Plan,
     clock: Clock,
     timeline: Timeline,
-    keep: Keep | None = None,
+    keep: ReuseStore | None = None,
     recorder: Recorder | None = None,
 ) -> Wired:
     """Everything that starts, shares, waits for and removes instances, for this process.
@@ -146,14 +146,14 @@ def wire(
     `keep` takes the place of what the project keeps for later runs.
     """
     rng = random.Random(secrets.randbits(64))
-    run, engine, guard = member.run, opened.engine, Guard(opened.armed)
+    run, engine, guard = member.run, opened.engine, GuardianClient(opened.armed)
     facts = engine.facts()
-    reach = choose_reach(facts, settings.bind, settings.host)
+    reach = choose_publish_address(facts, settings.bind, settings.host)
     addresses = Addresses(rng, reach=reach, known=member.ports)
     room = run_budget(settings, facts)
     check_budget(room, peak_demand(plan, member.workers))
     grounds = _build_grounds(member, settings, clock, keep)
-    deaths = Deaths(engine, grounds.run_ids)
+    deaths = ExitWatcher(engine, grounds.run_ids)
     deaths.start()
     networks = Networks(engine, settings.subnets, rng)
     volumes = Volumes(engine)
@@ -161,7 +161,7 @@ def wire(
         engine, run, addresses, volumes, clock.time, in_memory_bytes(engine, settings), plan.copies
     )
     modules = Modules(engine)
-    watcher = Watcher(engine, run, clock, deaths, timeline.tell, modules)
+    watcher = Watcher(engine, run, clock, deaths, timeline.on_progress, modules)
 
     def keep_held(ports: HeldPorts) -> None:
         # A worker may die while others go on to use the instance that it started.
@@ -177,19 +177,19 @@ def wire(
 
     locks = open_locks()
     snapshots = build_snapshots(engine) if settings.cache else None
-    freshness = Freshness(engine, run, grounds, plan.copies, member.workers, clock, Board(foreign_folder()))
+    freshness = FreshCopies(engine, run, grounds, plan.copies, member.workers, clock, Board(foreign_folder()))
     resetter = Resetter(engine, run, clock, timeline, freshness.open_way, _FAILURES)
 
-    def on_ready(running: Running, base: Service) -> None:
-        if recorder and not running.spec.used:
+    def on_ready(running: RunningInstance, base: Service) -> None:
+        if recorder and not running.spec.external:
             recorder.ready(running)
         freshness.begin(running, base)
         resetter.begin(running)
 
     budget = BudgetKeeper(LeaseTable(member.folder), room, run, clock, plan, member.workers)
-    sparing = Sparing(budget, is_on=settings.keep != KEEP_NEVER)
-    meter = Meter()
-    images = Images(engine, locks, Board(built_folder()), Board(member.folder), timeline.tell)
+    sparing = RetainedInstances(budget, is_on=settings.keep != KEEP_NEVER)
+    meter = UsageMeter()
+    images = Images(engine, locks, Board(built_folder()), Board(member.folder), timeline.on_progress)
     starter = Starter(
         engine=engine,
         run=run,
@@ -212,7 +212,7 @@ def wire(
         clock=clock,
         timeline=timeline,
         starter=starter,
-        desks=Desks(engine, run, images, freshness.is_copied, guard.require),
+        desks=ClientContainers(engine, run, images, freshness.is_copied, guard.require),
         launcher=launcher,
         watcher=watcher,
         budget=budget,
@@ -252,8 +252,8 @@ def wire(
 
 def build_snapshots(engine: Engine) -> Snapshots:
     """This user's snapshots on an engine, and those that were loaded."""
-    loaded = LoadedImages(engine, Board(built_folder()))
-    return Snapshots(engine, ensure_secret(home()), snapshot_usage(), open_locks(), loaded)
+    loaded = ImportedImages(engine, Board(built_folder()))
+    return Snapshots(engine, ensure_secret(cache_folder()), snapshot_usage(), open_locks(), loaded)
 
 
 def _choose_launcher(recorder: Recorder | None) -> Callable[..., Launcher]:
@@ -264,11 +264,11 @@ def _choose_launcher(recorder: Recorder | None) -> Callable[..., Launcher]:
     return partial(RecordingLauncher, recorder)
 
 
-def _build_grounds(member: Membership, settings: Settings, clock: Clock, keep: Keep | None) -> Grounds:
+def _build_grounds(member: RunMembership, settings: Settings, clock: Clock, keep: ReuseStore | None) -> SharingDomains:
     run = member.run
     kept = None
     if settings.reuse:
         keep = keep or open_keep(settings, clock)
-        kept = KeptGround(run=keep.run(run.owner), board=keep.board, keep=keep)
-    shared = Ground(run=replace(run, worker=""), board=Board(member.folder))
-    return Grounds(private=Ground(run=run), shared=shared, kept=kept)
+        kept = KeptDomain(run=keep.run(run.owner), board=keep.board, keep=keep)
+    shared = SharingDomain(run=replace(run, worker=""), board=Board(member.folder))
+    return SharingDomains(private=SharingDomain(run=run), shared=shared, kept=kept)

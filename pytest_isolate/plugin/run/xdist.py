@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_isolate.model.identity import Run, parse_owner
-from pytest_isolate.plugin.run.opening import Membership
+from pytest_isolate.plugin.run.opening import RunMembership
 
 _KEY = "isolate"
 _FIRST = "gw0"
@@ -25,7 +25,7 @@ def is_first(config: pytest.Config) -> bool:
     return bool(getattr(config, "workerinput", {}).get("workerid", _FIRST) == _FIRST)
 
 
-def receive(config: pytest.Config) -> Membership | None:
+def receive(config: pytest.Config) -> RunMembership | None:
     """In a worker, what the controller has opened; elsewhere None."""
     given = getattr(config, "workerinput", {}).get(_KEY)
     if not given:
@@ -35,7 +35,7 @@ def receive(config: pytest.Config) -> Membership | None:
     worker_input: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]  # set by xdist in workers
     secret = bytes.fromhex(given["secret"])
     labels = tuple((name, value) for name, value in given["labels"])
-    return Membership(
+    return RunMembership(
         run=Run(
             run_id=given["run_id"], owner=owner, secret=secret, worker=worker_input["workerid"], extra_labels=labels
         ),
@@ -45,7 +45,7 @@ def receive(config: pytest.Config) -> Membership | None:
     )
 
 
-def send(node: Any, member: Membership) -> None:
+def send(node: Any, member: RunMembership) -> None:
     """In the controller, tell a worker which run it belongs to."""
     run = member.run
     node.workerinput[_KEY] = {
@@ -58,7 +58,7 @@ def send(node: Any, member: Membership) -> None:
     }
 
 
-def worker_of(member: Membership, node: Any) -> Run:
+def worker_of(member: RunMembership, node: Any) -> Run:
     """In the controller, the run as a worker sees it."""
     return replace(member.run, worker=node.gateway.id)
 

@@ -196,9 +196,9 @@ class InPlaceView:
         self._is_shared = is_shared
         self._lock = threading.RLock()
         self._painter: Painter | None = None
-        from pytest_isolate.plugin.terminal.tracked_file import GuardedFile  # only where there is a terminal
+        from pytest_isolate.plugin.terminal.tracked_file import CursorTrackingFile  # only where there is a terminal
 
-        self._guarded = GuardedFile(self._writer._file, self._writer._current_line, self.hide)
+        self._guarded = CursorTrackingFile(self._writer._file, self._writer._current_line, self.hide)
         self._writer._file = self._guarded
 
     def prepare(self) -> None:

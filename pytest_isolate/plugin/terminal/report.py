@@ -41,7 +41,7 @@ class Report:
     def start_lines(self, plan: Plan, run: Run, facts: EngineFacts, missing_images: Sequence[str]) -> list[str]:
         """What is about to start."""
         names = list(
-            dict.fromkeys(str(step.instance.key.service) for step in plan.steps if not step.instance.spec.used)
+            dict.fromkeys(str(step.instance.key.service) for step in plan.steps if not step.instance.spec.external)
         )
         if not names:
             return []

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\].*?(?:\x1b\\|\x07)")
 
 
-class GuardedFile:
+class CursorTrackingFile:
     """Calls `make_way` before anything is written, and knows what stands on the line that the cursor is on."""
 
     def __init__(self, file: TextIO, line: str, make_way: Callable[[], None]) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pytest_isolate.engine.api import ContainerRequest, Engine, PortBinding
 from pytest_isolate.errors import EngineError, PortTaken
 from pytest_isolate.model.identity import LABEL_RUN, Run
-from pytest_isolate.running.network.addresses import Reach
+from pytest_isolate.running.network.addresses import PublishAddress
 from pytest_isolate.running.network.ports import pick_ports
 from pytest_isolate.sharing.board import Board
 
@@ -40,7 +40,7 @@ class Ryuk:
         engine: Engine,
         run: Run,
         board: Board,
-        reach: Reach,
+        reach: PublishAddress,
         hold: Callable[[list[int]], None],
         env: Mapping[str, str] = os.environ,
     ) -> None:

@@ -11,8 +11,8 @@ from pytest_isolate.engine.api import Engine, Labelled
 from pytest_isolate.errors import CleanupError, EngineError
 from pytest_isolate.model.identity import LABEL_OWNER, LABEL_REUSE, LABEL_RUN, LABEL_SNAPSHOT, Owner, parse_owner
 from pytest_isolate.running.images.snapshots import judge_snapshots, must_be_judged, note_judged
-from pytest_isolate.running.ownership.retention import read_marks, spared
-from pytest_isolate.running.ownership.reuse import Keep
+from pytest_isolate.running.ownership.retention import read_marks, retained_ids
+from pytest_isolate.running.ownership.reuse import ReuseStore
 from pytest_isolate.sharing.folders import Usage, remove_run_folder, run_folders
 from pytest_isolate.sharing.owners import Verdict, judge, read_start_time
 
@@ -52,7 +52,7 @@ class Sweep:
 
     def judge_left(self, run_id: str) -> list[Judged]:
         """What a run has left for somebody to look inside, which now may go."""
-        left = spared(read_marks(self._engine), run_id)
+        left = retained_ids(read_marks(self._engine), run_id)
         found = [o for o in self._engine.find_labelled(LABEL_RUN) if o.object_id in left]
         ordered = sorted(found, key=lambda o: (_ORDER.index(o.kind), o.name))
         return [Judged(item, Verdict(True, "nobody looks inside any more")) for item in ordered]
@@ -120,8 +120,8 @@ class Sweep:
                 removed.append(image)
         return removed
 
-    def _keep(self, project: str) -> Keep:
-        return Keep(self._kept / project, self._time)
+    def _keep(self, project: str) -> ReuseStore:
+        return ReuseStore(self._kept / project, self._time)
 
     def _remove_each(self, found: Sequence[Labelled], removed: list[Labelled], failures: list[str]) -> None:
         removers = {

@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 from pytest_isolate.engine.api import Engine, ExecResult
 from pytest_isolate.errors import ExecError, IsolateError, build_message
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.running.containers.view import View
+from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.faults.methods import Faults
 
 Params = ParamSpec("Params")
@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 class Inside:
     """A service as its neighbours on the stack's network see it."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: ServiceView) -> None:
         self._view = view
 
     @property
@@ -52,7 +52,7 @@ class Service:
 
     def __init__(
         self,
-        view: View,
+        view: ServiceView,
         *,
         engine: Engine,
         image: str,
@@ -249,7 +249,7 @@ class Stack:
         return [*super().__dir__(), *self._services]
 
 
-def _with_port(view: View) -> View:
+def _with_port(view: ServiceView) -> ServiceView:
     if not view.spec.ports:
         what = f"service {view.spec.name!r} declares no port, so it has no address"
         raise IsolateError(build_message(what, do="declare port=... (in a Compose file: expose)"))

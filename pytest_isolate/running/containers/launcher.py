@@ -15,21 +15,21 @@ from pytest_isolate.model.service import Unlimited
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.archive import build_archive
 from pytest_isolate.running.containers.running import (
-    Running,
-    Start,
+    RunningInstance,
+    StartRequest,
     build_view,
     collect_secrets,
+    describe_instance,
     full_fingerprint,
-    instance_code,
-    label,
-    names_of,
+    instance_hash,
+    network_aliases,
 )
 from pytest_isolate.running.containers.security import capabilities, memory_folders, memory_limit
-from pytest_isolate.running.containers.view import Rendered
+from pytest_isolate.running.containers.view import RenderedSpec
 from pytest_isolate.running.network.addresses import Addresses
 from pytest_isolate.running.network.ports import HeldPorts
 from pytest_isolate.running.network.volumes import Volumes
-from pytest_isolate.running.ownership.domains import Ground
+from pytest_isolate.running.ownership.domains import SharingDomain
 
 # Somebody else took a port between our picking it and the engine's publishing it: rare, and a new one is free.
 _PORT_TRIES = 5
@@ -57,10 +57,10 @@ class Launcher:
         self._copied = copied
         self._numbers = count(1)
 
-    def launch(self, start: Start, network_id: str) -> Running:
+    def launch(self, start: StartRequest, network_id: str) -> RunningInstance:
         """A started container; on other ports when somebody else has taken the first ones."""
         for attempt in range(1, _PORT_TRIES + 1):
-            ports = self._addresses.hold(start.instance, label(start.instance, self._run))
+            ports = self._addresses.hold(start.instance, describe_instance(start.instance, self._run))
             try:
                 return self._launch_on(ports, start, network_id)
             except PortTaken:
@@ -72,12 +72,12 @@ class Launcher:
                 raise
         raise AssertionError("unreachable")
 
-    def undo(self, running: Running) -> None:
+    def remove(self, running: RunningInstance) -> None:
         """Remove the container and let go of its ports. What cannot be removed is left to the clean-up at the end."""
         self._remove_quietly(running.container_id)
         running.ports.release()
 
-    def remove_half_made(self, instance: Instance, ground: Ground, code: str) -> None:
+    def remove_partial(self, instance: Instance, ground: SharingDomain, code: str) -> None:
         """Remove what somebody began who has died, or what does not run any more, before it is made anew.
 
         A volume stays where another container uses it too.
@@ -86,7 +86,7 @@ class Launcher:
             self._engine.remove_container(container_id)
         self._volumes.remove_unused(instance, ground, code)
 
-    def _launch_on(self, ports: HeldPorts, start: Start, network_id: str) -> Running:
+    def _launch_on(self, ports: HeldPorts, start: StartRequest, network_id: str) -> RunningInstance:
         endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()}
         view, rendered = build_view(start.instance.spec, start.password, start.needed, endpoints)
         digest = full_fingerprint(start.instance, start.image, start.needed)
@@ -100,7 +100,7 @@ class Launcher:
         except BaseException:
             self._remove_quietly(container_id)
             raise
-        return Running(
+        return RunningInstance(
             instance=start.instance,
             ground=start.ground,
             image=start.image,
@@ -116,7 +116,7 @@ class Launcher:
         )
 
     def _build_request(
-        self, start: Start, rendered: Rendered, network_id: str, ports: HeldPorts, digest: str
+        self, start: StartRequest, rendered: RenderedSpec, network_id: str, ports: HeldPorts, digest: str
     ) -> ContainerRequest:
         instance, run = start.instance, start.ground.run
         spec, code = instance.spec, start.code
@@ -126,7 +126,7 @@ class Launcher:
         return ContainerRequest(
             name=run.resource_name(instance.key.service.stack.name, spec.name, secrets.token_hex(2), number),
             image=_image_name(start),
-            labels=run.container_labels(instance.key.service, digest, code or instance_code(instance.key)),
+            labels=run.container_labels(instance.key.service, digest, code or instance_hash(instance.key)),
             command=rendered.command,
             entrypoint=rendered.entrypoint,
             env=rendered.env,
@@ -135,9 +135,11 @@ class Launcher:
                 for inner, outer in ports.by_inner.items()
             ),
             network=network_id,
-            aliases=names_of(spec),
+            aliases=network_aliases(spec),
             volumes=self._volumes.ensure(instance, start.ground, code),
-            memory_folders=memory_folders(spec, self._in_memory_bytes, is_thawed=start.is_thawed, is_copied=is_copied),
+            memory_folders=memory_folders(
+                spec, self._in_memory_bytes, is_thawed=start.starts_from_snapshot, is_copied=is_copied
+            ),
             memory_bytes=memory_limit(spec),
             shm_bytes=spec.shm_bytes,
             cpus=spec.cpus,
@@ -155,7 +157,7 @@ class Launcher:
             pass  # the clean-up at the end finds it by its labels, tries again and reports
 
 
-def _image_name(start: Start) -> str:
+def _image_name(start: StartRequest) -> str:
     """What the engine is told to run: of two platforms only one can have the name at a time."""
-    has_platform = start.instance.spec.platform and not start.is_thawed
+    has_platform = start.instance.spec.platform and not start.starts_from_snapshot
     return start.image.image_id if has_platform else start.tag

@@ -12,7 +12,7 @@ import secrets
 from pytest_isolate.engine.api import ContainerRequest, Engine
 from pytest_isolate.errors import EngineError, StartError
 from pytest_isolate.model.identity import LABEL_HOLDS, Run
-from pytest_isolate.running.containers.running import Running, label
+from pytest_isolate.running.containers.running import RunningInstance, describe_instance
 from pytest_isolate.running.images.images import image_tag
 
 _HOLDER = ("sleep", "infinity")
@@ -20,7 +20,7 @@ _HOLDER_BYTES = 16 * 1024**2
 _IS_FULL = re.compile(r"no space left on device|disk (?:is )?full|errcode: 28", re.IGNORECASE)
 
 
-def advise_if_full(text: str, running: Running) -> str:
+def advise_if_full(text: str, running: RunningInstance) -> str:
     """What to do where a log says that there is no room left, and the service keeps data in memory; else nothing."""
     if not running.memory_folders or not _IS_FULL.search(text):
         return ""
@@ -38,7 +38,7 @@ class Memory:
         self._engine = engine
         self._run = run
 
-    def hold(self, running: Running) -> None:
+    def hold(self, running: RunningInstance) -> None:
         """Before it is stopped or killed: its folders stay. Does nothing for one that does not run."""
         if not running.memory_folders or self._holders(running):
             return
@@ -61,19 +61,19 @@ class Memory:
         )
         self._engine.start_container(holder)
 
-    def check(self, running: Running) -> None:
+    def check(self, running: RunningInstance) -> None:
         """Before it is started again: StartError where its data has gone."""
         if not running.memory_folders or self._holders(running):
             return
         if not self._engine.inspect_container(running.container_id).is_running:
             raise StartError(
-                label(running.instance, self._run),
+                describe_instance(running.instance, self._run),
                 "cannot be started again, because its data has gone",
                 found=f"it kept {', '.join(running.memory_folders)} in memory, and ended by itself",
                 do="stop it with stop() or kill(), or keep its data on disk: in_memory=[], or --isolate-in-memory=0",
             )
 
-    def let_go(self, running: Running) -> None:
+    def release(self, running: RunningInstance) -> None:
         """It runs again, and holds its folders itself."""
         if not running.memory_folders:
             return
@@ -83,5 +83,5 @@ class Memory:
             except EngineError:
                 pass  # the clean-up at the end finds it by its labels, tries again and reports
 
-    def _holders(self, running: Running) -> list[str]:
+    def _holders(self, running: RunningInstance) -> list[str]:
         return list(self._engine.list_containers({LABEL_HOLDS: running.container_id}))

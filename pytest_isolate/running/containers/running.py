@@ -12,15 +12,15 @@ from pytest_isolate.model.identity import Run, fingerprint
 from pytest_isolate.model.service import Pairs, Secret, ServiceId, ServiceSpec, describe_variation
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.archive import read_digests
-from pytest_isolate.running.containers.view import Rendered, View, render_spec
+from pytest_isolate.running.containers.view import RenderedSpec, ServiceView, render_spec
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.images.snapshots import Snapshot
 from pytest_isolate.running.network.ports import HeldPorts
-from pytest_isolate.running.ownership.domains import Ground
+from pytest_isolate.running.ownership.domains import SharingDomain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class RunningInstance:
     """An instance with a started container, on its own network. `started_at` is in seconds of the epoch.
 
     One that runs already (`spec.used`) has no container: its ids are empty.
@@ -29,14 +29,14 @@ class Running:
     """
 
     instance: Instance
-    ground: Ground
+    ground: SharingDomain
     image: ImageFacts
     container_id: str
     network_id: str
     volumes: tuple[str, ...] = ()
     memory_folders: Mapping[str, int] = field(default_factory=dict)
     fingerprint: str
-    view: View
+    view: ServiceView
     ports: HeldPorts
     started_at: float
     secrets: tuple[str, ...] = ()
@@ -48,37 +48,37 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class StartRequest:
     """What is known of an instance before its container is made. `tag` is the image that it is made from.
 
     `image` is always the declared one: a snapshot of it says nothing more.
     """
 
     instance: Instance
-    ground: Ground
+    ground: SharingDomain
     image: ImageFacts
     tag: str
     password: str | None
-    needed: Mapping[str, Running]
+    needed: Mapping[str, RunningInstance]
     code: str = ""
     extra_hosts: Pairs = ()
 
     @property
-    def is_thawed(self) -> bool:
+    def starts_from_snapshot(self) -> bool:
         """Whether it starts from a snapshot."""
         return self.tag != image_tag(self.instance.spec)
 
 
 def build_view(
-    spec: ServiceSpec, password: str | None, needed: Mapping[str, Running], endpoints: Mapping[int, Endpoint]
-) -> tuple[View, Rendered]:
+    spec: ServiceSpec, password: str | None, needed: Mapping[str, RunningInstance], endpoints: Mapping[int, Endpoint]
+) -> tuple[ServiceView, RenderedSpec]:
     """The service as it is seen at these endpoints, and what its container is given: the same in every process."""
-    view = View(spec=spec, password=password, endpoints=endpoints)
+    view = ServiceView(spec=spec, password=password, endpoints=endpoints)
     rendered = render_spec(view, {alias: running.view for alias, running in needed.items()})
     return replace(view, env=rendered.env), rendered
 
 
-def choose_password(instance: Instance, ground: Ground, snapshot: Snapshot | None) -> str | None:
+def choose_password(instance: Instance, ground: SharingDomain, snapshot: Snapshot | None) -> str | None:
     """The password of an instance: as declared; where it is random, the snapshot's, else one of this run alone."""
     password = instance.spec.password
     if not isinstance(password, Secret):
@@ -93,7 +93,7 @@ def run_password(run: Run, service: ServiceId, node: str = "", worker: str = "")
     return run.password(service.stack.namespace, str(service), node, worker)
 
 
-def full_fingerprint(instance: Instance, image: ImageFacts, needed: Mapping[str, Running]) -> str:
+def full_fingerprint(instance: Instance, image: ImageFacts, needed: Mapping[str, RunningInstance]) -> str:
     """The fingerprint over everything that is known before the start: equal means that reuse is safe."""
     return fingerprint(
         instance.spec,
@@ -104,12 +104,12 @@ def full_fingerprint(instance: Instance, image: ImageFacts, needed: Mapping[str,
     )
 
 
-def names_of(spec: ServiceSpec) -> tuple[str, ...]:
+def network_aliases(spec: ServiceSpec) -> tuple[str, ...]:
     """What a service is found by on its network; its plain name comes first."""
     return tuple(dict.fromkeys((spec.name, *spec.container.aliases)))
 
 
-def instance_code(key: InstanceKey) -> str:
+def instance_hash(key: InstanceKey) -> str:
     """A short word for an instance key, the same in every process."""
     place, service = key.place, key.service
     parts = (service.stack.namespace, service.stack.name, service.name, place.scope.word, place.node, place.worker)
@@ -117,18 +117,18 @@ def instance_code(key: InstanceKey) -> str:
     return hashlib.sha256("\0".join((*parts, what)).encode()).hexdigest()[:16]
 
 
-def collect_secrets(view: View, needed: Mapping[str, Running]) -> tuple[str, ...]:
+def collect_secrets(view: ServiceView, needed: Mapping[str, RunningInstance]) -> tuple[str, ...]:
     """What must not be printed of a service: its own random password, and those of what it needs."""
     own: tuple[str, ...] = (view.password or "",) if view.spec.password is Secret.RANDOM else ()
-    if view.spec.used:
-        own = view.spec.used.secrets
+    if view.spec.external:
+        own = view.spec.external.secrets
     return (*own, *(secret for running in needed.values() for secret in running.secrets))
 
 
-def label(instance: Instance, run: Run) -> str:
+def describe_instance(instance: Instance, run: Run) -> str:
     """A service as error texts name it: `'auth' (registry/auth:1.4, stack hr, worker gw1)`."""
     stack = instance.key.service.stack.name
-    used = instance.spec.used
+    used = instance.spec.external
     parts = [f"given by {used.given_by}" if used else instance.spec.image or "built image"]
     parts += [f"stack {stack}"] if stack else []
     parts += [f"worker {run.worker}"] if run.worker else []

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_isolate.engine.docker.cgroups import Counted, count
-from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.containers.security import memory_limit
 
 
-class Meter:
+class UsageMeter:
     """Reads what containers have used, before they are removed. Safe to use from several threads.
 
     No engine is asked, so it costs no test its time; what cannot be seen from here is not known.
@@ -22,7 +22,7 @@ class Meter:
         self._lock = threading.Lock()
         self._found: dict[str, dict[str, Any]] = {}
 
-    def read(self, running: Running) -> None:
+    def read(self, running: RunningInstance) -> None:
         """Read it for an instance that is about to go."""
         counted = self._count(running.container_id)
         found = {

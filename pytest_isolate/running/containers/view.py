@@ -14,7 +14,7 @@ from pytest_isolate.model.probes import Http
 from pytest_isolate.model.service import File, ServiceId, ServiceSpec
 
 
-def variables_of(service: ServiceId, view: View, *, qualified: bool) -> dict[str, str]:
+def variables_of(service: ServiceId, view: ServiceView, *, qualified: bool) -> dict[str, str]:
     """`DB_HOST`, `DB_URL` and so on, in a stack `HR_DB_HOST`; qualified, with the folder that declares it before it."""
     words = [service.stack.namespace if qualified else "", service.stack.name, service.name]
     prefix = re.sub(r"\W+", "_", "_".join(filter(None, words))).strip("_").upper()
@@ -41,7 +41,7 @@ def as_env_file(variables: Mapping[str, str]) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class ServiceView:
     """A service's facts once its ports and password are known; `env` is filled in."""
 
     spec: ServiceSpec
@@ -52,13 +52,13 @@ class View:
     @property
     def inside_host(self) -> str:
         """The name under which its neighbours on the network find it; what runs elsewhere keeps its own."""
-        used = self.spec.used
+        used = self.spec.external
         return used.host if used and not used.is_loopback else self.spec.name
 
     @property
     def inside(self) -> Endpoint:
         """Where its neighbours on the network find it."""
-        used = self.spec.used
+        used = self.spec.external
         return Endpoint(self.inside_host, used.port if used else self.spec.ports[0])
 
     @property
@@ -68,8 +68,8 @@ class View:
 
     def url(self, endpoint: Endpoint) -> str:
         """The service's url at an endpoint."""
-        if self.spec.used:
-            return self.spec.used.at(endpoint)
+        if self.spec.external:
+            return self.spec.external.at(endpoint)
         template = self.spec.url or default_url(self.spec)
         words = {"user": self.spec.user, "password": self.password, "database": self.spec.database}
         quoted = {key: quote(value or "", safe="") for key, value in words.items()}
@@ -104,7 +104,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rendered:
+class RenderedSpec:
     """What a container is given, placeholders filled in."""
 
     env: Mapping[str, str]
@@ -113,7 +113,7 @@ class Rendered:
     files: tuple[File, ...]
 
 
-def render_spec(own: View, others: Mapping[str, View]) -> Rendered:
+def render_spec(own: ServiceView, others: Mapping[str, ServiceView]) -> RenderedSpec:
     """Fill in every placeholder of a service from its own view and those of what it needs."""
 
     def look_up(reference: Reference) -> str:
@@ -124,7 +124,7 @@ def render_spec(own: View, others: Mapping[str, View]) -> Rendered:
         return render(text, look_up)
 
     spec = own.spec
-    return Rendered(
+    return RenderedSpec(
         env={name: fill(text) for name, text in spec.env},
         command=None if spec.command is None else tuple(map(fill, spec.command)),
         entrypoint=None if spec.entrypoint is None else tuple(map(fill, spec.entrypoint)),

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.containers.running import Running
-from pytest_isolate.running.data.backends.base import WayError
+from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.data.backends.base import BackendError
 from pytest_isolate.running.data.backends.postgres import PostgresWay
 from pytest_isolate.running.data.names import CopyName, Makers
 from pytest_isolate.sharing.board import Board
@@ -28,17 +28,17 @@ def makers_of(board: Board, clock: Clock) -> Makers:
     return Makers(board=board, here=read_owner(), read_start_time=read_start_time, time=clock.time)
 
 
-class Foreign:
+class ExternalCopies:
     """The servers that this process makes databases on, and which are not ours."""
 
-    def __init__(self, run: Run, makers: Makers, open_way: Callable[[Running], PostgresWay]) -> None:
+    def __init__(self, run: Run, makers: Makers, open_way: Callable[[RunningInstance], PostgresWay]) -> None:
         self._run = run
         self._makers = makers
         self._open_way = open_way
         self._lock = threading.Lock()
-        self._entered: list[Running] = []
+        self._entered: list[RunningInstance] = []
 
-    def enter(self, running: Running) -> None:
+    def register(self, running: RunningInstance) -> None:
         """Before the first database is made there: sign up, and drop what dead processes have left.
 
         What cannot be dropped is in nobody's way, and is left to a later run.
@@ -47,22 +47,22 @@ class Foreign:
         with self._lock:
             self._entered.append(running)
         # Two workers that drop the same databases would be told of each by an error.
-        with self._makers.board.claim(_SWEEP, lambda: None), suppress(WayError, EngineError):
+        with self._makers.board.claim(_SWEEP, lambda: None), suppress(BackendError, EngineError):
             self._drop(running, self._makers.is_dead)
 
-    def leave(self) -> None:
+    def unregister(self) -> None:
         """Drop all that this process has made. Where that fails, the next one finds that this one is gone."""
         with self._lock:
             entered, self._entered = self._entered, []
         try:
             for running in entered:
                 self._drop(running, CopyName(self._run.run_id, self._run.worker, 0).maker.__eq__)
-        except (WayError, EngineError):
+        except (BackendError, EngineError):
             return
         if entered:
             self._makers.sign_off(self._run.run_id, self._run.worker)
 
-    def _drop(self, running: Running, is_theirs: Callable[[tuple[str, str]], bool]) -> None:
+    def _drop(self, running: RunningInstance, is_theirs: Callable[[tuple[str, str]], bool]) -> None:
         way = self._open_way(running)
         try:
             way.drop_of(is_theirs)

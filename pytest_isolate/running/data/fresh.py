@@ -14,27 +14,27 @@ from pytest_isolate.model.reset import Pristine
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId
 from pytest_isolate.planning.placement import InstanceKey, Place
-from pytest_isolate.planning.plan import Wanted
+from pytest_isolate.planning.plan import CopyDemand
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.running import Running
-from pytest_isolate.running.containers.view import View
-from pytest_isolate.running.data.backends.base import Way, WayError, closed_on_failure
+from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.containers.view import ServiceView
+from pytest_isolate.running.data.backends.base import BackendError, DataBackend, closed_on_failure
 from pytest_isolate.running.data.backends.mariadb import MariadbWay
 from pytest_isolate.running.data.backends.postgres import PostgresWay
 from pytest_isolate.running.data.backends.redis import RedisWay
-from pytest_isolate.running.data.external_server import Foreign, makers_of
+from pytest_isolate.running.data.external_server import ExternalCopies, makers_of
 from pytest_isolate.running.data.fresh_service import FreshService, build_handle, view_database
 from pytest_isolate.running.data.names import CopyName, Makers
-from pytest_isolate.running.data.pool import Keeper
+from pytest_isolate.running.data.pool import CopyPool
 from pytest_isolate.running.data.templates import Templates
-from pytest_isolate.running.ownership.domains import Grounds
+from pytest_isolate.running.ownership.domains import SharingDomains
 from pytest_isolate.sharing.board import Board
 from pytest_isolate.sharing.owners import read_owner, read_start_time
 
 # Copies that are there and not in use, of all processes that share an instance: some hundred MiB of disk.
-CAP = 48
-WAYS: Mapping[str, Callable[[Engine, Running], Way]] = {
+MAX_IDLE_COPIES = 48
+WAYS: Mapping[str, Callable[[Engine, RunningInstance], DataBackend]] = {
     "mariadb": MariadbWay,
     "postgres": PostgresWay,
     "redis": RedisWay,
@@ -45,21 +45,21 @@ WAYS: Mapping[str, Callable[[Engine, Running], Way]] = {
 class Lease:
     """A copy that somebody has: until his place ends, whether or not he is connected to it."""
 
-    keeper: Keeper
+    keeper: CopyPool
     name: str
     handle: FreshService
-    view: View
+    view: ServiceView
 
 
-class Freshness:
+class FreshCopies:
     """The fresh copies that this process hands out."""
 
     def __init__(
         self,
         engine: Engine,
         run: Run,
-        grounds: Grounds,
-        copies: Mapping[InstanceKey, tuple[Wanted, ...]],
+        grounds: SharingDomains,
+        copies: Mapping[InstanceKey, tuple[CopyDemand, ...]],
         workers: int,
         clock: Clock,
         foreign: Board,
@@ -69,19 +69,19 @@ class Freshness:
         self._run = run
         self._errors: Board = grounds.shared.board
         self._copies = copies
-        self._foreign = Foreign(run, makers_of(foreign, clock), lambda running: PostgresWay(engine, running))
+        self._foreign = ExternalCopies(run, makers_of(foreign, clock), lambda running: PostgresWay(engine, running))
         self._workers = workers
         self._clock = clock
         self._lock = threading.Lock()
-        self._keepers: dict[InstanceKey, Keeper] = {}
-        self._closed: list[Keeper] = []
+        self._keepers: dict[InstanceKey, CopyPool] = {}
+        self._closed: list[CopyPool] = []
         self._kept: set[InstanceKey] = set()
         self._leases: dict[tuple[ServiceId, Place, InstanceKey], Lease] = {}
-        self._opened: dict[str, Way] = {}
+        self._opened: dict[str, DataBackend] = {}
         # A generator could not be asked by several keepers at once.
         self._names: Iterator[str] = map(lambda n: str(CopyName(run.run_id, run.worker, n)), itertools.count(1))  # noqa: C417
 
-    def save_pristine(self, running: Running) -> None:
+    def save_pristine(self, running: RunningInstance) -> None:
         """Put the state of a service that has just become ready aside, before anybody is given it.
 
         What is kept may be asked for copies by a later run, which comes too late for that. As nobody may ever ask, it
@@ -91,20 +91,20 @@ class Freshness:
         is_wanted = running.instance.key in self._copies or isinstance(spec.reset, Pristine)
         if spec.copies is None or not (is_wanted or running.ground.is_kept):
             return
-        if spec.used:
-            self._foreign.enter(running)
+        if spec.external:
+            self._foreign.register(running)
         try:
             way = WAYS[spec.copies](self._engine, running)
             with closed_on_failure(way):
                 way.save_pristine()
-        except (WayError, EngineError) as error:
+        except (BackendError, EngineError) as error:
             if not is_wanted:
                 return
             raise EngineError("its first state could not be put aside", found=str(error)) from error
         with self._lock:
             self._opened[running.container_id] = way  # to open one costs more than all that it is used for here
 
-    def open_way(self, running: Running) -> Way:
+    def open_way(self, running: RunningInstance) -> DataBackend:
         """A client of an instance's server that is the caller's own; the one that is open already, if there is one."""
         with self._lock:
             way = self._opened.pop(running.container_id, None)
@@ -115,12 +115,14 @@ class Freshness:
         """Whether tests are known to ask for copies of an instance's data."""
         return key in self._copies
 
-    def begin(self, running: Running, base: Service) -> None:
+    def begin(self, running: RunningInstance, base: Service) -> None:
         """Make templates and copies of an instance that is ready, if tests will ask for them."""
         if running.instance.key in self._copies:
             self._keeper(running, base)
 
-    def hand_out(self, want: Wanted, place: Place, running: Running, base: Service, test: str) -> FreshService:
+    def handle(
+        self, want: CopyDemand, place: Place, running: RunningInstance, base: Service, test: str
+    ) -> FreshService:
         """A place's own copy of an instance, the same as long as the place lasts."""
         key = (want.fresh_id, place, running.instance.key)
         with self._lock:
@@ -135,7 +137,7 @@ class Freshness:
                 self._leases[key] = lease
         return lease.handle
 
-    def spare(self, fresh_id: ServiceId, place: Place, key: InstanceKey, until: float) -> View | None:
+    def spare(self, fresh_id: ServiceId, place: Place, key: InstanceKey, until: float) -> ServiceView | None:
         """A place's copy of an instance, which stays until then as long as its server does; None where it cannot."""
         with self._lock:
             lease = self._leases.get((fresh_id, place, key))
@@ -143,7 +145,7 @@ class Freshness:
             return None
         return lease.view
 
-    def finish_places(self, has_ended: Callable[[Place], bool]) -> None:
+    def end_places(self, has_ended: Callable[[Place], bool]) -> None:
         """Take back the copies of places that have ended; they are dropped in the background."""
 
         def is_over(place: Place) -> bool:
@@ -173,7 +175,7 @@ class Freshness:
         for key, keeper in keepers.items():
             self._closed.append(keeper)
             keeper.close(timeout_s, drop=key in self._kept)
-        self._foreign.leave()
+        self._foreign.unregister()
         for way in opened.values():
             way.close()
 
@@ -185,12 +187,12 @@ class Freshness:
                 total[name] = [sum(pair) for pair in zip(total.get(name, [0.0] * len(numbers)), numbers, strict=True)]
         return total
 
-    def _close_behind(self, keepers: Iterable[Keeper]) -> None:
+    def _close_behind(self, keepers: Iterable[CopyPool]) -> None:
         for keeper in keepers:
             self._closed.append(keeper)
             threading.Thread(target=keeper.close, args=(0,), kwargs={"drop": False}, daemon=True).start()
 
-    def _take(self, keeper: Keeper, fresh_id: ServiceId, test: str) -> tuple[str, str]:
+    def _take(self, keeper: CopyPool, fresh_id: ServiceId, test: str) -> tuple[str, str]:
         try:
             return keeper.take(fresh_id)
         except FreshError as error:
@@ -208,7 +210,7 @@ class Freshness:
                 return error
         return FreshError(f"the init of {fresh_id.name!r} has failed; {told['test']} tells how")
 
-    def _keeper(self, running: Running, base: Service) -> Keeper:
+    def _keeper(self, running: RunningInstance, base: Service) -> CopyPool:
         key, ground = running.instance.key, running.ground
         with self._lock:
             keeper = self._keepers.get(key)
@@ -221,24 +223,24 @@ class Freshness:
                 keeper.start()
         return keeper
 
-    def _build_keeper(self, running: Running, base: Service) -> Keeper:
+    def _build_keeper(self, running: RunningInstance, base: Service) -> CopyPool:
         board = running.ground.board or self._errors
         makers = Makers(board=board, here=read_owner(), read_start_time=read_start_time, time=self._clock.time)
         makers.sign_up(self._run.run_id, self._run.worker)
         is_private = running.ground.board is None
         workers = 1 if is_private else self._workers
 
-        def open_way() -> Way:
+        def open_way() -> DataBackend:
             assert running.spec.copies is not None
             return WAYS[running.spec.copies](self._engine, running)
 
         def check_open() -> None:
             keeper.check_open()
 
-        keeper = Keeper(
+        keeper = CopyPool(
             wanted=self._copies.get(running.instance.key, ()),
             workers=workers,
-            cap=max(2, CAP // workers),
+            cap=max(2, MAX_IDLE_COPIES // workers),
             names=self._names,
             open_way=lambda: self.open_way(running),
             templates=Templates(
@@ -250,7 +252,7 @@ class Freshness:
         return keeper
 
 
-def _unplanned(running: Running) -> FreshError:
+def _unplanned(running: RunningInstance) -> FreshError:
     return FreshError(
         f"no test was known to need fresh copies of {running.spec.name!r}, so its first state was not put aside",
         found="the fixture is asked for by getfixturevalue() only, which cannot be known beforehand",

@@ -8,7 +8,7 @@ from typing import NoReturn
 from pytest_isolate.engine.api import Engine, ExecResult
 from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.view import View, default_url
+from pytest_isolate.running.containers.view import ServiceView, default_url
 
 
 class FreshService(Service):
@@ -18,7 +18,7 @@ class FreshService(Service):
     `base` is the handle of the shared service.
     """
 
-    def __init__(self, name: str, view: View, base: Service, engine: Engine) -> None:
+    def __init__(self, name: str, view: ServiceView, base: Service, engine: Engine) -> None:
         # What stops and starts it again is refused below, so nothing of that is ever called.
         super().__init__(
             view,
@@ -104,18 +104,18 @@ class UsedFreshService(FreshService):
         return self.base.exec(*argv, check=check)
 
 
-def build_handle(name: str, base: Service, view: View, engine: Engine, database: str) -> FreshService:
+def build_handle(name: str, base: Service, view: ServiceView, engine: Engine, database: str) -> FreshService:
     """The handle of one database on the server of `base`."""
-    if view.spec.used:
+    if view.spec.external:
         return UsedFreshService(name, view_database(view, database), base, engine)
     return FreshService(name, view_database(view, database), base, engine)
 
 
-def view_database(view: View, database: str) -> View:
+def view_database(view: ServiceView, database: str) -> ServiceView:
     """A server as it is seen by whoever uses this database of it."""
-    if view.spec.used:
-        used = view.spec.used.with_path(database)
-        return replace(view, spec=replace(view.spec, database=database, used=used))
+    if view.spec.external:
+        used = view.spec.external.with_path(database)
+        return replace(view, spec=replace(view.spec, database=database, external=used))
     url = view.spec.url or default_url(view.spec)
     if "{database}" not in url:
         url = f"{url.rstrip('/')}/{{database}}"

@@ -111,7 +111,7 @@ def own_suffix(run_id: str, worker: str) -> str:
     return f"_{_plain(run_id)}_{_plain(worker)}"
 
 
-def maker_of(name: str) -> tuple[str, str] | None:
+def creator_of(name: str) -> tuple[str, str] | None:
     """The process that made a database on such a server, copies included; None for what is none of ours."""
     match = _OWN.fullmatch(name)
     return (match[1], match[2]) if match else None

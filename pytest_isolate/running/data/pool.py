@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pytest_isolate.errors import EngineError, FreshError, IsolateError
 from pytest_isolate.model.fresh import FreshSpec
 from pytest_isolate.model.service import ServiceId
-from pytest_isolate.planning.plan import Wanted
+from pytest_isolate.planning.plan import CopyDemand
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.data.backends.base import Way, WayError
+from pytest_isolate.running.data.backends.base import BackendError, DataBackend
 from pytest_isolate.running.data.names import Makers
 from pytest_isolate.running.data.pool_table import Create, Drop, PoolTable
 from pytest_isolate.running.data.templates import Templates
@@ -27,21 +27,21 @@ _SPARED_PART = 4
 _SERVER = "see the service's log, and give its container more memory or processors"
 
 
-class Sweep:
+class DropOrphans:
     """Drop what dead processes have left."""
 
 
-class Keeper:
+class CopyPool:
     """The copies that this process makes of one instance, and nobody else's."""
 
     def __init__(
         self,
         *,
-        wanted: tuple[Wanted, ...],
+        wanted: tuple[CopyDemand, ...],
         workers: int,
         cap: int,
         names: Iterator[str],
-        open_way: Callable[[], Way],
+        open_way: Callable[[], DataBackend],
         templates: Templates,
         makers: Makers,
         clock: Clock,
@@ -58,7 +58,7 @@ class Keeper:
         self._clock = clock
         self._changed = threading.Condition()
         self._is_closing = False
-        self._way: Way | None = None
+        self._way: DataBackend | None = None
         self._template: dict[ServiceId, str] = {}
         self._database: dict[str, str] = {}
         self._room: int | None = None
@@ -114,7 +114,7 @@ class Keeper:
             try:
                 for name in self._table.empty() if drop else ():
                     self._way.drop(name)
-            except (WayError, EngineError):
+            except (BackendError, EngineError):
                 pass  # whoever uses the server next finds them, and that we are gone
             finally:
                 self._way.close()
@@ -126,7 +126,7 @@ class Keeper:
             pools = self._table.pools.items()
             return {self._specs[kind].name: [pool.taken, pool.hits, *spent] for kind, pool in pools if pool.taken}
 
-    def expect(self, want: Wanted) -> None:
+    def expect(self, want: CopyDemand) -> None:
         """Make copies of one more kind, unless they are made already."""
         with self._changed:
             if want.fresh_id in self._specs:
@@ -194,11 +194,11 @@ class Keeper:
         while (step := self._next_step()) is not None:
             try:
                 self._carry_out(step)
-            except (WayError, EngineError) as error:
+            except (BackendError, EngineError) as error:
                 self._forget_way()
                 self._tell(step, error)
 
-    def _next_step(self) -> Create[ServiceId] | Drop | Sweep | None:
+    def _next_step(self) -> Create[ServiceId] | Drop | DropOrphans | None:
         """What to do now; waits until there is something. None at the end."""
         with self._changed:
             while not self._is_closing:
@@ -208,13 +208,13 @@ class Keeper:
                 patience_s = _SWEEP_S if step is None else 2 * _SWEEP_S
                 if now >= self._swept_at + patience_s:
                     self._swept_at = now
-                    return Sweep()
+                    return DropOrphans()
                 if step is not None:
                     return step
                 self._changed.wait(_SWEEP_S)
         return None
 
-    def _carry_out(self, step: Create[ServiceId] | Drop | Sweep) -> None:
+    def _carry_out(self, step: Create[ServiceId] | Drop | DropOrphans) -> None:
         way = self._way = self._way or self._open()
         match step:
             case Create(kind):
@@ -229,7 +229,7 @@ class Keeper:
             case Drop(name):
                 way.drop(name)
                 self._database.pop(name, None)
-            case Sweep():
+            case DropOrphans():
                 for name in self._makers.orphans(way.copies()):
                     way.drop(name)
 
@@ -238,7 +238,7 @@ class Keeper:
         if size_bytes:
             self._table.cap = max(1, min(self._table.cap, _MOST_BYTES // (size_bytes * self._workers)))
 
-    def _open(self) -> Way:
+    def _open(self) -> DataBackend:
         way = self._open_way()
         self._room = way.room
         if way.room is not None:
@@ -246,7 +246,7 @@ class Keeper:
             self._table.cap = max(1, min(self._table.cap, way.room // (2 * self._workers)))
         return way
 
-    def _tell(self, step: Create[ServiceId] | Drop | Sweep, error: IsolateError) -> None:
+    def _tell(self, step: Create[ServiceId] | Drop | DropOrphans, error: IsolateError) -> None:
         """Whoever waits for a copy that cannot be made is told why; whoever comes later has it tried again."""
         if not isinstance(step, Create):
             return  # what was not dropped now is found by a later sweep, or goes with the container

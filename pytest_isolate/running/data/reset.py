@@ -15,15 +15,15 @@ from pytest_isolate.model.reset import RESET_METHOD, Pristine, Reset, ResetFunct
 from pytest_isolate.planning.placement import InstanceKey
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.running import Running, label
+from pytest_isolate.running.containers.running import RunningInstance, describe_instance
 from pytest_isolate.running.data.backends import mariadb, postgres, redis
-from pytest_isolate.running.data.backends.base import Way, WayError, common_variables
+from pytest_isolate.running.data.backends.base import BackendError, DataBackend, common_variables
 from pytest_isolate.running.data.user_function import call as call_function
 from pytest_isolate.running.data.user_function import describe_failure
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.text import redact
 
-_ENVIRONMENTS: Mapping[str, Callable[[Running, str], dict[str, str]]] = {
+_ENVIRONMENTS: Mapping[str, Callable[[RunningInstance, str], dict[str, str]]] = {
     "mariadb": mariadb.environment,
     "postgres": postgres.environment,
     "redis": redis.environment,
@@ -46,7 +46,7 @@ class Resetter:
         run: Run,
         clock: Clock,
         timeline: Timeline,
-        open_way: Callable[[Running], Way],
+        open_way: Callable[[RunningInstance], DataBackend],
         failures: tuple[type[BaseException], ...],
     ) -> None:
         self._engine = engine
@@ -58,24 +58,24 @@ class Resetter:
         self._lock = threading.Lock()
         self._pristine: dict[InstanceKey, PristineState] = {}
 
-    def begin(self, running: Running) -> None:
+    def begin(self, running: RunningInstance) -> None:
         """Prepare the first reset of an instance that has become ready, in the thread that calls."""
         if isinstance(running.spec.reset, Pristine):
             self._state(running).prepare()
 
-    def begin_again(self, running: Running) -> None:
+    def begin_again(self, running: RunningInstance) -> None:
         """An instance was stopped or killed, and started: what was open in it is so no more."""
         with self._lock:
             state = self._pristine.get(running.instance.key)
         if state:
             state.reopen()
 
-    def reset(self, reset: Reset, running: Running, handle: Service, test: str) -> None:
+    def reset(self, reset: Reset, running: RunningInstance, handle: Service, test: str) -> None:
         """Return when an instance is clean; ResetError says what was tried and found."""
         try:
             with self._timeline.measure("reset", str(running.instance.key.service)):
                 self._carry_out(reset, running, handle)
-        except (Failed, WayError, EngineError) as error:
+        except (Failed, BackendError, EngineError) as error:
             found = str(error) if not isinstance(error, EngineError) else [error.what, *error.found]
             raise self._error(reset, running, test, found) from error
 
@@ -93,7 +93,7 @@ class Resetter:
         for state in states:
             state.close(timeout_s)
 
-    def _carry_out(self, reset: Reset, running: Running, handle: Service) -> None:
+    def _carry_out(self, reset: Reset, running: RunningInstance, handle: Service) -> None:
         match reset:
             case Pristine():
                 self._state(running).reset()
@@ -105,11 +105,11 @@ class Resetter:
             case ResetFunction(function=function):
                 self._call_function(function, handle)
 
-    def _state(self, running: Running) -> PristineState:
+    def _state(self, running: RunningInstance) -> PristineState:
         with self._lock:
             return self._pristine.setdefault(running.instance.key, PristineState(lambda: self._open_way(running)))
 
-    def _run_command(self, running: Running, argv: tuple[str, ...]) -> None:
+    def _run_command(self, running: RunningInstance, argv: tuple[str, ...]) -> None:
         """Failed, also when it takes longer than the service may take to become ready."""
         spec = running.spec
         environment = _ENVIRONMENTS[spec.copies] if spec.copies else common_variables
@@ -143,18 +143,18 @@ class Resetter:
         except self._failures as error:
             raise Failed(describe_failure(error)) from error
 
-    def _error(self, reset: Reset, running: Running, test: str, found: str | list[str]) -> ResetError:
+    def _error(self, reset: Reset, running: RunningInstance, test: str, found: str | list[str]) -> ResetError:
         secrets = (*running.secrets, running.view.password or "")
         lines = [found] if isinstance(found, str) else found
         return ResetError(
-            label(running.instance, self._run),
+            describe_instance(running.instance, self._run),
             test,
             tried=redact(describe_reset(reset), secrets),
             found=[redact(line, secrets) for line in lines],
             do=[
                 f"it is declared at {running.spec.location}",
                 "it runs already, so tests that come later find it as the reset has left it"
-                if running.spec.used
+                if running.spec.external
                 else "tests that come later are given a new instance",
             ],
         )
@@ -163,10 +163,10 @@ class Resetter:
 class PristineState:
     """The preset's own way for one instance: what can be done ahead is done while tests run."""
 
-    def __init__(self, open_way: Callable[[], Way]) -> None:
+    def __init__(self, open_way: Callable[[], DataBackend]) -> None:
         self._open_way = open_way
         self._lock = threading.Lock()
-        self._way: Way | None = None
+        self._way: DataBackend | None = None
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
@@ -206,7 +206,7 @@ class PristineState:
             finally:
                 self._lock.release()
 
-    def _opened(self) -> Way:
+    def _opened(self) -> DataBackend:
         if self._way is None:
             self._way = self._open_way()
         return self._way

@@ -14,8 +14,8 @@ from pytest_isolate.model.fresh import FreshSpec, Init, InitCommand, InitFiles, 
 from pytest_isolate.model.service import File
 from pytest_isolate.running.archive import build_archive
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.running import Running
-from pytest_isolate.running.data.backends.base import InitOutput, Way, WayError, suffix_of
+from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.data.backends.base import BackendError, DataBackend, InitOutput, name_suffix
 from pytest_isolate.running.data.backends.client import run_to_end
 from pytest_isolate.running.data.fresh_service import build_handle
 from pytest_isolate.running.data.names import PRISTINE, template_name
@@ -106,12 +106,12 @@ class Templates:
     def __init__(
         self,
         engine: Engine,
-        running: Running,
+        running: RunningInstance,
         base: Service,
         run_id: str,
         board: Board,
         errors: Board,
-        open_way: Callable[[], Way],
+        open_way: Callable[[], DataBackend],
         check_open: Callable[[], None],
     ) -> None:
         self._engine = engine
@@ -126,9 +126,9 @@ class Templates:
     def ensure(self, spec: FreshSpec) -> str:
         """The name of the finished template; FreshError, the same in every process, where init has failed."""
         if spec.init is None:
-            return PRISTINE + suffix_of(self._running)
+            return PRISTINE + name_suffix(self._running)
         try:
-            name = template_name(digest_init(spec, self._run_id), suffix_of(self._running))
+            name = template_name(digest_init(spec, self._run_id), name_suffix(self._running))
         except OSError as error:
             raise FreshError(f"the init of {spec.name!r} cannot be read", found=str(error), do=_where(spec)) from error
         code = f"{self._running.container_id} {name}"
@@ -156,13 +156,13 @@ class Templates:
             way.finish_template(name)
         except InitOutput as error:
             raise self._failed(spec, str(error)) from error
-        except (WayError, EngineError) as error:
+        except (BackendError, EngineError) as error:
             what = f"no template could be made for {spec.name!r}"
             raise FreshError(what, found=str(error), do=_where(spec)) from error
         finally:
             way.close()
 
-    def _initialise(self, way: Way, spec: FreshSpec, database: str) -> None:
+    def _initialise(self, way: DataBackend, spec: FreshSpec, database: str) -> None:
         match spec.init:
             case InitFiles(path=path):
                 self._run_files(way, Path(path), database)
@@ -177,7 +177,7 @@ class Templates:
                 except Exception as error:  # whatever the user's code raises is told as its own
                     raise InitOutput(describe_failure(error)) from error
 
-    def _run_files(self, way: Way, path: Path, database: str) -> None:
+    def _run_files(self, way: DataBackend, path: Path, database: str) -> None:
         """Copied as a whole folder, so that the files can include each other."""
         files = sql_files(str(path))
         folder = f"/tmp/isolate-init-{database}"  # noqa: S108  # inside the container

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_network
 
-from pytest_isolate.engine.docker.diagnose import Attempt, EngineSide
+from pytest_isolate.engine.docker.diagnose import Attempt, EngineReport
 from pytest_isolate.running.doctor.host import Disk, Inotify, Route
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
@@ -30,7 +30,7 @@ class Facts:
     """Everything that was found out. `without_host` is an engine that answers where DOCKER_HOST does not count."""
 
     attempts: tuple[Attempt, ...]
-    engine: EngineSide | None
+    engine: EngineReport | None
     without_host: str
     user: str
     groups: tuple[str, ...]
@@ -60,7 +60,7 @@ def diagnose(facts: Facts) -> tuple[Finding, ...]:
     return tuple(finding for check in checks for finding in check(facts))
 
 
-def check_version(engine: EngineSide) -> Finding:
+def check_version(engine: EngineReport) -> Finding:
     """Old engines lack what is asked of them."""
     found = f"{engine.name} {engine.version}, API {engine.api}{', rootless' if engine.is_rootless else ''}"
     oldest = _OLDEST.get(engine.name)
@@ -74,7 +74,7 @@ def check_version(engine: EngineSide) -> Finding:
     return Finding(check="version", verdict=OK, found=found)
 
 
-def check_place(engine: EngineSide) -> Finding:
+def check_place(engine: EngineReport) -> Finding:
     """Services are published where tests can reach them."""
     if engine.is_local:
         return Finding(check="place", verdict=OK, found="on this host")
@@ -85,9 +85,9 @@ def check_place(engine: EngineSide) -> Finding:
     return Finding(check="place", verdict=OK, found=found)
 
 
-def check_clock(engine: EngineSide) -> Finding:
+def check_clock(engine: EngineReport) -> Finding:
     """Where clocks differ, tokens and certificates are not valid yet, or no longer."""
-    ahead, within = engine.clock_ahead_s, engine.clock_within_s
+    ahead, within = engine.clock_offset_s, engine.clock_within_s
     difference = max(0.0, abs(ahead) - within)
     side = "ahead of" if ahead > 0 else "behind"
     if difference < 1:
@@ -171,7 +171,7 @@ def check_inotify(inotify: Inotify) -> Finding:
     return Finding(check="inotify", verdict=verdict, found=found, do=do if verdict != OK else "")
 
 
-def check_limits(engine: EngineSide) -> Finding | None:
+def check_limits(engine: EngineReport) -> Finding | None:
     """Limits that an engine does not know protect nobody."""
     lacking = [("memory", engine.limits_memory), ("processes", engine.limits_processes)]
     missing = [name for name, is_there in lacking if not is_there]
@@ -234,7 +234,7 @@ def _is_refused(attempt: Attempt) -> bool:
     return bool(attempt.answer and attempt.socket and not attempt.socket.may_use)
 
 
-def _engine_checks(engine: EngineSide) -> Iterator[Finding]:
+def _engine_checks(engine: EngineReport) -> Iterator[Finding]:
     yield check_version(engine)
     yield check_place(engine)
     limits = check_limits(engine)
@@ -243,7 +243,7 @@ def _engine_checks(engine: EngineSide) -> Iterator[Finding]:
     yield check_clock(engine)
 
 
-def _address_checks(facts: Facts, engine: EngineSide) -> Iterator[Finding]:
+def _address_checks(facts: Facts, engine: EngineReport) -> Iterator[Finding]:
     yield check_pool(facts.pool, engine.subnets)
     routes = check_routes(facts.pool, facts.routes, engine.subnets) if engine.is_local else None
     if routes:

@@ -11,7 +11,7 @@ from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import InstanceKey
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.evidence.render import Evidence, describe_state, split_phases
 from pytest_isolate.text import redact
 
@@ -23,7 +23,7 @@ _PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
+class ServiceUse:
     """A test that has used an instance; `is_settled` where its last lines were waited for."""
 
     test: str
@@ -31,24 +31,24 @@ class Use:
     is_settled: bool = False
 
 
-class Examiner:
+class EvidenceCollector:
     """Reads states and logs; knows for each instance who has used it just before."""
 
     def __init__(self, engine: Engine, clock: Clock, others: Callable[[InstanceKey, float], Sequence[str]]) -> None:
         self._engine = engine
         self._clock = clock
         self._others = others
-        self._before: dict[InstanceKey, tuple[Use, ...]] = {}
+        self._before: dict[InstanceKey, tuple[ServiceUse, ...]] = {}
         self._patience_s = _PATIENCE_S
 
-    def note_use(self, keys: Sequence[InstanceKey], use: Use) -> None:
+    def note_use(self, keys: Sequence[InstanceKey], use: ServiceUse) -> None:
         """A test has ended."""
         for key in keys:
             # Whoever has waited for his own last lines has waited for those of all before him.
             recent = () if use.is_settled else self._before.get(key, ())
             self._before[key] = (use, *(u for u in recent if not u.is_settled and use.ended < u.ended + LATE_S))
 
-    def settle(self, ended: float) -> bool:
+    def wait_for_late_lines(self, ended: float) -> bool:
         """Wait until the engine has read what was written up to then, however late; says whether there was time."""
         late_s = ended + LATE_S - self._clock.time()
         if late_s <= 0:
@@ -60,7 +60,7 @@ class Examiner:
         return True
 
     def examine(
-        self, used: Sequence[Running], began: Sequence[tuple[str, float]], until: float, *, whole: bool
+        self, used: Sequence[RunningInstance], began: Sequence[tuple[str, float]], until: float, *, whole: bool
     ) -> list[Evidence]:
         """What became of each service in these phases, up to a moment.
 
@@ -78,7 +78,9 @@ class Examiner:
                 found.append(_unknown(running, error.what))
         return found
 
-    def _examine(self, running: Running, began: Sequence[tuple[str, float]], until: float, *, whole: bool) -> Evidence:
+    def _examine(
+        self, running: RunningInstance, began: Sequence[tuple[str, float]], until: float, *, whole: bool
+    ) -> Evidence:
         since, key = began[0][1], running.instance.key
         is_own = whole and key.place.scope is Scope.FUNCTION
         # The state first: of one that has ended the engine has read all lines before it says so.
@@ -96,7 +98,7 @@ class Examiner:
             before=self._describe_before(key, since, lines) if whole else "",
         )
 
-    def _read(self, running: Running, since: float, until: float) -> list[LogLine]:
+    def _read(self, running: RunningInstance, since: float, until: float) -> list[LogLine]:
         lines = self._engine.read_log_lines(running.container_id, since)
         return [replace(line, text=redact(line.text, running.secrets)) for line in lines if line.when < until]
 
@@ -114,6 +116,6 @@ class Examiner:
         return f"{uses[0].test} used it {told[0]}{''.join(more)}: first lines may be {whose} last"
 
 
-def _unknown(running: Running, why: str) -> Evidence:
+def _unknown(running: RunningInstance, why: str) -> Evidence:
     service = str(running.instance.key.service)
     return Evidence(service=service, container="", state=f"not known: {why}", is_running=False, parts=())

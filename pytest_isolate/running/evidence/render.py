@@ -87,15 +87,15 @@ def commands_inside(evidence: Evidence) -> str:
     return f"{inside}; {program} logs {name}" if name else ""
 
 
-def heading(evidence: Evidence, phases: Sequence[str]) -> str:
+def section_title(evidence: Evidence, phases: Sequence[str]) -> str:
     """The title of a section. pytest shows those of a tear-down when their title says so."""
     *first, last = phases
     when = f"{', '.join(first)} and {last}" if first else last
-    title = f"isolate: {evidence.service} during {when}"
+    section_title = f"isolate: {evidence.service} during {when}"
     if not evidence.others:
-        return title
+        return section_title
     count = "another test" if len(evidence.others) == 1 else f"{len(evidence.others)} other tests"
-    return f"{title}, used by {count} at the same time"
+    return f"{section_title}, used by {count} at the same time"
 
 
 def render(evidence: Evidence, stored: str = "") -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from pytest_isolate.model.service import Secret, ServiceSpec
-from pytest_isolate.running.containers.view import View, default_url
+from pytest_isolate.running.containers.view import ServiceView, default_url
 
 CONTAINER = "{container}"
 _OWN_PASSWORD = "{self.password}"  # noqa: S105  # a placeholder
@@ -24,22 +24,22 @@ _MARIADB = "exec $(command -v mariadb || command -v mysql)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entrance:
+class AccessHints:
     """The ways into an instance: its url as seen from this host, empty where it has none, and commands."""
 
     url: str
     commands: tuple[str, ...]
 
 
-def in_words_of(program: str, command: str) -> str:
+def for_program(program: str, command: str) -> str:
     """A command for a shell with another program in the place of docker."""
     return re.sub(r"\bdocker (?=exec|inspect|logs|start)", f"{program} ", command)
 
 
-def build_entrance(view: View) -> Entrance:
+def build_entrance(view: ServiceView) -> AccessHints:
     """The ways into an instance that runs; into a database of it where the view is that of a copy."""
     client = _client(view)
-    return Entrance(url=_url(view), commands=(*([client] if client else []), _SHELL))
+    return AccessHints(url=_url(view), commands=(*([client] if client else []), _SHELL))
 
 
 def password_words(spec: ServiceSpec, password: str) -> str:
@@ -55,7 +55,7 @@ def password_words(spec: ServiceSpec, password: str) -> str:
     return ""
 
 
-def _url(view: View) -> str:
+def _url(view: ServiceView) -> str:
     """A url for double quotes of a shell."""
     if not view.spec.ports:
         return ""
@@ -68,7 +68,7 @@ def _url(view: View) -> str:
     return template.format(host=view.outside.host, port=view.outside.port, password=secret, **quoted)
 
 
-def _client(view: View) -> str:
+def _client(view: ServiceView) -> str:
     """The server's own client, inside the container, where we know its protocol."""
     spec = view.spec
     user, database = shlex.quote(spec.user or ""), shlex.quote(spec.database or "")
@@ -84,7 +84,7 @@ def _client(view: View) -> str:
     return ""
 
 
-def _enter(view: View, variable: str, command: str) -> str:
+def _enter(view: ServiceView, variable: str, command: str) -> str:
     secret = password_words(view.spec, view.password or "")
     given = f'-e {variable}="{secret}" ' if secret.startswith("$") else f"-e {variable}={secret} " if secret else ""
     return f"docker exec -it {given}{CONTAINER} {command}"

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from pytest_isolate.errors import EngineError, EngineUnreachable
 from pytest_isolate.running.faults import netlink
-from pytest_isolate.running.faults.impairment import Course
-from pytest_isolate.running.faults.remote_syscalls import Calls, Reply
+from pytest_isolate.running.faults.impairment import LinkModel
+from pytest_isolate.running.faults.remote_syscalls import RemoteSyscalls, Reply
 
 _POLL = struct.Struct("<ihh")
 _INPUT = 0
@@ -29,7 +29,7 @@ class Delayer:
     wakes it, and replies come in the order of the requests.
     """
 
-    def __init__(self, calls: Calls, socket_number: int, queue: int, course: Course) -> None:
+    def __init__(self, calls: RemoteSyscalls, socket_number: int, queue: int, course: LinkModel) -> None:
         self._calls = calls
         self._socket = socket_number
         self._queue = queue

@@ -52,7 +52,7 @@ def parse_impairment(latency: object, jitter: object, loss: object, rate: object
     return impairment
 
 
-class Course:
+class LinkModel:
     """One way through a slow network: packets stay in their order, as on one line."""
 
     def __init__(self, impairment: Impairment, random: Random) -> None:

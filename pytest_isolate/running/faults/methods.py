@@ -48,9 +48,9 @@ class Faults:
     def disconnected(self) -> Iterator[None]:
         """Cut off from everything, and reachable again afterwards."""
         self._require_running("disconnected")
-        from pytest_isolate.running.faults.network import cut_off  # few tests need it
+        from pytest_isolate.running.faults.network import disconnect  # few tests need it
 
-        with cut_off(self._target):
+        with disconnect(self._target):
             yield
 
     def slow(self, *, latency: object, jitter: object, loss: object, rate: object) -> AbstractContextManager[None]:

@@ -14,8 +14,8 @@ from pytest_isolate.engine.api import ContainerRequest, Engine
 from pytest_isolate.errors import EngineError, FaultError
 from pytest_isolate.running.faults import netlink
 from pytest_isolate.running.faults.delayer import Delayer
-from pytest_isolate.running.faults.impairment import Course, Impairment
-from pytest_isolate.running.faults.remote_syscalls import MACHINES, PATH, Calls, build_archive
+from pytest_isolate.running.faults.impairment import Impairment, LinkModel
+from pytest_isolate.running.faults.remote_syscalls import MACHINES, PATH, RemoteSyscalls, build_archive
 
 _MEMORY_BYTES = 16 * 1024**2
 _NOT_SUPPORTED = 95
@@ -23,7 +23,7 @@ _GONE = 2
 
 
 @contextmanager
-def open_network(target: Target) -> Iterator[Calls]:
+def open_network(target: Target) -> Iterator[RemoteSyscalls]:
     """Calls that are carried out within the container's network, by a helper that is removed afterwards.
 
     It is made of the service's own image, of which it uses nothing. Its rights end at the container's network. Whatever
@@ -42,13 +42,13 @@ def open_network(target: Target) -> Iterator[Calls]:
         engine.copy_into(helper, build_archive(machine))
         engine.start_container(helper)
         with closing(engine.open_session(helper, [PATH], {})) as session:
-            yield Calls(session, machine)
+            yield RemoteSyscalls(session, machine)
     finally:
         # Its rules are gone by now; the engine takes a third of a second for the rest.
         threading.Thread(target=_remove, args=(engine, helper), name="isolate-fault-end", daemon=True).start()
 
 
-def open_filter(target: Target, calls: Calls) -> int:
+def open_filter(target: Target, calls: RemoteSyscalls) -> int:
     """A socket to Linux' packet filter, as the number that calls know it by."""
     reply = calls.ask("socket", netlink.NETLINK, netlink.RAW, netlink.NETFILTER)
     if reply.result < 0:
@@ -56,7 +56,7 @@ def open_filter(target: Target, calls: Calls) -> int:
     return reply.result
 
 
-def tell(target: Target, calls: Calls, filter_number: int, messages: Sequence[bytes]) -> None:
+def tell(target: Target, calls: RemoteSyscalls, filter_number: int, messages: Sequence[bytes]) -> None:
     """Change the packet filter; FaultError says why where it refuses."""
     for message in messages:
         error = _tell(calls, filter_number, message)
@@ -64,7 +64,7 @@ def tell(target: Target, calls: Calls, filter_number: int, messages: Sequence[by
             raise _refused(target, error)
 
 
-def _tell(calls: Calls, number: int, message: bytes) -> int:
+def _tell(calls: RemoteSyscalls, number: int, message: bytes) -> int:
     """The number of the error, or 0. The answer is there when the message has been taken."""
     sent = calls.ask("sendto", number, calls.content_at, len(message), 0, 0, 0, content=message)
     if sent.result < 0:
@@ -130,7 +130,7 @@ _QUEUES = 65536
 
 
 @contextmanager
-def cut_off(target: Target) -> Iterator[None]:
+def disconnect(target: Target) -> Iterator[None]:
     """No packet reaches the container or leaves it; connections stay open, and go on afterwards."""
     with open_network(target) as calls:
         filter_number, table = open_filter(target, calls), _table_name()
@@ -149,7 +149,7 @@ def slow_down(target: Target, impairment: Impairment) -> Iterator[None]:
         packets, rules = open_filter(target, calls), open_filter(target, calls)
         queue, table = secrets.randbelow(_QUEUES), _table_name()
         tell(target, calls, packets, netlink.bind_messages(queue))
-        delayer = Delayer(calls, packets, queue, Course(impairment, Random()))
+        delayer = Delayer(calls, packets, queue, LinkModel(impairment, Random()))
         tell(target, calls, rules, netlink.queue_messages(table, queue))
         delayer.start()
         try:
@@ -158,7 +158,7 @@ def slow_down(target: Target, impairment: Impairment) -> Iterator[None]:
             _end_delays(target, calls, delayer, rules, table)
 
 
-def _end_delays(target: Target, calls: Calls, delayer: Delayer, rules: int, table: str) -> None:
+def _end_delays(target: Target, calls: RemoteSyscalls, delayer: Delayer, rules: int, table: str) -> None:
     """First nothing more is held up, then what is held up goes, and the table last: it would take its packets along."""
     (message,) = netlink.unqueue_messages(table)
     delayer.stop(rules, message)
@@ -168,7 +168,7 @@ def _end_delays(target: Target, calls: Calls, delayer: Delayer, rules: int, tabl
     _remove_table(target, calls, rules, table, "slow")
 
 
-def _remove_table(target: Target, calls: Calls, filter_number: int, table: str, done: str) -> None:
+def _remove_table(target: Target, calls: RemoteSyscalls, filter_number: int, table: str, done: str) -> None:
     try:
         tell(target, calls, filter_number, netlink.remove_messages(table))
     except EngineError as error:

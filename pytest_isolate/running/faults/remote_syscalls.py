@@ -58,7 +58,7 @@ _AARCH64 = bytes.fromhex(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Architecture:
     """One kind of processor: its program, and the numbers of the calls that are made."""
 
     elf_number: int
@@ -67,14 +67,14 @@ class Machine:
 
 
 _CALLS = ("socket", "sendto", "recvfrom", "ppoll", "getpid")
-MACHINES: Mapping[str, Machine] = MappingProxyType(
+MACHINES: Mapping[str, Architecture] = MappingProxyType(
     {
-        "amd64": Machine(
+        "amd64": Architecture(
             elf_number=62,
             code=_X86_64,
             calls=MappingProxyType(dict(zip(_CALLS, (41, 44, 45, 271, 39), strict=True))),
         ),
-        "arm64": Machine(
+        "arm64": Architecture(
             elf_number=183,
             code=_AARCH64,
             calls=MappingProxyType(dict(zip(_CALLS, (198, 206, 207, 73, 172), strict=True))),
@@ -83,7 +83,7 @@ MACHINES: Mapping[str, Machine] = MappingProxyType(
 )
 
 
-def build_program(machine: Machine) -> bytes:
+def build_program(machine: Architecture) -> bytes:
     """The program as an executable for Linux: the headers that ELF asks for, and the code behind them."""
     base, headers = 0x400000, 64 + 56
     size = headers + len(machine.code)
@@ -93,7 +93,7 @@ def build_program(machine: Machine) -> bytes:
     return identity + head + segment + machine.code
 
 
-def build_archive(machine: Machine) -> bytes:
+def build_archive(machine: Architecture) -> bytes:
     """The program as the archive that an engine unpacks at the root of a container."""
     program, buffer = build_program(machine), io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -111,10 +111,10 @@ class Reply:
     content: bytes
 
 
-class Calls:
+class RemoteSyscalls:
     """The program that runs in a container, over the session that it was started in."""
 
-    def __init__(self, session: Session, machine: Machine) -> None:
+    def __init__(self, session: Session, machine: Architecture) -> None:
         self._session = session
         self._numbers = machine.calls
         self._received = b""

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from pytest_isolate.declarations.values import PULL_ALWAYS, PULL_NEVER
-from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, Tell
+from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, ProgressCallback
 from pytest_isolate.errors import ImageNotFound
 from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.running.images.build_digest import digest_sources
-from pytest_isolate.running.images.imported import LoadedImages
+from pytest_isolate.running.images.imported import ImportedImages
 from pytest_isolate.running.once import Once
 from pytest_isolate.sharing.board import Board
 
@@ -27,13 +27,13 @@ class Images:
     `built` says, from run to run, what each image was built from; `fetched`, which ones this run has pulled.
     """
 
-    def __init__(self, engine: Engine, lock: Lock, built: Board, fetched: Board, tell: Tell) -> None:
+    def __init__(self, engine: Engine, lock: Lock, built: Board, fetched: Board, tell: ProgressCallback) -> None:
         self._engine = engine
         self._lock = lock
         self._built = built
         self._fetched = fetched
         self._tell = tell
-        self._loaded = LoadedImages(engine, built)
+        self._loaded = ImportedImages(engine, built)
         self._made: Once[tuple[object, ...], ImageFacts] = Once()
 
     def ensure(self, spec: ServiceSpec) -> ImageFacts:
@@ -102,7 +102,7 @@ def _record(sources: str | None, image: ImageFacts) -> dict[str, str | None]:
 
 def missing_images(engine: Engine, specs: Iterable[ServiceSpec]) -> list[str]:
     """The images that have to be pulled or built before these services can start."""
-    fetched = (spec for spec in specs if not spec.used and (spec.build or spec.pull != PULL_NEVER))
+    fetched = (spec for spec in specs if not spec.external and (spec.build or spec.pull != PULL_NEVER))
     return [tag for tag in dict.fromkeys(map(image_tag, fetched)) if engine.find_image(tag) is None]
 
 

@@ -9,21 +9,21 @@ from collections.abc import Iterable
 
 from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts
 from pytest_isolate.running.images.build_digest import digest_anywhere
-from pytest_isolate.running.images.store import Frozen, Origin
+from pytest_isolate.running.images.store import BuildOrigin, SnapshotOrigin
 from pytest_isolate.sharing.board import Board
 
 # Says that there is something at all, so that runs where nothing was ever loaded need not read what they would build.
 _ANY = "loaded"
 
 
-class LoadedImages:
+class ImportedImages:
     """Finds and notes what was loaded, on a board that lasts from run to run."""
 
     def __init__(self, engine: Engine, board: Board) -> None:
         self._engine = engine
         self._board = board
 
-    def note(self, image_id: str, origins: Iterable[Origin], frozen: Frozen | None) -> None:
+    def note(self, image_id: str, origins: Iterable[BuildOrigin], frozen: SnapshotOrigin | None) -> None:
         """An image is on the engine from now on."""
         self._board.publish(_ANY, {"any": True})
         for origin in origins:
@@ -47,7 +47,7 @@ class LoadedImages:
             self._engine.tag_image(found.image_id, request.tag)
         return found
 
-    def find_frozen(self, anywhere: str) -> tuple[str, str | None] | None:
+    def find_snapshot(self, anywhere: str) -> tuple[str, str | None] | None:
         """The digest that a snapshot has elsewhere, which may be gone by now, and the password of its data."""
         record = self._board.read(_frozen(anywhere))
         return (record["digest"], record["password"]) if record else None

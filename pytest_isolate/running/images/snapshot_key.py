@@ -15,7 +15,7 @@ from pytest_isolate.model.service import Secret, ServiceSpec
 _LASTING = frozenset({"port", "user", "password", "database"})
 
 
-def may_be_frozen(spec: ServiceSpec) -> bool:
+def can_be_snapshotted(spec: ServiceSpec) -> bool:
     """Whether its first start depends on nothing but its declaration, its image and its files.
 
     Not where it needs other services or shares volumes with them, nor where it is told its name or its address of this

@@ -18,8 +18,8 @@ from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
 from pytest_isolate.model.service import Secret, ServiceSpec
 from pytest_isolate.running.archive import read_digests
-from pytest_isolate.running.images.imported import LoadedImages
-from pytest_isolate.running.images.snapshot_key import may_be_frozen, snapshot_digest
+from pytest_isolate.running.images.imported import ImportedImages
+from pytest_isolate.running.images.snapshot_key import can_be_snapshotted, snapshot_digest
 from pytest_isolate.sharing.folders import Usage
 from pytest_isolate.sharing.owners import Verdict
 
@@ -60,7 +60,7 @@ class Snapshots:
     """Finds and takes snapshots. `secret` is this user's: random passwords in them are derived from it."""
 
     def __init__(
-        self, engine: Engine, secret: bytes, usage: Usage, lock: Lock, loaded: LoadedImages | None = None
+        self, engine: Engine, secret: bytes, usage: Usage, lock: Lock, loaded: ImportedImages | None = None
     ) -> None:
         self._engine = engine
         self._loaded = loaded
@@ -74,7 +74,7 @@ class Snapshots:
 
     def identify(self, spec: ServiceSpec, stack: str, image: ImageFacts) -> Snapshot | None:
         """The snapshot that fits a service of a stack; None for one whose first start cannot be saved."""
-        if not may_be_frozen(spec):
+        if not can_be_snapshotted(spec):
             return None
         contents = read_digests(spec.files)
         anywhere = snapshot_digest(spec, stack, image.image_id, contents, b"")
@@ -94,10 +94,10 @@ class Snapshots:
 
     def _find_loaded(self, anywhere: str) -> tuple[str, str | None] | None:
         """What another user's snapshot is called and locked with, where it was loaded, and still is there."""
-        found = self._loaded.find_frozen(anywhere) if self._loaded else None
+        found = self._loaded.find_snapshot(anywhere) if self._loaded else None
         return found if found and self._engine.find_image(f"{REPOSITORY}:{found[0]}") else None
 
-    def is_there(self, snapshot: Snapshot, check_open: Callable[[], None]) -> bool:
+    def wait_until_available(self, snapshot: Snapshot, check_open: Callable[[], None]) -> bool:
         """Whether it can be started from; waits for one that this process is about to make.
 
         The first to be told that it is not there has to `take` or to `abandon` it.
@@ -114,14 +114,14 @@ class Snapshots:
         self._usage.note(snapshot.digest)
         return True
 
-    def abandon(self, snapshot: Snapshot) -> None:
+    def release(self, snapshot: Snapshot) -> None:
         """The start that would have made it has failed: the next one may try."""
         with self._guard:
             made = self._made.pop(snapshot.digest, None)
             if made and not made.done():
                 made.set_result(None)
 
-    def take(self, snapshot: Snapshot, container_id: str) -> None:
+    def save(self, snapshot: Snapshot, container_id: str) -> None:
         """Save what a service that has just become ready has made; its image is built in the background.
 
         One that cannot be taken is none: the next run starts without it, and tries again. EngineError where the service

@@ -23,7 +23,7 @@ _OURS = re.compile(r"[0-9a-f]{64}|\.new-\w+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class BuildOrigin:
     """What an image was built from, wherever that lay, and the ids of its base images by name."""
 
     sources: str
@@ -31,7 +31,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frozen:
+class SnapshotOrigin:
     """Which service's first start a snapshot holds, for any user, and the password that its data was made with."""
 
     digest: str
@@ -40,14 +40,14 @@ class Frozen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Needed:
+class RequiredImage:
     """An image that services need, as it is on the engine."""
 
     image_id: str
     names: tuple[str, ...]
     services: tuple[str, ...]
-    origins: tuple[Origin, ...] = ()
-    frozen: Frozen | None = None
+    origins: tuple[BuildOrigin, ...] = ()
+    frozen: SnapshotOrigin | None = None
 
     @property
     def kind(self) -> str:
@@ -61,10 +61,10 @@ class Needed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
+class StoredImage:
     """An image in the folder."""
 
-    image: Needed
+    image: RequiredImage
     parts: Parts
 
     @property
@@ -78,14 +78,14 @@ class Index:
     """What a folder holds. `machine` is the kind of processor that it was saved for."""
 
     machine: str = ""
-    images: tuple[Saved, ...] = ()
+    images: tuple[StoredImage, ...] = ()
 
     def blobs(self) -> frozenset[Blob]:
         """Every file that it needs."""
         return frozenset(blob for saved in self.images for blob in saved.parts.blobs)
 
 
-class Stock:
+class ImageStore:
     """The folder. IsolateError where it is not what it should be."""
 
     def __init__(self, folder: Path) -> None:
@@ -107,7 +107,7 @@ class Stock:
         except (KeyError, TypeError, ValueError) as error:
             raise _broken(path, f"{type(error).__name__}: {error}") from error
 
-    def whole(self, index: Index) -> tuple[Saved, ...]:
+    def complete_images(self, index: Index) -> tuple[StoredImage, ...]:
         """The images of which everything is there."""
         return tuple(s for s in index.images if all(map(self._has, s.parts.blobs)))
 
@@ -158,21 +158,23 @@ class Stock:
                 path.unlink(missing_ok=True)
 
 
-def parse_needed(found: Mapping[str, Any]) -> Needed:
+def parse_required(found: Mapping[str, Any]) -> RequiredImage:
     """What was written as plain types."""
-    return Needed(
+    return RequiredImage(
         image_id=found["image_id"],
         names=tuple(found["names"]),
         services=tuple(found["services"]),
-        origins=tuple(Origin(**origin) for origin in found["origins"]),
-        frozen=Frozen(**found["frozen"]) if found["frozen"] else None,
+        origins=tuple(BuildOrigin(**origin) for origin in found["origins"]),
+        frozen=SnapshotOrigin(**found["frozen"]) if found["frozen"] else None,
     )
 
 
-def _parse_saved(found: Mapping[str, Any]) -> Saved:
+def _parse_saved(found: Mapping[str, Any]) -> StoredImage:
     parts = found["parts"]
     layers = tuple(_parse_blob(blob) for blob in parts["layers"])
-    return Saved(image=parse_needed(found["image"]), parts=Parts(config=_parse_blob(parts["config"]), layers=layers))
+    return StoredImage(
+        image=parse_required(found["image"]), parts=Parts(config=_parse_blob(parts["config"]), layers=layers)
+    )
 
 
 def _parse_blob(found: Mapping[str, Any]) -> Blob:

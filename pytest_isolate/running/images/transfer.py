@@ -12,14 +12,21 @@ from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.running.images.build_digest import digest_anywhere, read_bases
 from pytest_isolate.running.images.images import Images, build_request, image_tag
-from pytest_isolate.running.images.imported import LoadedImages
+from pytest_isolate.running.images.imported import ImportedImages
 from pytest_isolate.running.images.snapshots import Snapshots
-from pytest_isolate.running.images.store import Frozen, Index, Needed, Origin, Saved, Stock
+from pytest_isolate.running.images.store import (
+    BuildOrigin,
+    ImageStore,
+    Index,
+    RequiredImage,
+    SnapshotOrigin,
+    StoredImage,
+)
 from pytest_isolate.sharing.folders import Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
+class ImageUse:
     """A service, as some test asks for it."""
 
     service: str
@@ -27,9 +34,11 @@ class Use:
     spec: ServiceSpec
 
 
-def find_needed(engine: Engine, images: Images, snapshots: Snapshots | None, uses: Iterable[Use]) -> list[Needed]:
+def find_required_images(
+    engine: Engine, images: Images, snapshots: Snapshots | None, uses: Iterable[ImageUse]
+) -> list[RequiredImage]:
     """Each image once, pulled or built where it is missing; snapshots only where an earlier run has taken them."""
-    found: dict[str, Needed] = {}
+    found: dict[str, RequiredImage] = {}
     for use in uses:
         image = images.ensure(use.spec)
         for needed in (_own(engine, use, image), *_snapshots(engine, use, image, snapshots)):
@@ -38,8 +47,8 @@ def find_needed(engine: Engine, images: Images, snapshots: Snapshots | None, use
     return list(found.values())
 
 
-def _own(engine: Engine, use: Use, image: ImageFacts) -> Needed:
-    return Needed(
+def _own(engine: Engine, use: ImageUse, image: ImageFacts) -> RequiredImage:
+    return RequiredImage(
         image_id=image.image_id,
         names=(image_tag(use.spec),),
         services=(use.service,),
@@ -47,24 +56,26 @@ def _own(engine: Engine, use: Use, image: ImageFacts) -> Needed:
     )
 
 
-def _origins(engine: Engine, spec: ServiceSpec) -> Iterator[Origin]:
+def _origins(engine: Engine, spec: ServiceSpec) -> Iterator[BuildOrigin]:
     """What an image is built from; nothing where that cannot be read, and where it is pulled."""
     if spec.build:
         request = build_request(spec)
         sources = digest_anywhere(request)
         if sources:
-            yield Origin(sources=sources, bases=read_bases(request, engine.find_image))
+            yield BuildOrigin(sources=sources, bases=read_bases(request, engine.find_image))
 
 
-def _snapshots(engine: Engine, use: Use, image: ImageFacts, snapshots: Snapshots | None) -> Iterator[Needed]:
+def _snapshots(
+    engine: Engine, use: ImageUse, image: ImageFacts, snapshots: Snapshots | None
+) -> Iterator[RequiredImage]:
     snapshot = snapshots.identify(use.spec, use.stack, image) if snapshots else None
     found = engine.find_image(snapshot.tag) if snapshot else None
     if snapshot and found:
-        frozen = Frozen(digest=snapshot.digest, anywhere=snapshot.anywhere, password=snapshot.password)
-        yield Needed(image_id=found.image_id, names=(snapshot.tag,), services=(use.service,), frozen=frozen)
+        frozen = SnapshotOrigin(digest=snapshot.digest, anywhere=snapshot.anywhere, password=snapshot.password)
+        yield RequiredImage(image_id=found.image_id, names=(snapshot.tag,), services=(use.service,), frozen=frozen)
 
 
-def _merge(one: Needed, other: Needed) -> Needed:
+def _merge(one: RequiredImage, other: RequiredImage) -> RequiredImage:
     """The same image, needed twice."""
     return replace(
         one,
@@ -91,26 +102,28 @@ class Transfer(Protocol):
 class Outcome:
     """What became of an image. `left` are names of it that belong to another image on the engine, and stay so."""
 
-    fate: str
-    saved: Saved
-    left: tuple[str, ...] = ()
+    status: str
+    saved: StoredImage
+    name_conflicts: tuple[str, ...] = ()
 
 
-def save(engine: Engine, transfer: Transfer, stock: Stock, needed: Sequence[Needed]) -> list[Outcome]:
+def export_images(
+    engine: Engine, transfer: Transfer, stock: ImageStore, needed: Sequence[RequiredImage]
+) -> list[Outcome]:
     """Have these images in the folder, and no others."""
     machine = engine.facts().machine
     before = stock.read()
     # What was saved for another kind of processor has other ids anyway.
-    there = {s.image.image_id: s.parts for s in stock.whole(before)} if before else {}
+    there = {s.image.image_id: s.parts for s in stock.complete_images(before)} if before else {}
     missing = [image.image_id for image in needed if image.image_id not in there]
     taken = dict(zip(missing, transfer.save(missing, stock), strict=True))
-    found = [Saved(image=image, parts={**there, **taken}[image.image_id]) for image in needed]
+    found = [StoredImage(image=image, parts={**there, **taken}[image.image_id]) for image in needed]
     stock.publish(Index(machine=machine, images=tuple(found)))
-    return [Outcome(fate=SAVED if s.image.image_id in taken else UNCHANGED, saved=s) for s in found]
+    return [Outcome(status=SAVED if s.image.image_id in taken else UNCHANGED, saved=s) for s in found]
 
 
-def load(
-    engine: Engine, transfer: Transfer, stock: Stock, index: Index, usage: Usage, notes: LoadedImages
+def import_images(
+    engine: Engine, transfer: Transfer, stock: ImageStore, index: Index, usage: Usage, notes: ImportedImages
 ) -> list[Outcome]:
     """Have the folder's images on the engine, under their names, where those are not taken."""
     _check(engine, stock, index)
@@ -128,7 +141,7 @@ def load(
         if image.frozen:
             usage.note(image.frozen.digest)
         fate = LOADED if image.image_id in ids else PRESENT
-        outcomes.append(Outcome(fate=fate, saved=saved, left=left))
+        outcomes.append(Outcome(status=fate, saved=saved, name_conflicts=left))
     return outcomes
 
 
@@ -143,7 +156,7 @@ def _name(engine: Engine, image_id: str, names: Iterable[str]) -> Iterable[str]:
             yield name
 
 
-def _check(engine: Engine, stock: Stock, index: Index) -> None:
+def _check(engine: Engine, stock: ImageStore, index: Index) -> None:
     machine = engine.facts().machine
     if machine and index.machine and machine != index.machine:
         raise IsolateError(
@@ -153,7 +166,7 @@ def _check(engine: Engine, stock: Stock, index: Index) -> None:
                 do="save them on a machine of this kind, into a folder of their own",
             )
         )
-    whole = stock.whole(index)
+    whole = stock.complete_images(index)
     broken = [saved for saved in index.images if saved not in whole]
     if broken:
         raise IsolateError(

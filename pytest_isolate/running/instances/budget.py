@@ -13,7 +13,7 @@ from pytest_isolate.model.resources import Resources
 from pytest_isolate.planning.placement import Instance
 from pytest_isolate.planning.plan import Plan, lasting_demand, peak_demand
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.containers.running import instance_code, label
+from pytest_isolate.running.containers.running import describe_instance, instance_hash
 from pytest_isolate.sharing.board import LeaseTable
 from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, keep, promote, release, release_holder
 
@@ -50,7 +50,7 @@ class BudgetKeeper:
         """
         with self._lock:
             self._tests = [
-                (test, {lease_name(i) for i in needed if i.key.place.node and not i.spec.used})
+                (test, {lease_name(i) for i in needed if i.key.place.node and not i.spec.external})
                 for test, needed in tests
             ]
             now = self._tests[0][1] & self._granted if self._tests else set()
@@ -67,7 +67,7 @@ class BudgetKeeper:
             if refused is None:
                 return
             # What is started ahead of its test may wait as long as it likes.
-            if refused != seen or wanted.ahead_of:
+            if refused != seen or wanted.prefetched_for:
                 since, seen = self._clock.now(), refused
             if self._clock.now() - since >= _DEADLINE_S:
                 raise self._error(instance, wanted, refused)
@@ -97,7 +97,7 @@ class BudgetKeeper:
             with self._lock:
                 self._granted.add(wanted.name)
                 has_come = bool(self._tests) and wanted.name in self._tests[0][1]
-            if wanted.ahead_of and has_come:
+            if wanted.prefetched_for and has_come:
                 self._table.update(lambda leases: promote(leases, {wanted.name}))
         return refused
 
@@ -111,13 +111,13 @@ class BudgetKeeper:
             number = next((n for n, (_, names) in enumerate(self._tests) if name in names), 0)
             may_ask = not number or is_its_turn(name, [names for _, names in self._tests], self._granted)
             ahead_of = self._tests[number][0] if number else ""
-        return Lease(name=name, room=room, holder=place.worker, claim=claim, ahead_of=ahead_of), may_ask
+        return Lease(name=name, room=room, holder=place.worker, max_claim=claim, prefetched_for=ahead_of), may_ask
 
     def _error(self, instance: Instance, wanted: Lease, refused: Refused) -> StartError:
         return StartError(
-            label(instance, self._run),
+            describe_instance(instance, self._run),
             f"found no room in the run's budget for {_DEADLINE_S:.0f} s",
-            tried=f"reserve {wanted.claim | wanted.room}",
+            tried=f"reserve {wanted.max_claim | wanted.room}",
             found=refused.reason,
             do="raise --isolate-max-memory or --isolate-max-containers, or run fewer workers",
         )
@@ -125,12 +125,12 @@ class BudgetKeeper:
 
 def _takes_room(instance: Instance) -> bool:
     """Whether it is started, and ends with some test."""
-    return bool(instance.key.place.node) and not instance.spec.used
+    return bool(instance.key.place.node) and not instance.spec.external
 
 
 def lease_name(instance: Instance) -> str:
     """An instance in the table of leases: readable, and different for each instance."""
-    return f"{instance.key.service}#{instance_code(instance.key)[:6]}"
+    return f"{instance.key.service}#{instance_hash(instance.key)[:6]}"
 
 
 def machine_budget(memory_bytes: int = 0) -> Resources:

@@ -10,7 +10,7 @@ from pytest_isolate.engine.api import ContainerRequest, Engine
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.service import MIB, ContainerSettings
 from pytest_isolate.planning.placement import InstanceKey
-from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.images.images import Images, image_tag
 from pytest_isolate.running.instances.external import check_same_host, hosts_of
 
@@ -18,7 +18,7 @@ _IDLE = ("sleep", "infinity")
 _MEMORY_BYTES = 256 * MIB
 
 
-class Desks:
+class ClientContainers:
     """One for each server whose data is copied, in each process of the run; they go with the run's containers."""
 
     def __init__(
@@ -35,7 +35,7 @@ class Desks:
         self._is_copied = is_copied
         self._require_guard = require_guard
 
-    def furnish(self, running: Running) -> Running:
+    def attach(self, running: RunningInstance) -> RunningInstance:
         """The instance, with a container for its clients where some will be asked for."""
         if not self._is_copied(running.instance.key):
             return running

@@ -11,15 +11,15 @@ from typing import NoReturn
 
 from pytest_isolate.engine.api import Engine, ExecResult
 from pytest_isolate.errors import NotReadyError, StartError, UsedServiceError
-from pytest_isolate.model.endpoint import Endpoint, Used
+from pytest_isolate.model.endpoint import Endpoint, ExternalService
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.probes import Answer, Http, NotYet, OwnWait, Probe, Tcp, describe_probe
 from pytest_isolate.model.service import Pairs, ServiceSpec
 from pytest_isolate.planning.placement import Instance
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.running import Running, label
-from pytest_isolate.running.containers.view import View
+from pytest_isolate.running.containers.running import RunningInstance, describe_instance
+from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.readiness import probing
 from pytest_isolate.running.readiness.loop import wait_until_ready
 from pytest_isolate.text import redact
@@ -32,7 +32,7 @@ HOST_GATEWAY = "host-gateway"
 """Stands for the engine's host in a container's table of names (Docker 20.10)."""
 
 
-def endpoints_of(spec: ServiceSpec, used: Used) -> dict[int, Endpoint]:
+def endpoints_of(spec: ServiceSpec, used: ExternalService) -> dict[int, Endpoint]:
     """Where tests find its ports: the main one where its URL says, the others at their own numbers beside it."""
     main, *others = spec.ports
     return {main: used.endpoint, **{port: Endpoint(used.host, port) for port in others}}
@@ -44,16 +44,16 @@ def probes_of(spec: ServiceSpec) -> tuple[Probe, ...]:
     They speak without TLS, so of a service that is reached with it no more can be asked.
     """
     outside = tuple(probe for probe in spec.ready if isinstance(probe, (Tcp, Http)))
-    is_tls = spec.used is not None and spec.used.url.partition("://")[0] in _TLS_SCHEMES
+    is_tls = spec.external is not None and spec.external.url.partition("://")[0] in _TLS_SCHEMES
     return outside if outside and not is_tls else (Tcp(port=spec.ports[0]),)
 
 
 def wait_until_it_answers(
-    running: Running, engine: Engine, run: Run, clock: Clock, check_open: Callable[[], None]
+    running: RunningInstance, engine: Engine, run: Run, clock: Clock, check_open: Callable[[], None]
 ) -> None:
     """Return when its probes are answered; NotReadyError says who gave it, and what it said."""
     spec, endpoints = running.spec, dict(running.view.endpoints)
-    assert spec.used
+    assert spec.external
     target = probing.Target(container_id="", endpoints=endpoints, main_port=spec.ports[0], started_at=0)
 
     def ask(probe: Probe | OwnWait) -> Answer:
@@ -64,7 +64,7 @@ def wait_until_it_answers(
     outcome = wait_until_ready(
         probes_of(spec),
         ask=ask,
-        is_dear=probing.is_dear,
+        is_dear=probing.is_expensive,
         died=threading.Event(),
         read_death=lambda: None,
         clock=clock,
@@ -74,22 +74,22 @@ def wait_until_it_answers(
         assert outcome.probe
         at = target.endpoint(getattr(outcome.probe, "port", None)).address
         raise NotReadyError(
-            label(running.instance, run),
+            describe_instance(running.instance, run),
             f"does not answer at {at}",
             tried=f"{describe_probe(outcome.probe)} at {at}, {outcome.asked} times in {outcome.waited_s:.1f} s",
             found=f"last answer: {redact(outcome.answer.reason, running.secrets)}",
             do=[
-                f"start it, or see whether its URL is right: {spec.used}",
-                f"without {spec.used.given_by} it is started here; it is declared at {spec.location}",
+                f"start it, or see whether its URL is right: {spec.external}",
+                f"without {spec.external.given_by} it is started here; it is declared at {spec.location}",
             ],
         )
 
 
-def hosts_of(needed: Mapping[str, Running]) -> Pairs:
+def hosts_of(needed: Mapping[str, RunningInstance]) -> Pairs:
     """Names that a container has to know, with their addresses: of services that are not on its network."""
     hosts: dict[str, str] = {}
     for alias, running in needed.items():
-        used = running.spec.used
+        used = running.spec.external
         if used is None:
             continue
         address = HOST_GATEWAY if used.is_loopback else resolve(used.host)
@@ -100,12 +100,12 @@ def hosts_of(needed: Mapping[str, Running]) -> Pairs:
     return tuple(hosts.items())
 
 
-def check_same_host(running: Running, engine: Engine, run: Run) -> None:
+def check_same_host(running: RunningInstance, engine: Engine, run: Run) -> None:
     """StartError for a server on this host's loopback whose clients would run on another one."""
-    facts, used = engine.facts(), running.spec.used
+    facts, used = engine.facts(), running.spec.external
     if used and used.is_loopback and not facts.is_local:
         raise StartError(
-            label(running.instance, run),
+            describe_instance(running.instance, run),
             "cannot be copied from here: the clients that do it run where the engine is",
             tried=f"{used.endpoint.address}, an address of this host",
             found=f"the engine at {facts.address} is on another one",
@@ -113,16 +113,16 @@ def check_same_host(running: Running, engine: Engine, run: Run) -> None:
         )
 
 
-def check_reachable(instance: Instance, needed: Mapping[str, Running], engine: Engine, run: Run) -> None:
+def check_reachable(instance: Instance, needed: Mapping[str, RunningInstance], engine: Engine, run: Run) -> None:
     """StartError for what listens on the loopback of this host only: a container has a loopback of its own."""
     for alias, running in needed.items():
-        used = running.spec.used
+        used = running.spec.external
         if used is None or not used.is_loopback:
             continue
         found = _why_unreachable(used, engine)
         if found:
             raise StartError(
-                label(instance, run),
+                describe_instance(instance, run),
                 f"needs {alias!r}, which its container cannot reach",
                 tried=f"{alias} is given by {used.given_by} at {used.endpoint.address}, an address of this host",
                 found=found,
@@ -133,7 +133,7 @@ def check_reachable(instance: Instance, needed: Mapping[str, Running], engine: E
             )
 
 
-def _why_unreachable(used: Used, engine: Engine) -> str:
+def _why_unreachable(used: ExternalService, engine: Engine) -> str:
     facts = engine.facts()
     if not facts.is_local:
         return f"the engine at {facts.address} is on another host"
@@ -163,11 +163,11 @@ def _is_address(host: str) -> bool:
     return True
 
 
-class UsedService(Service):
+class ExternalHandle(Service):
     """A service that runs already. It can be connected to; what takes a container of ours is an error."""
 
-    def __init__(self, view: View, engine: Engine) -> None:
-        assert view.spec.used
+    def __init__(self, view: ServiceView, engine: Engine) -> None:
+        assert view.spec.external
         super().__init__(
             view,
             engine=engine,
@@ -177,7 +177,7 @@ class UsedService(Service):
             start_again=self._refuse,
             faults=None,  # type: ignore[arg-type]  # every method that has to do with them is refused
         )
-        self._used = view.spec.used
+        self._used = view.spec.external
 
     def __repr__(self) -> str:
         return f"<Service {self.name!r} (given by {self._used.given_by}) at {self.address}>"

@@ -14,12 +14,12 @@ from pytest_isolate.planning.reset_order import dependents_of
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.memory import advise_if_full
-from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.images.images import image_tag
-from pytest_isolate.running.instances.external import UsedService
+from pytest_isolate.running.instances.external import ExternalHandle
 from pytest_isolate.running.instances.provider import Provider
-from pytest_isolate.running.instances.retained import Sparing
-from pytest_isolate.running.instances.starter import Closing
+from pytest_isolate.running.instances.retained import RetainedInstances
+from pytest_isolate.running.instances.starter import RunClosing
 from pytest_isolate.running.network.addresses import Addresses
 from pytest_isolate.running.network.networks import Networks
 from pytest_isolate.running.network.volumes import Volumes
@@ -44,8 +44,8 @@ class Lifecycle:
         addresses: Addresses,
         volumes: Volumes,
         provider: Provider,
-        on_ready: Callable[[Running, Service], None],
-        sparing: Sparing,
+        on_ready: Callable[[RunningInstance, Service], None],
+        sparing: RetainedInstances,
         modules: Modules,
     ) -> None:
         self._engine = engine
@@ -58,7 +58,7 @@ class Lifecycle:
         self._sparing = sparing
         self._modules = modules
         self._lock = threading.Lock()
-        self._futures: dict[InstanceKey, Future[Running]] = {}
+        self._futures: dict[InstanceKey, Future[RunningInstance]] = {}
         self._threads: list[threading.Thread] = []
 
     def start(self, instances: Iterable[Instance]) -> None:
@@ -67,7 +67,7 @@ class Lifecycle:
             for instance in instances:
                 if instance.key in self._futures or self._provider.is_closing:
                     continue
-                future: Future[Running] = Future()
+                future: Future[RunningInstance] = Future()
                 self._futures[instance.key] = future
                 self._spawn(f"isolate-start-{instance.key.service}", self._provide, instance, future)
 
@@ -77,22 +77,22 @@ class Lifecycle:
         for _, instances in tests:
             self.start(instances)
 
-    def wait(self, key: InstanceKey) -> Running:
+    def wait(self, key: InstanceKey) -> RunningInstance:
         """The instance, once it is ready. Whoever asks for one that failed is told the same."""
         with self._lock:
             future = self._futures.get(key)
         if future is None:
-            raise Closing(f"service {key.service} is not started any more: the run is ending")
+            raise RunClosing(f"service {key.service} is not started any more: the run is ending")
         return future.result()
 
-    def hand_out(self, key: InstanceKey) -> Service:
+    def handle(self, key: InstanceKey) -> Service:
         """What a test gets, once the instance is ready."""
         return self.handle_of(self.wait(key))
 
-    def handle_of(self, running: Running) -> Service:
+    def handle_of(self, running: RunningInstance) -> Service:
         """The handle of an instance that is ready."""
-        if running.spec.used:
-            return UsedService(running.view, self._engine)
+        if running.spec.external:
+            return ExternalHandle(running.view, self._engine)
         kind = partial(ModuleService, module=self._modules.of(running)) if running.spec.module else Service
         return kind(
             running.view,
@@ -104,7 +104,7 @@ class Lifecycle:
             faults=self._provider.faults_of(running),
         )
 
-    def advise(self, keys: Collection[InstanceKey]) -> list[str]:
+    def log_hints(self, keys: Collection[InstanceKey]) -> list[str]:
         """What to do about those of these instances whose logs say what their tests cannot know."""
         texts = []
         for running in self.ready():
@@ -116,7 +116,7 @@ class Lifecycle:
                 texts.append(advise_if_full(text, running))
         return [text for text in texts if text]
 
-    def finish_places(self, has_ended: Callable[[Place], bool]) -> None:
+    def end_places(self, has_ended: Callable[[Place], bool]) -> None:
         """Remove, in the background, what belongs to places that have ended."""
         with self._lock:
             futures = [self._futures.pop(key) for key in list(self._futures) if has_ended(key.place)]
@@ -154,11 +154,11 @@ class Lifecycle:
         self._sparing.release_ports()
         self._addresses.close()
 
-    def ready(self) -> tuple[Running, ...]:
+    def ready(self) -> tuple[RunningInstance, ...]:
         """The instances that are up at this moment, without those that ran already."""
-        return tuple(running for running in self.reachable() if not running.spec.used)
+        return tuple(running for running in self.reachable() if not running.spec.external)
 
-    def reachable(self) -> tuple[Running, ...]:
+    def reachable(self) -> tuple[RunningInstance, ...]:
         """The instances that can be used at this moment."""
         with self._lock:
             futures = list(self._futures.values())
@@ -169,25 +169,25 @@ class Lifecycle:
         self._threads = [t for t in self._threads if t.is_alive()] + [thread]
         thread.start()
 
-    def _provide(self, instance: Instance, future: Future[Running]) -> None:
+    def _provide(self, instance: Instance, future: Future[RunningInstance]) -> None:
         try:
-            running = self._provider.provide(instance, self.wait)
+            running = self._provider.get_or_start(instance, self.wait)
         except BaseException as error:
             future.set_exception(error)
             return
         future.set_result(running)
         self._on_ready(running, self.handle_of(running))
 
-    def _finish(self, futures: Collection[Future[Running]]) -> None:
+    def _finish(self, futures: Collection[Future[RunningInstance]]) -> None:
         finished = []
         # Each as soon as it is up: another that is still starting may be waiting for its room.
         for future in as_completed(futures):
             if not future.exception():
-                if future.result().spec.used:
+                if future.result().spec.external:
                     continue
                 finished.append(future.result())
-                if not self._sparing.is_spared(future.result()):
-                    self._provider.let_go(future.result())
+                if not self._sparing.is_retained(future.result()):
+                    self._provider.release(future.result())
         for key in {running.instance.network for running in finished}:
             with self._lock:
                 # pytest may have come back to the place meanwhile: then its network is in use again.

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_isolate.engine.api import Engine, ImageFacts
 from pytest_isolate.errors import EngineError, IsolateError, StartError
-from pytest_isolate.model.endpoint import Endpoint, Used
+from pytest_isolate.model.endpoint import Endpoint, ExternalService
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.probes import Ended
 from pytest_isolate.model.service import Secret, describe_variation
@@ -17,24 +17,24 @@ from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.launcher import Launcher
 from pytest_isolate.running.containers.memory import Memory
 from pytest_isolate.running.containers.running import (
-    Running,
+    RunningInstance,
     build_view,
     choose_password,
     collect_secrets,
+    describe_instance,
     full_fingerprint,
-    instance_code,
-    label,
+    instance_hash,
 )
 from pytest_isolate.running.faults.methods import Faults
 from pytest_isolate.running.faults.network import Target
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.instances.budget import BudgetKeeper
-from pytest_isolate.running.instances.client_containers import Desks
+from pytest_isolate.running.instances.client_containers import ClientContainers
 from pytest_isolate.running.instances.external import endpoints_of, wait_until_it_answers
-from pytest_isolate.running.instances.retained import Sparing
+from pytest_isolate.running.instances.retained import RetainedInstances
 from pytest_isolate.running.instances.starter import Starter, Wait
 from pytest_isolate.running.network.ports import HeldPorts
-from pytest_isolate.running.ownership.domains import Ground, Grounds, KeptGround
+from pytest_isolate.running.ownership.domains import KeptDomain, SharingDomain, SharingDomains
 from pytest_isolate.running.readiness.watcher import Watcher
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.sharing.board import Board
@@ -49,18 +49,18 @@ class Provider:
         *,
         engine: Engine,
         run: Run,
-        grounds: Grounds,
+        grounds: SharingDomains,
         clock: Clock,
         timeline: Timeline,
         starter: Starter,
-        desks: Desks,
+        desks: ClientContainers,
         launcher: Launcher,
         watcher: Watcher,
         budget: BudgetKeeper,
-        save_pristine: Callable[[Running], None],
-        sparing: Sparing,
-        on_restart: Callable[[Running], None],
-        before_removal: Callable[[Running], None],
+        save_pristine: Callable[[RunningInstance], None],
+        sparing: RetainedInstances,
+        on_restart: Callable[[RunningInstance], None],
+        before_removal: Callable[[RunningInstance], None],
     ) -> None:
         self._engine = engine
         self._run = run
@@ -89,21 +89,21 @@ class Provider:
         """Start nothing more; what is under way ends between two requests with Closing."""
         self._starter.stop()
 
-    def provide(self, instance: Instance, wait: Wait) -> Running:
+    def get_or_start(self, instance: Instance, wait: Wait) -> RunningInstance:
         """The instance, ready; StartError otherwise, the same in every process. `wait` gives what it needs."""
         try:
             ground = self._grounds.of(instance.key.place)
-            if instance.spec.used:
-                return self._use(instance, instance.spec.used)
+            if instance.spec.external:
+                return self._attach_external(instance, instance.spec.external)
             if ground.board is None:
                 return self._starter.start(instance, ground, wait)
-            code = instance_code(instance.key)
-            with ground.board.claim(code, self._starter.check_open):
+            code = instance_hash(instance.key)
+            with ground.board.claim(code, self._starter.raise_if_closing):
                 kept = None
                 # Another run may use what is kept at the same time, and would lose its data with a reset of ours.
-                if self._grounds.kept and not instance.spec.reset and not ground.board.has_begun(code):
+                if self._grounds.kept and not instance.spec.reset and not ground.board.was_started(code):
                     kept = self._provide_kept(instance, self._grounds.kept, ground.board, wait)
-                return kept or self._agree(instance, ground, ground.board, code, wait)
+                return kept or self._start_or_adopt(instance, ground, ground.board, code, wait)
         except EngineError as error:
             raise self._named(instance, error) from error
 
@@ -111,20 +111,20 @@ class Provider:
         """The test that runs now and those that come next, each with what it needs: in this order there is room."""
         self._budget.expect(tests)
 
-    def hold_data(self, running: Running) -> None:
+    def hold_data(self, running: RunningInstance) -> None:
         """Before a container is stopped or killed: what it keeps in memory stays."""
         self._memory.hold(running)
 
-    def start_again(self, running: Running) -> None:
+    def start_again(self, running: RunningInstance) -> None:
         """Start a container that was stopped, and return when it is ready."""
         self._memory.check(running)
         started_at = self._clock.time()
         self._engine.start_container(running.container_id)
-        self._memory.let_go(running)
-        self._watcher.wait_until_ready(running, started_at, self._starter.check_open, is_first=False)
+        self._memory.release(running)
+        self._watcher.wait_until_ready(running, started_at, self._starter.raise_if_closing, is_first=False)
         self._on_restart(running)
 
-    def faults_of(self, running: Running) -> Faults:
+    def faults_of(self, running: RunningInstance) -> Faults:
         """The faults that it can be given; what is made for them goes with this run, also where the service is kept."""
         target = Target(
             service=running.spec.name,
@@ -136,25 +136,25 @@ class Provider:
         )
         return Faults(target, lambda: self.hold_data(running), lambda: self.start_again(running))
 
-    def let_go(self, running: Running) -> None:
+    def release(self, running: RunningInstance) -> None:
         """Remove an instance whose place has ended, and give its part of the budget back."""
         self._before_removal(running)
-        self._launcher.undo(running)
+        self._launcher.remove(running)
         self._budget.release(running.instance)
 
-    def discard(self, running: Running) -> None:
+    def discard(self, running: RunningInstance) -> None:
         """Remove an instance that nobody may use any more; asked for again, it is started anew."""
         if running.ground.board:
-            running.ground.board.withdraw(instance_code(running.instance.key))
+            running.ground.board.withdraw(instance_hash(running.instance.key))
         self._sparing.give_up(running)
-        self.let_go(running)
+        self.release(running)
 
-    def _use(self, instance: Instance, used: Used) -> Running:
+    def _attach_external(self, instance: Instance, used: ExternalService) -> RunningInstance:
         """What runs already: each process sees for itself whether it answers, and makes copies of its own there."""
         image, endpoints = ImageFacts(image_id=""), endpoints_of(instance.spec, used)
         assert not isinstance(instance.spec.password, Secret)
         view, _ = build_view(instance.spec, instance.spec.password, {}, endpoints)
-        running = Running(
+        running = RunningInstance(
             instance=instance,
             ground=self._grounds.private,
             image=image,
@@ -167,12 +167,12 @@ class Provider:
             secrets=collect_secrets(view, {}),
         )
         with self._timeline.measure("used", str(instance.key.service)):
-            wait_until_it_answers(running, self._engine, self._run, self._clock, self._starter.check_open)
-        running = self._desks.furnish(running)
+            wait_until_it_answers(running, self._engine, self._run, self._clock, self._starter.raise_if_closing)
+        running = self._desks.attach(running)
         self._save_pristine(running)
         return running
 
-    def _provide_kept(self, instance: Instance, ground: KeptGround, board: Board, wait: Wait) -> Running | None:
+    def _provide_kept(self, instance: Instance, ground: KeptDomain, board: Board, wait: Wait) -> RunningInstance | None:
         """The instance that is kept, or is from now on; None where the run has to have one of its own.
 
         Only the full fingerprint proves that yesterday's instance is what today's declaration asks for.
@@ -186,26 +186,28 @@ class Provider:
             code = full_fingerprint(instance, image, needed) + (snapshot.digest[:8] if snapshot else "")
             # Used for another variation, it would have to be attached to networks that come before its own.
             code += _variation_code(instance)
-            with ground.keep.board.claim(code, self._starter.check_open):
+            with ground.keep.board.claim(code, self._starter.raise_if_closing):
                 service, owner = _service_key(instance), self._run.owner
-                if not ground.keep.make_way(service, code, owner, read_start_time, self._remove_older):
+                if not ground.keep.evict_other_versions(service, code, owner, read_start_time, self._remove_older):
                     with self._timeline.measure("beside kept", str(instance.key.service)):
                         return None
-                running = self._agree(instance, ground, ground.keep.board, code, wait)
+                running = self._start_or_adopt(instance, ground, ground.keep.board, code, wait)
                 self.kept_codes.add(code)
                 return running
         except (StartError, EngineError) as error:
-            raise self._publish_failure(instance, instance_code(instance.key), board, error) from error
+            raise self._publish_failure(instance, instance_hash(instance.key), board, error) from error
 
-    def _agree(self, instance: Instance, ground: Ground, board: Board, code: str, wait: Wait) -> Running:
+    def _start_or_adopt(
+        self, instance: Instance, ground: SharingDomain, board: Board, code: str, wait: Wait
+    ) -> RunningInstance:
         """With the instance's lock held: adopt what is published, or start and publish it."""
         record = board.read(code)
         adopted = self._adopt(instance, ground, record, wait) if record else None
         if adopted:
             return adopted
-        if board.has_begun(code):
-            self._launcher.remove_half_made(instance, ground, code)
-        board.begin(code)
+        if board.was_started(code):
+            self._launcher.remove_partial(instance, ground, code)
+        board.mark_started(code)
         try:
             running = self._starter.start(instance, ground, wait, code)
         except (StartError, EngineError) as error:
@@ -220,7 +222,7 @@ class Provider:
     ) -> StartError:
         """The error that every process of the run raises for this instance: it is started once, not by each anew."""
         named = error if isinstance(error, StartError) else self._named(instance, error)
-        board.begin(code)
+        board.mark_started(code)
         board.publish(code, {"service": named.service, "error": str(named)})
         return named
 
@@ -230,19 +232,21 @@ class Provider:
         for volume in record["volumes"]:
             self._engine.remove_volume(volume)
 
-    def _adopt(self, instance: Instance, ground: Ground, record: Mapping[str, Any], wait: Wait) -> Running | None:
+    def _adopt(
+        self, instance: Instance, ground: SharingDomain, record: Mapping[str, Any], wait: Wait
+    ) -> RunningInstance | None:
         """The instance that another process has published; None where it cannot be used any more."""
         if "error" in record:
             raise SharedStartError(record["service"], record["error"])
         if ground.is_kept and not self._still_serves(instance, record["container"]):
             return None
         needed = self._starter.wait_for_needed(instance, wait)
-        self._budget.acquire(instance, self._starter.check_open)
+        self._budget.acquire(instance, self._starter.raise_if_closing)
         endpoints = {int(inner): Endpoint(host, port) for inner, (host, port) in record["endpoints"].items()}
         image = ImageFacts(image_id=record["image"], health_command=tuple(record["health"]))
         password = choose_password(instance, ground, self._starter.identify(instance, image))
         view, _ = build_view(instance.spec, password, needed, endpoints)
-        running = Running(
+        running = RunningInstance(
             instance=instance,
             ground=ground,
             image=image,
@@ -258,7 +262,9 @@ class Provider:
         )
         if ground.is_kept:
             with self._timeline.measure("reused", str(instance.key.service)):
-                self._watcher.wait_until_ready(running, running.started_at, self._starter.check_open, is_first=False)
+                self._watcher.wait_until_ready(
+                    running, running.started_at, self._starter.raise_if_closing, is_first=False
+                )
         return running
 
     def _still_serves(self, instance: Instance, container_id: str) -> bool:
@@ -274,7 +280,7 @@ class Provider:
     def _named(self, instance: Instance, error: EngineError) -> StartError:
         """An engine's error, told with the service's name and place."""
         return StartError(
-            label(instance, self._run),
+            describe_instance(instance, self._run),
             f"could not be started: {error.what}",
             tried=error.tried,
             found=error.found,
@@ -304,7 +310,7 @@ def _variation_code(instance: Instance) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8] if text else ""
 
 
-def _record(running: Running) -> dict[str, Any]:
+def _record(running: RunningInstance) -> dict[str, Any]:
     """What other processes need to know of an instance; its password is not in it, they derive it."""
     return {
         "container": running.container_id,

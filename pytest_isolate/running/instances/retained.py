@@ -6,14 +6,14 @@ import threading
 from collections.abc import Collection
 
 from pytest_isolate.planning.placement import InstanceKey, NetworkKey
-from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.instances.budget import BudgetKeeper
 
 # Of tests that fail, in each process, and of starts: who has seen so many, seldom looks into more.
-MOST = 5
+MAX_RETAINED = 5
 
 
-class Sparing:
+class RetainedInstances:
     """The instances that are spared. Where `is_on` is false there never is one.
 
     `failed` are those that did not become ready.
@@ -23,30 +23,30 @@ class Sparing:
         self._budget = budget
         self._is_on = is_on
         self._lock = threading.Lock()
-        self._spared: dict[str, Running] = {}
-        self._failed: dict[InstanceKey, Running] = {}
+        self._spared: dict[str, RunningInstance] = {}
+        self._failed: dict[InstanceKey, RunningInstance] = {}
 
-    def spare(self, running: Running) -> bool:
+    def retain(self, running: RunningInstance) -> bool:
         """Whether an instance stays from now on: not where what is still to come would have no room beside it."""
         with self._lock:
             if running.container_id not in self._spared and self._is_on and self._budget.keep(running.instance):
                 self._spared[running.container_id] = running
             return running.container_id in self._spared
 
-    def spare_failed(self, running: Running) -> bool:
+    def retain_failed(self, running: RunningInstance) -> bool:
         """Whether the container of a start that has failed stays. What is kept for later runs is tried anew by them."""
-        if running.ground.is_kept or len(self._failed) >= MOST or not self.spare(running):
+        if running.ground.is_kept or len(self._failed) >= MAX_RETAINED or not self.retain(running):
             return False
         with self._lock:
             self._failed[running.instance.key] = running
         return True
 
-    def give_up(self, running: Running) -> None:
+    def give_up(self, running: RunningInstance) -> None:
         """Another one is about to take an instance's name on its network."""
         with self._lock:
             self._spared.pop(running.container_id, None)
 
-    def is_spared(self, running: Running) -> bool:
+    def is_retained(self, running: RunningInstance) -> bool:
         """Whether an instance stays when its place ends."""
         with self._lock:
             return running.container_id in self._spared
@@ -56,7 +56,7 @@ class Sparing:
         with self._lock:
             return any(running.instance.network == network for running in self._spared.values())
 
-    def failed(self) -> Collection[Running]:
+    def failed(self) -> Collection[RunningInstance]:
         """The instances that are there although their start has failed."""
         with self._lock:
             return tuple(self._failed.values())

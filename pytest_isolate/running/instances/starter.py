@@ -12,15 +12,15 @@ from pytest_isolate.errors import IsolateError, StartError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.containers.launcher import Launcher
-from pytest_isolate.running.containers.running import Running, Start, choose_password, label
+from pytest_isolate.running.containers.running import RunningInstance, StartRequest, choose_password, describe_instance
 from pytest_isolate.running.images.images import Images, image_tag
 from pytest_isolate.running.images.snapshots import Snapshot, Snapshots
 from pytest_isolate.running.instances.budget import BudgetKeeper
 from pytest_isolate.running.instances.external import check_reachable, hosts_of
-from pytest_isolate.running.instances.retained import Sparing
+from pytest_isolate.running.instances.retained import RetainedInstances
 from pytest_isolate.running.network.networks import Networks
 from pytest_isolate.running.network.ports import HeldPorts
-from pytest_isolate.running.ownership.domains import Ground
+from pytest_isolate.running.ownership.domains import SharingDomain
 from pytest_isolate.running.readiness.watcher import Watcher
 from pytest_isolate.running.timeline import Timeline
 
@@ -28,10 +28,10 @@ from pytest_isolate.running.timeline import Timeline
 # and make each single one slower.
 PARALLEL_STARTS = 4
 
-Wait = Callable[[InstanceKey], Running]
+Wait = Callable[[InstanceKey], RunningInstance]
 
 
-class Closing(IsolateError):
+class RunClosing(IsolateError):
     """The run ends while a service was still starting."""
 
 
@@ -52,8 +52,8 @@ class Starter:
         budget: BudgetKeeper,
         require_guard: Callable[[], None],
         keep_held: Callable[[HeldPorts], None],
-        save_pristine: Callable[[Running], None],
-        sparing: Sparing,
+        save_pristine: Callable[[RunningInstance], None],
+        sparing: RetainedInstances,
     ) -> None:
         self._engine = engine
         self._run = run
@@ -81,25 +81,25 @@ class Starter:
         """Start nothing more; what is under way ends between two requests with Closing."""
         self._closing.set()
 
-    def check_open(self) -> None:
+    def raise_if_closing(self) -> None:
         """Closing where nothing more is started."""
         if self._closing.is_set():
-            raise Closing("the run is ending")
+            raise RunClosing("the run is ending")
 
-    def start(self, instance: Instance, ground: Ground, wait: Wait, code: str = "") -> Running:
+    def start(self, instance: Instance, ground: SharingDomain, wait: Wait, code: str = "") -> RunningInstance:
         """The story of one instance. `wait` gives what it needs; `code` is what its parts are known by."""
         subject = str(instance.key.service)
-        with self._networks.preparing(instance, ground, self.check_open):
+        with self._networks.preparing(instance, ground, self.raise_if_closing):
             image = self.find_image(instance)
             snapshot = self.identify(instance, image)
         with self._timeline.measure("dependencies", subject):
             needed = self.wait_for_needed(instance, wait)
         check_reachable(instance, needed, self._engine, self._run)
         with self._timeline.measure("budget", subject):
-            self._budget.acquire(instance, self.check_open)
+            self._budget.acquire(instance, self.raise_if_closing)
         try:
             with self._timeline.measure("start", subject), self._choose_tag(instance, snapshot) as tag:
-                start = Start(
+                start = StartRequest(
                     instance=instance,
                     ground=ground,
                     image=image,
@@ -129,24 +129,24 @@ class Starter:
             self._snapshots.identify(instance.spec, instance.key.service.stack.name, image) if self._snapshots else None
         )
 
-    def wait_for_needed(self, instance: Instance, wait: Wait) -> dict[str, Running]:
+    def wait_for_needed(self, instance: Instance, wait: Wait) -> dict[str, RunningInstance]:
         """What it needs, by the names that it has there, once it is ready; StartError where it cannot be."""
         needed = {}
         for alias, key in instance.dependencies:
             try:
                 needed[alias] = wait(key)
-            except Closing:
+            except RunClosing:
                 raise
             except IsolateError as error:
                 what = f"was not started because it needs {alias!r}"
-                raise StartError(label(instance, self._run), what, found=str(error)) from error
+                raise StartError(describe_instance(instance, self._run), what, found=str(error)) from error
         return needed
 
-    def _launch(self, start: Start, snapshot: Snapshot | None) -> Running:
+    def _launch(self, start: StartRequest, snapshot: Snapshot | None) -> RunningInstance:
         """Network, container, readiness, and the snapshot that is not there yet; what fails is undone at once."""
         subject = str(start.instance.key.service)
         with self._slots:
-            self.check_open()
+            self.raise_if_closing()
             with self._timeline.measure("network", subject):
                 network_id = self._join_network(start)
                 # A network that a run leaves without a guardian goes with the next run's sweep; a container may not.
@@ -156,23 +156,23 @@ class Starter:
         try:
             self._keep_held(running.ports)
             with self._timeline.measure("ready", subject):
-                self._watcher.wait_until_ready(running, running.started_at, self.check_open)
+                self._watcher.wait_until_ready(running, running.started_at, self.raise_if_closing)
             if self._snapshots and snapshot and start.tag != snapshot.tag:
                 with self._timeline.measure("snapshot", subject):
-                    self._snapshots.take(snapshot, running.container_id)
+                    self._snapshots.save(snapshot, running.container_id)
             self._save_pristine(running)
         except BaseException as error:
-            if isinstance(error, Closing) or not self._sparing.spare_failed(running):
+            if isinstance(error, RunClosing) or not self._sparing.retain_failed(running):
                 self._undoing[start.instance.key] = self._undo(running)
             raise
         return running
 
-    def _undo(self, running: Running) -> Future[None]:
+    def _undo(self, running: RunningInstance) -> Future[None]:
         """Remove what has failed, in the background: the engine takes its time, and the error need not wait for it."""
         undone: Future[None] = Future()
 
         def undo() -> None:
-            self._launcher.undo(running)
+            self._launcher.remove(running)
             undone.set_result(None)
 
         threading.Thread(target=undo, name="isolate-undo", daemon=True).start()
@@ -183,18 +183,18 @@ class Starter:
         """The image to start from: the snapshot where there is one, which whoever starts first makes for all others."""
         if self._snapshots is None or snapshot is None:
             yield image_tag(instance.spec)
-        elif self._snapshots.is_there(snapshot, self.check_open):
+        elif self._snapshots.wait_until_available(snapshot, self.raise_if_closing):
             yield snapshot.tag
         else:
             try:
                 yield image_tag(instance.spec)
             except BaseException:
-                self._snapshots.abandon(snapshot)
+                self._snapshots.release(snapshot)
                 raise
 
-    def _join_network(self, start: Start) -> str:
-        network_id = self._networks.ensure(start.instance, start.ground, self.check_open)
+    def _join_network(self, start: StartRequest) -> str:
+        network_id = self._networks.ensure(start.instance, start.ground, self.raise_if_closing)
         for alias, running in start.needed.items():
-            if running.network_id != network_id and not running.spec.used:
+            if running.network_id != network_id and not running.spec.external:
                 self._networks.attach(network_id, running.container_id, [alias, *running.spec.container.aliases])
         return network_id

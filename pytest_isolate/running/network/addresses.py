@@ -26,7 +26,7 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104  # published on, and compared; nothing here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class PublishAddress:
     """The address that ports are published on, and the host that tests dial.
 
     `is_held` says that the ports are of this host, where sockets of ours keep them from everybody else.
@@ -37,15 +37,15 @@ class Reach:
     is_held: bool = True
 
     @property
-    def hold_on(self) -> str:
+    def reserve_on(self) -> str:
         """The address of this host on which ports are held."""
         return LOOPBACK if self.publish_on == EVERYWHERE else self.publish_on
 
 
-LOCAL = Reach()
+LOCAL = PublishAddress()
 
 
-def choose_reach(facts: EngineFacts, bind: str = "", host: str = "") -> Reach:
+def choose_publish_address(facts: EngineFacts, bind: str = "", host: str = "") -> PublishAddress:
     """How the engine's ports are reached; `bind` and `host` are what the user says, empty where nothing.
 
     EngineError where they cannot be: an address that is not one of this host, or one that nobody knows.
@@ -53,7 +53,7 @@ def choose_reach(facts: EngineFacts, bind: str = "", host: str = "") -> Reach:
     if facts.is_local:
         publish_on = check_bind_ip(bind or LOOPBACK)
         reached = LOOPBACK if publish_on == EVERYWHERE else publish_on
-        return Reach(host=host or reached, publish_on=publish_on)
+        return PublishAddress(host=host or reached, publish_on=publish_on)
     named = bind if bind != EVERYWHERE else ""
     reached = host or named or facts.host
     if not reached:
@@ -63,7 +63,7 @@ def choose_reach(facts: EngineFacts, bind: str = "", host: str = "") -> Reach:
             found="it has none there",
             do="say where they answer: --isolate-host=ADDRESS, or give the container a network",
         )
-    return Reach(host=reached, publish_on=bind or (EVERYWHERE if host else facts.publish_on), is_held=False)
+    return PublishAddress(host=reached, publish_on=bind or (EVERYWHERE if host else facts.publish_on), is_held=False)
 
 
 def check_bind_ip(text: str) -> str:
@@ -79,7 +79,7 @@ def check_bind_ip(text: str) -> str:
     return text
 
 
-KnownPorts = Mapping[str, Mapping[int, int]]
+PreassignedPorts = Mapping[str, Mapping[int, int]]
 """Ports that were told before the run began, inner to outer, by the name of the service that all tests share."""
 
 
@@ -89,7 +89,9 @@ class Addresses:
     On an engine elsewhere nothing can be held: the ports are picked there at random, and do not change either.
     """
 
-    def __init__(self, rng: random.Random, *, reach: Reach = LOCAL, known: KnownPorts | None = None) -> None:
+    def __init__(
+        self, rng: random.Random, *, reach: PublishAddress = LOCAL, known: PreassignedPorts | None = None
+    ) -> None:
         self._rng = rng
         self._reach = reach
         self._known = known or {}
@@ -104,8 +106,8 @@ class Addresses:
             return hold_native_ports(instance.spec.ports, host, label)
         told = self._known.get(instance.spec.name) if _is_the_projects(instance) else None
         if told:
-            return hold_told_ports(told, reach)
-        return hold_some_ports(instance.spec.ports, reach, self._rng)
+            return reserve_preassigned_ports(told, reach)
+        return reserve_ports(instance.spec.ports, reach, self._rng)
 
     def publish_on(self, ports: HeldPorts) -> str:
         """The address that the engine publishes these ports on."""
@@ -132,18 +134,18 @@ class Addresses:
             self.release(key)
 
 
-def hold_some_ports(inner_ports: Iterable[int], reach: Reach, rng: random.Random) -> HeldPorts:
+def reserve_ports(inner_ports: Iterable[int], reach: PublishAddress, rng: random.Random) -> HeldPorts:
     """A port for each inner port; held where ports can be held."""
     if not reach.is_held:
         return pick_ports(inner_ports, reach.host, reach.publish_on, rng)
-    return replace(hold_free_ports(inner_ports, reach.hold_on), host=reach.host, publish_on=reach.publish_on)
+    return replace(hold_free_ports(inner_ports, reach.reserve_on), host=reach.host, publish_on=reach.publish_on)
 
 
-def hold_told_ports(told: Mapping[int, int], reach: Reach) -> HeldPorts:
+def reserve_preassigned_ports(told: Mapping[int, int], reach: PublishAddress) -> HeldPorts:
     """Ports that were told before the run began; held once more where ports can be held."""
     if not reach.is_held:
         return HeldPorts(host=reach.host, by_inner=dict(told), publish_on=reach.publish_on)
-    return replace(hold_known_ports(told, reach.hold_on), host=reach.host, publish_on=reach.publish_on)
+    return replace(hold_known_ports(told, reach.reserve_on), host=reach.host, publish_on=reach.publish_on)
 
 
 def _is_the_projects(instance: Instance) -> bool:

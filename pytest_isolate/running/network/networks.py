@@ -17,7 +17,7 @@ from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import describe_variation
 from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.running.once import Once
-from pytest_isolate.running.ownership.domains import Ground
+from pytest_isolate.running.ownership.domains import SharingDomain
 
 DEFAULT_POOL = "10.189.0.0/16"
 # Gateway, network and broadcast address, and room for what is attached from other stacks.
@@ -89,7 +89,7 @@ class Networks:
         self._unused: dict[_Kind, list[str]] = defaultdict(list)
 
     @contextmanager
-    def preparing(self, instance: Instance, ground: Ground, check_open: Callable[[], None]) -> Iterator[None]:
+    def preparing(self, instance: Instance, ground: SharingDomain, check_open: Callable[[], None]) -> Iterator[None]:
         """Make the network of an instance during the block. What goes wrong is told to whoever asks for it."""
         if instance.key.place.node:
             yield  # a place takes away with its instances what these asked for, and no more
@@ -106,7 +106,7 @@ class Networks:
         finally:
             thread.join()
 
-    def ensure(self, instance: Instance, ground: Ground, check_open: Callable[[], None]) -> str:
+    def ensure(self, instance: Instance, ground: SharingDomain, check_open: Callable[[], None]) -> str:
         """The id of the network that an instance lives on, made if it is not there."""
         key = _Key(instance.network, ground.is_kept)
         return self._networks.get(key, lambda: self._agree(instance, ground, check_open))
@@ -136,25 +136,25 @@ class Networks:
 
         return empty
 
-    def _agree(self, instance: Instance, ground: Ground, check_open: Callable[[], None]) -> str:
+    def _agree(self, instance: Instance, ground: SharingDomain, check_open: Callable[[], None]) -> str:
         """Make a shared network in one process only; the others find it on the board."""
         if ground.board is None:
             return self._create(instance, ground)
         stack = instance.network.stack
         # A stack that has grown since its network was kept gets one with room for all.
-        name = f"network {stack.namespace} {stack.name} /{prefix_for(instance.room)}"
+        name = f"network {stack.namespace} {stack.name} /{prefix_for(instance.network_capacity)}"
         name += describe_variation(instance.key.variation)
         with ground.board.claim(name, check_open):
             record = ground.board.read(name)
             if record and (not ground.is_kept or record["id"] in self._engine.list_networks(ground.run.own_labels())):
                 return str(record["id"])
-            ground.board.begin(name)
+            ground.board.mark_started(name)
             network_id = self._create(instance, ground)
             ground.board.publish(name, {"id": network_id})
             return network_id
 
-    def _create(self, instance: Instance, ground: Ground) -> str:
-        key, prefix = instance.network, prefix_for(instance.room)
+    def _create(self, instance: Instance, ground: SharingDomain) -> str:
+        key, prefix = instance.network, prefix_for(instance.network_capacity)
         refusals: Sequence[str] = ()
         # One at a time: two threads would be given the same free subnet.
         with self._choosing:
@@ -193,7 +193,7 @@ def network_order(instance: Instance, *, is_kept: bool) -> str:
     place = instance.network.place
     tier = 0 if is_kept else 1 + 2 * (Scope.SESSION - place.scope) + bool(place.worker)
     # What a service needs is reached by no change that does not reach the service, so by fewer, or on its own network.
-    return f"{tier:02d}{instance.rank:03d}{len(instance.key.variation):02d}"
+    return f"{tier:02d}{instance.stack_depth:03d}{len(instance.key.variation):02d}"
 
 
 def place_code(key: NetworkKey, more: str = "") -> str:

@@ -17,7 +17,7 @@ LOOPBACK = "127.0.0.1"
 # Claims a loopback address for one stack: bound without SO_REUSEADDR, so a second claim fails, whoever makes it.
 _CLAIM_PORT = 61_173
 _CLAIM_TRIES = 200
-ELSEWHERE = range(20_000, 30_000)
+REMOTE_RANGE = range(20_000, 30_000)
 """Ports on other hosts. Below those that kernels give to outgoing connections, and engines to whom asks for any port
 (from 32,768 on), and those that Kubernetes publishes nodes' services on (from 30,000 on)."""
 # A listener on one of these has its port on every address.
@@ -63,7 +63,7 @@ def pick_ports(inner_ports: Iterable[int], host: str, publish_on: str, rng: rand
     inner_ports = list(inner_ports)
     return HeldPorts(
         host=host,
-        by_inner=dict(zip(inner_ports, rng.sample(ELSEWHERE, len(inner_ports)), strict=True)),
+        by_inner=dict(zip(inner_ports, rng.sample(REMOTE_RANGE, len(inner_ports)), strict=True)),
         publish_on=publish_on,
     )
 

@@ -12,7 +12,7 @@ from pytest_isolate.model.identity import LABEL_INSTANCE
 from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.running.network.networks import place_code
 from pytest_isolate.running.once import Once
-from pytest_isolate.running.ownership.domains import Ground
+from pytest_isolate.running.ownership.domains import SharingDomain
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Volumes:
         self._volumes: Once[_Key, str] = Once()
         self._numbers = count(1)
 
-    def ensure(self, instance: Instance, ground: Ground, code: str) -> dict[str, str]:
+    def ensure(self, instance: Instance, ground: SharingDomain, code: str) -> dict[str, str]:
         """The engine's names of an instance's volumes, made if they are not there, with their places inside."""
         return {self._ensure(instance, ground, code, name): target for name, target in instance.spec.volumes}
 
-    def remove_unused(self, instance: Instance, ground: Ground, code: str) -> None:
+    def remove_unused(self, instance: Instance, ground: SharingDomain, code: str) -> None:
         """Remove an instance's volumes, but those that a container uses."""
         for name, _ in instance.spec.volumes:
             try:
@@ -53,7 +53,7 @@ class Volumes:
 
         return remove
 
-    def _ensure(self, instance: Instance, ground: Ground, code: str, name: str) -> str:
+    def _ensure(self, instance: Instance, ground: SharingDomain, code: str, name: str) -> str:
         def create() -> str:
             # Processes that share a stack have to find the same volume, a place that is entered again a new one.
             number = str(next(self._numbers)) if instance.key.place.node else ""
@@ -65,7 +65,7 @@ class Volumes:
         return self._volumes.get(_Key(instance.network, code if ground.is_kept else "", name), create)
 
 
-def _volume_name(instance: Instance, ground: Ground, code: str, name: str, number: str = "") -> str:
+def _volume_name(instance: Instance, ground: SharingDomain, code: str, name: str, number: str = "") -> str:
     """The engine's name of a volume. A kept one is its service's alone, and the next version of that begins anew."""
     stack = instance.network.stack
     owner = code if ground.is_kept else f"{stack.namespace} {stack.name}"

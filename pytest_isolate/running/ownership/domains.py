@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from pytest_isolate.model.identity import Run
 from pytest_isolate.planning.placement import Place
-from pytest_isolate.running.ownership.reuse import Keep
+from pytest_isolate.running.ownership.reuse import ReuseStore
 from pytest_isolate.sharing.board import Board
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class SharingDomain:
     """The labels that objects carry, and the board on which they are published; no board means private."""
 
     run: Run
@@ -24,10 +24,10 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptGround(Ground):
+class KeptDomain(SharingDomain):
     """The ground of what the project keeps."""
 
-    keep: Keep
+    keep: ReuseStore
 
     @property
     def is_kept(self) -> bool:
@@ -36,14 +36,14 @@ class KeptGround(Ground):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grounds:
+class SharingDomains:
     """The grounds of this process; `kept` where the run keeps what its workers share."""
 
-    private: Ground
-    shared: Ground
-    kept: KeptGround | None = None
+    private: SharingDomain
+    shared: SharingDomain
+    kept: KeptDomain | None = None
 
-    def of(self, place: Place) -> Ground:
+    def of(self, place: Place) -> SharingDomain:
         """The run's own ground for a place: what belongs to a worker, module, class or test is private."""
         return self.private if place.node or place.worker else self.shared
 

@@ -19,7 +19,7 @@ KEPT_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class RetentionMark:
     """The ids of objects of a run that outlive it, until a time in seconds of the epoch."""
 
     run_id: str
@@ -27,7 +27,7 @@ class Mark:
     objects: frozenset[str]
 
 
-def put_mark(engine: Engine, run: Run, objects: Iterable[str], until: float) -> frozenset[str]:
+def write_mark(engine: Engine, run: Run, objects: Iterable[str], until: float) -> frozenset[str]:
     """Keep these objects of a run until then, whoever cleans up; their ids, with the mark's own."""
     name = run.resource_name("kept", secrets.token_hex(4))
     kept = frozenset({name, *objects})
@@ -36,21 +36,21 @@ def put_mark(engine: Engine, run: Run, objects: Iterable[str], until: float) -> 
     return kept
 
 
-def read_marks(engine: Removing) -> tuple[Mark, ...]:
+def read_marks(engine: Removing) -> tuple[RetentionMark, ...]:
     """Every mark on the engine that can be read."""
     marks = map(_parse, engine.labels_of_volumes(LABEL_KEPT))
     return tuple(mark for mark in marks if mark)
 
 
-def spared(marks: Iterable[Mark], run_id: str) -> frozenset[str]:
+def retained_ids(marks: Iterable[RetentionMark], run_id: str) -> frozenset[str]:
     """The ids of what a run has left on purpose."""
     return frozenset().union(*(mark.objects for mark in marks if mark.run_id == run_id))
 
 
-def _parse(labels: Mapping[str, str]) -> Mark | None:
+def _parse(labels: Mapping[str, str]) -> RetentionMark | None:
     try:
         content = json.loads(labels[LABEL_KEPT])
         objects = frozenset(map(str, content["objects"]))
-        return Mark(run_id=labels[LABEL_RUN], until=float(content["until"]), objects=objects)
+        return RetentionMark(run_id=labels[LABEL_RUN], until=float(content["until"]), objects=objects)
     except (ValueError, TypeError, KeyError):
         return None

@@ -36,7 +36,7 @@ def is_manual(code: str) -> bool:
     return code.startswith(_MANUAL)
 
 
-class Keep:
+class ReuseStore:
     """What one project keeps. `folder` holds its board and its secret, readable by this user only."""
 
     def __init__(self, folder: Path, time: Callable[[], float], extra_labels: Pairs = ()) -> None:
@@ -51,17 +51,17 @@ class Keep:
         run_id = code if is_manual(code) else f"kept-{code}"
         return Run(run_id=run_id, owner=owner, secret=ensure_secret(self._folder), extra_labels=self._labels)
 
-    def alone(self) -> AbstractContextManager[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Nobody else starts or removes what is kept here while this is held."""
         return self.board.claim(_ALONE, lambda: None)
 
     def clear(self, remove: Callable[[], None]) -> None:
         """Remove all that is kept, and forget it."""
-        with self.alone(), self._claim():
+        with self.exclusive(), self._claim():
             remove()
             self.board.clear()
 
-    def enter(self, owner: Owner, idle_s: float) -> None:
+    def join(self, owner: Owner, idle_s: float) -> None:
         """Note that a run uses what is kept, which may later be idle for so many seconds."""
         with self._claim():
             users = [*self._users(), owner.encode()]
@@ -82,7 +82,7 @@ class Keep:
                 if record:
                     self.board.publish(code, {**record, "used": self._time()})
 
-    def make_way(
+    def evict_other_versions(
         self,
         service: str,
         code: str,

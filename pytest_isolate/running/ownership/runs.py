@@ -27,7 +27,7 @@ _DEFAULT_STACK = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whose:
+class RunOwner:
     """Who a run belongs to, as far as its labels tell."""
 
     run: str
@@ -40,22 +40,22 @@ class Whose:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunFacts:
+class RunOnEngine:
     """A run, and all that it has on the engine; containers by the names of their services."""
 
-    whose: Whose
+    owner: RunOwner
     containers: tuple[Labelled, ...] = ()
     others: Mapping[str, int] = field(default_factory=dict)
 
 
-def group_runs(judged: Sequence[tuple[Labelled, Verdict]]) -> tuple[RunFacts, ...]:
+def group_runs(judged: Sequence[tuple[Labelled, Verdict]]) -> tuple[RunOnEngine, ...]:
     """Every run with objects on the engine, those that are up first; `judged` are the objects with their verdicts."""
     by_run: dict[str, list[tuple[Labelled, Verdict]]] = defaultdict(list)
     for item, verdict in judged:
         by_run[item.labels.get(LABEL_RUN, "")].append((item, verdict))
     runs = [_build_run(items) for items in by_run.values()]
     order = (UP, ALIVE, KEPT, UNKNOWN, DEAD)
-    return tuple(sorted(runs, key=lambda r: (order.index(r.whose.state), r.whose.run)))
+    return tuple(sorted(runs, key=lambda r: (order.index(r.owner.state), r.owner.run)))
 
 
 def describe_service(labels: Mapping[str, str]) -> str:
@@ -64,11 +64,11 @@ def describe_service(labels: Mapping[str, str]) -> str:
     return name if stack == _DEFAULT_STACK else f"{stack}.{name}"
 
 
-def read_whose(labels: Mapping[str, str], verdict: Verdict) -> Whose:
+def read_whose(labels: Mapping[str, str], verdict: Verdict) -> RunOwner:
     """Who an object belongs to."""
     owner = parse_owner(labels.get(LABEL_OWNER, ""))
     is_lasting = LABEL_REUSE in labels
-    return Whose(
+    return RunOwner(
         run=labels.get(LABEL_RUN, ""),
         state=_state(labels, verdict),
         reason=verdict.reason,
@@ -96,7 +96,7 @@ def _state(labels: Mapping[str, str], verdict: Verdict) -> str:
     return KEPT if verdict.reason.startswith(KEPT) else UNKNOWN
 
 
-def _build_run(items: Sequence[tuple[Labelled, Verdict]]) -> RunFacts:
+def _build_run(items: Sequence[tuple[Labelled, Verdict]]) -> RunOnEngine:
     containers = [item for item, _ in items if item.kind == "container"]
     others: dict[str, int] = {}
     for item, _ in items:
@@ -104,4 +104,4 @@ def _build_run(items: Sequence[tuple[Labelled, Verdict]]) -> RunFacts:
             others[item.kind] = others.get(item.kind, 0) + 1
     first, verdict = min(items, key=lambda pair: (pair[0].kind != "container", pair[0].name))
     ordered = tuple(sorted(containers, key=lambda c: (describe_service(c.labels), c.name)))
-    return RunFacts(whose=read_whose(first.labels, verdict), containers=ordered, others=others)
+    return RunOnEngine(owner=read_whose(first.labels, verdict), containers=ordered, others=others)

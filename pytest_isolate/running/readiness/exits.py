@@ -10,7 +10,7 @@ from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_RUN
 
 
-class Deaths:
+class ExitWatcher:
     """Listens in a thread of its own from `start()` to `stop()`."""
 
     def __init__(self, engine: Engine, run_ids: Iterable[str]) -> None:
@@ -36,7 +36,7 @@ class Deaths:
         for stream in self._streams:
             stream.close()
 
-    def expect(self, container_id: str) -> threading.Event:
+    def watch(self, container_id: str) -> threading.Event:
         """An event that is set when the container dies from now on, or when nothing more can be heard."""
         event = threading.Event()
         with self._lock:

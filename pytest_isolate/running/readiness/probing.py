@@ -51,7 +51,7 @@ def ask(probe: Probe, target: Target, engine: Engine) -> Answer:
             return NotYet("it still runs")
 
 
-def is_dear(probe: Question) -> bool:
+def is_expensive(probe: Question) -> bool:
     """Whether asking costs the engine tens of milliseconds, so that it must not be asked without pause."""
     return isinstance(probe, (Command, Log))
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 
-from pytest_isolate.engine.api import ContainerState, Engine, LogTail, Progress, Tell
+from pytest_isolate.engine.api import ContainerState, Engine, LogTail, Progress, ProgressCallback
 from pytest_isolate.errors import EngineError, EngineUnreachable, NotReadyError, StartError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.probes import (
@@ -23,10 +23,10 @@ from pytest_isolate.model.probes import (
 )
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.memory import advise_if_full
-from pytest_isolate.running.containers.running import Running, label
+from pytest_isolate.running.containers.running import RunningInstance, describe_instance
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.readiness import probing
-from pytest_isolate.running.readiness.exits import Deaths
+from pytest_isolate.running.readiness.exits import ExitWatcher
 from pytest_isolate.running.readiness.loop import Outcome, wait_until_ready
 from pytest_isolate.running.testcontainers.modules import Modules
 from pytest_isolate.text import redact
@@ -43,7 +43,13 @@ class Watcher:
     """Waits until containers are ready."""
 
     def __init__(
-        self, engine: Engine, run: Run, clock: Clock, deaths: Deaths, tell: Tell, modules: Modules | None = None
+        self,
+        engine: Engine,
+        run: Run,
+        clock: Clock,
+        deaths: ExitWatcher,
+        tell: ProgressCallback,
+        modules: Modules | None = None,
     ) -> None:
         self._engine = engine
         self._run = run
@@ -53,13 +59,13 @@ class Watcher:
         self._modules = modules
 
     def wait_until_ready(
-        self, running: Running, started_at: float, check_open: Callable[[], None], *, is_first: bool = True
+        self, running: RunningInstance, started_at: float, check_open: Callable[[], None], *, is_first: bool = True
     ) -> None:
         """Return when it is ready; StartError when it dies, NotReadyError when it takes longer than declared.
 
         Of a container that was started before, the engine may tell only now that its earlier life has ended.
         """
-        died = self._deaths.expect(running.container_id)
+        died = self._deaths.watch(running.container_id)
         # It may have died before anybody listened for its id.
         if not self._engine.inspect_container(running.container_id).is_running:
             died.set()
@@ -69,7 +75,7 @@ class Watcher:
 
     def _wait(
         self,
-        running: Running,
+        running: RunningInstance,
         started_at: float,
         check_open: Callable[[], None],
         died: threading.Event,
@@ -114,7 +120,7 @@ class Watcher:
             outcome = wait_until_ready(
                 probes,
                 ask=ask,
-                is_dear=probing.is_dear,
+                is_dear=probing.is_expensive,
                 died=died,
                 read_death=read_death,
                 clock=self._clock,
@@ -133,7 +139,7 @@ class Watcher:
         if isinstance(outcome.answer, NotYet):
             raise self._not_ready_error(running, outcome.answer, outcome)
 
-    def _read_death(self, running: Running, *, is_first: bool) -> ContainerState | None:
+    def _read_death(self, running: RunningInstance, *, is_first: bool) -> ContainerState | None:
         """How it has ended; None where it lives, and what was heard is of an earlier life."""
         code = self._deaths.exit_code(running.container_id)
         # The engine answers only when it has taken the container's network apart: 0.2 s after it has told of the death.
@@ -148,7 +154,7 @@ class Watcher:
             )
         return state
 
-    def _death_error(self, running: Running, state: ContainerState, began: float, log: LogTail) -> StartError:
+    def _death_error(self, running: RunningInstance, state: ContainerState, began: float, log: LogTail) -> StartError:
         spec, waited_s = running.spec, self._clock.now() - began
         lines = _last_lines(self._read_to_end(running, log), running)
         probes = " and ".join(f"{describe_probe(p)}{_address(p, running)}" for p in choose_probes(running))
@@ -156,21 +162,21 @@ class Watcher:
         if _may_be_out_of_memory(state):
             do = "give it more memory: memory=..."
         return StartError(
-            label(running.instance, self._run),
+            describe_instance(running.instance, self._run),
             "ended before it was ready",
             tried=f"start its container, and wait {waited_s:.1f} s{f' for {probes}' if probes else ''}",
             found=[f"{_describe(state)}; last log lines:", *lines],
             do=f"{do}; declared at {spec.location}",
         )
 
-    def _not_ready_error(self, running: Running, answer: NotYet, outcome: Outcome) -> NotReadyError:
+    def _not_ready_error(self, running: RunningInstance, answer: NotYet, outcome: Outcome) -> NotReadyError:
         spec = running.spec
         assert outcome.probe is not None
         where = _address(outcome.probe, running)
         reason = redact(answer.reason, running.secrets)
         times = "" if isinstance(outcome.probe, OwnWait) else f", {outcome.asked} times"
         return NotReadyError(
-            label(running.instance, self._run),
+            describe_instance(running.instance, self._run),
             f"was not ready after {outcome.waited_s:.1f} s",
             tried=f"{describe_probe(outcome.probe)}{where}{times}; last answer: {reason}",
             found=["its container runs; last log lines:", *_last_lines(self._read_log(running), running)],
@@ -178,11 +184,11 @@ class Watcher:
             f"--isolate-keep=failed; declared at {spec.location}",
         )
 
-    def _own_wait_error(self, running: Running, answer: Dead) -> NotReadyError:
+    def _own_wait_error(self, running: RunningInstance, answer: Dead) -> NotReadyError:
         """What a module of testcontainers has raised while it started."""
         assert running.spec.module is not None
         return NotReadyError(
-            label(running.instance, self._run),
+            describe_instance(running.instance, self._run),
             f"was not ready: its {running.spec.module.name} has given up",
             tried=f"start() of {running.spec.module.name}",
             found=[
@@ -194,22 +200,22 @@ class Watcher:
             f"declared at {running.spec.location}",
         )
 
-    def _read_to_end(self, running: Running, log: LogTail) -> str:
+    def _read_to_end(self, running: RunningInstance, log: LogTail) -> str:
         try:
             return log.read_to_end(_LOG_END_S)
         except EngineError:
             return self._read_log(running)
 
-    def _read_log(self, running: Running) -> str:
+    def _read_log(self, running: RunningInstance) -> str:
         return self._engine.read_logs(running.container_id, tail=_LOG_LINES)
 
 
-def _last_lines(log: str, running: Running) -> list[str]:
+def _last_lines(log: str, running: RunningInstance) -> list[str]:
     lines = redact(log.strip(), running.secrets).splitlines()[-_LOG_LINES:]
     return ["  " + line for line in lines] or ["  (it wrote nothing)"]
 
 
-def choose_probes(running: Running, *, is_first: bool = True) -> tuple[Question, ...]:
+def choose_probes(running: RunningInstance, *, is_first: bool = True) -> tuple[Question, ...]:
     """The declared probes; else the image's own health check, asked more often; else a connection to each port.
 
     A module's wait comes before what is declared besides. It is for a first start, and may wait for lines that no other
@@ -238,7 +244,7 @@ def _may_be_out_of_memory(state: ContainerState) -> bool:
     return state.is_out_of_memory or state.exit_code == _KILLED
 
 
-def _address(probe: Question, running: Running) -> str:
+def _address(probe: Question, running: RunningInstance) -> str:
     if isinstance(probe, (Log, Command, Ended, OwnWait)):
         return ""
     return f" at {running.view.endpoints[probe.port or running.spec.ports[0]].address}"

@@ -104,7 +104,7 @@ def assemble(facts: RunFacts, records: Iterable[Record]) -> Page:
     return Page(
         facts=facts,
         tests=tests,
-        services=share_room(services, tests, MOST_PAGE_CHARACTERS),
+        services=fit_logs(services, tests, MOST_PAGE_CHARACTERS),
         images=tuple(s for s in spans if s.what == "image"),
         waits=tuple(sorted(_of(everything, Waited), key=lambda w: w.began)),
     )
@@ -180,9 +180,7 @@ def _among(
     )
 
 
-def share_room(
-    services: Sequence[ServiceRun], tests: Iterable[TestRun], most_characters: int
-) -> tuple[ServiceRun, ...]:
+def fit_logs(services: Sequence[ServiceRun], tests: Iterable[TestRun], most_characters: int) -> tuple[ServiceRun, ...]:
     """The same with less of the logs, where they are too much for a page: first those that no failed test has used."""
     failed = {number for test in tests if test.is_bad for number in test.services}
     room = most_characters

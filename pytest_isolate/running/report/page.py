@@ -19,7 +19,7 @@ from pytest_isolate.running.report.bars import axis_of, count_outcomes, groups_o
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class LogSegment:
     """Lines that follow each other. `during` are the failed tests that ran meanwhile, `first_of` those that began."""
 
     text: str
@@ -37,7 +37,7 @@ def failed_by_service(page: Page) -> Mapping[int, list[TestRun]]:
     return table
 
 
-def pieces_of(run: ServiceRun, failed: Sequence[TestRun], began: float) -> list[Piece]:
+def pieces_of(run: ServiceRun, failed: Sequence[TestRun], began: float) -> list[LogSegment]:
     """The log of a service run. Each failed test has a piece, also where nothing was written."""
     if run.log is None:
         return []
@@ -53,7 +53,7 @@ def pieces_of(run: ServiceRun, failed: Sequence[TestRun], began: float) -> list[
         seen.update(t.number for t in during)
         text = "".join(_lines(run, start or 0, end or 0, began))
         if text or first_of:
-            pieces.append(Piece(text=text, lines=(end or 0) - (start or 0), during=during, first_of=first_of))
+            pieces.append(LogSegment(text=text, lines=(end or 0) - (start or 0), during=during, first_of=first_of))
     return pieces
 
 

@@ -13,7 +13,7 @@ from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import Place
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.launcher import Launcher
-from pytest_isolate.running.containers.running import Running, Start, instance_code
+from pytest_isolate.running.containers.running import RunningInstance, StartRequest, instance_hash
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.report.records import (
     BecameReady,
@@ -48,7 +48,7 @@ class Recorder:
         self._journal = journal
         self._since = since
         self._lock = threading.Lock()
-        self._known: dict[str, Running] = {}
+        self._known: dict[str, RunningInstance] = {}
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ class Recorder:
         with self._lock:
             return tuple({secret for running in self._known.values() for secret in running.secrets})
 
-    def launched(self, running: Running, *, found: bool = False) -> None:
+    def launched(self, running: RunningInstance, *, found: bool = False) -> None:
         """A container was started, or found started."""
         with self._lock:
             is_known = running.container_id in self._known
@@ -64,12 +64,12 @@ class Recorder:
         if not is_known:
             self._journal.write(describe(running, self._worker, threading.get_ident(), found=found))
 
-    def ready(self, running: Running) -> None:
+    def ready(self, running: RunningInstance) -> None:
         """It answers."""
         self.launched(running, found=True)
         self._journal.write(BecameReady(at=self._clock.time(), container=running.container_id))
 
-    def removing(self, running: Running) -> None:
+    def removing(self, running: RunningInstance) -> None:
         """This process removes it, so nobody can ask it any more."""
         self._look_back(running)
         with self._lock:
@@ -84,7 +84,7 @@ class Recorder:
             list(pool.map(self._look_back, known))
         self._journal.write(*spent(spans, self._worker, self._clock.time() - self._clock.now()))
 
-    def _look_back(self, running: Running) -> None:
+    def _look_back(self, running: RunningInstance) -> None:
         records: list[Record] = []
         try:
             taken = self._engine.read_usage(running.container_id)
@@ -110,16 +110,16 @@ class RecordingLauncher(Launcher):
         super().__init__(*args)
         self._recorder = recorder
 
-    def launch(self, start: Start, network_id: str) -> Running:
+    def launch(self, start: StartRequest, network_id: str) -> RunningInstance:
         """A started container."""
         running = super().launch(start, network_id)
         self._recorder.launched(running)
         return running
 
-    def undo(self, running: Running) -> None:
+    def remove(self, running: RunningInstance) -> None:
         """Remove the container."""
         self._recorder.removing(running)
-        super().undo(running)
+        super().remove(running)
 
 
 class Sampler:
@@ -175,20 +175,20 @@ class Sampler:
                 )
 
 
-def describe(running: Running, by: str, thread: int, *, found: bool) -> Launched:
+def describe(running: RunningInstance, by: str, thread: int, *, found: bool) -> Launched:
     """A container for the page."""
     spec, key = running.spec, running.instance.key
     return Launched(
         at=running.started_at,
         container=running.container_id,
-        code=instance_code(key),
+        code=instance_hash(key),
         service=key.service.name,
         stack=key.service.stack.name,
         worker=key.place.worker,
         lives_for=describe_place(key.place),
         image=image_tag(spec),
         declared_at=str(spec.location),
-        needs=[instance_code(other) for _, other in running.instance.dependencies],
+        needs=[instance_hash(other) for _, other in running.instance.dependencies],
         inside=running.view.inside.address if spec.ports else spec.name,
         outside=", ".join(endpoint.address for endpoint in running.view.endpoints.values()),
         by=by,

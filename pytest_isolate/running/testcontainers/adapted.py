@@ -1,6 +1,6 @@
 """Modules of testcontainers that ask a stage, not an engine, for their container. The only way into the library.
 
-A copy of a module gets a class of its own, which has `Adapted` between the module's classes and DockerContainer. So all
+A copy of a module gets a class of its own, which has `PatchedModule` between the module's classes and DockerContainer. So all
 that the module's classes do before and behind `super().start()` is done as they say; what DockerContainer itself does
 there, among it the start of the clean-up helper Ryuk, is not.
 """
@@ -16,13 +16,13 @@ from testcontainers.core.config import ConnectionMode
 from testcontainers.core.container import DockerContainer
 from typing_extensions import Self
 
-from pytest_isolate.running.testcontainers.stage import Stage, Started
+from pytest_isolate.running.testcontainers.stage import ContainerSource, Started
 
 
 class Client:
     """What modules ask of the client of their engine, answered by the stage."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: ContainerSource) -> None:
         self._stage = stage
 
     def host(self) -> str:
@@ -38,10 +38,10 @@ class Client:
         return ConnectionMode.docker_host
 
 
-class Adapted(DockerContainer):
+class PatchedModule(DockerContainer):
     """A container that is made, started and removed by somebody else."""
 
-    _isolate_stage: Stage
+    _isolate_stage: ContainerSource
 
     def start(self) -> Self:
         """Configure it, have it started, and wait with the module's strategy."""
@@ -72,7 +72,7 @@ class Adapted(DockerContainer):
         return self._isolate_stage.endpoint(_number(port)).port
 
 
-def adapt(module: DockerContainer, stage: Stage) -> Adapted:
+def adapt(module: DockerContainer, stage: ContainerSource) -> PatchedModule:
     """A copy of a module as it is now, on a stage. What cannot be copied of it, such as a lock, both have."""
     cls: Any = type(module)
     adapted = _adapted_class(cls)
@@ -93,8 +93,8 @@ def _copy(value: object, memo: dict[int, object]) -> object:
 
 
 @functools.cache
-def _adapted_class(cls: Any) -> type[Adapted]:
-    bases = (Adapted,) if cls is DockerContainer else (cls, Adapted)
+def _adapted_class(cls: Any) -> type[PatchedModule]:
+    bases = (PatchedModule,) if cls is DockerContainer else (cls, PatchedModule)
     return types.new_class(cls.__name__, bases, exec_body=lambda body: body.update(__module__=cls.__module__))
 
 

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pytest_isolate.model.testcontainers import Refusal, Rehearsal
-from pytest_isolate.running.testcontainers.stage import Reached, Rehearsed
+from pytest_isolate.model.testcontainers import DryRun, Refusal
+from pytest_isolate.running.testcontainers.stage import DryRunSource, StartIntercepted
 
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
 
-    from pytest_isolate.running.testcontainers.adapted import Adapted
-    from pytest_isolate.running.testcontainers.stage import Stage
+    from pytest_isolate.running.testcontainers.adapted import PatchedModule
+    from pytest_isolate.running.testcontainers.stage import ContainerSource
 
 _MAKERS = "a container of testcontainers, or a function or class that makes one when it is called without arguments"
 _PARTS = "leave networks out, and declare other containers as services: those of one stack() find each other by name"
@@ -37,7 +37,7 @@ class DeclaredModule:
     def __init__(self, base: object) -> None:
         self._base = base
         self._made: DockerContainer | None = None
-        self._rehearsal: Rehearsal | None = None
+        self._rehearsal: DryRun | None = None
         if not callable(base):
             self._made = _without_connection(base)
 
@@ -52,19 +52,19 @@ class DeclaredModule:
         made_by = getattr(self._base, "func", self._base)
         return str(getattr(made_by, "__qualname__", type(made_by).__qualname__))
 
-    def rehearse(self) -> Rehearsal:
+    def rehearse(self) -> DryRun:
         """What it starts. It is made and rehearsed once."""
         if self._rehearsal is None:
             self._rehearsal = self._rehearse()
         return self._rehearsal
 
-    def adapt(self, stage: Stage) -> Adapted:
+    def adapt(self, stage: ContainerSource) -> PatchedModule:
         """A copy of it on a stage."""
         from pytest_isolate.running.testcontainers.adapted import adapt  # imports testcontainers, as its user has done
 
         return adapt(self._make(), stage)
 
-    def _rehearse(self) -> Rehearsal:
+    def _rehearse(self) -> DryRun:
         try:
             return rehearse(self._make())
         except NotAModule as error:
@@ -84,7 +84,7 @@ class DeclaredModule:
         return self._made
 
 
-def rehearse(module: DockerContainer) -> Rehearsal:
+def rehearse(module: DockerContainer) -> DryRun:
     """What a module would start, and what of it cannot be honoured: its start, up to where it needs an engine."""
     from pytest_isolate.running.testcontainers.settings import (  # with testcontainers
         has_wait,
@@ -101,22 +101,22 @@ def rehearse(module: DockerContainer) -> Rehearsal:
     values, refusals = translate(read_settings(copy))
     values |= _describe_data(copy)
     values |= _describe_url(copy, values)
-    return Rehearsal(values=values, refusals=tuple(refusals), has_wait=has_wait(module))
+    return DryRun(values=values, refusals=tuple(refusals), has_wait=has_wait(module))
 
 
-def _reach(module: DockerContainer) -> Adapted:
+def _reach(module: DockerContainer) -> PatchedModule:
     """A copy of a module, started up to where it would have its container made."""
     from pytest_isolate.running.testcontainers.adapted import adapt
 
-    copy = adapt(module, Rehearsed())
+    copy = adapt(module, DryRunSource())
     try:
         copy.start()
-    except Reached:
+    except StartIntercepted:
         return copy
     raise NotAModule("its start() makes no container by that of DockerContainer")
 
 
-def _describe_data(module: Adapted) -> dict[str, object]:
+def _describe_data(module: PatchedModule) -> dict[str, object]:
     """Who may do what in which database, as far as a module tells it, and how its data is copied."""
     values: dict[str, object] = {}
     for key, attribute in (("user", "username"), ("password", "password"), ("database", "dbname")):
@@ -129,9 +129,9 @@ def _describe_data(module: Adapted) -> dict[str, object]:
     return values
 
 
-def _describe_url(module: Adapted, values: dict[str, object]) -> dict[str, object]:
+def _describe_url(module: PatchedModule, values: dict[str, object]) -> dict[str, object]:
     """The module's connection url as a template, where it tells one; its port is the main one."""
-    get_url, stage = getattr(module, "get_connection_url", None), Rehearsed()
+    get_url, stage = getattr(module, "get_connection_url", None), DryRunSource()
     if get_url is None:
         return {}
     module._isolate_stage, module._container = stage, object()
@@ -196,6 +196,6 @@ class _LateClient:
         return getattr(self._made, name)
 
 
-def _broken(refusal: Refusal) -> Rehearsal:
+def _broken(refusal: Refusal) -> DryRun:
     """What is left where a module cannot be rehearsed: enough for its declaration to be read to the end."""
-    return Rehearsal(values={"image": "unknown"}, refusals=(refusal,))
+    return DryRun(values={"image": "unknown"}, refusals=(refusal,))

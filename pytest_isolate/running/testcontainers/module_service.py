@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.view import View
+from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.faults.methods import Faults
 
 M = TypeVar("M")
@@ -26,7 +26,7 @@ class ModuleService(Service, Generic[M]):
 
     def __init__(
         self,
-        view: View,
+        view: ServiceView,
         *,
         module: M,
         engine: Engine,

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.model.probes import Answer, Command, Dead, NotYet, Ready
-from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.testcontainers.declared import DeclaredModule
-from pytest_isolate.running.testcontainers.sdk_container import ContainerView, GivenUp
-from pytest_isolate.running.testcontainers.stage import Reached, Started
+from pytest_isolate.running.testcontainers.sdk_container import ContainerView, WaitCancelled
+from pytest_isolate.running.testcontainers.stage import Started, StartIntercepted
 
 if TYPE_CHECKING:
-    from pytest_isolate.running.testcontainers.adapted import Adapted
+    from pytest_isolate.running.testcontainers.adapted import PatchedModule
 
 
 class Modules:
@@ -24,10 +24,10 @@ class Modules:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()
-        self._met: dict[str, Adapted] = {}
+        self._met: dict[str, PatchedModule] = {}
         self._starts: dict[str, _Start] = {}
 
-    def ask(self, running: Running) -> Answer:
+    def ask(self, running: RunningInstance) -> Answer:
         """Whether a service's module has started it to its end; the first question begins with that."""
         with self._lock:
             start = self._starts.get(running.container_id)
@@ -37,7 +37,7 @@ class Modules:
                 )
         return start.ask()
 
-    def settle(self, running: Running) -> None:
+    def settle(self, running: RunningInstance) -> None:
         """The wait is over: what was started is kept, and what still waits is given up."""
         with self._lock:
             start = self._starts.pop(running.container_id, None)
@@ -46,15 +46,15 @@ class Modules:
             elif start:
                 start.give_up()
 
-    def of(self, running: Running) -> Adapted:
+    def of(self, running: RunningInstance) -> PatchedModule:
         """The module of a service that is ready, with its addresses."""
         with self._lock:
             met = self._met.get(running.container_id)
             if met is None:
-                met = self._met[running.container_id] = meet(_declared(running), self._stage(running, is_new=False))
+                met = self._met[running.container_id] = attach(_declared(running), self._stage(running, is_new=False))
             return met
 
-    def _stage(self, running: Running, *, is_new: bool) -> Started:
+    def _stage(self, running: RunningInstance, *, is_new: bool) -> Started:
         checks = [probe.argv for probe in running.spec.ready if isinstance(probe, Command)]
         health = running.image.health_command or next(iter(checks), ())
         view = ContainerView(self._engine, running.spec.name, running.container_id, health)
@@ -63,12 +63,12 @@ class Modules:
         return Started(running.view, view, is_new=is_new, rehearsed_env=rehearsed)
 
 
-def meet(module: DeclaredModule, stage: Started) -> Adapted:
+def attach(module: DeclaredModule, stage: Started) -> PatchedModule:
     """The module of a container that is there already: configured as before a start, and not started again."""
     met = module.adapt(stage)
     try:
         met.start()
-    except Reached:
+    except StartIntercepted:
         pass  # it is configured, which is all that is wanted
     met._container = stage.container
     return met
@@ -78,12 +78,12 @@ class _Start:
     """A module's start, in a thread of its own: it may wait in its own way for minutes."""
 
     def __init__(self, declared: DeclaredModule, stage: Started) -> None:
-        from pytest_isolate.running.testcontainers.settings import hasten
+        from pytest_isolate.running.testcontainers.settings import shorten_poll_interval
 
         self.module = declared.adapt(stage)
         self._stage = stage
         self._ended: Future[None] = Future()
-        hasten(self.module)
+        shorten_poll_interval(self.module)
         threading.Thread(target=self._run, name=f"isolate-module-{declared.name}", daemon=True).start()
 
     def ask(self) -> Answer:
@@ -100,13 +100,13 @@ class _Start:
     def _run(self) -> None:
         try:
             self.module.start()
-        except (Exception, GivenUp) as error:
+        except (Exception, WaitCancelled) as error:
             self._ended.set_exception(error)
         else:
             self._ended.set_result(None)
 
 
-def _declared(running: Running) -> DeclaredModule:
+def _declared(running: RunningInstance) -> DeclaredModule:
     assert isinstance(running.spec.module, DeclaredModule)
     return running.spec.module
 

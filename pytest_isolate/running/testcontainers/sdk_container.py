@@ -19,7 +19,7 @@ _MOST_BYTES = 1 << 40
 _CHANGE_FOLDER = ("/bin/sh", "-c", 'cd "$0" && exec "$@"')
 
 
-class GivenUp(BaseException):
+class WaitCancelled(BaseException):
     """A module's wait is over: its container has died, it took too long, or the run ends.
 
     No Exception: some waits take those for "not yet".
@@ -61,7 +61,7 @@ class ContainerView:
     def check(self) -> None:
         """GivenUp, once it is."""
         if self.is_given_up:
-            raise GivenUp
+            raise WaitCancelled
 
     @property
     def short_id(self) -> str:

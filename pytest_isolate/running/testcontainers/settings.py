@@ -11,14 +11,14 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 
-from pytest_isolate.running.testcontainers.adapted import Adapted
+from pytest_isolate.running.testcontainers.adapted import PatchedModule
 
 _PAUSE_S = 0.1
 # What testcontainers does where nobody says otherwise (TC_POOLING_INTERVAL).
 _USUAL_PAUSE_S = 1.0
 
 
-def hasten(module: Adapted) -> None:
+def shorten_poll_interval(module: PatchedModule) -> None:
     """Shorten the pauses of its waits, where they are the usual ones; how long they last in all stays as it is."""
     strategy = module._wait_strategy
     if strategy is not None and getattr(strategy, "_poll_interval", 0) == _USUAL_PAUSE_S:

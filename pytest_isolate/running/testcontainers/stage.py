@@ -8,18 +8,18 @@ from typing import Protocol
 from pytest_isolate.declarations.placeholders import escape
 from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.running.containers.view import View
+from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.testcontainers.sdk_container import ContainerView
 
 
-class Reached(BaseException):
+class StartIntercepted(BaseException):
     """The module would have its container made now, and that is all that was to be seen.
 
     No Exception: some modules log those, or try again.
     """
 
 
-class Stage(Protocol):
+class ContainerSource(Protocol):
     """Answers what a module asks of its container."""
 
     def begin(self, env: Mapping[str, object]) -> ContainerView:
@@ -32,7 +32,7 @@ class Stage(Protocol):
         """The address that a test reaches it at."""
 
 
-class Rehearsed:
+class DryRunSource:
     """No container, so that an address is only a place in a text: HOST and PORT.
 
     `asked` are the ports that were asked for.
@@ -46,7 +46,7 @@ class Rehearsed:
 
     def begin(self, env: Mapping[str, object]) -> ContainerView:  # noqa: ARG002  # read from the module, like the rest
         """Reached."""
-        raise Reached
+        raise StartIntercepted
 
     def endpoint(self, inner: int) -> Endpoint:
         """The same for each port."""
@@ -62,7 +62,7 @@ class Started:
     """The container of a service. It is begun once; one that is there already only has to be met."""
 
     def __init__(
-        self, view: View, container: ContainerView, *, is_new: bool, rehearsed_env: Mapping[str, object]
+        self, view: ServiceView, container: ContainerView, *, is_new: bool, rehearsed_env: Mapping[str, object]
     ) -> None:
         self._view = view
         self._container = container
@@ -82,7 +82,7 @@ class Started:
         self._has_begun = True
         self._check_same(env)
         if not self._is_new:
-            raise Reached
+            raise StartIntercepted
         return self._container
 
     def endpoint(self, inner: int) -> Endpoint:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Carried(http.client.HTTPConnection):
+class TunnelledConnection(http.client.HTTPConnection):
     """A connection that something else carries, which has to be ended with it, and may know why it broke."""
 
     def explain(self) -> OSError | None:
@@ -21,7 +21,7 @@ class Carried(http.client.HTTPConnection):
 
 def end(connection: http.client.HTTPConnection) -> None:
     """Close a connection, and whatever carries it."""
-    if isinstance(connection, Carried):
+    if isinstance(connection, TunnelledConnection):
         connection.end()
     else:
         connection.close()
@@ -33,7 +33,7 @@ def explained(connection: http.client.HTTPConnection) -> Iterator[None]:
     try:
         yield
     except (OSError, http.client.HTTPException) as error:
-        reason = connection.explain() if isinstance(connection, Carried) else None
+        reason = connection.explain() if isinstance(connection, TunnelledConnection) else None
         if reason is None:
             raise
         raise reason from error

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 from pytest_isolate.engine.docker.dialects import podman_version
 from pytest_isolate.engine.docker.transport.carrier import end, explained
-from pytest_isolate.engine.docker.transport.connections import Endpoint, Idle
+from pytest_isolate.engine.docker.transport.connections import ConnectionPool, Endpoint
 from pytest_isolate.engine.docker.transport.discovery import (
     Candidate,
     find_candidates,
@@ -37,7 +37,7 @@ from pytest_isolate.engine.docker.transport.exchange import (
     reason_of,
     send_request,
 )
-from pytest_isolate.engine.docker.transport.streams import Line, Stream, Tail
+from pytest_isolate.engine.docker.transport.streams import JsonStream, LogFollower, RawConnection
 from pytest_isolate.engine.docker.wire import api_version, explanation, is_passing, refusal_error, unreachable_error
 from pytest_isolate.errors import EngineError, EngineUnreachable
 
@@ -99,7 +99,7 @@ class Http:
     def __init__(self, where: str | Endpoint) -> None:
         self.endpoint = where if isinstance(where, Endpoint) else Endpoint(where)
         self.address = self.endpoint.address
-        self.idle = Idle()
+        self.idle = ConnectionPool()
         self._version: Mapping[str, Any] = {}
 
     def close(self) -> None:
@@ -164,7 +164,7 @@ class Http:
                 while piece := exchange.response.read1(PIECE_BYTES):
                     yield piece
 
-    def follow(self, what: str, path: str, query: Mapping[str, object], *, begins_late: bool) -> Tail:
+    def follow(self, what: str, path: str, query: Mapping[str, object], *, begins_late: bool) -> LogFollower:
         """An answer that ends when what it tells of has ended.
 
         One that `begins_late`, with the first that there is to tell, says only then whether the engine refuses.
@@ -172,19 +172,19 @@ class Http:
         target = self._target(what, path, query)
         if not begins_late:
             exchange = self._open(what, target)
-            return Tail(what, exchange.sock, lambda: exchange.response, exchange.close)
+            return LogFollower(what, exchange.sock, lambda: exchange.response, exchange.close)
         connection = self.endpoint.connection(REQUEST_TIMEOUT_S)
         with self._explained(what):
             sock = send_request(connection, "GET", target, None)
-        return Tail(what, sock, connection.getresponse, lambda: end(connection))
+        return LogFollower(what, sock, connection.getresponse, lambda: end(connection))
 
-    def listen(self, what: str, path: str, query: Mapping[str, object]) -> Stream:
+    def stream_json(self, what: str, path: str, query: Mapping[str, object]) -> JsonStream:
         """An answer without an end, of one JSON value a line."""
         exchange = self._open(what, self._target(what, path, query))
         exchange.sock.settimeout(None)
-        return Stream(what, self.address, exchange)
+        return JsonStream(what, self.address, exchange)
 
-    def converse(self, what: str, path: str, body: object) -> Line:
+    def hijack(self, what: str, path: str, body: object) -> RawConnection:
         """A line both ways, in place of an answer: the engine hands the connection to what it starts."""
         content = json.dumps(body).encode()
         target = self._target(what, path, None)
@@ -202,7 +202,7 @@ class Http:
         if status not in _HANDED_OVER:
             end(connection)
             raise refusal_error(what, status, explanation(rest))
-        return Line(what, self.address, connection, rest)
+        return RawConnection(what, self.address, connection, rest)
 
     def _open(self, what: str, target: str, timeout_s: float = REQUEST_TIMEOUT_S) -> Exchange:
         """An answer that is read piece by piece."""

@@ -111,7 +111,7 @@ class Endpoint:
         return str(path) if self.certificates and path.exists() else ""
 
 
-class Idle:
+class ConnectionPool:
     """Connections that wait for their next request. Safe to use from several threads."""
 
     def __init__(self) -> None:

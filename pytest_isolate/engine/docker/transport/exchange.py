@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_isolate.engine.docker.transport.carrier import end, explained
-from pytest_isolate.engine.docker.transport.connections import Endpoint, Idle
+from pytest_isolate.engine.docker.transport.connections import ConnectionPool, Endpoint
 from pytest_isolate.engine.docker.wire import unreachable_error
 
 # The longest single request: removing a container with a large volume took 1.7 s, so a minute means trouble.
@@ -35,7 +35,7 @@ class Exchange:
     connection: http.client.HTTPConnection
     sock: socket.socket
     response: http.client.HTTPResponse
-    idle: Idle | None = None
+    idle: ConnectionPool | None = None
     given_back: list[bool] = field(default_factory=list)
 
     def hang_up(self) -> None:
@@ -76,7 +76,7 @@ class Reply:
 
 
 def open_exchange(
-    endpoint: Endpoint, idle: Idle, method: str, target: str, content: Content | None, timeout_s: float
+    endpoint: Endpoint, idle: ConnectionPool, method: str, target: str, content: Content | None, timeout_s: float
 ) -> Exchange:
     """A request that was sent, as soon as its answer has begun."""
     kept = idle if endpoint.is_dear else None
@@ -135,7 +135,11 @@ def reason_of(error: BaseException) -> str:
 
 
 def _exchange(
-    connection: http.client.HTTPConnection, method: str, target: str, content: Content | None, idle: Idle | None
+    connection: http.client.HTTPConnection,
+    method: str,
+    target: str,
+    content: Content | None,
+    idle: ConnectionPool | None,
 ) -> Exchange:
     sock = send_request(connection, method, target, content)
     try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import IO
 from urllib.parse import urlsplit
 
-from pytest_isolate.engine.docker.transport.carrier import Carried
+from pytest_isolate.engine.docker.transport.carrier import TunnelledConnection
 
 _CONNECT_S = 10
 _ENDED_WITHIN_S = 2
@@ -79,7 +79,7 @@ def _where(login: Login) -> list[str]:
     return [*user, *port, "--", login.host]
 
 
-class SshConnection(Carried):
+class SshConnection(TunnelledConnection):
     """HTTP over an ssh process of its own."""
 
     def __init__(self, address: str, timeout_s: float) -> None:

@@ -14,7 +14,7 @@ from pytest_isolate.engine.docker.wire import unreachable_error
 from pytest_isolate.errors import EngineError
 
 
-class Stream:
+class JsonStream:
     """The JSON values of an answer that goes on for as long as nobody closes it."""
 
     def __init__(self, what: str, address: str, exchange: Exchange) -> None:
@@ -55,7 +55,7 @@ class Stream:
         raise unreachable_error(self._what, self._address, reason) from error
 
 
-class Tail:
+class LogFollower:
     """An answer that is read as a whole, later."""
 
     def __init__(
@@ -80,7 +80,7 @@ class Tail:
         self._close()
 
 
-class Line:
+class RawConnection:
     """A connection that carries bytes both ways."""
 
     def __init__(self, what: str, address: str, connection: http.client.HTTPConnection, received: bytes) -> None:

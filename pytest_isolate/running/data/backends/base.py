@@ -8,11 +8,11 @@ from typing import Protocol
 
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.data.names import own_suffix
 
 
-class WayError(IsolateError):
+class BackendError(IsolateError):
     """The server refused a statement; `str()` of it is what the server said."""
 
 
@@ -20,19 +20,19 @@ class InitOutput(IsolateError):
     """An init that failed; `str()` of it is what it said."""
 
 
-def server_of(running: Running) -> Endpoint:
+def server_of(running: RunningInstance) -> Endpoint:
     """Where its clients find a server: beside it in its container, or where it runs already."""
-    used = running.spec.used
+    used = running.spec.external
     return used.endpoint if used else Endpoint("127.0.0.1", running.view.spec.ports[0])
 
 
-def suffix_of(running: Running) -> str:
+def name_suffix(running: RunningInstance) -> str:
     """What every name ends in that this process makes on a server that is not of this run; empty where it is."""
     run = running.ground.run
-    return own_suffix(run.run_id, run.worker) if running.spec.used else ""
+    return own_suffix(run.run_id, run.worker) if running.spec.external else ""
 
 
-def common_variables(running: Running, database: str) -> dict[str, str]:
+def common_variables(running: RunningInstance, database: str) -> dict[str, str]:
     """Environment variables that tell every command of an init or reset where its database is."""
     view = running.view
     return {
@@ -61,7 +61,7 @@ def closed_on_failure(opened: Closing) -> Iterator[None]:
         raise
 
 
-class Way(Protocol):
+class DataBackend(Protocol):
     """One client that stays open inside the service's container. For one thread at a time.
 
     Every method may raise WayError, and EngineError where the container or the client is gone.

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
-from pytest_isolate.running.containers.running import Running
-from pytest_isolate.running.data.backends.base import InitOutput, WayError, common_variables
+from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.data.backends.base import BackendError, InitOutput, common_variables
 from pytest_isolate.running.data.backends.client import Client, run_to_end
 from pytest_isolate.running.data.names import PRISTINE, parse_copy_name
 
@@ -28,7 +28,7 @@ _DUMP = (
 _REFUSED = re.compile(r"ERROR (at line \d+: |\d+ \(\w+\))")
 
 
-def environment(running: Running, database: str) -> dict[str, str]:
+def environment(running: RunningInstance, database: str) -> dict[str, str]:
     """Environment variables that tell a command where a database is."""
     view = running.view
     own = {"MYSQL_HOST": "127.0.0.1", "MYSQL_TCP_PORT": str(view.spec.ports[0]), "MYSQL_PWD": view.password or ""}
@@ -40,7 +40,7 @@ class MariadbWay:
 
     room = None
 
-    def __init__(self, engine: Engine, running: Running) -> None:
+    def __init__(self, engine: Engine, running: RunningInstance) -> None:
         self._engine = engine
         self._running = running
         self._user, self._password, self._client = self._connect()
@@ -104,7 +104,7 @@ class MariadbWay:
         for number in self._run(query):
             try:
                 self._run(f"KILL {number}")
-            except WayError:
+            except BackendError:
                 continue  # it has gone by itself
         self.drop(database)
         self.create(PRISTINE, database)
@@ -119,7 +119,7 @@ class MariadbWay:
             f"WHERE schema_name = {_text(source)}"
         )
         if not found:
-            raise WayError(f"database {source!r} does not exist")
+            raise BackendError(f"database {source!r} does not exist")
         charset, collation = found[0].split("\t")
         self._run(f"CREATE DATABASE {_name(name)} CHARACTER SET {charset} COLLATE {collation}")
 
@@ -128,7 +128,7 @@ class MariadbWay:
         argv = ["sh", "-c", _DUMP, "sh", self._user, database, f"{_FOLDER}/{name}.sql", rights]
         code, output = run_to_end(self._engine, self._running.container_id, argv, self._login())
         if code != 0:
-            raise WayError(f"{database} could not be written out: {output.strip()}")
+            raise BackendError(f"{database} could not be written out: {output.strip()}")
 
     def _rights(self, database: str) -> Iterator[str]:
         """The rights on a database as statements that hold for whichever is in use. Underlines may be escaped."""
@@ -136,7 +136,7 @@ class MariadbWay:
         for account in self._run("SELECT CONCAT(QUOTE(User), '@', QUOTE(Host)) FROM mysql.user WHERE User <> ''"):
             try:
                 granted = self._run(f"SHOW GRANTS FOR {account}")
-            except WayError:
+            except BackendError:
                 continue  # roles are listed as users without a host in some versions
             for line in granted:
                 name = next((n for n in names if f" {n}." in line), None)
@@ -151,7 +151,7 @@ class MariadbWay:
         lines = self._client.ask(f"{statement}{end}\nSELECT '{self._client.mark}';\n")
         refusal = next((line for line in lines if _REFUSED.match(line)), "")
         if refusal:
-            raise WayError(refusal)
+            raise BackendError(refusal)
         return lines
 
     def _login(self) -> dict[str, str]:
@@ -170,7 +170,7 @@ class MariadbWay:
                 client.close()
                 continue
             return user or "", password or "", client
-        raise WayError("; ".join(refused.found))
+        raise BackendError("; ".join(refused.found))
 
 
 def _describe(name: str, output: str) -> str:

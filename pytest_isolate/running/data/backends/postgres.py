@@ -8,18 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.model.reset import Pristine
-from pytest_isolate.running.containers.running import Running
+from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.containers.security import COPIES
 from pytest_isolate.running.data.backends.base import (
+    BackendError,
     InitOutput,
-    WayError,
     closed_on_failure,
     common_variables,
+    name_suffix,
     server_of,
-    suffix_of,
 )
 from pytest_isolate.running.data.backends.client import Client, run_to_end
-from pytest_isolate.running.data.names import PRISTINE, maker_of, parse_copy_name
+from pytest_isolate.running.data.names import PRISTINE, creator_of, parse_copy_name
 
 # Made by CREATE DATABASE as of these versions.
 _STRATEGY_SINCE = 150000
@@ -36,7 +36,7 @@ _SPARE = "isolate_spare"
 _AWAY = "isolate_away_"
 
 
-def environment(running: Running, database: str) -> dict[str, str]:
+def environment(running: RunningInstance, database: str) -> dict[str, str]:
     """Environment variables with which every client of PostgreSQL finds a database."""
     view = running.view
     return {
@@ -54,10 +54,10 @@ class PostgresWay:
 
     room = None
 
-    def __init__(self, engine: Engine, running: Running) -> None:
+    def __init__(self, engine: Engine, running: RunningInstance) -> None:
         self._engine = engine
         self._running = running
-        self._pristine = PRISTINE + suffix_of(running)
+        self._pristine = PRISTINE + name_suffix(running)
         self._plain: dict[str, bool] = {}
         self._sizes: dict[str, int] = {}
         self._memory_bytes = running.memory_folders.get(COPIES, 0)
@@ -113,7 +113,7 @@ class PostgresWay:
             try:
                 self._copy(template, name, f" TABLESPACE {_MEMORY}")
                 return name
-            except WayError:
+            except BackendError:
                 self._memory_bytes = 0  # such as when tests have filled it
         self._copy(template, name)
         return name
@@ -135,7 +135,7 @@ class PostgresWay:
         # One whose making or dropping broke off is marked by this limit: it can be dropped, and nothing else.
         templates = self._run(f"{ours} AND datistemplate AND datconnlimit <> -2")
         for name in self._run(ours):
-            maker = maker_of(name)
+            maker = creator_of(name)
             if maker and is_theirs(maker):
                 if name in templates:
                     self._run(f"ALTER DATABASE {_name(name)} IS_TEMPLATE false")
@@ -149,7 +149,7 @@ class PostgresWay:
         for name in self._run(f"SELECT datname FROM pg_database WHERE datname LIKE '{_AWAY}%'"):
             try:
                 self.drop(name)
-            except WayError:
+            except BackendError:
                 continue  # such as one with a replication slot: it is in nobody's way
         if not self._exists(_SPARE):
             self._copy(self._pristine, _SPARE)
@@ -180,7 +180,7 @@ class PostgresWay:
         deadline = time.monotonic() + _GONE_WITHIN_S
         while self._run(f"SELECT pg_terminate_backend(pid) {connected}"):
             if time.monotonic() > deadline:
-                raise WayError(f"connections to {name} stay open")
+                raise BackendError(f"connections to {name} stay open")
             time.sleep(0.002)  # a backend is only asked to end, and nothing tells when it has
 
     def _open_memory(self) -> None:
@@ -190,7 +190,7 @@ class PostgresWay:
         try:
             self._run(f"COPY (SELECT 1) TO PROGRAM 'mkdir -p {COPIES}/postgres'")
             self._run(f"CREATE TABLESPACE {_MEMORY} LOCATION '{COPIES}/postgres'")
-        except WayError:
+        except BackendError:
             self._memory_bytes = 0  # a user without the right to: copies are made on disk
 
     def _fits_into_memory(self, template: str) -> bool:
@@ -210,7 +210,7 @@ class PostgresWay:
         strategy = " STRATEGY file_copy" if self._version >= _STRATEGY_SINCE else ""
         owner = self._run(f"SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = {_text(source)}")
         if not owner:
-            raise WayError(f'database "{source}" does not exist')
+            raise BackendError(f'database "{source}" does not exist')
         self._run(f"CREATE DATABASE {_name(name)} TEMPLATE {_name(source)} OWNER {_name(owner[0])}{where}{strategy}")
         if not self._is_plain(source):
             self._copy_rights_and_settings(source, name)
@@ -250,7 +250,7 @@ class PostgresWay:
         lines = self._client.ask(f"{statement};\n{told}")
         end = next(number for number, line in enumerate(lines) if line.startswith(state))
         if lines[end] != f"{state}00000":
-            raise WayError("\n".join(lines[end + 1 :]))
+            raise BackendError("\n".join(lines[end + 1 :]))
         return lines[:end]
 
     def _connect(self, database: str) -> Client:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pytest_isolate.engine.api import Engine
-from pytest_isolate.running.containers.running import Running
-from pytest_isolate.running.data.backends.base import InitOutput, WayError, closed_on_failure, common_variables
+from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.data.backends.base import BackendError, InitOutput, closed_on_failure, common_variables
 from pytest_isolate.running.data.backends.client import Client
 from pytest_isolate.running.data.names import PRISTINE, parse_copy_name
 
@@ -65,7 +65,7 @@ local number = base
 """
 
 
-def environment(running: Running, database: str) -> dict[str, str]:
+def environment(running: RunningInstance, database: str) -> dict[str, str]:
     """Environment variables that tell a command where a database is."""
     return {**common_variables(running, database), "REDISCLI_AUTH": running.view.password or ""}
 
@@ -73,7 +73,7 @@ def environment(running: Running, database: str) -> dict[str, str]:
 class RedisWay:
     """One redis-cli, which stays open."""
 
-    def __init__(self, engine: Engine, running: Running) -> None:
+    def __init__(self, engine: Engine, running: RunningInstance) -> None:
         self._running = running
         view = running.view
         argv = ["sh", "-c", _CLIENT, "redis-cli", "-h", "127.0.0.1", "-p", str(view.spec.ports[0])]
@@ -171,5 +171,5 @@ class RedisWay:
         lines = [line for line in self._client.ask(f"{command}\nECHO {self._client.mark}\n") if line]
         refusal = next((line for line in lines if line.startswith(("ERR ", "NOAUTH", "WRONGPASS", "NOPERM"))), "")
         if refusal and not missing_is_fine:
-            raise WayError(refusal)
+            raise BackendError(refusal)
         return lines
