@@ -71,21 +71,21 @@ def load(folder: Path, as_json: bool, missing_ok: bool) -> None:
     A name that another image has already stays with that one. Ends with code 0, or with 1 when there is nothing in DIR,
     something of it is missing or broken, or no engine answers.
     """
-    stock = ImageStore(folder)
+    image_store = ImageStore(folder)
     with _alone(folder), ending_in(EXIT_FAILED):
-        index = _read(stock, missing_ok)
+        index = _read(image_store, missing_ok)
         if not index.images:
             click.echo("[]" if as_json else _total(folder, ()))
             return
-        outcomes = _load(stock, index)
+        outcomes = _load(image_store, index)
     _show(folder, outcomes, as_json)
 
 
-def _load(stock: ImageStore, index: Index) -> list[Outcome]:
+def _load(image_store: ImageStore, index: Index) -> list[Outcome]:
     with open_engine() as opened:
         notes = ImportedImages(opened.engine, Board(built_folder()))
         parts = ImageTransfer(opened.client)
-        return transfer.import_images(opened.engine, parts, stock, index, snapshot_usage(), notes)
+        return transfer.import_images(opened.engine, parts, image_store, index, snapshot_usage(), notes)
 
 
 @images.command("list")
@@ -94,9 +94,9 @@ def _load(stock: ImageStore, index: Index) -> list[Outcome]:
 def list_images(folder: Path, as_json: bool) -> None:
     """Show the images in DIR. Ends with code 0, or with 1 when there are none, or their index cannot be read."""
     with ending_in(EXIT_FAILED):
-        stock = ImageStore(folder)
-        index = _read(stock, missing_ok=False)
-        whole = stock.complete_images(index)
+        image_store = ImageStore(folder)
+        index = _read(image_store, missing_ok=False)
+        whole = image_store.complete_images(index)
     _show(folder, [Outcome(status="whole" if s in whole else "broken", saved=s) for s in index.images], as_json)
 
 
@@ -130,13 +130,13 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _read(stock: ImageStore, missing_ok: bool) -> Index:
-    index = stock.read()
+def _read(image_store: ImageStore, missing_ok: bool) -> Index:
+    index = image_store.read()
     if index is None and not missing_ok:
         raise IsolateError(
             build_message(
-                f"no images were saved in {stock.folder}",
-                found="there is no index in it" if stock.folder.is_dir() else "there is no such folder",
+                f"no images were saved in {image_store.folder}",
+                found="there is no index in it" if image_store.folder.is_dir() else "there is no such folder",
                 do="save some: pytest-isolate images save; with --missing-ok this is no error",
             )
         )

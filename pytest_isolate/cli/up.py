@@ -80,13 +80,13 @@ def down(everything: bool) -> None:
         runs = found if everything else _of_folder(found, os.getcwd())
         if not runs:
             click.echo("nothing is up" if everything else "nothing is up for this folder")
-        foreign = [run for run in runs if not _is_own(run)]
+        external_copies = [run for run in runs if not _is_own(run)]
         for run in runs:
-            if run not in foreign:
+            if run not in external_copies:
                 _take_down(opened, run)
-        for run in foreign:
+        for run in external_copies:
             click.echo(_refusal(run), err=True)
-    if foreign and not everything:
+    if external_copies and not everything:
         raise SystemExit(EXIT_FAILED)
 
 
@@ -164,8 +164,8 @@ def _is_own(run: RunOnEngine) -> bool:
 
 def _take_down(opened: OpenEngine, run: RunOnEngine) -> None:
     with ending_in(EXIT_FAILED):
-        keep = ReuseStore(kept_folder() / run.owner.run, time.time)
-        keep.clear(lambda: remove_all(opened.engine, {LABEL_RUN: run.owner.run}))
+        reuse_store = ReuseStore(kept_folder() / run.owner.run, time.time)
+        reuse_store.clear(lambda: remove_all(opened.engine, {LABEL_RUN: run.owner.run}))
     click.echo(f"removed {count(len(run.containers), 'service')} of {run.owner.project}")
 
 

@@ -16,7 +16,7 @@ from pytest_isolate.model.service import ServiceId, ServiceSpec
 def check_used(catalogue: Catalogue, strict: Iterable[str]) -> Iterator[Problem]:
     """What is wrong with the services that are given, of which some ways to give them are for every selection."""
     names = sorted(map(str, catalogue.services))
-    for name, used in catalogue.adjustment.external.items():
+    for name, used in catalogue.run_overrides.external.items():
         if name not in names and used.given_by in strict:
             reason = f"unknown service {name!r}{suggest(name, names)}"
             yield _problem(used.given_by, name, reason, valid=", ".join(names) or "none is declared for these tests")

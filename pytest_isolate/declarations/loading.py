@@ -54,7 +54,7 @@ class Catalogue:
     """The catalogue without the changes, where there are some."""
 
     fresh: Mapping[ServiceId, FreshSpec] = field(default_factory=dict)
-    adjustment: RunOverrides = field(default_factory=RunOverrides)
+    run_overrides: RunOverrides = field(default_factory=RunOverrides)
     """What the run's options make of every service."""
     members: Mapping[ServiceId, ServiceId] = field(default_factory=dict)
     """Services of stacks, by the fixtures that hand out one of them each."""
@@ -78,11 +78,11 @@ def load(
     reserved: frozenset[str] = frozenset(),
     exists: Callable[[str], bool],
     chosen: Chosen | None = None,
-    adjustment: RunOverrides | None = None,
+    run_overrides: RunOverrides | None = None,
 ) -> Catalogue:
     """Check everything; raise one DeclarationError that holds every problem found."""
     problems: list[Problem] = []
-    catalogue = read(declared, problems, reserved=reserved, exists=exists, chosen=chosen, adjustment=adjustment)
+    catalogue = read(declared, problems, reserved=reserved, exists=exists, chosen=chosen, run_overrides=run_overrides)
     raise_all(problems)
     return catalogue
 
@@ -101,13 +101,13 @@ def read(
     reserved: frozenset[str] = frozenset(),
     exists: Callable[[str], bool],
     chosen: Chosen | None = None,
-    adjustment: RunOverrides | None = None,
+    run_overrides: RunOverrides | None = None,
 ) -> Catalogue:
     """Everything that is declared, as far as it can be understood; what is wrong goes to `problems`.
 
-    `chosen` are the alternatives that the command line names, `adjustment` is what its options make of every service.
+    `chosen` are the alternatives that the command line names, `run_overrides` the options that apply to all services.
     """
-    adjustment = adjustment or RunOverrides()
+    run_overrides = run_overrides or RunOverrides()
     items = sorted(declared, key=lambda d: (d.namespace, d.name))
     services: dict[ServiceId, ServiceSpec] = {}
     stacks: dict[StackId, StackSpec] = {}
@@ -141,7 +141,7 @@ def read(
     raws |= hidden
     services |= {base: load_service(base.name, raw, problems, exists) for base, raw in hidden.items()}
     fresh = load_fresh(copying, raws, services, problems, exists)
-    services = {service: adjustment.apply(service, spec) for service, spec in services.items()}
+    services = {service: run_overrides.apply(service, spec) for service, spec in services.items()}
     dependencies = resolve_references(services, problems)
     said = {service for service, raw in raws.items() if "share" in merge_layers(raw.layers)}
     said |= {service for service in services if service.stack in said_stacks}
@@ -155,7 +155,7 @@ def read(
         raws=raws,
         groups=groups,
         fresh=fresh,
-        adjustment=adjustment,
+        run_overrides=run_overrides,
         members=find_members(items, stacks, problems),
     )
 

@@ -35,7 +35,7 @@ def catalogue_with(
         # pytest has decided about the life of the fixture, and with it of its service.
         lasting = (Layer(values={"scope": None, "share": None}, location=raw.location),)
         spec = load_service(service_id.name, raw._replace(layers=(*raw.layers, *lasting)), problems, exists)
-        return catalogue.adjustment.apply(service_id, replace(spec, scope=declared.scope, share=declared.share))
+        return catalogue.run_overrides.apply(service_id, replace(spec, scope=declared.scope, share=declared.share))
 
     raws, changes = _apply_picks(catalogue, picks)
     specs = {service_id: load(service_id, raw) for service_id, raw in raws.items()}

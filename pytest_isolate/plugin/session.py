@@ -85,7 +85,7 @@ class IsolateSession:
             self._controller = Controller(config, settings, run, self._clock, self._keeping.leave)
         self._worker = self._member.run.worker if self._member else ""
         self._workers = self._member.workers if self._member else 1
-        self._demands = ItemRequirements(config, self._worker)
+        self._requirements = ItemRequirements(config, self._worker)
         self._plan = Plan()
         self._wired: Wired | None = None
         self._has_engine = False
@@ -117,7 +117,9 @@ class IsolateSession:
         """The run's story up to the first test. What is wrong ends the run before anything has started."""
         try:
             self._load(session)
-            self._plan = build_plan((self._demands.of(item) for item in session.items), self._demands.catalogue)
+            self._plan = build_plan(
+                (self._requirements.of(item) for item in session.items), self._requirements.catalogue
+            )
             if self._settings.plan_only and self._worker:
                 session.items.clear()
                 xdist.report(self._config, plan=self._report.plan_lines(self._plan))
@@ -131,12 +133,12 @@ class IsolateSession:
             self._refuse(session, str(error))
 
     def _load(self, session: pytest.Session) -> None:
-        self._demands.load(session)
+        self._requirements.load(session)
         self._report.used = {
-            str(s): str(spec.external) for s, spec in self._demands.catalogue.services.items() if spec.external
+            str(s): str(spec.external) for s, spec in self._requirements.catalogue.services.items() if spec.external
         }
         self._check_known()
-        if self._demands.differ(session.items):
+        if self._requirements.differ(session.items):
             forget_values_by(session, self._key_of)
 
     def _key_of(self, name: str, namespace: str) -> Hashable:
@@ -145,12 +147,12 @@ class IsolateSession:
         pytest asks for it whenever a test asks for the fixture, so this is also where it is known what a test uses.
         """
         assert self._item is not None
-        catalogue = self._demands.wardrobe.of(self._item)
+        catalogue = self._requirements.catalogues.of(self._item)
         services = members(catalogue, name, namespace)
         if ServiceId(StackId(namespace), name) not in catalogue.fresh:
             self._resets.note(services)
         changes = tuple(map(catalogue.variation, services))
-        names = tuple(self._demands.wardrobe.names_of(name, namespace, self._item).items())
+        names = tuple(self._requirements.catalogues.names_of(name, namespace, self._item).items())
         return changes or names, self._resets.replacements(services)
 
     def pytest_report_collectionfinish(self) -> list[str]:
@@ -196,7 +198,7 @@ class IsolateSession:
                 check_known,  # only where the project has such a table
             )
 
-            check_known(self._demands.catalogue, ports, is_reused=self._settings.reuse)
+            check_known(self._requirements.catalogue, ports, is_reused=self._settings.reuse)
 
     def _open(self, needed: Iterable[Instance] = ()) -> Wired:
         """The wired objects of this process; on the first call the engine is connected and the guardian armed.
@@ -264,7 +266,9 @@ class IsolateSession:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """The moment from which on what services write counts as the test's."""
-        self._failures.begin(item.nodeid, lambda: self._demands.place(item, used_fixtures), self._placed.get(item, ()))
+        self._failures.begin(
+            item.nodeid, lambda: self._requirements.place(item, used_fixtures), self._placed.get(item, ())
+        )
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self) -> None:
@@ -277,20 +281,20 @@ class IsolateSession:
 
         Within pytest's own wrappers: what a reset writes is captured as the test's.
         """
-        ended = self._demands.places_that_end(item, nextitem) if self._wired else frozenset()
+        ended = self._requirements.places_that_end(item, nextitem) if self._wired else frozenset()
         try:
             wired = None if self._keeping.is_last_word(item, nextitem) else self._wired
             with (
                 self._failures.teardown(),
-                self._resets.behind(item, lambda used: self._demands.place_services(used, item), wired, ended),
+                self._resets.behind(item, lambda used: self._requirements.place_services(used, item), wired, ended),
             ):
                 return (yield)
         except (Exception, pytest.fail.Exception):
-            self._keeping.keep_late(lambda: self._demands.of(item, used_fixtures), self._wired)
+            self._keeping.keep_late(lambda: self._requirements.of(item, used_fixtures), self._wired)
             raise
         finally:
             if self._wired:
-                self._wired.freshness.end_places(ended.__contains__)
+                self._wired.fresh_copies.end_places(ended.__contains__)
                 self._wired.lifecycle.end_places(ended.__contains__)
 
     @pytest.hookimpl(wrapper=True)
@@ -303,7 +307,7 @@ class IsolateSession:
             advice = self._wired.lifecycle.log_hints({instance.key for instance in self._placed.get(item, ())})
             untold = self._resets.untold if report.when == "teardown" else []
             report.sections += [("isolate", text) for text in (*advice, *untold)]
-            self._keeping.note(report, lambda: self._demands.of(item, used_fixtures), self._wired)
+            self._keeping.note(report, lambda: self._requirements.of(item, used_fixtures), self._wired)
         self._failures.tell(report, item)
         note_failed_start(report, call.excinfo.value if call.excinfo else None)
         return report
@@ -322,10 +326,10 @@ class IsolateSession:
         __tracebackhide__ = True
         assert self._item is not None
         try:
-            wanted = members(self._demands.catalogue, name, namespace)
+            wanted = members(self._requirements.catalogue, name, namespace)
             if not wanted:
-                return self._demands.wardrobe.names_of(name, namespace, self._item)
-            placed = self._demands.place_services(wanted, self._item)
+                return self._requirements.catalogues.names_of(name, namespace, self._item)
+            placed = self._requirements.place_services(wanted, self._item)
             check_resets(placed, self._workers)
             with self._display.waiting():
                 if placed:
@@ -334,27 +338,27 @@ class IsolateSession:
                 instances = {i.key.service: i for i in placed}
                 services = {m.name: self._open().lifecycle.handle(instances[m].key) for m in wanted}
                 fresh_id = ServiceId(StackId(namespace), name)
-                if fresh_id in self._demands.catalogue.fresh:
+                if fresh_id in self._requirements.catalogue.fresh:
                     return self._hand_out_copy(fresh_id, instances[wanted[0]], services[wanted[0].name])
         except IsolateError as error:
             # Its causes are told in its text; as a chain they would all be printed again.
             raise as_failure(error) from None
-        is_stack = StackId(namespace, name) in self._demands.catalogue.stacks
+        is_stack = StackId(namespace, name) in self._requirements.catalogue.stacks
         return Stack(name, services) if is_stack else services[wanted[0].name]
 
     def _hand_out_copy(self, fresh_id: ServiceId, instance: Instance, base: Service) -> FreshService:
         assert self._item is not None
-        wired, spec = self._open(), self._demands.catalogue.fresh[fresh_id]
+        wired, spec = self._open(), self._requirements.catalogue.fresh[fresh_id]
         where = position(self._item, self._worker)
         want = CopyDemand(fresh_id=fresh_id, spec=spec, count=1)
         place = place_of_copy(spec, fresh_id, where)
         with self._timeline.measure("copy", str(fresh_id)):
-            return wired.freshness.handle(want, place, wired.lifecycle.wait(instance.key), base, where.test)
+            return wired.fresh_copies.handle(want, place, wired.lifecycle.wait(instance.key), base, where.test)
 
     def _start_for(self, items: Sequence[pytest.Item]) -> None:
         """Begin to start what tests ask for, as far as that is known before they run."""
         known = self._placed
-        self._placed = {item: known[item] if item in known else self._demands.place(item) for item in items}
+        self._placed = {item: known[item] if item in known else self._requirements.place(item) for item in items}
         if any(self._placed.values()):
             instances = [instance for placed in self._placed.values() for instance in placed]
             self._open(instances).lifecycle.start_for([(item.nodeid, placed) for item, placed in self._placed.items()])
@@ -399,7 +403,7 @@ class IsolateSession:
                 self._display.close()
                 self._failures.close()
                 if self._wired:
-                    self._report.fresh = self._wired.freshness.figures()
+                    self._report.fresh = self._wired.fresh_copies.figures()
                     self._report.dropped = sorted(self._wired.engine.dropped_limits())
                     xdist.report(self._config, kept=sorted(self._wired.provider.kept_codes))
                     self._wired.close(_SNAPSHOTS_S if has_time else 0)
@@ -411,15 +415,15 @@ class IsolateSession:
 
     def _remove(self, *, in_background: bool) -> None:
         if self._wired:
-            self._wired.freshness.close(_CLOSE_S)
+            self._wired.fresh_copies.close(_CLOSE_S)
             self._wired.resetter.close(_CLOSE_S)
             self._wired.lifecycle.close(_CLOSE_S)
             rest = self._keeping.rest(self._wired)
             self._keeping.hear(rest)
             xdist.report(self._config, rest=rest)
             for running in self._wired.lifecycle.ready():
-                self._wired.meter.read(running)
-            self._report.usage = self._wired.meter.figures()
+                self._wired.usage_meter.read(running)
+            self._report.usage = self._wired.usage_meter.figures()
         if self._recording:
             self._recording.close_process(self._timeline)
         if self._controller:
@@ -440,7 +444,9 @@ class IsolateSession:
 
         folder = (self._member or self._controller_of_this_process().member()).folder
         engine = self._engine_of_run if self._controller else None
-        recording = Recording(self._settings.page, folder, self._worker, self._clock, self._demands.codes_of, engine)
+        recording = Recording(
+            self._settings.page, folder, self._worker, self._clock, self._requirements.codes_of, engine
+        )
         self._config.pluginmanager.register(recording, "isolate-report")
         return recording
 

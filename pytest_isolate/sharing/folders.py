@@ -62,7 +62,7 @@ def built_folder() -> Path:
     return cache_folder() / "built"
 
 
-def foreign_folder() -> Path:
+def external_copies_folder() -> Path:
     """Where processes sign up that make databases on servers which are not theirs."""
     return cache_folder() / "foreign"
 

@@ -25,7 +25,7 @@ from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.plan import CopyDemand
 from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.data import pool as module
-from pytest_isolate.running.data.backends.postgres import PostgresWay
+from pytest_isolate.running.data.backends.postgres import PostgresBackend
 from pytest_isolate.running.data.names import PRISTINE, CopyName, Makers
 from pytest_isolate.running.data.pool import CopyPool
 from pytest_isolate.sharing.board import Board
@@ -42,7 +42,7 @@ def main(root: Path, worker: str) -> None:
     module._SWEEP_S = 0.2  # what dies here is to be found while the others still take
     enough = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: enough.set())
-    keeper = build_keeper(root, worker)
+    keeper = build_pool(root, worker)
     keeper.start()
     with ThreadPoolExecutor(HOLDERS) as pool:
         holders = [pool.submit(take_and_hold, keeper, root, worker, enough) for _ in range(HOLDERS)]
@@ -51,11 +51,11 @@ def main(root: Path, worker: str) -> None:
     keeper.close(10, drop=True)
 
 
-def build_keeper(root: Path, worker: str) -> CopyPool:
+def build_pool(root: Path, worker: str) -> CopyPool:
     spec = SimpleNamespace(ports=(5432,), user="postgres", reset=None, database="app", external=None)
     view = SimpleNamespace(spec=spec, password="x")
-    ground = SimpleNamespace(run=SimpleNamespace(run_id="run", worker=worker), is_kept=False)
-    running: Any = SimpleNamespace(spec=spec, view=view, container_id="db", memory_folders={}, ground=ground)
+    domain = SimpleNamespace(run=SimpleNamespace(run_id="run", worker=worker), is_kept=False)
+    running: Any = SimpleNamespace(spec=spec, view=view, container_id="db", memory_folders={}, domain=domain)
     engine: Any = SimpleNamespace(open_session=lambda _, argv, env: FakeSession(argv, environment(root, env)))
     templates: Any = SimpleNamespace(ensure=lambda _: PRISTINE)
     makers = Makers(board=Board(root / "board"), here=read_owner(), read_start_time=read_start_time, time=time.time)
@@ -66,7 +66,7 @@ def build_keeper(root: Path, worker: str) -> CopyPool:
         workers=1,
         cap=CAP,
         names=map(lambda n: str(CopyName("run", worker, n)), itertools.count(1)),  # noqa: C417
-        open_way=lambda: PostgresWay(engine, running),
+        open_backend=lambda: PostgresBackend(engine, running),
         templates=templates,
         makers=makers,
         clock=SystemClock(),

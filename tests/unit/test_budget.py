@@ -42,7 +42,7 @@ class Bench:
         self.clock = clock
         self.budget = Resources(memory_bytes=memory * MIB, containers=containers)
 
-    def keeper(self, worker: str = "", plan: Plan = Plan()) -> BudgetKeeper:  # noqa: B008  # it is frozen
+    def pool(self, worker: str = "", plan: Plan = Plan()) -> BudgetKeeper:  # noqa: B008  # it is frozen
         return BudgetKeeper(LeaseTable(self.folder), self.budget, make_run(worker=worker), self.clock, plan)
 
 
@@ -57,25 +57,25 @@ def always_open() -> None:
 
 def test_what_fits_does_not_wait(bench: Bench) -> None:
     for name in "abc":
-        bench.keeper().acquire(instance(name), always_open)
+        bench.pool().acquire(instance(name), always_open)
 
     assert bench.clock.pauses == []
 
 
 def test_what_does_not_fit_waits_until_there_is_room(bench: Bench) -> None:
-    keeper = bench.keeper()
+    pool = bench.pool()
     big = instance("big", 250)
-    keeper.acquire(big, always_open)
+    pool.acquire(big, always_open)
     began = bench.clock.now()
-    bench.clock.after = lambda now: keeper.release(big) if now >= began + 5 else None
+    bench.clock.after = lambda now: pool.release(big) if now >= began + 5 else None
 
-    keeper.acquire(instance("next"), always_open)
+    pool.acquire(instance("next"), always_open)
 
     assert 5 <= bench.clock.now() - began < 6
 
 
 def test_room_that_another_process_gives_back_is_seen(bench: Bench) -> None:
-    one, other = bench.keeper("gw0"), bench.keeper("gw1")
+    one, other = bench.pool("gw0"), bench.pool("gw1")
     big = instance("big", 300)
     one.acquire(big, always_open)
     bench.clock.after = lambda _: one.release(big)
@@ -86,11 +86,11 @@ def test_room_that_another_process_gives_back_is_seen(bench: Bench) -> None:
 
 
 def test_wait_that_is_too_long_says_who_has_what_and_what_to_do(bench: Bench) -> None:
-    keeper = bench.keeper("gw1")
-    keeper.acquire(instance("big", 250), always_open)
+    pool = bench.pool("gw1")
+    pool.acquire(instance("big", 250), always_open)
 
     with pytest.raises(StartError) as caught:
-        keeper.acquire(instance("next"), always_open)
+        pool.acquire(instance("next"), always_open)
 
     text = str(caught.value)
     assert "'next'" in text
@@ -104,28 +104,28 @@ def test_wait_that_is_too_long_says_who_has_what_and_what_to_do(bench: Bench) ->
 
 
 def test_wait_goes_on_as_long_as_others_come_and_go(bench: Bench) -> None:
-    keeper = bench.keeper()
+    pool = bench.pool()
     began = bench.clock.now()
     held = [instance("big0", 250)]
-    keeper.acquire(held[0], always_open)
+    pool.acquire(held[0], always_open)
 
     def others(now: float) -> None:
         turn = int((now - began) // 200)
         if turn == len(held) and turn < 5:
-            keeper.release(held[-1])
+            pool.release(held[-1])
             held.append(instance(f"big{turn}", 250))
-            keeper.acquire(held[-1], always_open)
+            pool.acquire(held[-1], always_open)
 
     bench.clock.after = others
     with pytest.raises(StartError):
-        keeper.acquire(instance("next"), always_open)
+        pool.acquire(instance("next"), always_open)
 
     assert 1100 <= bench.clock.now() - began < 1101
 
 
 def test_wait_ends_with_the_run(bench: Bench) -> None:
-    keeper = bench.keeper()
-    keeper.acquire(instance("big", 300), always_open)
+    pool = bench.pool()
+    pool.acquire(instance("big", 300), always_open)
     ended = threading.Event()
     bench.clock.after = lambda _: ended.set()
 
@@ -134,42 +134,42 @@ def test_wait_ends_with_the_run(bench: Bench) -> None:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        keeper.acquire(instance("next"), check)
+        pool.acquire(instance("next"), check)
 
 
 def test_shared_instance_counts_once_however_many_workers_use_it(bench: Bench) -> None:
     for worker in ("gw0", "gw1", "gw2", "gw3"):
-        bench.keeper(worker).acquire(instance("db", 300), always_open)
+        bench.pool(worker).acquire(instance("db", 300), always_open)
 
     assert bench.clock.pauses == []
 
 
 def test_each_worker_s_own_instance_counts(bench: Bench) -> None:
     for worker in ("gw0", "gw1"):
-        bench.keeper(worker).acquire(instance("db", 150, Place(Scope.SESSION, "", worker)), always_open)
+        bench.pool(worker).acquire(instance("db", 150, Place(Scope.SESSION, "", worker)), always_open)
 
     with pytest.raises(StartError):
-        bench.keeper("gw2").acquire(instance("db", 150, Place(Scope.SESSION, "", "gw2")), always_open)
+        bench.pool("gw2").acquire(instance("db", 150, Place(Scope.SESSION, "", "gw2")), always_open)
 
 
 def test_what_a_dead_worker_held_is_given_back(bench: Bench) -> None:
-    bench.keeper("gw1").acquire(instance("own", 200, Place(Scope.MODULE, "a.py", "gw1")), always_open)
-    bench.keeper("gw1").acquire(instance("shared", 100), always_open)
-    bench.keeper().release_worker("gw1")
+    bench.pool("gw1").acquire(instance("own", 200, Place(Scope.MODULE, "a.py", "gw1")), always_open)
+    bench.pool("gw1").acquire(instance("shared", 100), always_open)
+    bench.pool().release_worker("gw1")
 
-    bench.keeper("gw2").acquire(instance("next", 200), always_open)
+    bench.pool("gw2").acquire(instance("next", 200), always_open)
 
     assert bench.clock.pauses == []
     with pytest.raises(StartError):
-        bench.keeper("gw2").acquire(instance("more", 1), always_open)
+        bench.pool("gw2").acquire(instance("more", 1), always_open)
 
 
 def test_releasing_twice_gives_back_once(bench: Bench) -> None:
-    keeper = bench.keeper()
-    keeper.acquire(instance("a", 300), always_open)
-    keeper.release(instance("a"))
-    keeper.release(instance("a"))
-    keeper.acquire(instance("b", 300), always_open)
+    pool = bench.pool()
+    pool.acquire(instance("a", 300), always_open)
+    pool.release(instance("a"))
+    pool.release(instance("a"))
+    pool.acquire(instance("b", 300), always_open)
 
     assert bench.clock.pauses == []
 
@@ -200,11 +200,11 @@ def test_service_without_a_limit_is_taken_for_a_small_one(declared: object, rese
 # -- what has to fit at once ------------------------------------------------------------------------------------------
 
 
-def plan_of(demands: dict[str, list[str]], worker: str = "", **services: object) -> Plan:
+def plan_of(requirements: dict[str, list[str]], worker: str = "", **services: object) -> Plan:
     """Tests by id, `module::test` or `module::class::test`, with what they use. Each service takes 100 MiB."""
     catalogue = load_all(declare(**{name: raw(memory="100m", **values) for name, values in services.items()}))
     return build_plan(
-        [Demand(where=where(test, worker), services=tuple(map(sid, d))) for test, d in demands.items()], catalogue
+        [Demand(where=where(test, worker), services=tuple(map(sid, d))) for test, d in requirements.items()], catalogue
     )
 
 
@@ -215,8 +215,8 @@ def where(test: str, worker: str = "") -> ItemPosition:
     )
 
 
-def peak(demands: dict[str, list[str]], workers: int = 1, worker: str = "", **services: object) -> tuple[int, int]:
-    needed = peak_demand(plan_of(demands, worker, **services), workers)
+def peak(requirements: dict[str, list[str]], workers: int = 1, worker: str = "", **services: object) -> tuple[int, int]:
+    needed = peak_demand(plan_of(requirements, worker, **services), workers)
     return needed.memory_bytes // (100 * MIB), needed.containers
 
 
@@ -277,20 +277,20 @@ def test_everything_within_a_place_has_the_claim_of_the_widest_around_it() -> No
 def test_two_workers_never_have_half_of_what_they_need_each(bench: Bench) -> None:
     """Room for two; a test needs two."""
     bench.budget = Resources(memory_bytes=200 * MIB, containers=2)
-    keepers = {}
+    pools = {}
     for worker in ("gw0", "gw1"):
         plan = plan_of({"a.py::t": ["a", "b"]}, worker, a=FUNCTION, b=FUNCTION)
-        keepers[worker] = bench.keeper(worker, plan), *(step.instance for step in plan.steps)
-    keeper, a, b = keepers["gw0"]
-    keeper.acquire(a, always_open)
+        pools[worker] = bench.pool(worker, plan), *(step.instance for step in plan.steps)
+    pool, a, b = pools["gw0"]
+    pool.acquire(a, always_open)
 
     def finish(_: float) -> None:
-        keeper.acquire(b, always_open)
-        keeper.release(a)
-        keeper.release(b)
+        pool.acquire(b, always_open)
+        pool.release(a)
+        pool.release(b)
 
     bench.clock.after = finish
-    other, a1, b1 = keepers["gw1"]
+    other, a1, b1 = pools["gw1"]
     other.acquire(a1, always_open)
     other.acquire(b1, always_open)
 
@@ -356,11 +356,11 @@ def runs(draw: st.DrawFn) -> tuple[list[Worker], Resources, Resources]:
     workers = []
     for number in range(count):
         name = f"gw{number}"
-        demands = [
+        requirements = [
             Demand(where=where(test, name), services=tuple(map(sid, sorted(uses[test])))) for test in sorted(uses)
         ]
-        plan = build_plan(demands, catalogue)
-        needed = {d.where: list(place_instances(d.services, catalogue, d.where)) for d in demands}
+        plan = build_plan(requirements, catalogue)
+        needed = {d.where: list(place_instances(d.services, catalogue, d.where)) for d in requirements}
         own = [where(test, name) for test, mine in sharing_out.items() if mine == number]
         workers.append(Worker(name, own, needed, plan.claims))
     return workers, peak_demand(plan, count), lasting_demand(plan, count)

@@ -46,7 +46,7 @@ def running(name: str = "db", scope: Scope = Scope.SESSION) -> Any:
         container_id=name,
         started_at=40.0,
         secrets=("s3cret",),
-        ground=SimpleNamespace(is_kept=False),
+        domain=SimpleNamespace(is_kept=False),
     )
 
 
@@ -61,7 +61,7 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def examiner(engine: Engine, clock: FakeClock) -> EvidenceCollector:
+def evidence_collector(engine: Engine, clock: FakeClock) -> EvidenceCollector:
     return EvidenceCollector(engine, clock, lambda key, since: [f"other of {key.service} since {since:g}"])  # type: ignore[arg-type]
 
 
@@ -69,25 +69,27 @@ def texts(found: Any) -> list[tuple[str, list[str]]]:
     return [(part.phase, [line.text for line in part.lines]) for part in found.parts]
 
 
-def test_state_comes_before_the_log_whose_end_it_promises(engine: Engine, examiner: EvidenceCollector) -> None:
-    (found,) = examiner.examine([running()], BEGAN, 200, whole=True)
+def test_state_comes_before_the_log_whose_end_it_promises(
+    engine: Engine, evidence_collector: EvidenceCollector
+) -> None:
+    (found,) = evidence_collector.examine([running()], BEGAN, 200, whole=True)
     assert engine.asked == ["inspect db", "read db 100"]
     assert (found.service, found.container, found.state) == ("db", "box", "running")
     assert texts(found) == [("setup", ["first"]), ("call", ["with ***"])]
     assert found.others == ("other of db since 99.85",)
 
 
-def test_what_is_written_later_is_left_to_the_next_report(examiner: EvidenceCollector) -> None:
-    (found,) = examiner.examine([running()], BEGAN, 101.5, whole=True)
+def test_what_is_written_later_is_left_to_the_next_report(evidence_collector: EvidenceCollector) -> None:
+    (found,) = evidence_collector.examine([running()], BEGAN, 101.5, whole=True)
     assert texts(found) == [("setup", ["first"])]
-    (later,) = examiner.examine([running()], [("call", 101.5)], 200, whole=False)
+    (later,) = evidence_collector.examine([running()], [("call", 101.5)], 200, whole=False)
     assert texts(later) == [("call", ["with ***"])]
 
 
-def test_a_service_of_one_test_is_read_from_its_start(engine: Engine, examiner: EvidenceCollector) -> None:
-    (found,) = examiner.examine([running(scope=Scope.FUNCTION)], BEGAN, 200, whole=True)
+def test_a_service_of_one_test_is_read_from_its_start(engine: Engine, evidence_collector: EvidenceCollector) -> None:
+    (found,) = evidence_collector.examine([running(scope=Scope.FUNCTION)], BEGAN, 200, whole=True)
     assert texts(found)[0] == ("start", ["up"])
-    (again,) = examiner.examine([running(scope=Scope.FUNCTION)], [("teardown", 101.2)], 200, whole=False)
+    (again,) = evidence_collector.examine([running(scope=Scope.FUNCTION)], [("teardown", 101.2)], 200, whole=False)
     assert texts(again) == [("teardown", ["with ***"])]
 
 
@@ -97,38 +99,38 @@ def test_a_service_of_one_test_is_read_from_its_start(engine: Engine, examiner: 
     ids=["late", "settled", "long ago"],
 )
 def test_a_test_that_ended_shortly_before_is_named(
-    examiner: EvidenceCollector, ended: float, is_settled: bool, told: bool
+    evidence_collector: EvidenceCollector, ended: float, is_settled: bool, told: bool
 ) -> None:
-    examiner.note_use([running().instance.key], ServiceUse(test="test_a", ended=ended, is_settled=is_settled))
-    (found,) = examiner.examine([running()], BEGAN, 200, whole=True)
+    evidence_collector.note_use([running().instance.key], ServiceUse(test="test_a", ended=ended, is_settled=is_settled))
+    (found,) = evidence_collector.examine([running()], BEGAN, 200, whole=True)
     assert found.before == ("test_a used it until 10 ms before: first lines may be its last" if told else "")
 
 
-def test_all_tests_that_ended_shortly_before_are_named(examiner: EvidenceCollector) -> None:
+def test_all_tests_that_ended_shortly_before_are_named(evidence_collector: EvidenceCollector) -> None:
     uses = [("long_ago", 99.8, False), ("earlier", 99.9, False), ("last", 99.99, False)]
     for test, ended, is_settled in uses:
-        examiner.note_use([running().instance.key], ServiceUse(test=test, ended=ended, is_settled=is_settled))
-    (found,) = examiner.examine([running()], BEGAN, 200, whole=True)
+        evidence_collector.note_use([running().instance.key], ServiceUse(test=test, ended=ended, is_settled=is_settled))
+    (found,) = evidence_collector.examine([running()], BEGAN, 200, whole=True)
     assert found.before == "last used it until 10 ms before, earlier until 100 ms before: first lines may be their last"
 
 
-def test_who_waited_for_its_lines_did_so_for_those_before(examiner: EvidenceCollector) -> None:
+def test_who_waited_for_its_lines_did_so_for_those_before(evidence_collector: EvidenceCollector) -> None:
     for test, ended, is_settled in [("earlier", 99.9, False), ("settled", 99.99, True)]:
-        examiner.note_use([running().instance.key], ServiceUse(test=test, ended=ended, is_settled=is_settled))
-    (found,) = examiner.examine([running()], BEGAN, 200, whole=True)
+        evidence_collector.note_use([running().instance.key], ServiceUse(test=test, ended=ended, is_settled=is_settled))
+    (found,) = evidence_collector.examine([running()], BEGAN, 200, whole=True)
     assert found.before == ""
 
 
-def test_lines_that_are_late_are_waited_for_once(examiner: EvidenceCollector, clock: FakeClock) -> None:
+def test_lines_that_are_late_are_waited_for_once(evidence_collector: EvidenceCollector, clock: FakeClock) -> None:
     now = clock.time()
-    assert examiner.wait_for_late_lines(now)
+    assert evidence_collector.wait_for_late_lines(now)
     assert clock.pauses == [pytest.approx(LATE_S)]
-    assert examiner.wait_for_late_lines(now)
+    assert evidence_collector.wait_for_late_lines(now)
     assert len(clock.pauses) == 1
 
 
-def test_where_hundreds_fail_most_wait_no_more(examiner: EvidenceCollector, clock: FakeClock) -> None:
-    settled = [examiner.wait_for_late_lines(clock.time()) for _ in range(1000)]
+def test_where_hundreds_fail_most_wait_no_more(evidence_collector: EvidenceCollector, clock: FakeClock) -> None:
+    settled = [evidence_collector.wait_for_late_lines(clock.time()) for _ in range(1000)]
     assert settled.count(True) == pytest.approx(200, abs=2)
     assert sum(clock.pauses) <= 30
 
@@ -142,9 +144,9 @@ def test_where_hundreds_fail_most_wait_no_more(examiner: EvidenceCollector, cloc
     ],
 )
 def test_an_engine_that_refuses_is_told(
-    engine: Engine, examiner: EvidenceCollector, error: Exception, asked: int, state: str
+    engine: Engine, evidence_collector: EvidenceCollector, error: Exception, asked: int, state: str
 ) -> None:
     engine.error = error
-    found = examiner.examine([running("db"), running("web")], BEGAN, 200, whole=True)
+    found = evidence_collector.examine([running("db"), running("web")], BEGAN, 200, whole=True)
     assert [f.state for f in found] == [state] * asked
     assert len(engine.asked) == asked

@@ -42,10 +42,10 @@ class Server:
 
     def open(self) -> Any:
         self.opened += 1
-        return MemoryWay(self, self.room)
+        return MemoryBackend(self, self.room)
 
 
-class MemoryWay:
+class MemoryBackend:
     """What a keeper needs of a way."""
 
     def __init__(self, server: Server, room: int | None = None) -> None:
@@ -93,12 +93,12 @@ def kept(
     dead = replace(OWNER, pid=43)
     board = Board(tmp_path / "board")
     Makers(board=board, here=dead, read_start_time=lambda _: None, time=lambda: 1000.0).sign_up("run", "dead")
-    keeper = CopyPool(
+    pool = CopyPool(
         wanted=(CopyDemand(fresh_id=ORDERS, spec=SPEC, count=count),),
         workers=1,
         cap=cap,
         names=map(lambda n: str(CopyName("run", "gw0", n)), itertools.count(1)),  # noqa: C417
-        open_way=server.open,
+        open_backend=server.open,
         templates=Templates(error),  # type: ignore[arg-type]
         makers=Makers(
             board=board,
@@ -108,11 +108,11 @@ def kept(
         ),
         clock=SystemClock(),
     )
-    keeper.start()
+    pool.start()
     try:
-        yield keeper
+        yield pool
     finally:
-        keeper.close(5, drop=True)
+        pool.close(5, drop=True)
 
 
 def test_many_at_once_are_never_given_the_same(tmp_path: Path) -> None:
@@ -120,17 +120,17 @@ def test_many_at_once_are_never_given_the_same(tmp_path: Path) -> None:
     given: list[str] = []
 
     def test(_: int) -> None:
-        name, database = keeper.take(ORDERS)
+        name, database = pool.take(ORDERS)
         assert database in server.databases
         with lock:
             assert name not in given
             given.append(name)
             server.in_use.add(name)
         server.in_use.discard(name)
-        keeper.give_back(name)
+        pool.give_back(name)
 
-    with kept(server, tmp_path) as keeper, ThreadPoolExecutor(6) as pool:
-        list(pool.map(test, range(3000)))
+    with kept(server, tmp_path) as pool, ThreadPoolExecutor(6) as threads:
+        list(threads.map(test, range(3000)))
 
     assert len(given) == 3000
     assert server.databases == set()
@@ -140,8 +140,8 @@ def test_what_a_dead_process_has_left_is_dropped(tmp_path: Path) -> None:
     server = Server()
     orphan, strange = str(CopyName("run", "dead", 1)), str(CopyName("other", "gw0", 1))
     server.databases |= {orphan, strange}
-    with kept(server, tmp_path, count=1) as keeper:
-        keeper.take(ORDERS)
+    with kept(server, tmp_path, count=1) as pool:
+        pool.take(ORDERS)
         wait_until(lambda: orphan not in server.databases)
 
     assert server.databases == {strange}
@@ -149,12 +149,12 @@ def test_what_a_dead_process_has_left_is_dropped(tmp_path: Path) -> None:
 
 def test_a_copy_that_somebody_wants_to_look_into_stays_when_all_others_are_dropped(tmp_path: Path) -> None:
     server = Server()
-    with kept(server, tmp_path) as keeper:
-        (one, _), (other, _) = keeper.take(ORDERS), keeper.take(ORDERS)
-        assert keeper.spare(one, 2000.0)
-        assert keeper.spare(one, 2000.0)
-        keeper.give_back(one)
-        keeper.give_back(other)
+    with kept(server, tmp_path) as pool:
+        (one, _), (other, _) = pool.take(ORDERS), pool.take(ORDERS)
+        assert pool.retain(one, 2000.0)
+        assert pool.retain(one, 2000.0)
+        pool.give_back(one)
+        pool.give_back(other)
         wait_until(lambda: other not in server.databases)
 
     assert server.databases == {one}
@@ -163,10 +163,10 @@ def test_a_copy_that_somebody_wants_to_look_into_stays_when_all_others_are_dropp
 def test_of_numbered_databases_only_a_part_stays(tmp_path: Path) -> None:
     server = Server()
     server.room = 9
-    with kept(server, tmp_path) as keeper:
-        names = [keeper.take(ORDERS)[0] for _ in range(3)]
-        assert [keeper.spare(name, 2000.0) for name in names] == [True, True, False]
-        keeper.give_back(names[2])
+    with kept(server, tmp_path) as pool:
+        names = [pool.take(ORDERS)[0] for _ in range(3)]
+        assert [pool.retain(name, 2000.0) for name in names] == [True, True, False]
+        pool.give_back(names[2])
         wait_until(lambda: names[2] not in server.databases)
 
     assert server.databases == set(names[:2])
@@ -175,10 +175,10 @@ def test_of_numbered_databases_only_a_part_stays(tmp_path: Path) -> None:
 def test_of_large_copies_few_are_kept_ready(tmp_path: Path) -> None:
     server = Server()
     server.copy_bytes = 200 << 20
-    with kept(server, tmp_path) as keeper:
-        keeper.take(ORDERS)
+    with kept(server, tmp_path) as pool:
+        pool.take(ORDERS)
         wait_until(lambda: len(server.databases) == 3)  # the one that is taken, and 400 MiB
-        keeper.take(ORDERS)
+        pool.take(ORDERS)
         wait_until(lambda: len(server.databases) == 4)
         time.sleep(0.1)
 
@@ -195,8 +195,8 @@ def test_a_client_that_has_broken_is_replaced(tmp_path: Path) -> None:
             raise error
 
     server.fail = fail
-    with kept(server, tmp_path) as keeper:
-        assert keeper.take(ORDERS)
+    with kept(server, tmp_path) as pool:
+        assert pool.take(ORDERS)
 
     assert server.opened == 2
 
@@ -208,42 +208,42 @@ def test_a_server_that_makes_no_copy_is_told_to_whoever_waits_and_asked_again_by
         raise BackendError("disk full")
 
     server.fail = fail
-    with kept(server, tmp_path) as keeper:
+    with kept(server, tmp_path) as pool:
         for _ in range(2):
             with pytest.raises(FreshError, match=r"no copy for 'orders' could be made\n  found  disk full"):
-                keeper.take(ORDERS)
+                pool.take(ORDERS)
         server.fail = lambda: None
-        assert keeper.take(ORDERS)
+        assert pool.take(ORDERS)
 
 
 def test_an_init_that_has_failed_is_told_to_everybody(tmp_path: Path) -> None:
-    with kept(Server(), tmp_path, error=FreshError("the init of 'orders' has failed")) as keeper:
+    with kept(Server(), tmp_path, error=FreshError("the init of 'orders' has failed")) as pool:
         for _ in range(3):
             with pytest.raises(FreshError, match="the init of 'orders' has failed"):
-                keeper.take(ORDERS)
-        assert keeper.failure(ORDERS)
+                pool.take(ORDERS)
+        assert pool.failure(ORDERS)
 
 
 def test_nothing_is_handed_out_when_the_run_ends(tmp_path: Path) -> None:
-    with kept(Server(), tmp_path) as keeper:
-        keeper.take(ORDERS)
-        keeper.close(5, drop=True)
+    with kept(Server(), tmp_path) as pool:
+        pool.take(ORDERS)
+        pool.close(5, drop=True)
 
         with pytest.raises(FreshError, match="the run is ending"):
-            keeper.take(ORDERS)
+            pool.take(ORDERS)
 
 
 def test_a_server_with_room_for_few_is_not_filled_with_what_nobody_uses(tmp_path: Path) -> None:
     server = Server()
-    server.open = lambda: MemoryWay(server, room=6)  # type: ignore[method-assign]
-    with kept(server, tmp_path) as keeper:
-        held = [keeper.take(ORDERS)[0] for _ in range(3)]
+    server.open = lambda: MemoryBackend(server, room=6)  # type: ignore[method-assign]
+    with kept(server, tmp_path) as pool:
+        held = [pool.take(ORDERS)[0] for _ in range(3)]
         wait_until(lambda: len(server.databases) == 6)
         for name in held:
-            keeper.give_back(name)
+            pool.give_back(name)
         wait_until(lambda: len(server.databases) == 3)
 
-        assert keeper.figures()["orders"][0] == 3
+        assert pool.figures()["orders"][0] == 3
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

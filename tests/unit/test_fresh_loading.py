@@ -158,9 +158,9 @@ def test_a_way_that_does_not_exist_is_answered_with_those_that_do() -> None:
 def test_copies_are_counted_by_the_places_that_they_live_for() -> None:
     catalogue = declare(("db", "", DB), ("orders", "", of()), ("stock", "", of(scope="module")))
     both = (sid("orders"), sid("stock"))
-    demands = [Demand(where=where(f"t.py::{n}"), services=(sid("db"),), fresh=both) for n in range(5)]
+    requirements = [Demand(where=where(f"t.py::{n}"), services=(sid("db"),), fresh=both) for n in range(5)]
 
-    plan = build_plan(demands, catalogue)
+    plan = build_plan(requirements, catalogue)
 
     (wanted,) = plan.copies.values()
     assert {want.spec.name: want.count for want in wanted} == {"orders": 5, "stock": 1}

@@ -47,7 +47,7 @@ def test_another_run_with_a_worker_of_the_same_name_is_another_maker(tmp_path: P
 def test_a_copy_that_somebody_wants_to_look_into_stays_until_its_time_is_over(tmp_path: Path) -> None:
     maker = makers(tmp_path, DEAD)
     maker.sign_up("run", "gw0")
-    maker.spare(name("run", "gw0"), 2000.0)
+    maker.retain(name("run", "gw0"), 2000.0)
     names = [name("run", "gw0"), name("run", "gw0", 2)]
 
     assert makers(tmp_path).orphans(names) == [name("run", "gw0", 2)]

@@ -217,11 +217,11 @@ def in_thread(work: Callable[[], Any]) -> threading.Thread:
 
 def test_events_are_told_in_order_whereever_their_chunks_end(server: Scripted) -> None:
     stream = watch(server, *DEATHS)
-    deaths = iter(stream)
+    exit_watcher = iter(stream)
 
-    assert [(next(deaths).container_id, n) for n in range(3)] == [("id0", 0), ("id1", 1), ("id2", 2)]
+    assert [(next(exit_watcher).container_id, n) for n in range(3)] == [("id0", 0), ("id1", 1), ("id2", 2)]
     stream.close()
-    assert list(deaths) == []
+    assert list(exit_watcher) == []
 
 
 def test_stream_goes_on_where_it_was_left(server: Scripted) -> None:
@@ -257,11 +257,11 @@ def test_stream_that_is_closed_before_it_is_read_is_empty(server: Scripted, time
 def test_stream_that_breaks_is_an_error_that_names_the_address(server: Scripted, tail: bytes) -> None:
     stream = watch(server, DEATHS[1], tail=tail)
     server.stays_open.set()
-    deaths = iter(stream)
-    assert next(deaths).exit_code == 1
+    exit_watcher = iter(stream)
+    assert next(exit_watcher).exit_code == 1
 
     with pytest.raises(EngineUnreachable) as caught:
-        next(deaths)
+        next(exit_watcher)
 
     assert str(caught.value).startswith("the engine's event stream broke")
     assert server.address in str(caught.value)

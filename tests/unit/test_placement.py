@@ -227,9 +227,10 @@ def test_an_instance_knows_whether_its_ports_are_native(ports: str, native: bool
 # -- the plan ---------------------------------------------------------------------------------------------------------
 
 
-def plan(catalogue: Catalogue, demands: dict[str, list[str]]) -> Plan:
+def plan(catalogue: Catalogue, requirements: dict[str, list[str]]) -> Plan:
     return build_plan(
-        (Demand(where=where(test), services=tuple(map(sid, wanted))) for test, wanted in demands.items()), catalogue
+        (Demand(where=where(test), services=tuple(map(sid, wanted))) for test, wanted in requirements.items()),
+        catalogue,
     )
 
 
@@ -253,9 +254,12 @@ def test_what_lives_for_the_run_can_start_at_once() -> None:
 
 def test_a_narrow_scope_is_planned_once_for_each_place() -> None:
     catalogue = load_all(declare(db=raw(scope="module")))
-    demands = {test: ["db"] for test in ("a.py::t", "a.py::u", "b.py::t")}
+    requirements = {test: ["db"] for test in ("a.py::t", "a.py::u", "b.py::t")}
 
-    assert [(s.instance.key.place.node, s.tests) for s in plan(catalogue, demands).steps] == [("a.py", 2), ("b.py", 1)]
+    assert [(s.instance.key.place.node, s.tests) for s in plan(catalogue, requirements).steps] == [
+        ("a.py", 2),
+        ("b.py", 1),
+    ]
 
 
 def test_the_plan_is_told_as_a_table() -> None:

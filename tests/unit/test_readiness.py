@@ -46,7 +46,7 @@ class Service:
             ask=ask or self.ask,
             is_dear=is_expensive,
             died=self.died,
-            read_death=lambda: Dead("container exited with code 1"),
+            read_exit=lambda: Dead("container exited with code 1"),
             clock=self.clock,
             timeout_s=timeout_s,
         )
@@ -178,7 +178,7 @@ def test_the_end_of_an_earlier_life_is_not_the_end_of_this_one(clock: FakeClock)
         ask=lambda _: Ready() if clock.now() > 1001 else NEVER,
         is_dear=is_expensive,
         died=died,
-        read_death=lambda: None,
+        read_exit=lambda: None,
         clock=clock,
         timeout_s=30,
     )

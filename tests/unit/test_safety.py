@@ -44,7 +44,7 @@ def test_passwords_are_taken_out_of_what_is_printed(secrets: tuple[str, ...], sh
 
 
 @pytest.mark.parametrize(
-    ("values", "is_thawed", "is_copied", "expected"),
+    ("values", "starts_from_snapshot", "is_copied", "expected"),
     [
         ({}, False, True, {"/data": 64}),
         ({}, True, True, {COPIES: 64}),
@@ -57,11 +57,11 @@ def test_passwords_are_taken_out_of_what_is_printed(secrets: tuple[str, ...], sh
     ],
 )
 def test_what_is_in_memory(
-    values: dict[str, object], is_thawed: bool, is_copied: bool, expected: dict[str, int]
+    values: dict[str, object], starts_from_snapshot: bool, is_copied: bool, expected: dict[str, int]
 ) -> None:
     declared = spec(**{"in_memory": ("/data",), "copies": "postgres", **values})
-    assert memory_folders(declared, 64, is_thawed=is_thawed, is_copied=is_copied) == expected
-    assert memory_folders(declared, 0, is_thawed=is_thawed, is_copied=is_copied) == {}
+    assert memory_folders(declared, 64, starts_from_snapshot=starts_from_snapshot, is_copied=is_copied) == expected
+    assert memory_folders(declared, 0, starts_from_snapshot=starts_from_snapshot, is_copied=is_copied) == {}
 
 
 def test_a_process_is_the_same_owner_each_time_it_is_asked() -> None:

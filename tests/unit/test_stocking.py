@@ -64,35 +64,35 @@ class Transfer:
 class Side:
     """A machine."""
 
-    def __init__(self, folder: Path, stock: ImageStore) -> None:
+    def __init__(self, folder: Path, image_store: ImageStore) -> None:
         self.engine = Engine()
         self.transfer = Transfer(self.engine)
-        self.stock = stock
+        self.image_store = image_store
         self.usage = Usage(folder / "usage")
         self.notes = ImportedImages(self.engine, Board(folder / "built"))
 
     def save(self, *needed: RequiredImage) -> list[str]:
-        return [o.status for o in transfer.export_images(self.engine, self.transfer, self.stock, needed)]
+        return [o.status for o in transfer.export_images(self.engine, self.transfer, self.image_store, needed)]
 
     def load(self) -> list[transfer.Outcome]:
-        index = self.stock.read()
+        index = self.image_store.read()
         assert index
-        return transfer.import_images(self.engine, self.transfer, self.stock, index, self.usage, self.notes)
+        return transfer.import_images(self.engine, self.transfer, self.image_store, index, self.usage, self.notes)
 
 
 @pytest.fixture
-def stock(tmp_path: Path) -> ImageStore:
+def image_store(tmp_path: Path) -> ImageStore:
     return ImageStore(tmp_path / "stock")
 
 
 @pytest.fixture
-def here(tmp_path: Path, stock: ImageStore) -> Side:
-    return Side(tmp_path / "here", stock)
+def here(tmp_path: Path, image_store: ImageStore) -> Side:
+    return Side(tmp_path / "here", image_store)
 
 
 @pytest.fixture
-def there(tmp_path: Path, stock: ImageStore) -> Side:
-    return Side(tmp_path / "there", stock)
+def there(tmp_path: Path, image_store: ImageStore) -> Side:
+    return Side(tmp_path / "there", image_store)
 
 
 def needed(image_id: str, *names: str, **values: object) -> RequiredImage:
@@ -102,32 +102,32 @@ def needed(image_id: str, *names: str, **values: object) -> RequiredImage:
 ONE, TWO = needed("id-1", "one:1"), needed("id-2", "two:1")
 
 
-def test_what_is_there_is_not_saved_again_and_what_is_needed_no_more_goes(here: Side, stock: ImageStore) -> None:
+def test_what_is_there_is_not_saved_again_and_what_is_needed_no_more_goes(here: Side, image_store: ImageStore) -> None:
     assert here.save(ONE, TWO) == ["saved", "saved"]
-    assert len(list(stock.folder.iterdir())) == 6, "an index, a layer of both, and two files for each"
+    assert len(list(image_store.folder.iterdir())) == 6, "an index, a layer of both, and two files for each"
     assert here.save(TWO) == ["unchanged"]
     assert here.transfer.saved == ["id-1", "id-2"]
-    assert len(list(stock.folder.iterdir())) == 4
+    assert len(list(image_store.folder.iterdir())) == 4
     assert here.save(TWO, needed("id-3", "three:1")) == ["unchanged", "saved"]
 
 
-def test_only_files_of_ours_go(here: Side, stock: ImageStore) -> None:
-    stock.folder.mkdir()
-    (stock.folder / "notes.txt").touch()
-    (stock.folder / ".new-killed").touch()
+def test_only_files_of_ours_go(here: Side, image_store: ImageStore) -> None:
+    image_store.folder.mkdir()
+    (image_store.folder / "notes.txt").touch()
+    (image_store.folder / ".new-killed").touch()
     here.save(ONE)
-    assert (stock.folder / "notes.txt").exists()
-    assert not (stock.folder / ".new-killed").exists()
+    assert (image_store.folder / "notes.txt").exists()
+    assert not (image_store.folder / ".new-killed").exists()
 
 
-def test_what_is_saved_is_for_this_user_only(here: Side, stock: ImageStore) -> None:
+def test_what_is_saved_is_for_this_user_only(here: Side, image_store: ImageStore) -> None:
     here.save(ONE)
-    assert {path.stat().st_mode & 0o077 for path in (stock.folder, *stock.folder.iterdir())} == {0}
+    assert {path.stat().st_mode & 0o077 for path in (image_store.folder, *image_store.folder.iterdir())} == {0}
 
 
-def test_a_file_that_was_cut_short_is_saved_again(here: Side, there: Side, stock: ImageStore) -> None:
+def test_a_file_that_was_cut_short_is_saved_again(here: Side, there: Side, image_store: ImageStore) -> None:
     here.save(ONE)
-    next(path for path in stock.folder.iterdir() if path.read_bytes() == b"base").write_bytes(b"b")
+    next(path for path in image_store.folder.iterdir() if path.read_bytes() == b"base").write_bytes(b"b")
     with pytest.raises(IsolateError, match=r"1 of the 1 images in .* are not whole\n.* files of one:1 are missing"):
         there.load()
     assert there.transfer.loaded == 0
@@ -207,23 +207,23 @@ def test_a_loaded_snapshot_is_in_use_and_its_password_known(here: Side, there: S
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"version": 2}', '{"version": 1, "machine": "", "images": [{}]}'])
-def test_an_index_that_cannot_be_read_is_told(stock: ImageStore, text: str) -> None:
-    stock.folder.mkdir()
-    (stock.folder / INDEX).write_text(text)
+def test_an_index_that_cannot_be_read_is_told(image_store: ImageStore, text: str) -> None:
+    image_store.folder.mkdir()
+    (image_store.folder / INDEX).write_text(text)
     with pytest.raises(IsolateError, match="is not an index of saved images"):
-        stock.read()
+        image_store.read()
 
 
-def test_an_index_names_no_file_elsewhere(here: Side, stock: ImageStore) -> None:
+def test_an_index_names_no_file_elsewhere(here: Side, image_store: ImageStore) -> None:
     here.save(ONE)
-    path = stock.folder / INDEX
-    index = stock.read()
+    path = image_store.folder / INDEX
+    index = image_store.read()
     assert index
     path.write_text(path.read_text().replace(index.images[0].parts.config.digest, "../../etc/passwd"))
     with pytest.raises(IsolateError, match="is not a digest"):
-        stock.read()
+        image_store.read()
 
 
-def test_nothing_saved_is_no_index(stock: ImageStore) -> None:
-    assert stock.read() is None
+def test_nothing_saved_is_no_index(image_store: ImageStore) -> None:
+    assert image_store.read() is None
     assert Index().blobs() == frozenset()

@@ -34,7 +34,7 @@ RUN = Run(run_id="r", owner=OWNER, secret=b"s")
 
 def adjusted(declared: list[Declared], **urls: str) -> Catalogue:
     used = dict(parse_used(f"{name}={url}", "--isolate-use") for name, url in urls.items())
-    return load(declared, exists=lambda _: True, adjustment=RunOverrides(external=used))
+    return load(declared, exists=lambda _: True, run_overrides=RunOverrides(external=used))
 
 
 def used_spec(url: str, preset: str = "", **values: object) -> ServiceSpec:

@@ -18,8 +18,8 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 class Dialect:
     """How one kind of engine differs from others.
 
-    `deaths` are the names of the event that a container died. `registries` stand before the names of images that were
-    given without one. `image_details` is where an image's health check is told, if not in its inspection; `networks` is
+    `exit_events` are the names of the event that a container has ended. `registries` stand before the names of images
+    that were given without one. `image_details` is where an image's health check is told, if not in its inspection; `networks` is
     where they are listed. Lines of a log in `whole_seconds` are selected by more exact moments than they are told with.
     Who follows a silent log gets no answer from an engine that `answers_with_first_line`. One that `drops_silently`
     takes limits that it cannot hold without a word. One that `empties_networks` removes a network together with what is
@@ -27,7 +27,7 @@ class Dialect:
     """
 
     name: str
-    deaths: tuple[str, ...] = ("die",)
+    exit_events: tuple[str, ...] = ("die",)
     registries: tuple[str, ...] = ()
     image_details: str = ""
     networks: str = "/networks"
@@ -42,7 +42,7 @@ DOCKER = Dialect(name="Docker")
 PODMAN = Dialect(
     name="Podman",
     # Podman 4 filters by its own word, and shows Docker's.
-    deaths=("die", "died"),
+    exit_events=("die", "died"),
     registries=("localhost/", "docker.io/library/", "docker.io/"),
     image_details="/libpod/images/{}/json",
     # Asked for its networks as Docker is, Podman 4.3 forgets that they are isolated from each other.

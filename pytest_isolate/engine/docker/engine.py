@@ -364,7 +364,7 @@ class DockerEngine(Remover):
 
     def watch(self, labels: Mapping[str, str]) -> DockerEvents:
         """Deaths of containers with these labels, as they happen."""
-        filters = {"type": ["container"], "event": list(self._dialect().deaths), **label_filter(labels)}
+        filters = {"type": ["container"], "event": list(self._dialect().exit_events), **label_filter(labels)}
         return DockerEvents(
             self._http.stream_json("the engine's event stream broke", "/events", as_query(filters)), labels
         )

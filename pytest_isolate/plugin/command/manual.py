@@ -101,7 +101,7 @@ def _bring_up(session: pytest.Session, request: command.Request) -> None:
         reserved=builtin_fixture_names(session),
         exists=os.path.exists,
         chosen=parse_variants(config),
-        adjustment=adjustment_of(config),
+        run_overrides=adjustment_of(config),
     )
     wanted = choose(request.names, declared, catalogue)
     start(config, catalogue, wanted, functools.partial(command.send, request))

@@ -104,23 +104,23 @@ def _check(instances: Sequence[Instance], plan: Plan, settings: Settings) -> Non
 def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, tell: Tell) -> Iterator[Wired]:
     """The wired objects, on a keep that nobody else is changing meanwhile. What has started stays."""
     root = str(config.rootpath)
-    keep = ReuseStore(kept_folder() / manual_code(reuse_name(root, settings.host)), clock.time, whose(root))
+    reuse_store = ReuseStore(kept_folder() / manual_code(reuse_name(root, settings.host)), clock.time, whose(root))
     run = Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32), extra_labels=whose(root))
     timeline = ProgressTimeline(clock, tell)
     folder = create_run_folder(run.run_id, run.owner.encode())
     try:
-        with keep.exclusive(), engine_for_command(config) as engine:
+        with reuse_store.exclusive(), engine_for_command(config) as engine:
             opened = OpenRun(engine=engine, armed=_done(""), sweeping=_done(None))
             member = RunMembership(run=run, folder=folder)
-            wired = wire(opened, member, settings, plan, clock, timeline, keep)
-            keep.enter_alone(run.owner)
+            wired = wire(opened, member, settings, plan, clock, timeline, reuse_store)
+            reuse_store.enter_alone(run.owner)
             try:
                 yield wired
             finally:
-                wired.freshness.close(_CLOSE_S)
+                wired.fresh_copies.close(_CLOSE_S)
                 wired.resetter.close(_CLOSE_S)
                 wired.lifecycle.close(_CLOSE_S)
-                keep.leave(run.owner, sorted(wired.provider.kept_codes))
+                reuse_store.leave(run.owner, sorted(wired.provider.kept_codes))
                 wired.close(_SNAPSHOTS_S)
     finally:
         remove_run_folder(folder)

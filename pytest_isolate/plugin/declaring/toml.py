@@ -63,9 +63,9 @@ class Environment(NamedTuple):
     catalogue: Catalogue
 
 
-def load_environment(source: Source, adjustment: RunOverrides) -> Environment:
+def load_environment(source: Source, run_overrides: RunOverrides) -> Environment:
     """The table `env` of a file, with what the file declares, checked; DeclarationError for what is wrong."""
-    return _Reader(source).read_environment(adjustment)
+    return _Reader(source).read_environment(run_overrides)
 
 
 class _Reader:
@@ -78,7 +78,7 @@ class _Reader:
         """The fixtures by name; DeclarationError when the file is wrong as a whole."""
         return self._build(self._parse())
 
-    def read_environment(self, adjustment: RunOverrides) -> Environment:
+    def read_environment(self, run_overrides: RunOverrides) -> Environment:
         """The variables, with everything that the file declares."""
         table = self._parse()
         location = self._location("env")
@@ -89,7 +89,7 @@ class _Reader:
             return Environment({}, location, Catalogue(services={}, stacks={}, dependencies={}))
         raws = {name: getattr(fixture, DECLARATION) for name, fixture in self._build(table).items()}
         declared = [Declared(name=name, namespace="", raw=raw) for name, raw in raws.items()]
-        return Environment(table["env"], location, load(declared, exists=os.path.exists, adjustment=adjustment))
+        return Environment(table["env"], location, load(declared, exists=os.path.exists, run_overrides=run_overrides))
 
     def _parse(self) -> Mapping[str, Any]:
         try:

@@ -111,9 +111,9 @@ def _wardrobe_at(metafunc: pytest.Metafunc) -> ItemCatalogues:
         key = tuple((d.namespace, d.name, id(d.raw)) for d in declared)
         if key not in wardrobes:
             chosen = parse_variants(metafunc.config)
-            adjustment = adjustment_of(metafunc.config)
+            run_overrides = adjustment_of(metafunc.config)
             wardrobes[key] = ItemCatalogues(
-                read(declared, [], exists=_anything, chosen=chosen, adjustment=adjustment), _anything
+                read(declared, [], exists=_anything, chosen=chosen, run_overrides=run_overrides), _anything
             )
         wardrobes[module] = wardrobes[key]
     return wardrobes[module]

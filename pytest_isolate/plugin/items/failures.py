@@ -67,7 +67,7 @@ class Failures:
     def __init__(self, clock: Clock, artifacts: Path | None) -> None:
         self._clock = clock
         self._artifacts = Artifacts(artifacts)
-        self._examiner: EvidenceCollector | None = None
+        self._evidence_collector: EvidenceCollector | None = None
         self._uses: UsageLog | None = None
         self._test = ""
         self._began: list[tuple[str, float]] = []
@@ -86,11 +86,11 @@ class Failures:
         """From here on there is an engine to ask; `process` tells this one from others of the run, if there are any."""
         self._uses = UsageLog(folder, process) if process else None
         self._wired = wired
-        self._examiner = EvidenceCollector(wired.engine, self._clock, self._find_others)
+        self._evidence_collector = EvidenceCollector(wired.engine, self._clock, self._find_others)
 
     def close(self) -> None:
         """The run ends."""
-        self._examiner = None
+        self._evidence_collector = None
         if self._uses:
             self._uses.close()
 
@@ -126,11 +126,11 @@ class Failures:
     def _end(self) -> None:
         if self._has_failed:
             self.secure()
-        if self._examiner is None:
+        if self._evidence_collector is None:
             return
         ended = self._clock.time()
         use = ServiceUse(test=self._test, ended=ended, is_settled=self._is_settled)
-        self._examiner.note_use([instance.key for instance in self._planned], use)
+        self._evidence_collector.note_use([instance.key for instance in self._planned], use)
         if self._uses and self._is_noted:
             self._uses.end(ended)
 
@@ -143,12 +143,12 @@ class Failures:
             self._secure()
 
     def _secure(self) -> None:
-        if self._examiner is None or self._secured:
+        if self._evidence_collector is None or self._secured:
             return
         used = self._ready()
-        self._is_settled = self._examiner.wait_for_late_lines(self._clock.time()) if used else True
+        self._is_settled = self._evidence_collector.wait_for_late_lines(self._clock.time()) if used else True
         until, phases = self._clock.time(), clip_phases(self._began, self._told_until)
-        found = self._examiner.examine(used, phases, until, whole=not self._told_until)
+        found = self._evidence_collector.examine(used, phases, until, whole=not self._told_until)
         self._untold = [replace(evidence, is_settled=self._is_settled) for evidence in found]
         self._secured, self._secured_until = [phase for phase, _ in phases], until
 

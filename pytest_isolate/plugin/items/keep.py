@@ -67,7 +67,7 @@ class Keeping:
 
     def rest(self, wired: Wired) -> list[Entry]:
         """At the end, what no test's report has told: starts that have failed, and with `always` all that is up."""
-        entries = [_entry(running, running.view) for running in wired.sparing.failed()]
+        entries = [_entry(running, running.view) for running in wired.retained.failed()]
         if self._mode == KEEP_ALWAYS:
             entries += [_entry(running, running.view) for running in wired.lifecycle.ready()]
         return entries
@@ -83,7 +83,7 @@ class Keeping:
     def _keep_used(self, used: Demand, wired: Wired) -> list[Entry]:
         assert used.catalogue is not None
         placed = place_instances(used.services, used.catalogue, used.where)
-        there = {r.instance.key: r for r in (*wired.sparing.failed(), *wired.lifecycle.ready())}
+        there = {r.instance.key: r for r in (*wired.retained.failed(), *wired.lifecycle.ready())}
         instances = [there[instance.key] for instance in placed if instance.key in there]
         shared = [running for running in instances if not running.instance.key.place.node]
         own = [running for running in instances if running.instance.key.place.node]
@@ -95,7 +95,7 @@ class Keeping:
         else:
             self._tests.add(used.where.test)
             copies = self._keep_copies(used, wired)
-        kept = [running for running in own if wired.sparing.retain(running)]
+        kept = [running for running in own if wired.retained.retain(running)]
         if len(kept) < len(own):
             self._left_out.add(used.where.test)
         return [*(_entry(running, running.view, used.where.test) for running in (*shared, *kept)), *copies]
@@ -109,7 +109,7 @@ class Keeping:
             key = base_of(spec, used.catalogue, used.where)
             if key not in there:
                 continue  # of a service that runs already nothing is kept: it is not ours
-            view = wired.freshness.spare(fresh_id, place_of_copy(spec, fresh_id, used.where), key, until)
+            view = wired.fresh_copies.retain(fresh_id, place_of_copy(spec, fresh_id, used.where), key, until)
             if view:
                 entries.append(_entry(there[key], view, used.where.test, copy=fresh_id.name))
             else:
@@ -181,7 +181,7 @@ class Keeping:
 
 
 def _entry(running: RunningInstance, view: ServiceView, test: str = "", copy: str = "") -> Entry:
-    entrance, is_reused = build_entrance(view), running.ground.is_kept
+    entrance, is_reused = build_entrance(view), running.domain.is_kept
     return {
         "service": str(running.instance.key.service),
         "copy": copy,

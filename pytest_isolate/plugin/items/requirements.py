@@ -37,7 +37,7 @@ class ItemRequirements:
         self._config = config
         self._worker = worker
         self.catalogue = Catalogue(services={}, stacks={}, dependencies={})
-        self.wardrobe = ItemCatalogues(self.catalogue, os.path.exists)
+        self.catalogues = ItemCatalogues(self.catalogue, os.path.exists)
 
     def load(self, session: pytest.Session) -> None:
         """Read and check all that is declared; DeclarationError tells everything that is wrong."""
@@ -46,11 +46,11 @@ class ItemRequirements:
             reserved=builtin_fixture_names(session),
             exists=os.path.exists,
             chosen=parse_variants(self._config),
-            adjustment=adjustment_of(self._config),
+            run_overrides=adjustment_of(self._config),
         )
         raise_all(check_used(self.catalogue, strict=(USE_OPTION,)))
-        self.wardrobe = ItemCatalogues(self.catalogue, os.path.exists)
-        self.wardrobe.check(session.items)
+        self.catalogues = ItemCatalogues(self.catalogue, os.path.exists)
+        self.catalogues.check(session.items)
 
     def differ(self, items: Iterable[pytest.Item]) -> bool:
         """Whether one fixture may have another value for the next test: a variant, an override, or an instance anew."""
@@ -65,7 +65,7 @@ class ItemRequirements:
             services |= dict.fromkeys(members(self.catalogue, name, namespace))
         named = (ServiceId(StackId(namespace), name) for name, namespace in asked)
         fresh = tuple(service for service in named if service in self.catalogue.fresh)
-        catalogue = self.wardrobe.of(item)
+        catalogue = self.catalogues.of(item)
         where = position(item, self._worker)
         return Demand(where=where, services=tuple(services), catalogue=catalogue, fresh=fresh)
 
@@ -86,7 +86,7 @@ class ItemRequirements:
 
     def place_services(self, services: Iterable[ServiceId], item: pytest.Item) -> tuple[Instance, ...]:
         """The instances of these services that a test has."""
-        return place_instances(services, self.wardrobe.of(item), position(item, self._worker))
+        return place_instances(services, self.catalogues.of(item), position(item, self._worker))
 
     def codes_of(self, item: pytest.Item) -> list[str]:
         """The codes of all instances that a test could use, also through what it asks for while it runs."""

@@ -108,5 +108,5 @@ class Resets:
         self._before_giving_up()
         gone = wired.lifecycle.discard(key)
         wired.resetter.forget(gone)
-        wired.freshness.forget(gone)
+        wired.fresh_copies.forget(gone)
         self._replaced.update(k.service for k in gone)

@@ -18,7 +18,7 @@ from pytest_isolate.plugin.run.opening import (
     RunMembership,
     connect,
     find_guardian,
-    open_keep,
+    open_reuse_store,
     run_budget,
     was_connected,
 )
@@ -99,7 +99,7 @@ class Controller:
                 remove_all_before(engine, self.run.own_labels(), self._clock, deadline_s, left)
         finally:
             if self._settings.reuse:
-                open_keep(self._settings, self._clock).leave(self.run.owner, [*kept, *self.kept_codes])
+                open_reuse_store(self._settings, self._clock).leave(self.run.owner, [*kept, *self.kept_codes])
 
     def close(self) -> list[str]:
         """End the guardian, remove the run's folder; what went wrong on the way. Safe to repeat."""

@@ -24,7 +24,7 @@ class EarlyRun:
 
     run: Run
     ports: PreassignedPorts = field(default_factory=dict)
-    arming: GuardianProcess | None = None
+    guardian_process: GuardianProcess | None = None
 
 
 KNOWN_KEY: pytest.StashKey[EarlyRun] = pytest.StashKey()
@@ -47,16 +47,16 @@ def start_guardian_early(config: pytest.Config) -> None:
     """
     known = config.stash.get(KNOWN_KEY, None) or EarlyRun(run=new_run())
     try:
-        arming = GuardianProcess(known.run)
+        guardian_process = GuardianProcess(known.run)
     except EngineError:
         return
-    config.stash[KNOWN_KEY] = replace(known, arming=arming)
-    config.add_cleanup(arming.cancel)
+    config.stash[KNOWN_KEY] = replace(known, guardian_process=guardian_process)
+    config.add_cleanup(guardian_process.cancel)
 
 
 def armed_ahead(config: pytest.Config, run_id: str, env: Mapping[str, str]) -> GuardianProcess | None:
     """The guardian that was started for this run, where it has found the engine that would be found now."""
     known = config.stash.get(KNOWN_KEY, None)
-    if known is None or known.arming is None or known.run.run_id != run_id:
+    if known is None or known.guardian_process is None or known.run.run_id != run_id:
         return None
-    return known.arming if known.arming.finds_the_same(env) else None
+    return known.guardian_process if known.guardian_process.finds_the_same(env) else None

@@ -69,13 +69,13 @@ def open_run(config: pytest.Config, member: RunMembership, settings: Settings, c
     is_guarded = given is None or address.startswith("unix://")
     engine_for_command: Future[Engine] = Future()
 
-    def enter_keep() -> None:
+    def join_reuse_store() -> None:
         """Use what is kept from here on. What has been idle for too long goes first: nothing goes that has a user."""
         _sweep(engine_for_command.result(), member.run, clock, report)
-        open_keep(settings, clock).join(member.run.owner, settings.reuse_idle_s)
+        open_reuse_store(settings, clock).join(member.run.owner, settings.reuse_idle_s)
 
     is_first: Future[bool] = Future()
-    prepare = enter_keep if settings.reuse else None
+    prepare = join_reuse_store if settings.reuse else None
     ahead = armed_ahead(config, member.run.run_id, os.environ) if given is None and own is None else None
     armed = in_background(lambda: _ensure_armed(member, address if is_guarded else None, prepare, is_first, own, ahead))
     try:
@@ -147,7 +147,7 @@ def engine_for_command(config: pytest.Config) -> Iterator[Engine]:
         yield _connect_to_docker(env)
 
 
-def open_keep(settings: Settings, clock: Clock) -> ReuseStore:
+def open_reuse_store(settings: Settings, clock: Clock) -> ReuseStore:
     """What this project keeps for later runs."""
     code = project_code(reuse_name(settings.project, settings.host))
     return ReuseStore(kept_folder() / code, clock.time, whose(settings.project))
@@ -193,17 +193,17 @@ def _ensure_armed(
             if found is not None:
                 is_first.set_result(False)
                 return found
-            arming = (
+            guardian_process = (
                 None if address is None else ahead or GuardianProcess(member.run, address, own.program if own else "")
             )
             # What asks the engine for anything cannot be begun meanwhile where it is the guardian that starts it.
-            name = arming.wait() if arming and own else ""
+            name = guardian_process.wait() if guardian_process and own else ""
             try:
                 if prepare:
                     prepare()
                 is_first.set_result(True)
             finally:
-                name = name or (arming.wait() if arming else "")
+                name = name or (guardian_process.wait() if guardian_process else "")
                 board.publish(_RECORD, {"guardian": name})
             return name
     except BaseException as error:

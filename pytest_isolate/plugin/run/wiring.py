@@ -18,7 +18,7 @@ from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.planning.plan import Plan, peak_demand
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings
 from pytest_isolate.plugin.run.guardian_client import GuardianClient
-from pytest_isolate.plugin.run.opening import OpenRun, RunMembership, in_memory_bytes, open_keep, run_budget
+from pytest_isolate.plugin.run.opening import OpenRun, RunMembership, in_memory_bytes, open_reuse_store, run_budget
 from pytest_isolate.running.cleanup.ryuk import Ryuk
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
@@ -47,7 +47,13 @@ from pytest_isolate.running.readiness.watcher import Watcher
 from pytest_isolate.running.testcontainers.modules import Modules
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.sharing.board import Board, LeaseTable, open_locks
-from pytest_isolate.sharing.folders import built_folder, cache_folder, ensure_secret, foreign_folder, snapshot_usage
+from pytest_isolate.sharing.folders import (
+    built_folder,
+    cache_folder,
+    ensure_secret,
+    external_copies_folder,
+    snapshot_usage,
+)
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine
@@ -66,13 +72,13 @@ class Wired:
     engine: Engine
     lifecycle: Lifecycle
     provider: Provider
-    deaths: ExitWatcher
+    exit_watcher: ExitWatcher
     guard: GuardianClient
     snapshots: Snapshots | None
-    freshness: FreshCopies
+    fresh_copies: FreshCopies
     resetter: Resetter
-    sparing: RetainedInstances
-    meter: UsageMeter
+    retained: RetainedInstances
+    usage_meter: UsageMeter
     sweeping: Future[None]
     ryuk: Ryuk | None = None
 
@@ -85,7 +91,7 @@ class Wired:
             self.snapshots.finish(snapshots_s)
         wait([self.sweeping], timeout=_SWEEP_S)
         self.lifecycle.release_addresses()
-        self.deaths.stop()
+        self.exit_watcher.stop()
         self.guard.close()
         if self.ryuk:
             self.ryuk.close()
@@ -138,12 +144,12 @@ def wire(
     plan: Plan,
     clock: Clock,
     timeline: Timeline,
-    keep: ReuseStore | None = None,
+    reuse_store: ReuseStore | None = None,
     recorder: Recorder | None = None,
 ) -> Wired:
     """Everything that starts, shares, waits for and removes instances, for this process.
 
-    `keep` takes the place of what the project keeps for later runs.
+    `reuse_store` takes the place of what the project keeps for later runs.
     """
     rng = random.Random(secrets.randbits(64))
     run, engine, guard = member.run, opened.engine, GuardianClient(opened.armed)
@@ -152,16 +158,16 @@ def wire(
     addresses = Addresses(rng, reach=reach, known=member.ports)
     room = run_budget(settings, facts)
     check_budget(room, peak_demand(plan, member.workers))
-    grounds = _build_grounds(member, settings, clock, keep)
-    deaths = ExitWatcher(engine, grounds.run_ids)
-    deaths.start()
+    domains = _build_domains(member, settings, clock, reuse_store)
+    exit_watcher = ExitWatcher(engine, domains.run_ids)
+    exit_watcher.start()
     networks = Networks(engine, settings.subnets, rng)
     volumes = Volumes(engine)
     launcher = _choose_launcher(recorder)(
         engine, run, addresses, volumes, clock.time, in_memory_bytes(engine, settings), plan.copies
     )
     modules = Modules(engine)
-    watcher = Watcher(engine, run, clock, deaths, timeline.on_progress, modules)
+    watcher = Watcher(engine, run, clock, exit_watcher, timeline.on_progress, modules)
 
     def keep_held(ports: HeldPorts) -> None:
         # A worker may die while others go on to use the instance that it started.
@@ -177,18 +183,20 @@ def wire(
 
     locks = open_locks()
     snapshots = build_snapshots(engine) if settings.cache else None
-    freshness = FreshCopies(engine, run, grounds, plan.copies, member.workers, clock, Board(foreign_folder()))
-    resetter = Resetter(engine, run, clock, timeline, freshness.open_way, _FAILURES)
+    fresh_copies = FreshCopies(
+        engine, run, domains, plan.copies, member.workers, clock, Board(external_copies_folder())
+    )
+    resetter = Resetter(engine, run, clock, timeline, fresh_copies.open_backend, _FAILURES)
 
     def on_ready(running: RunningInstance, base: Service) -> None:
         if recorder and not running.spec.external:
             recorder.ready(running)
-        freshness.begin(running, base)
+        fresh_copies.begin(running, base)
         resetter.begin(running)
 
     budget = BudgetKeeper(LeaseTable(member.folder), room, run, clock, plan, member.workers)
-    sparing = RetainedInstances(budget, is_on=settings.keep != KEEP_NEVER)
-    meter = UsageMeter()
+    retained = RetainedInstances(budget, is_on=settings.keep != KEEP_NEVER)
+    usage_meter = UsageMeter()
     images = Images(engine, locks, Board(built_folder()), Board(member.folder), timeline.on_progress)
     starter = Starter(
         engine=engine,
@@ -202,24 +210,24 @@ def wire(
         budget=budget,
         require_guard=require_guard,
         keep_held=keep_held,
-        save_pristine=freshness.save_pristine,
-        sparing=sparing,
+        save_pristine=fresh_copies.save_pristine,
+        retained=retained,
     )
     provider = Provider(
         engine=engine,
         run=run,
-        grounds=grounds,
+        domains=domains,
         clock=clock,
         timeline=timeline,
         starter=starter,
-        desks=ClientContainers(engine, run, images, freshness.is_copied, guard.require),
+        client_containers=ClientContainers(engine, run, images, fresh_copies.is_copied, guard.require),
         launcher=launcher,
         watcher=watcher,
         budget=budget,
-        save_pristine=freshness.save_pristine,
-        sparing=sparing,
+        save_pristine=fresh_copies.save_pristine,
+        retained=retained,
         on_restart=resetter.begin_again,
-        before_removal=meter.read,
+        before_removal=usage_meter.read,
     )
     lifecycle = Lifecycle(
         engine=engine,
@@ -229,7 +237,7 @@ def wire(
         volumes=volumes,
         provider=provider,
         on_ready=on_ready,
-        sparing=sparing,
+        retained=retained,
         modules=modules,
     )
     # It removes the run's objects when the controller is gone; nothing may be started beside that.
@@ -238,13 +246,13 @@ def wire(
         engine=engine,
         lifecycle=lifecycle,
         provider=provider,
-        deaths=deaths,
+        exit_watcher=exit_watcher,
         guard=guard,
         snapshots=snapshots,
-        freshness=freshness,
+        fresh_copies=fresh_copies,
         resetter=resetter,
-        sparing=sparing,
-        meter=meter,
+        retained=retained,
+        usage_meter=usage_meter,
         sweeping=opened.sweeping,
         ryuk=ryuk,
     )
@@ -264,11 +272,13 @@ def _choose_launcher(recorder: Recorder | None) -> Callable[..., Launcher]:
     return partial(RecordingLauncher, recorder)
 
 
-def _build_grounds(member: RunMembership, settings: Settings, clock: Clock, keep: ReuseStore | None) -> SharingDomains:
+def _build_domains(
+    member: RunMembership, settings: Settings, clock: Clock, reuse_store: ReuseStore | None
+) -> SharingDomains:
     run = member.run
     kept = None
     if settings.reuse:
-        keep = keep or open_keep(settings, clock)
-        kept = KeptDomain(run=keep.run(run.owner), board=keep.board, keep=keep)
+        store = reuse_store or open_reuse_store(settings, clock)
+        kept = KeptDomain(run=store.run(run.owner), board=store.board, reuse_store=store)
     shared = SharingDomain(run=replace(run, worker=""), board=Board(member.folder))
     return SharingDomains(private=SharingDomain(run=run), shared=shared, kept=kept)

@@ -14,35 +14,35 @@ from pytest_isolate.running.clock import Clock
 _PARALLEL = 6
 
 
-def remove_all(engine: Removing, labels: Mapping[str, str], spared: Collection[str] = ()) -> None:
+def remove_all(engine: Removing, labels: Mapping[str, str], retained: Collection[str] = ()) -> None:
     """Remove what carries all these labels, but for some ids.
 
     Goes on after an error; CleanupError names everything that is left.
     """
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        failures = _remove_each(pool, engine.list_containers, labels, engine.remove_container, spared)
-        failures += _remove_each(pool, engine.list_volumes, labels, engine.remove_volume, spared)
-        failures += _remove_each(pool, engine.list_networks, labels, engine.remove_network, spared)
+        failures = _remove_each(pool, engine.list_containers, labels, engine.remove_container, retained)
+        failures += _remove_each(pool, engine.list_volumes, labels, engine.remove_volume, retained)
+        failures += _remove_each(pool, engine.list_networks, labels, engine.remove_network, retained)
     if failures:
         raise CleanupError(failures, do=_by_hand(labels))
 
 
-def kill_all(engine: Engine, labels: Mapping[str, str], spared: Collection[str] = ()) -> None:
+def kill_all(engine: Engine, labels: Mapping[str, str], retained: Collection[str] = ()) -> None:
     """Kill every container that carries all these labels, but for some; CleanupError where that cannot be done."""
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        failures = _remove_each(pool, engine.list_containers, labels, engine.kill_container, spared)
+        failures = _remove_each(pool, engine.list_containers, labels, engine.kill_container, retained)
     if failures:
         raise CleanupError(failures, do=_by_hand(labels))
 
 
 def remove_all_before(
-    engine: Removing, labels: Mapping[str, str], clock: Clock, deadline_s: float, spared: Collection[str] = ()
+    engine: Removing, labels: Mapping[str, str], clock: Clock, deadline_s: float, retained: Collection[str] = ()
 ) -> None:
     """remove_all, tried again while the engine does not answer (it may be restarting), for so many seconds."""
     never, started, pause = threading.Event(), clock.now(), 0.2
     while True:
         try:
-            return remove_all(engine, labels, spared)
+            return remove_all(engine, labels, retained)
         except CleanupError:
             if clock.now() - started >= deadline_s:
                 raise
@@ -55,10 +55,10 @@ def _remove_each(
     find: Callable[[Mapping[str, str]], Sequence[str]],
     labels: Mapping[str, str],
     remove: Callable[[str], None],
-    spared: Collection[str],
+    retained: Collection[str],
 ) -> list[str]:
     try:
-        names = [name for name in find(labels) if name not in spared]
+        names = [name for name in find(labels) if name not in retained]
     except EngineError as error:
         return [str(error)]
     futures = [pool.submit(remove, name) for name in names]

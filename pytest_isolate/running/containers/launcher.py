@@ -77,14 +77,14 @@ class Launcher:
         self._remove_quietly(running.container_id)
         running.ports.release()
 
-    def remove_partial(self, instance: Instance, ground: SharingDomain, code: str) -> None:
+    def remove_partial(self, instance: Instance, domain: SharingDomain, code: str) -> None:
         """Remove what somebody began who has died, or what does not run any more, before it is made anew.
 
         A volume stays where another container uses it too.
         """
-        for container_id in self._engine.list_containers({LABEL_RUN: ground.run.run_id, LABEL_INSTANCE: code}):
+        for container_id in self._engine.list_containers({LABEL_RUN: domain.run.run_id, LABEL_INSTANCE: code}):
             self._engine.remove_container(container_id)
-        self._volumes.remove_unused(instance, ground, code)
+        self._volumes.remove_unused(instance, domain, code)
 
     def _launch_on(self, ports: HeldPorts, start: StartRequest, network_id: str) -> RunningInstance:
         endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()}
@@ -102,7 +102,7 @@ class Launcher:
             raise
         return RunningInstance(
             instance=start.instance,
-            ground=start.ground,
+            domain=start.domain,
             image=start.image,
             container_id=container_id,
             network_id=network_id,
@@ -118,10 +118,10 @@ class Launcher:
     def _build_request(
         self, start: StartRequest, rendered: RenderedSpec, network_id: str, ports: HeldPorts, digest: str
     ) -> ContainerRequest:
-        instance, run = start.instance, start.ground.run
+        instance, run = start.instance, start.domain.run
         spec, code = instance.spec, start.code
         # A later run may ask for copies of what is kept.
-        is_copied = start.ground.is_kept or instance.key in self._copied
+        is_copied = start.domain.is_kept or instance.key in self._copied
         number = f"{next(self._numbers)}{self._run.worker}"
         return ContainerRequest(
             name=run.resource_name(instance.key.service.stack.name, spec.name, secrets.token_hex(2), number),
@@ -136,9 +136,9 @@ class Launcher:
             ),
             network=network_id,
             aliases=network_aliases(spec),
-            volumes=self._volumes.ensure(instance, start.ground, code),
+            volumes=self._volumes.ensure(instance, start.domain, code),
             memory_folders=memory_folders(
-                spec, self._in_memory_bytes, is_thawed=start.starts_from_snapshot, is_copied=is_copied
+                spec, self._in_memory_bytes, starts_from_snapshot=start.starts_from_snapshot, is_copied=is_copied
             ),
             memory_bytes=memory_limit(spec),
             shm_bytes=spec.shm_bytes,

@@ -45,12 +45,12 @@ class Memory:
         state = self._engine.inspect_container(running.container_id)
         if not state.is_running:
             return
-        name = running.ground.run.resource_name(running.spec.name, "memory", secrets.token_hex(4))
+        name = running.domain.run.resource_name(running.spec.name, "memory", secrets.token_hex(4))
         holder = self._engine.create_container(
             ContainerRequest(
                 name=name,
                 image=image_tag(running.spec),
-                labels={**running.ground.run.labels(), LABEL_HOLDS: running.container_id},
+                labels={**running.domain.run.labels(), LABEL_HOLDS: running.container_id},
                 entrypoint=_HOLDER[:1],
                 command=_HOLDER[1:],
                 network="none",

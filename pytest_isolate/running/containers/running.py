@@ -29,7 +29,7 @@ class RunningInstance:
     """
 
     instance: Instance
-    ground: SharingDomain
+    domain: SharingDomain
     image: ImageFacts
     container_id: str
     network_id: str
@@ -55,7 +55,7 @@ class StartRequest:
     """
 
     instance: Instance
-    ground: SharingDomain
+    domain: SharingDomain
     image: ImageFacts
     tag: str
     password: str | None
@@ -78,14 +78,14 @@ def build_view(
     return replace(view, env=rendered.env), rendered
 
 
-def choose_password(instance: Instance, ground: SharingDomain, snapshot: Snapshot | None) -> str | None:
+def choose_password(instance: Instance, domain: SharingDomain, snapshot: Snapshot | None) -> str | None:
     """The password of an instance: as declared; where it is random, the snapshot's, else one of this run alone."""
     password = instance.spec.password
     if not isinstance(password, Secret):
         return password
     if snapshot:
         return snapshot.password
-    return run_password(ground.run, instance.key.service, instance.key.place.node, instance.key.place.worker)
+    return run_password(domain.run, instance.key.service, instance.key.place.node, instance.key.place.worker)
 
 
 def run_password(run: Run, service: ServiceId, node: str = "", worker: str = "") -> str:

@@ -37,7 +37,9 @@ def memory_limit(spec: ServiceSpec) -> int | None:
     return spec.memory_bytes or DEFAULT_MEMORY_BYTES
 
 
-def memory_folders(spec: ServiceSpec, size_bytes: int, *, is_thawed: bool, is_copied: bool) -> dict[str, int]:
+def memory_folders(
+    spec: ServiceSpec, size_bytes: int, *, starts_from_snapshot: bool, is_copied: bool
+) -> dict[str, int]:
     """The folders that a container keeps in memory, with the most bytes of each.
 
     Where the data comes from a snapshot, only the fresh copies that tests are given of it. None where the user has
@@ -45,7 +47,7 @@ def memory_folders(spec: ServiceSpec, size_bytes: int, *, is_thawed: bool, is_co
     """
     if not spec.in_memory or not size_bytes or isinstance(spec.memory_bytes, int):
         return {}
-    if is_thawed:
+    if starts_from_snapshot:
         return {COPIES: size_bytes} if is_copied and spec.copies == "postgres" else {}
     volumes = [PurePosixPath(target.removesuffix(":ro")) for _, target in spec.volumes]
     own = [path for path in spec.in_memory if not any(PurePosixPath(path).is_relative_to(v) for v in volumes)]

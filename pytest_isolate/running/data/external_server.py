@@ -15,7 +15,7 @@ from pytest_isolate.model.identity import Run
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.data.backends.base import BackendError
-from pytest_isolate.running.data.backends.postgres import PostgresWay
+from pytest_isolate.running.data.backends.postgres import PostgresBackend
 from pytest_isolate.running.data.names import CopyName, Makers
 from pytest_isolate.sharing.board import Board
 from pytest_isolate.sharing.owners import read_owner, read_start_time
@@ -31,10 +31,10 @@ def makers_of(board: Board, clock: Clock) -> Makers:
 class ExternalCopies:
     """The servers that this process makes databases on, and which are not ours."""
 
-    def __init__(self, run: Run, makers: Makers, open_way: Callable[[RunningInstance], PostgresWay]) -> None:
+    def __init__(self, run: Run, makers: Makers, open_backend: Callable[[RunningInstance], PostgresBackend]) -> None:
         self._run = run
         self._makers = makers
-        self._open_way = open_way
+        self._open_backend = open_backend
         self._lock = threading.Lock()
         self._entered: list[RunningInstance] = []
 
@@ -63,8 +63,8 @@ class ExternalCopies:
             self._makers.sign_off(self._run.run_id, self._run.worker)
 
     def _drop(self, running: RunningInstance, is_theirs: Callable[[tuple[str, str]], bool]) -> None:
-        way = self._open_way(running)
+        backend = self._open_backend(running)
         try:
-            way.drop_of(is_theirs)
+            backend.drop_of(is_theirs)
         finally:
-            way.close()
+            backend.close()

@@ -20,9 +20,9 @@ from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.data.backends.base import BackendError, DataBackend, closed_on_failure
-from pytest_isolate.running.data.backends.mariadb import MariadbWay
-from pytest_isolate.running.data.backends.postgres import PostgresWay
-from pytest_isolate.running.data.backends.redis import RedisWay
+from pytest_isolate.running.data.backends.mariadb import MariadbBackend
+from pytest_isolate.running.data.backends.postgres import PostgresBackend
+from pytest_isolate.running.data.backends.redis import RedisBackend
 from pytest_isolate.running.data.external_server import ExternalCopies, makers_of
 from pytest_isolate.running.data.fresh_service import FreshService, build_handle, view_database
 from pytest_isolate.running.data.names import CopyName, Makers
@@ -34,10 +34,10 @@ from pytest_isolate.sharing.owners import read_owner, read_start_time
 
 # Copies that are there and not in use, of all processes that share an instance: some hundred MiB of disk.
 MAX_IDLE_COPIES = 48
-WAYS: Mapping[str, Callable[[Engine, RunningInstance], DataBackend]] = {
-    "mariadb": MariadbWay,
-    "postgres": PostgresWay,
-    "redis": RedisWay,
+BACKENDS: Mapping[str, Callable[[Engine, RunningInstance], DataBackend]] = {
+    "mariadb": MariadbBackend,
+    "postgres": PostgresBackend,
+    "redis": RedisBackend,
 }
 
 
@@ -45,7 +45,7 @@ WAYS: Mapping[str, Callable[[Engine, RunningInstance], DataBackend]] = {
 class Lease:
     """A copy that somebody has: until his place ends, whether or not he is connected to it."""
 
-    keeper: CopyPool
+    pool: CopyPool
     name: str
     handle: FreshService
     view: ServiceView
@@ -58,22 +58,24 @@ class FreshCopies:
         self,
         engine: Engine,
         run: Run,
-        grounds: SharingDomains,
+        domains: SharingDomains,
         copies: Mapping[InstanceKey, tuple[CopyDemand, ...]],
         workers: int,
         clock: Clock,
-        foreign: Board,
+        external_copies: Board,
     ) -> None:
-        assert grounds.shared.board is not None
+        assert domains.shared.board is not None
         self._engine = engine
         self._run = run
-        self._errors: Board = grounds.shared.board
+        self._errors: Board = domains.shared.board
         self._copies = copies
-        self._foreign = ExternalCopies(run, makers_of(foreign, clock), lambda running: PostgresWay(engine, running))
+        self._external_copies = ExternalCopies(
+            run, makers_of(external_copies, clock), lambda running: PostgresBackend(engine, running)
+        )
         self._workers = workers
         self._clock = clock
         self._lock = threading.Lock()
-        self._keepers: dict[InstanceKey, CopyPool] = {}
+        self._pools: dict[InstanceKey, CopyPool] = {}
         self._closed: list[CopyPool] = []
         self._kept: set[InstanceKey] = set()
         self._leases: dict[tuple[ServiceId, Place, InstanceKey], Lease] = {}
@@ -89,27 +91,27 @@ class FreshCopies:
         """
         spec = running.spec
         is_wanted = running.instance.key in self._copies or isinstance(spec.reset, Pristine)
-        if spec.copies is None or not (is_wanted or running.ground.is_kept):
+        if spec.copies is None or not (is_wanted or running.domain.is_kept):
             return
         if spec.external:
-            self._foreign.register(running)
+            self._external_copies.register(running)
         try:
-            way = WAYS[spec.copies](self._engine, running)
-            with closed_on_failure(way):
-                way.save_pristine()
+            backend = BACKENDS[spec.copies](self._engine, running)
+            with closed_on_failure(backend):
+                backend.save_pristine()
         except (BackendError, EngineError) as error:
             if not is_wanted:
                 return
             raise EngineError("its first state could not be put aside", found=str(error)) from error
         with self._lock:
-            self._opened[running.container_id] = way  # to open one costs more than all that it is used for here
+            self._opened[running.container_id] = backend  # to open one costs more than all that it is used for here
 
-    def open_way(self, running: RunningInstance) -> DataBackend:
+    def open_backend(self, running: RunningInstance) -> DataBackend:
         """A client of an instance's server that is the caller's own; the one that is open already, if there is one."""
         with self._lock:
-            way = self._opened.pop(running.container_id, None)
+            backend = self._opened.pop(running.container_id, None)
         assert running.spec.copies is not None
-        return way or WAYS[running.spec.copies](self._engine, running)
+        return backend or BACKENDS[running.spec.copies](self._engine, running)
 
     def is_copied(self, key: InstanceKey) -> bool:
         """Whether tests are known to ask for copies of an instance's data."""
@@ -118,7 +120,7 @@ class FreshCopies:
     def begin(self, running: RunningInstance, base: Service) -> None:
         """Make templates and copies of an instance that is ready, if tests will ask for them."""
         if running.instance.key in self._copies:
-            self._keeper(running, base)
+            self._pool(running, base)
 
     def handle(
         self, want: CopyDemand, place: Place, running: RunningInstance, base: Service, test: str
@@ -128,20 +130,20 @@ class FreshCopies:
         with self._lock:
             lease = self._leases.get(key)
         if lease is None:
-            keeper = self._keeper(running, base)
-            keeper.expect(want)
-            name, database = self._take(keeper, want.fresh_id, test)
+            pool = self._pool(running, base)
+            pool.expect(want)
+            name, database = self._take(pool, want.fresh_id, test)
             handle = build_handle(want.spec.name, base, running.view, self._engine, database)
-            lease = Lease(keeper, name, handle, view_database(running.view, database))
+            lease = Lease(pool, name, handle, view_database(running.view, database))
             with self._lock:
                 self._leases[key] = lease
         return lease.handle
 
-    def spare(self, fresh_id: ServiceId, place: Place, key: InstanceKey, until: float) -> ServiceView | None:
+    def retain(self, fresh_id: ServiceId, place: Place, key: InstanceKey, until: float) -> ServiceView | None:
         """A place's copy of an instance, which stays until then as long as its server does; None where it cannot."""
         with self._lock:
             lease = self._leases.get((fresh_id, place, key))
-        if lease is None or not lease.keeper.spare(lease.name, until):
+        if lease is None or not lease.pool.retain(lease.name, until):
             return None
         return lease.view
 
@@ -154,49 +156,49 @@ class FreshCopies:
 
         with self._lock:
             leases = [self._leases.pop(key) for key in list(self._leases) if is_over(key[1])]
-            keepers = [self._keepers.pop(key) for key in list(self._keepers) if is_over(key.place)]
+            pools = [self._pools.pop(key) for key in list(self._pools) if is_over(key.place)]
         for lease in leases:
-            lease.keeper.give_back(lease.name)
-        self._close_behind(keepers)
+            lease.pool.give_back(lease.name)
+        self._close_behind(pools)
 
     def forget(self, keys: Collection[InstanceKey]) -> None:
         """These instances are gone, and with them every copy on them."""
         with self._lock:
             for lease_key in [k for k in self._leases if k[2] in keys]:
                 del self._leases[lease_key]
-            keepers = [self._keepers.pop(key) for key in keys if key in self._keepers]
-        self._close_behind(keepers)
+            pools = [self._pools.pop(key) for key in keys if key in self._pools]
+        self._close_behind(pools)
 
     def close(self, timeout_s: float) -> None:
         """Make and hand out nothing more; on servers that go on, drop every copy."""
         with self._lock:
-            keepers, self._keepers = self._keepers, {}
+            pools, self._pools = self._pools, {}
             opened, self._opened = self._opened, {}
-        for key, keeper in keepers.items():
-            self._closed.append(keeper)
-            keeper.close(timeout_s, drop=key in self._kept)
-        self._foreign.unregister()
-        for way in opened.values():
-            way.close()
+        for key, pool in pools.items():
+            self._closed.append(pool)
+            pool.close(timeout_s, drop=key in self._kept)
+        self._external_copies.unregister()
+        for backend in opened.values():
+            backend.close()
 
     def figures(self) -> dict[str, list[float]]:
         """Of each kind: takes, hits, seconds that copies took, and their number."""
         total: dict[str, list[float]] = {}
-        for keeper in [*self._keepers.values(), *self._closed]:
-            for name, numbers in keeper.figures().items():
+        for pool in [*self._pools.values(), *self._closed]:
+            for name, numbers in pool.figures().items():
                 total[name] = [sum(pair) for pair in zip(total.get(name, [0.0] * len(numbers)), numbers, strict=True)]
         return total
 
-    def _close_behind(self, keepers: Iterable[CopyPool]) -> None:
-        for keeper in keepers:
-            self._closed.append(keeper)
-            threading.Thread(target=keeper.close, args=(0,), kwargs={"drop": False}, daemon=True).start()
+    def _close_behind(self, pools: Iterable[CopyPool]) -> None:
+        for pool in pools:
+            self._closed.append(pool)
+            threading.Thread(target=pool.close, args=(0,), kwargs={"drop": False}, daemon=True).start()
 
-    def _take(self, keeper: CopyPool, fresh_id: ServiceId, test: str) -> tuple[str, str]:
+    def _take(self, pool: CopyPool, fresh_id: ServiceId, test: str) -> tuple[str, str]:
         try:
-            return keeper.take(fresh_id)
+            return pool.take(fresh_id)
         except FreshError as error:
-            if keeper.failure(fresh_id) is None:
+            if pool.failure(fresh_id) is None:
                 raise
             raise self._told_once(fresh_id, error, test) from None
 
@@ -210,46 +212,46 @@ class FreshCopies:
                 return error
         return FreshError(f"the init of {fresh_id.name!r} has failed; {told['test']} tells how")
 
-    def _keeper(self, running: RunningInstance, base: Service) -> CopyPool:
-        key, ground = running.instance.key, running.ground
+    def _pool(self, running: RunningInstance, base: Service) -> CopyPool:
+        key, domain = running.instance.key, running.domain
         with self._lock:
-            keeper = self._keepers.get(key)
-            if keeper is None:
-                if key not in self._copies and not ground.is_kept:
+            pool = self._pools.get(key)
+            if pool is None:
+                if key not in self._copies and not domain.is_kept:
                     raise _unplanned(running)
-                keeper = self._keepers[key] = self._build_keeper(running, base)
-                if ground.is_kept:
+                pool = self._pools[key] = self._build_pool(running, base)
+                if domain.is_kept:
                     self._kept.add(key)
-                keeper.start()
-        return keeper
+                pool.start()
+        return pool
 
-    def _build_keeper(self, running: RunningInstance, base: Service) -> CopyPool:
-        board = running.ground.board or self._errors
+    def _build_pool(self, running: RunningInstance, base: Service) -> CopyPool:
+        board = running.domain.board or self._errors
         makers = Makers(board=board, here=read_owner(), read_start_time=read_start_time, time=self._clock.time)
         makers.sign_up(self._run.run_id, self._run.worker)
-        is_private = running.ground.board is None
+        is_private = running.domain.board is None
         workers = 1 if is_private else self._workers
 
-        def open_way() -> DataBackend:
+        def open_backend() -> DataBackend:
             assert running.spec.copies is not None
-            return WAYS[running.spec.copies](self._engine, running)
+            return BACKENDS[running.spec.copies](self._engine, running)
 
-        def check_open() -> None:
-            keeper.check_open()
+        def raise_if_closing() -> None:
+            pool.raise_if_closing()
 
-        keeper = CopyPool(
+        pool = CopyPool(
             wanted=self._copies.get(running.instance.key, ()),
             workers=workers,
             cap=max(2, MAX_IDLE_COPIES // workers),
             names=self._names,
-            open_way=lambda: self.open_way(running),
+            open_backend=lambda: self.open_backend(running),
             templates=Templates(
-                self._engine, running, base, self._run.run_id, board, self._errors, open_way, check_open
+                self._engine, running, base, self._run.run_id, board, self._errors, open_backend, raise_if_closing
             ),
             makers=makers,
             clock=self._clock,
         )
-        return keeper
+        return pool
 
 
 def _unplanned(running: RunningInstance) -> FreshError:

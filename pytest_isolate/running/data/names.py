@@ -33,9 +33,9 @@ class Makers:
         """Whether a process has signed up, and is provably gone."""
         return self._is_dead(maker)
 
-    def spare(self, name: str, until: float) -> None:
+    def retain(self, name: str, until: float) -> None:
         """Have nobody drop a copy before this time, in seconds of the epoch."""
-        self.board.publish(_spared_code(name), {"until": until})
+        self.board.publish(_retained_code(name), {"until": until})
 
     def orphans(self, names: Iterable[str]) -> list[str]:
         """The copies among these databases whose makers are dead; in doubt a maker lives."""
@@ -43,7 +43,7 @@ class Makers:
         found = []
         for name in names:
             copy = parse_copy_name(name)
-            if copy is None or self._is_spared(name):
+            if copy is None or self._is_retained(name):
                 continue
             maker = copy.maker
             if maker not in verdicts:
@@ -52,8 +52,8 @@ class Makers:
                 found.append(name)
         return found
 
-    def _is_spared(self, name: str) -> bool:
-        record = self.board.read(_spared_code(name))
+    def _is_retained(self, name: str) -> bool:
+        record = self.board.read(_retained_code(name))
         return record is not None and self.time() < record["until"]
 
     def _is_dead(self, maker: tuple[str, str]) -> bool:
@@ -65,7 +65,7 @@ def _code(maker: tuple[str, str]) -> str:
     return f"maker of copies {' '.join(maker)}"
 
 
-def _spared_code(name: str) -> str:
+def _retained_code(name: str) -> str:
     return f"spared copy {name}"
 
 

@@ -41,7 +41,7 @@ class CopyPool:
         workers: int,
         cap: int,
         names: Iterator[str],
-        open_way: Callable[[], DataBackend],
+        open_backend: Callable[[], DataBackend],
         templates: Templates,
         makers: Makers,
         clock: Clock,
@@ -52,17 +52,17 @@ class CopyPool:
         self._specs = {want.fresh_id: want.spec for want in wanted}
         self._workers = workers
         self._names = names
-        self._open_way = open_way
+        self._open_backend = open_backend
         self._templates = templates
         self._makers = makers
         self._clock = clock
         self._changed = threading.Condition()
         self._is_closing = False
-        self._way: DataBackend | None = None
+        self._backend: DataBackend | None = None
         self._template: dict[ServiceId, str] = {}
         self._database: dict[str, str] = {}
         self._room: int | None = None
-        self._spared: set[str] = set()
+        self._retained: set[str] = set()
         self._errors: dict[ServiceId, IsolateError] = {}
         self._failures: dict[ServiceId, list[FreshError]] = {}
         self._made_s: list[float] = []
@@ -91,15 +91,15 @@ class CopyPool:
             self._table.give_back(name)
             self._changed.notify_all()
 
-    def spare(self, name: str, until: float) -> bool:
+    def retain(self, name: str, until: float) -> bool:
         """Whether a copy stays, also when it is given back: not where tests would run short of numbers."""
         with self._changed:
-            if name not in self._spared:
-                if self._room is not None and len(self._spared) >= self._room // (_SPARED_PART * self._workers):
+            if name not in self._retained:
+                if self._room is not None and len(self._retained) >= self._room // (_SPARED_PART * self._workers):
                     return False
-                self._makers.spare(name, until)
-                self._table.spare(name)
-                self._spared.add(name)
+                self._makers.retain(name, until)
+                self._table.retain(name)
+                self._retained.add(name)
             return True
 
     def close(self, timeout_s: float, *, drop: bool) -> None:
@@ -110,14 +110,14 @@ class CopyPool:
         deadline = self._clock.now() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - self._clock.now()))
-        if self._way and not any(thread.is_alive() for thread in self._threads):
+        if self._backend and not any(thread.is_alive() for thread in self._threads):
             try:
                 for name in self._table.empty() if drop else ():
-                    self._way.drop(name)
+                    self._backend.drop(name)
             except (BackendError, EngineError):
                 pass  # whoever uses the server next finds them, and that we are gone
             finally:
-                self._way.close()
+                self._backend.close()
 
     def figures(self) -> dict[str, list[float]]:
         """Of each kind: takes, how many of them did not wait, the seconds that all copies took, and their number."""
@@ -139,7 +139,7 @@ class CopyPool:
         """Why there is no template; None while nothing is wrong."""
         return self._errors.get(fresh_id)
 
-    def check_open(self) -> None:
+    def raise_if_closing(self) -> None:
         """FreshError when the run is ending."""
         if self._is_closing:
             raise FreshError("the run is ending")
@@ -170,7 +170,7 @@ class CopyPool:
             raise
 
     def _check(self, fresh_id: ServiceId) -> None:
-        self.check_open()
+        self.raise_if_closing()
         error = self._errors.get(fresh_id)
         if error:
             raise error
@@ -215,23 +215,23 @@ class CopyPool:
         return None
 
     def _carry_out(self, step: Create[ServiceId] | Drop | DropOrphans) -> None:
-        way = self._way = self._way or self._open()
+        backend = self._backend = self._backend or self._open()
         match step:
             case Create(kind):
                 name, began = next(self._names), self._clock.now()
-                database = way.create(self._template[kind], name)
-                self._bound_pool(way.size_bytes(self._template[kind]))
+                database = backend.create(self._template[kind], name)
+                self._bound_pool(backend.size_bytes(self._template[kind]))
                 with self._changed:
                     self._made_s.append(self._clock.now() - began)
                     self._database[name] = database
                     self._table.created(kind, name)
                     self._changed.notify_all()
             case Drop(name):
-                way.drop(name)
+                backend.drop(name)
                 self._database.pop(name, None)
             case DropOrphans():
-                for name in self._makers.orphans(way.copies()):
-                    way.drop(name)
+                for name in self._makers.orphans(backend.copies()):
+                    backend.drop(name)
 
     def _bound_pool(self, size_bytes: int) -> None:
         """Keep no more of large copies ready than there may be room for, which is memory as a rule."""
@@ -239,12 +239,12 @@ class CopyPool:
             self._table.cap = max(1, min(self._table.cap, _MOST_BYTES // (size_bytes * self._workers)))
 
     def _open(self) -> DataBackend:
-        way = self._open_way()
-        self._room = way.room
-        if way.room is not None:
+        backend = self._open_backend()
+        self._room = backend.room
+        if backend.room is not None:
             # As many again may be in use.
-            self._table.cap = max(1, min(self._table.cap, way.room // (2 * self._workers)))
-        return way
+            self._table.cap = max(1, min(self._table.cap, backend.room // (2 * self._workers)))
+        return backend
 
     def _tell(self, step: Create[ServiceId] | Drop | DropOrphans, error: IsolateError) -> None:
         """Whoever waits for a copy that cannot be made is told why; whoever comes later has it tried again."""
@@ -257,9 +257,9 @@ class CopyPool:
             self._changed.notify_all()
 
     def _forget_way(self) -> None:
-        way, self._way = self._way, None
-        if way:
-            way.close()
+        backend, self._backend = self._backend, None
+        if backend:
+            backend.close()
 
     def _spawn(self, name: str, work: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=work, args=args, name=name, daemon=True)

@@ -57,7 +57,7 @@ class PoolTable(Generic[Kind]):
     def __init__(self, cap: int) -> None:
         self.pools: dict[Kind, Pool[Kind]] = {}
         self.held: set[str] = set()
-        self.doomed: deque[str] = deque()
+        self.to_drop: deque[str] = deque()
         self.cap = cap
 
     def add(self, kind: Kind, expected: int) -> None:
@@ -107,9 +107,9 @@ class PoolTable(Generic[Kind]):
         """The test of a copy has ended. Safe to repeat."""
         if name in self.held:
             self.held.remove(name)
-            self.doomed.append(name)
+            self.to_drop.append(name)
 
-    def spare(self, name: str) -> None:
+    def retain(self, name: str) -> None:
         """A copy is not to be dropped any more, whoever gives it back."""
         self.held.discard(name)
 
@@ -120,13 +120,13 @@ class PoolTable(Generic[Kind]):
         if awaited and awaited.waiting > len(awaited.ready):
             return Create(awaited.kind)
         has_room = self.idle < self.cap
-        if self.doomed and not has_room:
-            return Drop(self.doomed.popleft())
+        if self.to_drop and not has_room:
+            return Drop(self.to_drop.popleft())
         pools = [pool for pool in pools if not pool.is_failing]
         short = min(pools, key=lambda pool: len(pool.ready) - self.goal(pool, now), default=None)
         if short and has_room and len(short.ready) < self.goal(short, now):
             return Create(short.kind)
-        return Drop(self.doomed.popleft()) if self.doomed else None
+        return Drop(self.to_drop.popleft()) if self.to_drop else None
 
     def goal(self, pool: Pool[Kind], now: float) -> int:
         """How many copies should be ready."""
@@ -137,13 +137,13 @@ class PoolTable(Generic[Kind]):
     @property
     def idle(self) -> int:
         """How many copies are there and not in use."""
-        return len(self.doomed) + sum(len(pool.ready) for pool in self.pools.values())
+        return len(self.to_drop) + sum(len(pool.ready) for pool in self.pools.values())
 
     def empty(self) -> list[str]:
         """Every copy, of which nothing is known any more: the end."""
-        names = [*self.held, *self.doomed, *(name for pool in self.pools.values() for name in pool.ready)]
+        names = [*self.held, *self.to_drop, *(name for pool in self.pools.values() for name in pool.ready)]
         self.held.clear()
-        self.doomed.clear()
+        self.to_drop.clear()
         for pool in self.pools.values():
             pool.ready.clear()
         return names

@@ -46,14 +46,14 @@ class Resetter:
         run: Run,
         clock: Clock,
         timeline: Timeline,
-        open_way: Callable[[RunningInstance], DataBackend],
+        open_backend: Callable[[RunningInstance], DataBackend],
         failures: tuple[type[BaseException], ...],
     ) -> None:
         self._engine = engine
         self._run = run
         self._clock = clock
         self._timeline = timeline
-        self._open_way = open_way
+        self._open_backend = open_backend
         self._failures = failures
         self._lock = threading.Lock()
         self._pristine: dict[InstanceKey, PristineState] = {}
@@ -107,7 +107,7 @@ class Resetter:
 
     def _state(self, running: RunningInstance) -> PristineState:
         with self._lock:
-            return self._pristine.setdefault(running.instance.key, PristineState(lambda: self._open_way(running)))
+            return self._pristine.setdefault(running.instance.key, PristineState(lambda: self._open_backend(running)))
 
     def _run_command(self, running: RunningInstance, argv: tuple[str, ...]) -> None:
         """Failed, also when it takes longer than the service may take to become ready."""
@@ -163,10 +163,10 @@ class Resetter:
 class PristineState:
     """The preset's own way for one instance: what can be done ahead is done while tests run."""
 
-    def __init__(self, open_way: Callable[[], DataBackend]) -> None:
-        self._open_way = open_way
+    def __init__(self, open_backend: Callable[[], DataBackend]) -> None:
+        self._open_backend = open_backend
         self._lock = threading.Lock()
-        self._way: DataBackend | None = None
+        self._backend: DataBackend | None = None
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
@@ -207,14 +207,14 @@ class PristineState:
                 self._lock.release()
 
     def _opened(self) -> DataBackend:
-        if self._way is None:
-            self._way = self._open_way()
-        return self._way
+        if self._backend is None:
+            self._backend = self._open_backend()
+        return self._backend
 
     def _let_go(self) -> None:
-        if self._way:
-            self._way.close()
-            self._way = None
+        if self._backend:
+            self._backend.close()
+            self._backend = None
 
 
 def call(reset: Http, endpoint: Endpoint, timeout_s: float) -> None:

@@ -111,8 +111,8 @@ class Templates:
         run_id: str,
         board: Board,
         errors: Board,
-        open_way: Callable[[], DataBackend],
-        check_open: Callable[[], None],
+        open_backend: Callable[[], DataBackend],
+        raise_if_closing: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._running = running
@@ -120,8 +120,8 @@ class Templates:
         self._run_id = run_id
         self._board = board
         self._errors = errors
-        self._open_way = open_way
-        self._check_open = check_open
+        self._open_backend = open_backend
+        self._raise_if_closing = raise_if_closing
 
     def ensure(self, spec: FreshSpec) -> str:
         """The name of the finished template; FreshError, the same in every process, where init has failed."""
@@ -132,7 +132,7 @@ class Templates:
         except OSError as error:
             raise FreshError(f"the init of {spec.name!r} cannot be read", found=str(error), do=_where(spec)) from error
         code = f"{self._running.container_id} {name}"
-        with self._board.claim(code, self._check_open):
+        with self._board.claim(code, self._raise_if_closing):
             failed = self._errors.read(f"{code} failed")
             if failed:
                 raise SharedFreshError(failed["error"])
@@ -149,25 +149,25 @@ class Templates:
         self._board.publish(code, {"template": name})
 
     def _build(self, spec: FreshSpec, name: str) -> None:
-        way = self._open_way()
+        backend = self._open_backend()
         try:
-            database = way.begin_template(name)
-            self._initialise(way, spec, database)
-            way.finish_template(name)
+            database = backend.begin_template(name)
+            self._initialise(backend, spec, database)
+            backend.finish_template(name)
         except InitOutput as error:
             raise self._failed(spec, str(error)) from error
         except (BackendError, EngineError) as error:
             what = f"no template could be made for {spec.name!r}"
             raise FreshError(what, found=str(error), do=_where(spec)) from error
         finally:
-            way.close()
+            backend.close()
 
-    def _initialise(self, way: DataBackend, spec: FreshSpec, database: str) -> None:
+    def _initialise(self, backend: DataBackend, spec: FreshSpec, database: str) -> None:
         match spec.init:
             case InitFiles(path=path):
-                self._run_files(way, Path(path), database)
+                self._run_files(backend, Path(path), database)
             case InitCommand(argv=argv):
-                found = run_to_end(self._engine, self._running.container_id, argv, way.variables(database))
+                found = run_to_end(self._engine, self._running.container_id, argv, backend.variables(database))
                 if found[0] != 0:
                     raise InitOutput(f"exit code {found[0]}; {found[1].strip() or 'it wrote nothing'}")
             case InitFunction(function=function):
@@ -177,7 +177,7 @@ class Templates:
                 except Exception as error:  # whatever the user's code raises is told as its own
                     raise InitOutput(describe_failure(error)) from error
 
-    def _run_files(self, way: DataBackend, path: Path, database: str) -> None:
+    def _run_files(self, backend: DataBackend, path: Path, database: str) -> None:
         """Copied as a whole folder, so that the files can include each other."""
         files = sql_files(str(path))
         folder = f"/tmp/isolate-init-{database}"  # noqa: S108  # inside the container
@@ -185,7 +185,7 @@ class Templates:
         names = [file.relative_to(root).as_posix() for file in files]
         copied = [File(target=f"{folder}/{name}", source=str(root / name), mode=0o644) for name in names]
         self._engine.copy_into(self._running.container_id, build_archive(tuple(copied)))
-        way.run_files(database, folder, names)
+        backend.run_files(database, folder, names)
 
     def _failed(self, spec: FreshSpec, output: str) -> FreshError:
         tried = {

@@ -93,7 +93,7 @@ class EvidenceCollector:
             is_running=state.is_running,
             parts=split_phases(lines, began, is_own=is_own),
             others=tuple(self._others(key, since - LATE_S)),
-            is_kept=running.ground.is_kept,
+            is_kept=running.domain.is_kept,
             program=self._engine.facts().program,
             before=self._describe_before(key, since, lines) if whole else "",
         )

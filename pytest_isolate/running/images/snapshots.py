@@ -97,7 +97,7 @@ class Snapshots:
         found = self._loaded.find_snapshot(anywhere) if self._loaded else None
         return found if found and self._engine.find_image(f"{REPOSITORY}:{found[0]}") else None
 
-    def wait_until_available(self, snapshot: Snapshot, check_open: Callable[[], None]) -> bool:
+    def wait_until_available(self, snapshot: Snapshot, raise_if_closing: Callable[[], None]) -> bool:
         """Whether it can be started from; waits for one that this process is about to make.
 
         The first to be told that it is not there has to `take` or to `abandon` it.
@@ -108,7 +108,7 @@ class Snapshots:
                 self._made[snapshot.digest] = Future()
                 return False
         while made and not wait([made], _POLL_S).done:
-            check_open()
+            raise_if_closing()
         if made and self._engine.find_image(snapshot.tag) is None:
             return False
         self._usage.note(snapshot.digest)

@@ -108,29 +108,29 @@ class Outcome:
 
 
 def export_images(
-    engine: Engine, transfer: Transfer, stock: ImageStore, needed: Sequence[RequiredImage]
+    engine: Engine, transfer: Transfer, image_store: ImageStore, needed: Sequence[RequiredImage]
 ) -> list[Outcome]:
     """Have these images in the folder, and no others."""
     machine = engine.facts().machine
-    before = stock.read()
+    before = image_store.read()
     # What was saved for another kind of processor has other ids anyway.
-    there = {s.image.image_id: s.parts for s in stock.complete_images(before)} if before else {}
+    there = {s.image.image_id: s.parts for s in image_store.complete_images(before)} if before else {}
     missing = [image.image_id for image in needed if image.image_id not in there]
-    taken = dict(zip(missing, transfer.save(missing, stock), strict=True))
+    taken = dict(zip(missing, transfer.save(missing, image_store), strict=True))
     found = [StoredImage(image=image, parts={**there, **taken}[image.image_id]) for image in needed]
-    stock.publish(Index(machine=machine, images=tuple(found)))
+    image_store.publish(Index(machine=machine, images=tuple(found)))
     return [Outcome(status=SAVED if s.image.image_id in taken else UNCHANGED, saved=s) for s in found]
 
 
 def import_images(
-    engine: Engine, transfer: Transfer, stock: ImageStore, index: Index, usage: Usage, notes: ImportedImages
+    engine: Engine, transfer: Transfer, image_store: ImageStore, index: Index, usage: Usage, notes: ImportedImages
 ) -> list[Outcome]:
     """Have the folder's images on the engine, under their names, where those are not taken."""
-    _check(engine, stock, index)
+    _check(engine, image_store, index)
     there = {s.image.image_id for s in index.images if engine.find_image(s.image.image_id)}
     missing = [s for s in index.images if s.image.image_id not in there]
     # An engine may keep images in another way than the one that they come from, and then calls them otherwise.
-    loaded = transfer.load([s.parts for s in missing], stock) if missing else []
+    loaded = transfer.load([s.parts for s in missing], image_store) if missing else []
     ids = {s.image.image_id: image_id for s, image_id in zip(missing, loaded, strict=True)}
     outcomes = []
     for saved in index.images:
@@ -156,22 +156,22 @@ def _name(engine: Engine, image_id: str, names: Iterable[str]) -> Iterable[str]:
             yield name
 
 
-def _check(engine: Engine, stock: ImageStore, index: Index) -> None:
+def _check(engine: Engine, image_store: ImageStore, index: Index) -> None:
     machine = engine.facts().machine
     if machine and index.machine and machine != index.machine:
         raise IsolateError(
             build_message(
-                f"the images in {stock.folder} are for another kind of processor",
+                f"the images in {image_store.folder} are for another kind of processor",
                 found=f"they were saved for {index.machine}; the engine's is {machine}",
                 do="save them on a machine of this kind, into a folder of their own",
             )
         )
-    whole = stock.complete_images(index)
+    whole = image_store.complete_images(index)
     broken = [saved for saved in index.images if saved not in whole]
     if broken:
         raise IsolateError(
             build_message(
-                f"{len(broken)} of the {len(index.images)} images in {stock.folder} are not whole",
+                f"{len(broken)} of the {len(index.images)} images in {image_store.folder} are not whole",
                 found=[f"files of {', '.join(s.image.names)} are missing, or cut short" for s in broken],
                 do="save them again: pytest-isolate images save; nothing was loaded",
             )

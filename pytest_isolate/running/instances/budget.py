@@ -57,11 +57,11 @@ class BudgetKeeper:
         if now:
             self._table.update(lambda leases: promote(leases, now))
 
-    def acquire(self, instance: Instance, check_open: Callable[[], None]) -> None:
+    def acquire(self, instance: Instance, raise_if_closing: Callable[[], None]) -> None:
         """Return when there is room; StartError, saying who has it, when nothing has changed for five minutes."""
         since, seen = self._clock.now(), None
         while True:
-            check_open()
+            raise_if_closing()
             wanted, may_ask = self._lease(instance)
             refused = self._take(wanted) if may_ask else Refused("what comes before it has no room yet")
             if refused is None:

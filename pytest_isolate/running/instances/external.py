@@ -49,7 +49,7 @@ def probes_of(spec: ServiceSpec) -> tuple[Probe, ...]:
 
 
 def wait_until_it_answers(
-    running: RunningInstance, engine: Engine, run: Run, clock: Clock, check_open: Callable[[], None]
+    running: RunningInstance, engine: Engine, run: Run, clock: Clock, raise_if_closing: Callable[[], None]
 ) -> None:
     """Return when its probes are answered; NotReadyError says who gave it, and what it said."""
     spec, endpoints = running.spec, dict(running.view.endpoints)
@@ -57,7 +57,7 @@ def wait_until_it_answers(
     target = probing.Target(container_id="", endpoints=endpoints, main_port=spec.ports[0], started_at=0)
 
     def ask(probe: Probe | OwnWait) -> Answer:
-        check_open()
+        raise_if_closing()
         assert isinstance(probe, (Tcp, Http))
         return probing.ask(probe, target, engine)
 
@@ -66,7 +66,7 @@ def wait_until_it_answers(
         ask=ask,
         is_dear=probing.is_expensive,
         died=threading.Event(),
-        read_death=lambda: None,
+        read_exit=lambda: None,
         clock=clock,
         timeout_s=min(spec.timeout_s, MOST_S),
     )

@@ -45,7 +45,7 @@ class Lifecycle:
         volumes: Volumes,
         provider: Provider,
         on_ready: Callable[[RunningInstance, Service], None],
-        sparing: RetainedInstances,
+        retained: RetainedInstances,
         modules: Modules,
     ) -> None:
         self._engine = engine
@@ -55,7 +55,7 @@ class Lifecycle:
         self._volumes = volumes
         self._provider = provider
         self._on_ready = on_ready
-        self._sparing = sparing
+        self._retained = retained
         self._modules = modules
         self._lock = threading.Lock()
         self._futures: dict[InstanceKey, Future[RunningInstance]] = {}
@@ -151,7 +151,7 @@ class Lifecycle:
         """Let go of every port and address. Call it when the containers are gone."""
         for running in self.ready():
             running.ports.release()
-        self._sparing.release_ports()
+        self._retained.release_ports()
         self._addresses.close()
 
     def ready(self) -> tuple[RunningInstance, ...]:
@@ -186,7 +186,7 @@ class Lifecycle:
                 if future.result().spec.external:
                     continue
                 finished.append(future.result())
-                if not self._sparing.is_retained(future.result()):
+                if not self._retained.is_retained(future.result()):
                     self._provider.release(future.result())
         for key in {running.instance.network for running in finished}:
             with self._lock:
@@ -194,7 +194,7 @@ class Lifecycle:
                 if any(k.network == key for k in self._futures):
                     continue
                 removals = (self._networks.forget(key), self._volumes.forget(key))
-                if self._sparing.is_left(key):
+                if self._retained.is_left(key):
                     continue
                 self._addresses.release(key)
             for remove in removals:

@@ -49,32 +49,32 @@ class Provider:
         *,
         engine: Engine,
         run: Run,
-        grounds: SharingDomains,
+        domains: SharingDomains,
         clock: Clock,
         timeline: Timeline,
         starter: Starter,
-        desks: ClientContainers,
+        client_containers: ClientContainers,
         launcher: Launcher,
         watcher: Watcher,
         budget: BudgetKeeper,
         save_pristine: Callable[[RunningInstance], None],
-        sparing: RetainedInstances,
+        retained: RetainedInstances,
         on_restart: Callable[[RunningInstance], None],
         before_removal: Callable[[RunningInstance], None],
     ) -> None:
         self._engine = engine
         self._run = run
-        self._grounds = grounds
+        self._domains = domains
         self._clock = clock
         self._timeline = timeline
         self._starter = starter
-        self._desks = desks
+        self._client_containers = client_containers
         self._launcher = launcher
         self._memory = Memory(engine, run)
         self._watcher = watcher
         self._budget = budget
         self._save_pristine = save_pristine
-        self._sparing = sparing
+        self._retained = retained
         self._on_restart = on_restart
         self._before_removal = before_removal
         self.kept_codes: set[str] = set()
@@ -92,18 +92,18 @@ class Provider:
     def get_or_start(self, instance: Instance, wait: Wait) -> RunningInstance:
         """The instance, ready; StartError otherwise, the same in every process. `wait` gives what it needs."""
         try:
-            ground = self._grounds.of(instance.key.place)
+            domain = self._domains.of(instance.key.place)
             if instance.spec.external:
                 return self._attach_external(instance, instance.spec.external)
-            if ground.board is None:
-                return self._starter.start(instance, ground, wait)
+            if domain.board is None:
+                return self._starter.start(instance, domain, wait)
             code = instance_hash(instance.key)
-            with ground.board.claim(code, self._starter.raise_if_closing):
+            with domain.board.claim(code, self._starter.raise_if_closing):
                 kept = None
                 # Another run may use what is kept at the same time, and would lose its data with a reset of ours.
-                if self._grounds.kept and not instance.spec.reset and not ground.board.was_started(code):
-                    kept = self._provide_kept(instance, self._grounds.kept, ground.board, wait)
-                return kept or self._start_or_adopt(instance, ground, ground.board, code, wait)
+                if self._domains.kept and not instance.spec.reset and not domain.board.was_started(code):
+                    kept = self._provide_kept(instance, self._domains.kept, domain.board, wait)
+                return kept or self._start_or_adopt(instance, domain, domain.board, code, wait)
         except EngineError as error:
             raise self._named(instance, error) from error
 
@@ -144,9 +144,9 @@ class Provider:
 
     def discard(self, running: RunningInstance) -> None:
         """Remove an instance that nobody may use any more; asked for again, it is started anew."""
-        if running.ground.board:
-            running.ground.board.withdraw(instance_hash(running.instance.key))
-        self._sparing.give_up(running)
+        if running.domain.board:
+            running.domain.board.withdraw(instance_hash(running.instance.key))
+        self._retained.give_up(running)
         self.release(running)
 
     def _attach_external(self, instance: Instance, used: ExternalService) -> RunningInstance:
@@ -156,7 +156,7 @@ class Provider:
         view, _ = build_view(instance.spec, instance.spec.password, {}, endpoints)
         running = RunningInstance(
             instance=instance,
-            ground=self._grounds.private,
+            domain=self._domains.private,
             image=image,
             container_id="",
             network_id="",
@@ -168,50 +168,52 @@ class Provider:
         )
         with self._timeline.measure("used", str(instance.key.service)):
             wait_until_it_answers(running, self._engine, self._run, self._clock, self._starter.raise_if_closing)
-        running = self._desks.attach(running)
+        running = self._client_containers.attach(running)
         self._save_pristine(running)
         return running
 
-    def _provide_kept(self, instance: Instance, ground: KeptDomain, board: Board, wait: Wait) -> RunningInstance | None:
+    def _provide_kept(self, instance: Instance, domain: KeptDomain, board: Board, wait: Wait) -> RunningInstance | None:
         """The instance that is kept, or is from now on; None where the run has to have one of its own.
 
         Only the full fingerprint proves that yesterday's instance is what today's declaration asks for.
         """
         try:
             image, needed = self._starter.find_image(instance), self._starter.wait_for_needed(instance, wait)
-            if not all(running.ground.is_kept for running in needed.values()):
+            if not all(running.domain.is_kept for running in needed.values()):
                 return None
             snapshot = self._starter.identify(instance, image)
             # With and without snapshots its password differs.
             code = full_fingerprint(instance, image, needed) + (snapshot.digest[:8] if snapshot else "")
             # Used for another variation, it would have to be attached to networks that come before its own.
             code += _variation_code(instance)
-            with ground.keep.board.claim(code, self._starter.raise_if_closing):
+            with domain.reuse_store.board.claim(code, self._starter.raise_if_closing):
                 service, owner = _service_key(instance), self._run.owner
-                if not ground.keep.evict_other_versions(service, code, owner, read_start_time, self._remove_older):
+                if not domain.reuse_store.evict_other_versions(
+                    service, code, owner, read_start_time, self._remove_older
+                ):
                     with self._timeline.measure("beside kept", str(instance.key.service)):
                         return None
-                running = self._start_or_adopt(instance, ground, ground.keep.board, code, wait)
+                running = self._start_or_adopt(instance, domain, domain.reuse_store.board, code, wait)
                 self.kept_codes.add(code)
                 return running
         except (StartError, EngineError) as error:
             raise self._publish_failure(instance, instance_hash(instance.key), board, error) from error
 
     def _start_or_adopt(
-        self, instance: Instance, ground: SharingDomain, board: Board, code: str, wait: Wait
+        self, instance: Instance, domain: SharingDomain, board: Board, code: str, wait: Wait
     ) -> RunningInstance:
         """With the instance's lock held: adopt what is published, or start and publish it."""
         record = board.read(code)
-        adopted = self._adopt(instance, ground, record, wait) if record else None
+        adopted = self._adopt(instance, domain, record, wait) if record else None
         if adopted:
             return adopted
         if board.was_started(code):
-            self._launcher.remove_partial(instance, ground, code)
+            self._launcher.remove_partial(instance, domain, code)
         board.mark_started(code)
         try:
-            running = self._starter.start(instance, ground, wait, code)
+            running = self._starter.start(instance, domain, wait, code)
         except (StartError, EngineError) as error:
-            if ground.is_kept:
+            if domain.is_kept:
                 raise
             raise self._publish_failure(instance, code, board, error) from error
         board.publish(code, {**_record(running), "code": code, "service": _service_key(instance)})
@@ -233,22 +235,22 @@ class Provider:
             self._engine.remove_volume(volume)
 
     def _adopt(
-        self, instance: Instance, ground: SharingDomain, record: Mapping[str, Any], wait: Wait
+        self, instance: Instance, domain: SharingDomain, record: Mapping[str, Any], wait: Wait
     ) -> RunningInstance | None:
         """The instance that another process has published; None where it cannot be used any more."""
         if "error" in record:
             raise SharedStartError(record["service"], record["error"])
-        if ground.is_kept and not self._still_serves(instance, record["container"]):
+        if domain.is_kept and not self._still_serves(instance, record["container"]):
             return None
         needed = self._starter.wait_for_needed(instance, wait)
         self._budget.acquire(instance, self._starter.raise_if_closing)
         endpoints = {int(inner): Endpoint(host, port) for inner, (host, port) in record["endpoints"].items()}
         image = ImageFacts(image_id=record["image"], health_command=tuple(record["health"]))
-        password = choose_password(instance, ground, self._starter.identify(instance, image))
+        password = choose_password(instance, domain, self._starter.identify(instance, image))
         view, _ = build_view(instance.spec, password, needed, endpoints)
         running = RunningInstance(
             instance=instance,
-            ground=ground,
+            domain=domain,
             image=image,
             container_id=record["container"],
             network_id=record["network"],
@@ -260,7 +262,7 @@ class Provider:
             memory_folders=record.get("memory_folders", {}),
             secrets=collect_secrets(view, needed),
         )
-        if ground.is_kept:
+        if domain.is_kept:
             with self._timeline.measure("reused", str(instance.key.service)):
                 self._watcher.wait_until_ready(
                     running, running.started_at, self._starter.raise_if_closing, is_first=False

@@ -23,19 +23,19 @@ class RetainedInstances:
         self._budget = budget
         self._is_on = is_on
         self._lock = threading.Lock()
-        self._spared: dict[str, RunningInstance] = {}
+        self._retained: dict[str, RunningInstance] = {}
         self._failed: dict[InstanceKey, RunningInstance] = {}
 
     def retain(self, running: RunningInstance) -> bool:
         """Whether an instance stays from now on: not where what is still to come would have no room beside it."""
         with self._lock:
-            if running.container_id not in self._spared and self._is_on and self._budget.keep(running.instance):
-                self._spared[running.container_id] = running
-            return running.container_id in self._spared
+            if running.container_id not in self._retained and self._is_on and self._budget.keep(running.instance):
+                self._retained[running.container_id] = running
+            return running.container_id in self._retained
 
     def retain_failed(self, running: RunningInstance) -> bool:
         """Whether the container of a start that has failed stays. What is kept for later runs is tried anew by them."""
-        if running.ground.is_kept or len(self._failed) >= MAX_RETAINED or not self.retain(running):
+        if running.domain.is_kept or len(self._failed) >= MAX_RETAINED or not self.retain(running):
             return False
         with self._lock:
             self._failed[running.instance.key] = running
@@ -44,17 +44,17 @@ class RetainedInstances:
     def give_up(self, running: RunningInstance) -> None:
         """Another one is about to take an instance's name on its network."""
         with self._lock:
-            self._spared.pop(running.container_id, None)
+            self._retained.pop(running.container_id, None)
 
     def is_retained(self, running: RunningInstance) -> bool:
         """Whether an instance stays when its place ends."""
         with self._lock:
-            return running.container_id in self._spared
+            return running.container_id in self._retained
 
     def is_left(self, network: NetworkKey) -> bool:
         """Whether something stays on a network, so that nobody else may have it."""
         with self._lock:
-            return any(running.instance.network == network for running in self._spared.values())
+            return any(running.instance.network == network for running in self._retained.values())
 
     def failed(self) -> Collection[RunningInstance]:
         """The instances that are there although their start has failed."""
@@ -64,5 +64,5 @@ class RetainedInstances:
     def release_ports(self) -> None:
         """Let go of the ports: what stays is published by the engine, not by us."""
         with self._lock:
-            for running in self._spared.values():
+            for running in self._retained.values():
                 running.ports.release()

@@ -53,7 +53,7 @@ class Starter:
         require_guard: Callable[[], None],
         keep_held: Callable[[HeldPorts], None],
         save_pristine: Callable[[RunningInstance], None],
-        sparing: RetainedInstances,
+        retained: RetainedInstances,
     ) -> None:
         self._engine = engine
         self._run = run
@@ -67,10 +67,10 @@ class Starter:
         self._require_guard = require_guard
         self._keep_held = keep_held
         self._save_pristine = save_pristine
-        self._sparing = sparing
+        self._retained = retained
         self._slots = threading.BoundedSemaphore(PARALLEL_STARTS)
         self._closing = threading.Event()
-        self._undoing: dict[InstanceKey, Future[None]] = {}
+        self._removals: dict[InstanceKey, Future[None]] = {}
 
     @property
     def is_closing(self) -> bool:
@@ -86,10 +86,10 @@ class Starter:
         if self._closing.is_set():
             raise RunClosing("the run is ending")
 
-    def start(self, instance: Instance, ground: SharingDomain, wait: Wait, code: str = "") -> RunningInstance:
+    def start(self, instance: Instance, domain: SharingDomain, wait: Wait, code: str = "") -> RunningInstance:
         """The story of one instance. `wait` gives what it needs; `code` is what its parts are known by."""
         subject = str(instance.key.service)
-        with self._networks.preparing(instance, ground, self.raise_if_closing):
+        with self._networks.preparing(instance, domain, self.raise_if_closing):
             image = self.find_image(instance)
             snapshot = self.identify(instance, image)
         with self._timeline.measure("dependencies", subject):
@@ -101,17 +101,17 @@ class Starter:
             with self._timeline.measure("start", subject), self._choose_tag(instance, snapshot) as tag:
                 start = StartRequest(
                     instance=instance,
-                    ground=ground,
+                    domain=domain,
                     image=image,
                     tag=tag,
-                    password=choose_password(instance, ground, snapshot),
+                    password=choose_password(instance, domain, snapshot),
                     needed=needed,
                     code=code,
                     extra_hosts=hosts_of(needed),
                 )
                 return self._launch(start, snapshot)
         except BaseException:
-            undone = self._undoing.pop(instance.key, None)
+            undone = self._removals.pop(instance.key, None)
             if undone:
                 undone.add_done_callback(lambda _: self._budget.release(instance))
             else:
@@ -162,8 +162,8 @@ class Starter:
                     self._snapshots.save(snapshot, running.container_id)
             self._save_pristine(running)
         except BaseException as error:
-            if isinstance(error, RunClosing) or not self._sparing.retain_failed(running):
-                self._undoing[start.instance.key] = self._undo(running)
+            if isinstance(error, RunClosing) or not self._retained.retain_failed(running):
+                self._removals[start.instance.key] = self._undo(running)
             raise
         return running
 
@@ -193,7 +193,7 @@ class Starter:
                 raise
 
     def _join_network(self, start: StartRequest) -> str:
-        network_id = self._networks.ensure(start.instance, start.ground, self.raise_if_closing)
+        network_id = self._networks.ensure(start.instance, start.domain, self.raise_if_closing)
         for alias, running in start.needed.items():
             if running.network_id != network_id and not running.spec.external:
                 self._networks.attach(network_id, running.container_id, [alias, *running.spec.container.aliases])

@@ -89,7 +89,9 @@ class Networks:
         self._unused: dict[_Kind, list[str]] = defaultdict(list)
 
     @contextmanager
-    def preparing(self, instance: Instance, ground: SharingDomain, check_open: Callable[[], None]) -> Iterator[None]:
+    def preparing(
+        self, instance: Instance, domain: SharingDomain, raise_if_closing: Callable[[], None]
+    ) -> Iterator[None]:
         """Make the network of an instance during the block. What goes wrong is told to whoever asks for it."""
         if instance.key.place.node:
             yield  # a place takes away with its instances what these asked for, and no more
@@ -97,7 +99,7 @@ class Networks:
 
         def make() -> None:
             with suppress(Exception):
-                self.ensure(instance, ground, check_open)
+                self.ensure(instance, domain, raise_if_closing)
 
         thread = threading.Thread(target=make, name="isolate-network", daemon=True)
         thread.start()
@@ -106,10 +108,10 @@ class Networks:
         finally:
             thread.join()
 
-    def ensure(self, instance: Instance, ground: SharingDomain, check_open: Callable[[], None]) -> str:
+    def ensure(self, instance: Instance, domain: SharingDomain, raise_if_closing: Callable[[], None]) -> str:
         """The id of the network that an instance lives on, made if it is not there."""
-        key = _Key(instance.network, ground.is_kept)
-        return self._networks.get(key, lambda: self._agree(instance, ground, check_open))
+        key = _Key(instance.network, domain.is_kept)
+        return self._networks.get(key, lambda: self._agree(instance, domain, raise_if_closing))
 
     def attach(self, network_id: str, container_id: str, aliases: Sequence[str]) -> None:
         """Make a container of another network known on this one, once."""
@@ -136,33 +138,33 @@ class Networks:
 
         return empty
 
-    def _agree(self, instance: Instance, ground: SharingDomain, check_open: Callable[[], None]) -> str:
+    def _agree(self, instance: Instance, domain: SharingDomain, raise_if_closing: Callable[[], None]) -> str:
         """Make a shared network in one process only; the others find it on the board."""
-        if ground.board is None:
-            return self._create(instance, ground)
+        if domain.board is None:
+            return self._create(instance, domain)
         stack = instance.network.stack
         # A stack that has grown since its network was kept gets one with room for all.
         name = f"network {stack.namespace} {stack.name} /{prefix_for(instance.network_capacity)}"
         name += describe_variation(instance.key.variation)
-        with ground.board.claim(name, check_open):
-            record = ground.board.read(name)
-            if record and (not ground.is_kept or record["id"] in self._engine.list_networks(ground.run.own_labels())):
+        with domain.board.claim(name, raise_if_closing):
+            record = domain.board.read(name)
+            if record and (not domain.is_kept or record["id"] in self._engine.list_networks(domain.run.own_labels())):
                 return str(record["id"])
-            ground.board.mark_started(name)
-            network_id = self._create(instance, ground)
-            ground.board.publish(name, {"id": network_id})
+            domain.board.mark_started(name)
+            network_id = self._create(instance, domain)
+            domain.board.publish(name, {"id": network_id})
             return network_id
 
-    def _create(self, instance: Instance, ground: SharingDomain) -> str:
+    def _create(self, instance: Instance, domain: SharingDomain) -> str:
         key, prefix = instance.network, prefix_for(instance.network_capacity)
         refusals: Sequence[str] = ()
         # One at a time: two threads would be given the same free subnet.
         with self._choosing:
             self._made += 1
             number = f"{self._made}{self._rng.getrandbits(16):04x}"
-            order = network_order(instance, is_kept=ground.is_kept)
-            name = ground.run.resource_name(str(key.stack), place_code(key), "net", number, order=order)
-            labels = ground.run.labels()
+            order = network_order(instance, is_kept=domain.is_kept)
+            name = domain.run.resource_name(str(key.stack), place_code(key), "net", number, order=order)
+            labels = domain.run.labels()
             kind = _Kind(order, prefix, frozenset(labels.items()))
             if self._unused[kind]:
                 return self._unused[kind].pop()

@@ -30,15 +30,15 @@ class Volumes:
         self._volumes: Once[_Key, str] = Once()
         self._numbers = count(1)
 
-    def ensure(self, instance: Instance, ground: SharingDomain, code: str) -> dict[str, str]:
+    def ensure(self, instance: Instance, domain: SharingDomain, code: str) -> dict[str, str]:
         """The engine's names of an instance's volumes, made if they are not there, with their places inside."""
-        return {self._ensure(instance, ground, code, name): target for name, target in instance.spec.volumes}
+        return {self._ensure(instance, domain, code, name): target for name, target in instance.spec.volumes}
 
-    def remove_unused(self, instance: Instance, ground: SharingDomain, code: str) -> None:
+    def remove_unused(self, instance: Instance, domain: SharingDomain, code: str) -> None:
         """Remove an instance's volumes, but those that a container uses."""
         for name, _ in instance.spec.volumes:
             try:
-                self._engine.remove_volume(_volume_name(instance, ground, code, name))
+                self._engine.remove_volume(_volume_name(instance, domain, code, name))
             except EngineError:
                 continue
 
@@ -53,20 +53,20 @@ class Volumes:
 
         return remove
 
-    def _ensure(self, instance: Instance, ground: SharingDomain, code: str, name: str) -> str:
+    def _ensure(self, instance: Instance, domain: SharingDomain, code: str, name: str) -> str:
         def create() -> str:
             # Processes that share a stack have to find the same volume, a place that is entered again a new one.
             number = str(next(self._numbers)) if instance.key.place.node else ""
-            full = _volume_name(instance, ground, code, name, number)
+            full = _volume_name(instance, domain, code, name, number)
             # A kept one goes together with its container.
-            self._engine.create_volume(full, ground.run.labels() | ({LABEL_INSTANCE: code} if ground.is_kept else {}))
+            self._engine.create_volume(full, domain.run.labels() | ({LABEL_INSTANCE: code} if domain.is_kept else {}))
             return full
 
-        return self._volumes.get(_Key(instance.network, code if ground.is_kept else "", name), create)
+        return self._volumes.get(_Key(instance.network, code if domain.is_kept else "", name), create)
 
 
-def _volume_name(instance: Instance, ground: SharingDomain, code: str, name: str, number: str = "") -> str:
+def _volume_name(instance: Instance, domain: SharingDomain, code: str, name: str, number: str = "") -> str:
     """The engine's name of a volume. A kept one is its service's alone, and the next version of that begins anew."""
     stack = instance.network.stack
-    owner = code if ground.is_kept else f"{stack.namespace} {stack.name}"
-    return ground.run.resource_name(str(stack), place_code(instance.network, owner), "volume", name, number)
+    owner = code if domain.is_kept else f"{stack.namespace} {stack.name}"
+    return domain.run.resource_name(str(stack), place_code(instance.network, owner), "volume", name, number)

@@ -27,7 +27,7 @@ class SharingDomain:
 class KeptDomain(SharingDomain):
     """The ground of what the project keeps."""
 
-    keep: ReuseStore
+    reuse_store: ReuseStore
 
     @property
     def is_kept(self) -> bool:
@@ -50,5 +50,5 @@ class SharingDomains:
     @property
     def run_ids(self) -> frozenset[str]:
         """The runs whose containers this process may use."""
-        grounds = (self.private, self.shared, self.kept)
-        return frozenset(ground.run.run_id for ground in grounds if ground)
+        domains = (self.private, self.shared, self.kept)
+        return frozenset(domain.run.run_id for domain in domains if domain)

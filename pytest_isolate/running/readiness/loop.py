@@ -31,13 +31,13 @@ def wait_until_ready(
     ask: Callable[[Question], Answer],
     is_dear: Callable[[Question], bool],
     died: threading.Event,
-    read_death: Callable[[], Dead | None],
+    read_exit: Callable[[], Dead | None],
     clock: Clock,
     timeout_s: float,
 ) -> Outcome:
     """Ask each probe in turn until it answers Ready; the deadline is for all of them together.
 
-    `read_death` says nothing where it was an earlier life of the container that has ended.
+    `read_exit` says nothing where it was an earlier life of the container that has ended.
     """
     started = clock.now()
     asked = 0
@@ -48,7 +48,7 @@ def wait_until_ready(
             answer = ask(probe)
             asked += 1
             if died.is_set():
-                death = read_death()
+                death = read_exit()
                 answer = death or answer
                 if death is None:
                     died.clear()

@@ -47,37 +47,42 @@ class Watcher:
         engine: Engine,
         run: Run,
         clock: Clock,
-        deaths: ExitWatcher,
+        exit_watcher: ExitWatcher,
         tell: ProgressCallback,
         modules: Modules | None = None,
     ) -> None:
         self._engine = engine
         self._run = run
         self._clock = clock
-        self._deaths = deaths
+        self._exit_watcher = exit_watcher
         self._tell = tell
         self._modules = modules
 
     def wait_until_ready(
-        self, running: RunningInstance, started_at: float, check_open: Callable[[], None], *, is_first: bool = True
+        self,
+        running: RunningInstance,
+        started_at: float,
+        raise_if_closing: Callable[[], None],
+        *,
+        is_first: bool = True,
     ) -> None:
         """Return when it is ready; StartError when it dies, NotReadyError when it takes longer than declared.
 
         Of a container that was started before, the engine may tell only now that its earlier life has ended.
         """
-        died = self._deaths.watch(running.container_id)
+        died = self._exit_watcher.watch(running.container_id)
         # It may have died before anybody listened for its id.
         if not self._engine.inspect_container(running.container_id).is_running:
             died.set()
         # Once it has died the engine reads its log only when its network is gone, 0.1 s later; who follows it has it.
         with closing(self._engine.follow_log(running.container_id, _LOG_LINES)) as log:
-            self._wait(running, started_at, check_open, died, log, is_first=is_first)
+            self._wait(running, started_at, raise_if_closing, died, log, is_first=is_first)
 
     def _wait(
         self,
         running: RunningInstance,
         started_at: float,
-        check_open: Callable[[], None],
+        raise_if_closing: Callable[[], None],
         died: threading.Event,
         log: LogTail,
         *,
@@ -86,7 +91,7 @@ class Watcher:
         probes, began = choose_probes(running, is_first=is_first), self._clock.now()
         if not probes:
             self._clock.wait(died, _SETTLE_S)
-            state = self._read_death(running, is_first=is_first) if died.is_set() else None
+            state = self._read_exit(running, is_first=is_first) if died.is_set() else None
             if state:
                 raise self._death_error(running, state, began, log)
             return
@@ -98,7 +103,7 @@ class Watcher:
         )
 
         def ask(probe: Question) -> Answer:
-            check_open()
+            raise_if_closing()
             if isinstance(probe, OwnWait):
                 assert self._modules is not None
                 answer = self._modules.ask(running)
@@ -109,11 +114,11 @@ class Watcher:
                 self._tell(Progress(text=f"asks {describe_probe(probe)}{_address(probe, running)}: {reason}"))
             return answer
 
-        deaths: list[ContainerState] = []
+        exit_watcher: list[ContainerState] = []
 
-        def read_death() -> Dead | None:
-            deaths[:] = filter(None, [self._read_death(running, is_first=is_first)])
-            return Dead(_describe(deaths[0])) if deaths else None
+        def read_exit() -> Dead | None:
+            exit_watcher[:] = filter(None, [self._read_exit(running, is_first=is_first)])
+            return Dead(_describe(exit_watcher[0])) if exit_watcher else None
 
         self._tell(Progress(text=f"asks {describe_probe(probes[0])}{_address(probes[0], running)}"))
         try:
@@ -122,7 +127,7 @@ class Watcher:
                 ask=ask,
                 is_dear=probing.is_expensive,
                 died=died,
-                read_death=read_death,
+                read_exit=read_exit,
                 clock=self._clock,
                 timeout_s=running.spec.timeout_s,
             )
@@ -130,7 +135,7 @@ class Watcher:
             if self._modules:
                 self._modules.settle(running)
         if isinstance(outcome.answer, Dead):
-            state = deaths[0] if deaths else self._engine.inspect_container(running.container_id)
+            state = exit_watcher[0] if exit_watcher else self._engine.inspect_container(running.container_id)
             if Ended() in probes and state.exit_code == 0:
                 return
             if not state.is_running:
@@ -139,14 +144,14 @@ class Watcher:
         if isinstance(outcome.answer, NotYet):
             raise self._not_ready_error(running, outcome.answer, outcome)
 
-    def _read_death(self, running: RunningInstance, *, is_first: bool) -> ContainerState | None:
+    def _read_exit(self, running: RunningInstance, *, is_first: bool) -> ContainerState | None:
         """How it has ended; None where it lives, and what was heard is of an earlier life."""
-        code = self._deaths.exit_code(running.container_id)
+        code = self._exit_watcher.exit_code(running.container_id)
         # The engine answers only when it has taken the container's network apart: 0.2 s after it has told of the death.
         if is_first and code not in (None, _KILLED):
             return ContainerState(is_running=False, exit_code=code)
         state = self._engine.inspect_container(running.container_id)
-        if state.is_running and not self._deaths.is_broken:
+        if state.is_running and not self._exit_watcher.is_broken:
             return None
         if state.is_running:
             raise EngineUnreachable(

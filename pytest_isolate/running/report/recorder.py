@@ -89,7 +89,7 @@ class Recorder:
         try:
             taken = self._engine.read_usage(running.container_id)
             # One that is kept wrote for earlier runs, too.
-            since = self._since if running.ground.is_kept else 0
+            since = self._since if running.domain.is_kept else 0
             lines = self._engine.read_log_lines(running.container_id, since)
         except EngineError:
             return  # it is gone, or the engine is; the run tells that

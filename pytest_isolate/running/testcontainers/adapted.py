@@ -1,8 +1,8 @@
-"""Modules of testcontainers that ask a stage, not an engine, for their container. The only way into the library.
+"""Modules of testcontainers whose container comes from a ContainerSource instead of from Docker.
 
-A copy of a module gets a class of its own, which has `PatchedModule` between the module's classes and DockerContainer. So all
-that the module's classes do before and behind `super().start()` is done as they say; what DockerContainer itself does
-there, among it the start of the clean-up helper Ryuk, is not.
+A copy of a module gets a class of its own with `PatchedModule` between the module's classes and DockerContainer. All that
+the module's classes do before and after `super().start()` is done as they say. What DockerContainer itself does there,
+such as starting the clean-up helper Ryuk, is left out.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pytest_isolate.running.testcontainers.stage import ContainerSource, Started
 class Client:
     """What modules ask of the client of their engine, answered by the stage."""
 
-    def __init__(self, stage: ContainerSource) -> None:
-        self._stage = stage
+    def __init__(self, source: ContainerSource) -> None:
+        self._source = source
 
     def host(self) -> str:
         """The address that tests reach the container at."""
-        return self._stage.host()
+        return self._source.host()
 
     def port(self, _container_id: str, port: int | str) -> str:
         """The port that tests reach one of its ports at."""
-        return str(self._stage.endpoint(_number(port)).port)
+        return str(self._source.endpoint(_number(port)).port)
 
     def get_connection_mode(self) -> ConnectionMode:
         """Published ports, always."""
@@ -72,7 +72,7 @@ class PatchedModule(DockerContainer):
         return self._isolate_stage.endpoint(_number(port)).port
 
 
-def adapt(module: DockerContainer, stage: ContainerSource) -> PatchedModule:
+def adapt(module: DockerContainer, source: ContainerSource) -> PatchedModule:
     """A copy of a module as it is now, on a stage. What cannot be copied of it, such as a lock, both have."""
     cls: Any = type(module)
     adapted = _adapted_class(cls)
@@ -80,8 +80,8 @@ def adapt(module: DockerContainer, stage: ContainerSource) -> PatchedModule:
     memo: dict[int, object] = {id(module): made}
     for name, value in vars(module).items():
         vars(made)[name] = None if name == "_docker" else _copy(value, memo)
-    made._isolate_stage = stage
-    vars(made)["_docker"] = Client(stage)
+    made._isolate_stage = source
+    vars(made)["_docker"] = Client(source)
     return made
 
 

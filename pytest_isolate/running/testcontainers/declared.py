@@ -58,11 +58,11 @@ class DeclaredModule:
             self._rehearsal = self._rehearse()
         return self._rehearsal
 
-    def adapt(self, stage: ContainerSource) -> PatchedModule:
+    def adapt(self, source: ContainerSource) -> PatchedModule:
         """A copy of it on a stage."""
         from pytest_isolate.running.testcontainers.adapted import adapt  # imports testcontainers, as its user has done
 
-        return adapt(self._make(), stage)
+        return adapt(self._make(), source)
 
     def _rehearse(self) -> DryRun:
         try:
@@ -131,23 +131,23 @@ def _describe_data(module: PatchedModule) -> dict[str, object]:
 
 def _describe_url(module: PatchedModule, values: dict[str, object]) -> dict[str, object]:
     """The module's connection url as a template, where it tells one; its port is the main one."""
-    get_url, stage = getattr(module, "get_connection_url", None), DryRunSource()
+    get_url, source = getattr(module, "get_connection_url", None), DryRunSource()
     if get_url is None:
         return {}
-    module._isolate_stage, module._container = stage, object()
+    module._isolate_stage, module._container = source, object()
     try:
         url = str(get_url())
     except Exception:
         return {}  # it needs the container itself, or arguments
-    address, ports = f"{stage.HOST}:{stage.PORT}", values.get("ports", [])
-    if url.count(address) != 1 or len(set(stage.asked)) != 1 or not isinstance(ports, list):
+    address, ports = f"{source.HOST}:{source.PORT}", values.get("ports", [])
+    if url.count(address) != 1 or len(set(source.asked)) != 1 or not isinstance(ports, list):
         return {}
     template = url.replace("{", "{{").replace("}", "}}").replace(address, "{host}:{port}")
     path = f"/{quote(str(values.get('database', '')), safe='')}"
     # So that a copy's url, of fresh(), tells the copy.
     if "database" in values and re.search(rf":{{port}}{re.escape(path)}(\?|$)", template):
         template = template.replace(f":{{port}}{path}", ":{port}/{database}")
-    return {"url": template, "ports": [*stage.asked[:1], *(p for p in ports if p != stage.asked[0])]}
+    return {"url": template, "ports": [*source.asked[:1], *(p for p in ports if p != source.asked[0])]}
 
 
 def _without_connection(made: object) -> DockerContainer:

@@ -33,7 +33,7 @@ class Modules:
             start = self._starts.get(running.container_id)
             if start is None:
                 start = self._starts[running.container_id] = _Start(
-                    _declared(running), self._stage(running, is_new=True)
+                    _declared(running), self._source(running, is_new=True)
                 )
         return start.ask()
 
@@ -51,10 +51,10 @@ class Modules:
         with self._lock:
             met = self._met.get(running.container_id)
             if met is None:
-                met = self._met[running.container_id] = attach(_declared(running), self._stage(running, is_new=False))
+                met = self._met[running.container_id] = attach(_declared(running), self._source(running, is_new=False))
             return met
 
-    def _stage(self, running: RunningInstance, *, is_new: bool) -> Started:
+    def _source(self, running: RunningInstance, *, is_new: bool) -> Started:
         checks = [probe.argv for probe in running.spec.ready if isinstance(probe, Command)]
         health = running.image.health_command or next(iter(checks), ())
         view = ContainerView(self._engine, running.spec.name, running.container_id, health)
@@ -63,25 +63,25 @@ class Modules:
         return Started(running.view, view, is_new=is_new, rehearsed_env=rehearsed)
 
 
-def attach(module: DeclaredModule, stage: Started) -> PatchedModule:
+def attach(module: DeclaredModule, source: Started) -> PatchedModule:
     """The module of a container that is there already: configured as before a start, and not started again."""
-    met = module.adapt(stage)
+    met = module.adapt(source)
     try:
         met.start()
     except StartIntercepted:
         pass  # it is configured, which is all that is wanted
-    met._container = stage.container
+    met._container = source.container
     return met
 
 
 class _Start:
     """A module's start, in a thread of its own: it may wait in its own way for minutes."""
 
-    def __init__(self, declared: DeclaredModule, stage: Started) -> None:
+    def __init__(self, declared: DeclaredModule, source: Started) -> None:
         from pytest_isolate.running.testcontainers.settings import shorten_poll_interval
 
-        self.module = declared.adapt(stage)
-        self._stage = stage
+        self.module = declared.adapt(source)
+        self._source = source
         self._ended: Future[None] = Future()
         shorten_poll_interval(self.module)
         threading.Thread(target=self._run, name=f"isolate-module-{declared.name}", daemon=True).start()
@@ -89,13 +89,13 @@ class _Start:
     def ask(self) -> Answer:
         """Ready when it has come to its end; Dead when it has failed."""
         if not self._ended.done():
-            return NotYet(self._stage.container.last_answer or "it waits")
+            return NotYet(self._source.container.last_answer or "it waits")
         error = self._ended.exception()
         return Dead("\n".join(_causes(error))) if error else Ready()
 
     def give_up(self) -> None:
         """Have it end with its next question about its container."""
-        self._stage.container.is_given_up = True
+        self._source.container.is_given_up = True
 
     def _run(self) -> None:
         try:

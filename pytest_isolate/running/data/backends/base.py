@@ -28,7 +28,7 @@ def server_of(running: RunningInstance) -> Endpoint:
 
 def name_suffix(running: RunningInstance) -> str:
     """What every name ends in that this process makes on a server that is not of this run; empty where it is."""
-    run = running.ground.run
+    run = running.domain.run
     return own_suffix(run.run_id, run.worker) if running.spec.external else ""
 
 

@@ -35,7 +35,7 @@ def environment(running: RunningInstance, database: str) -> dict[str, str]:
     return {**common_variables(running, database), **own}
 
 
-class MariadbWay:
+class MariadbBackend:
     """One client of the server's administrator, which stays open."""
 
     room = None

@@ -49,7 +49,7 @@ def environment(running: RunningInstance, database: str) -> dict[str, str]:
     }
 
 
-class PostgresWay:
+class PostgresBackend:
     """One psql, which stays open."""
 
     room = None

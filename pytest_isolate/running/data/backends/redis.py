@@ -70,7 +70,7 @@ def environment(running: RunningInstance, database: str) -> dict[str, str]:
     return {**common_variables(running, database), "REDISCLI_AUTH": running.view.password or ""}
 
 
-class RedisWay:
+class RedisBackend:
     """One redis-cli, which stays open."""
 
     def __init__(self, engine: Engine, running: RunningInstance) -> None:
