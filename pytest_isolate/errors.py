@@ -26,7 +26,8 @@ Each class takes facts and writes the text itself: what happened, what was tried
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 Lines = str | Sequence[str]
 
@@ -53,8 +54,7 @@ class IsolateError(Exception):
     """Base of all errors of this package; `str()` of it is the whole text for users."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(Struct, frozen=True, kw_only=True):
     """One thing wrong in a declaration: where, which key, which value, what would be right."""
 
     place: str

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from ipaddress import IPv4Network
 
 import click
+from msgspec import to_builtins
 
 from pytest_isolate.cli.engine import EXIT_FAILED
 from pytest_isolate.engine.docker.diagnose import EngineReport, try_candidates
@@ -45,7 +45,7 @@ def doctor(subnets: str, as_json: bool) -> None:
         facts = gather(os.environ, subnets)
     findings = diagnose(facts)
     if as_json:
-        click.echo(json.dumps({"findings": [asdict(f) for f in findings], "facts": asdict(facts)}, indent=2))
+        click.echo(json.dumps({"findings": [to_builtins(f) for f in findings], "facts": to_builtins(facts)}, indent=2))
     else:
         click.echo("\n".join(finding_lines(findings)))
     if any(finding.verdict == PROBLEM for finding in findings):

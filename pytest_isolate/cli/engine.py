@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import click
+from msgspec import Struct
 
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.engine.docker.engine import DockerEngine
@@ -27,8 +27,7 @@ EXIT_USAGE = 2
 """As click itself ends when a command is used wrongly."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenEngine:
+class OpenEngine(Struct, frozen=True):
     """The engine that answers, and what of ours is on it."""
 
     client: Http

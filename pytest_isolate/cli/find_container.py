@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass
 
 import click
 from click.shell_completion import CompletionItem
+from msgspec import Struct
 
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.errors import IsolateError, build_message, suggest
@@ -17,8 +17,7 @@ from pytest_isolate.running.ownership.runs import DEAD, UP, RunOnEngine, RunOwne
 _SHORTEST_ID = 4
 
 
-@dataclass(frozen=True, slots=True)
-class FoundContainer:
+class FoundContainer(Struct, frozen=True):
     """A container of ours, and whose it is."""
 
     whose: RunOwner

@@ -7,17 +7,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from pytest_isolate.sharing.command import REQUEST_VARIABLE, Replies, Request
 
 _POLL_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class PytestResult:
+class PytestResult(Struct, frozen=True):
     """How pytest ended, and what it printed."""
 
     exit_code: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pytest_isolate.compose.findings import Findings
 from pytest_isolate.compose.host import Host
@@ -13,8 +14,7 @@ from pytest_isolate.declarations.members import member_name
 from pytest_isolate.errors import suggest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceContext:
+class ServiceContext(Struct, frozen=True, kw_only=True):
     """One service of a project. `services` are those that the profiles leave; `builds` are tables by image."""
 
     name: str

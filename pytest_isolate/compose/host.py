@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 
 class Host(Protocol):
@@ -21,8 +22,7 @@ class Host(Protocol):
         """`file`, `folder`, `other` (a socket, a device), `closed` (not to be read), or an empty text for nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """What a user asks of Compose files. `files` are absolute; the folder of the first one is the project's.
 
     Of services that are named only these are wanted, whatever their profiles, and what they need.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pytest_isolate.model.location import Location
 
@@ -26,8 +28,7 @@ _TRUE = ("true", "yes", "on", "y", "1")
 _FALSE = ("false", "no", "off", "n", "0")
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """A part of a file: a text, nothing, a list or a table. `path` names it for people, such as `services.web.image`.
 
     Texts stay as they are written: `22:22` is no number, and `1.10` keeps its last digit.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import reduce
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pytest_isolate.compose.canonical import expand_file
 from pytest_isolate.compose.findings import Findings, keys
@@ -27,8 +29,7 @@ _SECTIONS = ("services", "networks", "volumes", "secrets", "configs")
 _TOP = dict.fromkeys((*_SECTIONS, "version", "name", "include", "models"))
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
+class Project(Struct, frozen=True):
     """The merged tree: each service in its longest form, paths absolute, variables filled in."""
 
     root: Node

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePath
+
+from msgspec import Struct
 
 from pytest_isolate.compose.context import ServiceContext
 from pytest_isolate.compose.findings import Findings
@@ -22,8 +23,7 @@ from pytest_isolate.model.declaration import COMPOSE_OPTIONS, Layer, RawCompose,
 _UNSUPPORTED = ("error", "warn")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Composed:
+class Composed(Struct, frozen=True, kw_only=True):
     """A stack of Compose files, which holds what is wrong about them, and what only deserves a warning."""
 
     stack: RawStack

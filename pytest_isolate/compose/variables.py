@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pytest_isolate.compose.findings import Findings
 from pytest_isolate.compose.host import Host
@@ -16,8 +17,7 @@ from pytest_isolate.model.location import Location
 PROJECT_NAME = "COMPOSE_PROJECT_NAME"
 
 
-@dataclass(frozen=True, slots=True)
-class Variables:
+class Variables(Struct, frozen=True):
     """Variables by name. What the user gives wins over the environment, which wins over `.env`."""
 
     given: Mapping[str, str]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+
+from msgspec.structs import fields
 
 from pytest_isolate.declarations.values import (
     InvalidValue,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from pathlib import PurePath
+
+from msgspec.structs import replace
 
 from pytest_isolate.declarations.graph import reachable
 from pytest_isolate.declarations.keys import absolute

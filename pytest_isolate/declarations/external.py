@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from urllib.parse import SplitResult, unquote, urlsplit
+
+from msgspec.structs import replace
 
 from pytest_isolate.declarations.placeholders import SELF, parse_references
 from pytest_isolate.declarations.values import InvalidValue

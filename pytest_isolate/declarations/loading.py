@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import groupby
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pytest_isolate.declarations.data import as_whole_instance, check_reset, hide_bases, load_fresh, resolve_sharing
 from pytest_isolate.declarations.keys import (
@@ -37,8 +39,7 @@ _PROJECT_FILES = ("conftest.py", ".toml")
 _SPEC_FIELDS = {"timeout": "timeout_s", "memory": "memory_bytes", "shm_size": "shm_bytes"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalogue:
+class Catalogue(Struct, frozen=True, kw_only=True):
     """Everything that is declared, checked; each service's dependencies resolved, by alias (the plain name).
 
     `variations` says what is changed about services, or about what they need, for some tests.
@@ -47,16 +48,16 @@ class Catalogue:
     services: Mapping[ServiceId, ServiceSpec]
     stacks: Mapping[StackId, StackSpec]
     dependencies: Mapping[ServiceId, tuple[ServiceId, ...]]
-    raws: Mapping[ServiceId, RawService] = field(default_factory=dict)
+    raws: Mapping[ServiceId, RawService] = {}
     groups: tuple[Group, ...] = ()
-    variations: Mapping[ServiceId, Variation] = field(default_factory=dict)
+    variations: Mapping[ServiceId, Variation] = {}
     declared: Catalogue | None = None
     """The catalogue without the changes, where there are some."""
 
-    fresh: Mapping[ServiceId, FreshSpec] = field(default_factory=dict)
+    fresh: Mapping[ServiceId, FreshSpec] = {}
     run_overrides: RunOverrides = field(default_factory=RunOverrides)
     """What the run's options make of every service."""
-    members: Mapping[ServiceId, ServiceId] = field(default_factory=dict)
+    members: Mapping[ServiceId, ServiceId] = {}
     """Services of stacks, by the fixtures that hand out one of them each."""
 
     def variation(self, service: ServiceId) -> Variation:
@@ -64,8 +65,7 @@ class Catalogue:
         return self.variations.get(service, ())
 
 
-@dataclass(frozen=True, slots=True)
-class LayeredValue:
+class LayeredValue(Struct, frozen=True):
     """A value and the place that sets it."""
 
     value: object

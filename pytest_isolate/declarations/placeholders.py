@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 # Only what looks exactly like a placeholder is one, so JSON and most configuration files pass as they are.
 # A doubled pair of braces around it stands for the literal text.
@@ -15,8 +16,7 @@ _PLACEHOLDER = re.compile(
 SELF = "self"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Reference:
+class Reference(Struct, frozen=True, order=True):
     """`{service.attribute}`; `service` is `self` for the service in whose declaration it stands."""
 
     service: str

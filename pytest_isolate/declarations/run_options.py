@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pytest_isolate.declarations.external import use
 from pytest_isolate.declarations.values import PULL_NEVER, InvalidValue
@@ -60,17 +62,16 @@ def _is_prefix(prefix: str) -> bool:
     return bool(_HOST.fullmatch(host)) and (not slash or bool(_PATH.fullmatch(path)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOverrides:
+class RunOverrides(Struct, frozen=True, kw_only=True):
     """The options that are about all services; what a service says itself wins.
 
     `prefixes` are by registry, `used` is by the service's name, or `stack.service`.
     """
 
-    prefixes: Mapping[str, str] = field(default_factory=dict)
+    prefixes: Mapping[str, str] = {}
     pull: str | None = None
     platform: str | None = None
-    external: Mapping[str, ExternalService] = field(default_factory=dict)
+    external: Mapping[str, ExternalService] = {}
 
     def apply(self, service: ServiceId, spec: ServiceSpec) -> ServiceSpec:
         """The service as this run has it."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pytest_isolate.declarations.references import is_within
 from pytest_isolate.declarations.testcontainers import unfold
@@ -24,24 +25,21 @@ _VALID = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alternative:
+class Alternative(Struct, frozen=True, kw_only=True):
     """One form that a service can have: its readable name, and its declaration in that form."""
 
     name: str
     raw: RawService
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Axis:
+class Axis(Struct, frozen=True, kw_only=True):
     """A service and its alternatives."""
 
     service: ServiceId
     alternatives: tuple[Alternative, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class Group(Struct, frozen=True, kw_only=True):
     """What one variants() declares, for the tests at or below its place: each row names an alternative of each axis."""
 
     name: str
@@ -83,8 +81,7 @@ def _starts_with(layers: Sequence[Layer], base: Sequence[Layer]) -> bool:
     return len(layers) >= len(base) and all(a is b for a, b in zip(layers, base, strict=False))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Context:
+class _Context(Struct, frozen=True, kw_only=True):
     """One service of a declaration of variants, and where what is wrong is noted."""
 
     item: Declared

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 from pytest_isolate.model.service import DEFAULT_SETTINGS, ContainerSettings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineFacts:
+class EngineFacts(Struct, frozen=True, kw_only=True):
     """Which engine answers, where, and whether it shares the network that this process is in.
 
     `machine` is its kind of processor, as engines name it: amd64, arm64. `has_memory_folders` says whether it keeps
@@ -36,8 +36,7 @@ class EngineFacts:
         return "podman" if self.name == "Podman" else "docker"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageFacts:
+class ImageFacts(Struct, frozen=True, kw_only=True):
     """What an image says of itself. `health_command` is empty where it declares no check.
 
     `platform` is what it is made for: `linux/amd64`, `linux/arm/v7`; empty where the engine does not tell.
@@ -48,22 +47,20 @@ class ImageFacts:
     platform: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildRequest:
+class BuildRequest(Struct, frozen=True, kw_only=True):
     """An image to build; paths are those of the test side. With `pull`, upon the newest of what it is built from."""
 
     tag: str
     context: str
     dockerfile: str
-    args: Mapping[str, str] = field(default_factory=dict)
+    args: Mapping[str, str] = {}
     target: str | None = None
     network: str | None = None
     platform: str | None = None
     pull: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortBinding:
+class PortBinding(Struct, frozen=True, kw_only=True):
     """A port inside, published on host_ip:host_port; port 0 leaves the choice to the engine."""
 
     inner: int
@@ -71,8 +68,7 @@ class PortBinding:
     host_port: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerRequest:
+class ContainerRequest(Struct, frozen=True, kw_only=True):
     """A container to create. Limits that are None are not set.
 
     `volumes` are paths by name. `memory_folders` are sizes in bytes by path: of volumes of its own that are kept in
@@ -86,12 +82,12 @@ class ContainerRequest:
     labels: Mapping[str, str]
     command: Sequence[str] | None = None
     entrypoint: Sequence[str] | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = {}
     ports: tuple[PortBinding, ...] = ()
     network: str = ""
     aliases: tuple[str, ...] = ()
-    volumes: Mapping[str, str] = field(default_factory=dict)
-    memory_folders: Mapping[str, int] = field(default_factory=dict)
+    volumes: Mapping[str, str] = {}
+    memory_folders: Mapping[str, int] = {}
     memory_bytes: int | None = None
     shm_bytes: int | None = None
     cpus: float | None = None
@@ -102,13 +98,12 @@ class ContainerRequest:
     joined: str = ""
     user: str = ""
     keeps_input: bool = False
-    binds: Mapping[str, str] = field(default_factory=dict)
+    binds: Mapping[str, str] = {}
     removes_itself: bool = False
     settings: ContainerSettings = DEFAULT_SETTINGS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerState:
+class ContainerState(Struct, frozen=True, kw_only=True):
     """How a container is right now. `exit_code` is None while it runs.
 
     `ports` are host ports by port inside, `volumes` are paths by name. `started_at` and `ended_at` are in seconds
@@ -119,15 +114,14 @@ class ContainerState:
     is_paused: bool = False
     exit_code: int | None = None
     is_out_of_memory: bool = False
-    ports: Mapping[int, int] = field(default_factory=dict)
-    volumes: Mapping[str, str] = field(default_factory=dict)
+    ports: Mapping[int, int] = {}
+    volumes: Mapping[str, str] = {}
     name: str = ""
     started_at: float = 0
     ended_at: float = 0
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(Struct, frozen=True):
     """A line that a container wrote, and when the engine has read it, in seconds of the epoch.
 
     That may be later than it was written: up to 66 ms were measured on a busy machine.
@@ -137,8 +131,7 @@ class LogLine:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerUsage:
+class ContainerUsage(Struct, frozen=True, kw_only=True):
     """What a container takes at this moment, and the processor time that it has taken since it was started.
 
     Memory is without the part that the kernel can take back at once: files that were read a while ago.
@@ -148,8 +141,7 @@ class ContainerUsage:
     cpu_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecResult:
+class ExecResult(Struct, frozen=True, kw_only=True):
     """What a command in a container did."""
 
     exit_code: int
@@ -157,8 +149,7 @@ class ExecResult:
     stderr: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Labelled:
+class Labelled(Struct, frozen=True, kw_only=True):
     """A container, network, volume or image with labels of ours."""
 
     kind: str
@@ -167,8 +158,7 @@ class Labelled:
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """A container of ours died."""
 
     container_id: str
@@ -213,8 +203,7 @@ class LogTail(Protocol):
         """Let go of it. Safe to repeat."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Struct, frozen=True, kw_only=True):
     """How far something has come that takes its time. `total` is 0 where nobody knows it; `unit` is bytes or steps."""
 
     text: str

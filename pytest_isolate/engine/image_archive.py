@@ -10,23 +10,22 @@ import json
 import posixpath
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import IO, Protocol, cast
+
+from msgspec import Struct
 
 _PIECE_BYTES = 1 << 20
 _MANIFEST = "manifest.json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
+class Blob(Struct, frozen=True, kw_only=True):
     """Some content: its SHA-256, in hex, and its size."""
 
     digest: str
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Parts(Struct, frozen=True, kw_only=True):
     """What an image consists of: its configuration, and its layers from the lowest up."""
 
     config: Blob

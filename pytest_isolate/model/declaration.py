@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct
 
 from pytest_isolate.model.location import Location
 
@@ -28,8 +29,7 @@ class Layer(NamedTuple):
         return MODULE in self.values or self.location.file.startswith(_PRESET)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
+class Preset(Struct, frozen=True, kw_only=True):
     """A ready-made service: what `postgres(...)` and its like return."""
 
     name: str

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 _LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExternalService:
+class ExternalService(Struct, frozen=True, kw_only=True):
     """Where it is, and what its URL says. The URL may hold a password, so it is never part of a text."""
 
-    url: str = field(repr=False)
+    url: str
     host: str
     port: int
     given_by: str
@@ -44,6 +45,9 @@ class ExternalService:
         """The same server, with another path in its URL: of databases that is their name."""
         return replace(self, url=urlsplit(self.url)._replace(path=f"/{quote(path, safe='')}").geturl())
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self}, given by {self.given_by})"
+
     def __str__(self) -> str:
         """Its URL for people: without its password, and without its query, which may hold one too."""
         parts = urlsplit(self.url)
@@ -52,8 +56,7 @@ class ExternalService:
         return parts._replace(netloc=f"{shown}{at}{place}", query="", fragment="").geturl()
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """A host and a port that a client can connect to."""
 
     host: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.scope import Scope
@@ -14,22 +15,19 @@ WAYS = ("postgres", "mariadb", "redis")
 """The ways of copying a service's data within it, as its key `copies` names them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InitFiles:
+class InitFiles(Struct, frozen=True, kw_only=True):
     """A file of SQL, or a folder of such files, on the test side. The path is absolute."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InitCommand:
+class InitCommand(Struct, frozen=True, kw_only=True):
     """A command inside the container."""
 
     argv: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InitFunction:
+class InitFunction(Struct, frozen=True, kw_only=True):
     """A function of the user's, called with the handle of the database that is being prepared."""
 
     function: Callable[[Any], object]
@@ -38,8 +36,7 @@ class InitFunction:
 Init = InitFiles | InitCommand | InitFunction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FreshSpec:
+class FreshSpec(Struct, frozen=True, kw_only=True):
     """Copies of a base service's data, initialised once for each content. `key` stands for the content where given."""
 
     name: str

@@ -7,8 +7,10 @@ import hmac
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import fields, replace
 
 from pytest_isolate.model.service import Pairs, ServiceId, ServiceSpec
 
@@ -34,8 +36,7 @@ LABEL_SNAPSHOT_BYTES = f"{LABEL_SNAPSHOT}-bytes"
 _NOT_IN_FINGERPRINT = frozenset({"location", "timeout_s", "build", "pull", "reset", "module", "scope", "share"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
+class Owner(Struct, frozen=True, kw_only=True):
     """The process that a run belongs to, told apart from all that ever ran: a process id alone is reused."""
 
     host: str
@@ -59,8 +60,7 @@ def parse_owner(text: str) -> Owner | None:
     return owner if type(owner.pid) is int and all(isinstance(t, str) for t in texts) else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Struct, frozen=True, kw_only=True):
     """One pytest invocation with all its workers; `worker` is empty outside xdist."""
 
     run_id: str
@@ -126,7 +126,7 @@ def fingerprint(
 
 def _plain(value: object) -> object:
     """A form that json writes the same way each time; types are told apart."""
-    if is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, Struct):
         return {"type": type(value).__name__, **{f.name: _plain(getattr(value, f.name)) for f in fields(value)}}
     if isinstance(value, tuple):
         return [_plain(v) for v in value]

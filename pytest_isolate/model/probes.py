@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """The service answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotYet:
+class NotYet(Struct, frozen=True):
     """The service does not answer yet; `reason` is what was seen."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Dead:
+class Dead(Struct, frozen=True):
     """The service will never answer; `reason` is what was seen."""
 
     reason: str
@@ -27,8 +24,7 @@ class Dead:
 Answer = Ready | NotYet | Dead
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tcp:
+class Tcp(Struct, frozen=True, kw_only=True):
     """Connect, send `send`, and match what comes back with the regular expression `expect`.
 
     Without `expect`, a server that answers nothing counts as ready, one that hangs up does not: an engine's proxy
@@ -40,8 +36,7 @@ class Tcp:
     expect: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Http:
+class Http(Struct, frozen=True, kw_only=True):
     """Ask for `path`, by GET where no method is given; ready when the status is `status`, or below 400 without one."""
 
     path: str = "/"
@@ -50,28 +45,24 @@ class Http:
     method: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Log:
+class Log(Struct, frozen=True, kw_only=True):
     """The regular expression `pattern` has been found `times` times in the log since the last start."""
 
     pattern: str
     times: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(Struct, frozen=True, kw_only=True):
     """`argv`, run inside the container, ends with code 0."""
 
     argv: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """The container has done its work: it has ended, with code 0."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnWait:
+class OwnWait(Struct, frozen=True, kw_only=True):
     """The wait that a module of testcontainers brings along, with what it does on its way; `name` is its class."""
 
     name: str

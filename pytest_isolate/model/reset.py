@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from pytest_isolate.model.probes import Command, Http
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pristine:
+class Pristine(Struct, frozen=True, kw_only=True):
     """The state in which the service became ready, by the way that its key `copies` names."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResetFunction:
+class ResetFunction(Struct, frozen=True, kw_only=True):
     """A function of the user's, called with the service's handle."""
 
     function: Callable[[Any], object]

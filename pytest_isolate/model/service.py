@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from pytest_isolate.model.endpoint import ExternalService
 from pytest_isolate.model.location import Location
@@ -26,8 +27,7 @@ def split_image(image: str) -> tuple[str, str]:
 Pairs = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ulimit:
+class Ulimit(Struct, frozen=True, kw_only=True):
     """A limit of the kernel for each process; -1 stands for none."""
 
     name: str
@@ -35,8 +35,7 @@ class Ulimit:
     hard: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerSettings:
+class ContainerSettings(Struct, frozen=True, kw_only=True):
     """Settings that the engine knows and this package only hands on. What is empty is left to the image and engine.
 
     `tmpfs` are mount options by folder, `extra_hosts` addresses by name (a name may come twice). `aliases` are names on
@@ -76,8 +75,7 @@ class Secret(Enum):
 """A read-only mapping that can be hashed: sorted (key, value) pairs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Build:
+class Build(Struct, frozen=True, kw_only=True):
     """An image that is made from a Dockerfile. Paths are absolute."""
 
     context: str
@@ -87,8 +85,7 @@ class Build:
     network: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class File(Struct, frozen=True, kw_only=True):
     """A file put into the container before it starts: a text with placeholders, bytes, or a file or folder of the host.
 
     Without a mode, a text is readable by all, and what is copied keeps its own.
@@ -112,8 +109,7 @@ MIB = 1024 * 1024
 _ASSUMED_BYTES = 256 * MIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceSpec:
+class ServiceSpec(Struct, frozen=True, kw_only=True):
     """One service, complete and checked. `ports[0]`, where there is one, is the port of `url` and of the handle."""
 
     name: str
@@ -164,8 +160,7 @@ class ServiceSpec:
         return self.image or (f"build of {self.build.context}" if self.build else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StackSpec:
+class StackSpec(Struct, frozen=True, kw_only=True):
     """Services on one private network. The default stack of a place has no name."""
 
     name: str
@@ -176,8 +171,7 @@ class StackSpec:
     location: Location
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class StackId:
+class StackId(Struct, frozen=True, order=True):
     """A stack, and the place in the test tree (pytest's base id of the fixture) that declares it."""
 
     namespace: str
@@ -187,8 +181,7 @@ class StackId:
         return self.name or "default"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ServiceId:
+class ServiceId(Struct, frozen=True, order=True):
     """A service within its stack."""
 
     stack: StackId
@@ -198,8 +191,7 @@ class ServiceId:
         return f"{self.stack.name}.{self.name}" if self.stack.name else self.name
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Change:
+class Change(Struct, frozen=True, order=True):
     """What a test has in place of a service as it is declared: an alternative (`=postgres-16`) or an override.
 
     `origin` is the place in the test tree that declares the alternatives. An override's label holds a digest, so equal

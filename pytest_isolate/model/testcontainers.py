@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
+
+from msgspec import Struct
 
 
 class Refusal(NamedTuple):
@@ -14,14 +15,13 @@ class Refusal(NamedTuple):
     do: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DryRun:
+class DryRun(Struct, frozen=True, kw_only=True):
     """What a module starts, in the keys of `service()`, and what of it cannot be honoured.
 
     `has_wait` says whether it brings a wait of its own along.
     """
 
-    values: Mapping[str, object] = field(default_factory=dict)
+    values: Mapping[str, object] = {}
     refusals: tuple[Refusal, ...] = ()
     has_wait: bool = False
 

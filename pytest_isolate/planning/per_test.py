@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pytest_isolate.declarations.external_checks import refuse_change
 from pytest_isolate.declarations.graph import reachable

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pytest_isolate.declarations.graph import build_start_order
 from pytest_isolate.declarations.loading import Catalogue
@@ -13,8 +14,7 @@ from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, Variation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemPosition:
+class ItemPosition(Struct, frozen=True, kw_only=True):
     """A test's position: its own node id and those of its class, its module and everything above it."""
 
     test: str
@@ -24,8 +24,7 @@ class ItemPosition:
     worker: str = ""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Place(Struct, frozen=True, order=True):
     """Who has an instance for themselves: the run or one worker (node empty), a package, module, class or test."""
 
     scope: Scope
@@ -33,8 +32,7 @@ class Place:
     worker: str = ""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class InstanceKey:
+class InstanceKey(Struct, frozen=True, order=True):
     """One running copy: equal keys mean that it is shared."""
 
     service: ServiceId
@@ -48,8 +46,7 @@ class InstanceKey:
         return NetworkKey(self.service.stack, self.place, self.variation)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class NetworkKey:
+class NetworkKey(Struct, frozen=True, order=True):
     """The private network of a stack at a place, or of what the same changes reach of it there.
 
     Two alternatives of a service have one name, so they must not meet; what neither reaches is on a network that has
@@ -61,8 +58,7 @@ class NetworkKey:
     variation: Variation = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
+class Instance(Struct, frozen=True, kw_only=True):
     """An instance to start: what, where, and the instances that it needs by alias."""
 
     key: InstanceKey

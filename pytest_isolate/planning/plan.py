@@ -6,7 +6,8 @@ import functools
 import operator
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.model.fresh import FreshSpec
@@ -24,8 +25,7 @@ from pytest_isolate.planning.placement import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyDemand:
+class CopyDemand(Struct, frozen=True, kw_only=True):
     """Copies of one kind that an instance will be asked for, by all workers together."""
 
     fresh_id: ServiceId
@@ -60,8 +60,7 @@ def count_copies(
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
+class Demand(Struct, frozen=True, kw_only=True):
     """One selected test; the services and fresh copies that it asks for, directly or through other fixtures."""
 
     where: ItemPosition
@@ -71,8 +70,7 @@ class Demand:
     fresh: tuple[ServiceId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One instance of the plan, with the number of tests that use it and the first of them."""
 
     instance: Instance
@@ -80,8 +78,7 @@ class Step:
     first_test: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """Every instance that the selected tests will use, in the order of first need.
 
     `claims` says, for each place that ends with some tests, how much the widest such place around it may need at once;
@@ -89,8 +86,8 @@ class Plan:
     """
 
     steps: tuple[Step, ...] = ()
-    claims: Mapping[Place, Resources] = field(default_factory=dict)
-    copies: Mapping[InstanceKey, tuple[CopyDemand, ...]] = field(default_factory=dict)
+    claims: Mapping[Place, Resources] = {}
+    copies: Mapping[InstanceKey, tuple[CopyDemand, ...]] = {}
 
     @property
     def first_wave(self) -> tuple[Instance, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.declarations.references import is_within
@@ -16,8 +17,7 @@ Row = Mapping[ServiceId, tuple[Alternative, str]]
 """For each service that has alternatives at some place: one of them, and the place that declares it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(Struct, frozen=True):
     """What a test is run for: an alternative of each varied service that it reaches."""
 
     picks: tuple[tuple[ServiceId, str], ...]

@@ -7,11 +7,11 @@ import signal
 import threading
 from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.service import ServiceId, StackId

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pytest_isolate.engine.api import Progress
 from pytest_isolate.running.clock import Clock
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(Struct, frozen=True, kw_only=True):
     """One thing that took time: `what` is image, network, create, start, ready, dependencies or clean-up.
 
     Each instance is provided in a thread of its own, so what belongs to one start has one `thread`.
@@ -31,8 +31,7 @@ class Span:
         return self.ended - self.began
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnderWay:
+class UnderWay(Struct, frozen=True, kw_only=True):
     """What goes on right now: the innermost span of a thread, which has not ended, and what it has told last."""
 
     what: str
@@ -41,8 +40,7 @@ class UnderWay:
     progress: Progress | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Path:
+class Path(Struct, frozen=True, kw_only=True):
     """What a start took from the moment when it was asked for, and how long each part of it took, the longest first."""
 
     subject: str

@@ -12,11 +12,11 @@ import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from msgspec import to_builtins
 
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.sharing.folders import _private, cache_folder
@@ -109,7 +109,7 @@ class LeaseTable:
             if isinstance(changed, Refused):
                 return changed
             if changed != leases:
-                _write_json(self._path, {"leases": [asdict(lease) for lease in changed]})
+                _write_json(self._path, {"leases": [to_builtins(lease) for lease in changed]})
         return None
 
 

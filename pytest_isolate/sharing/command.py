@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, to_builtins
 
 REQUEST_VARIABLE = "PYTEST_ISOLATE_REQUEST"
 UP, PLAN, IMAGES = "up", "plan", "images"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """What is wanted; `names` are services and stacks to start, all that are declared where there are none."""
 
     what: str
@@ -26,7 +26,7 @@ class Request:
 
     def encode(self) -> str:
         """A text for an environment variable; `read_request` reads it back."""
-        return json.dumps(asdict(self))
+        return json.dumps(to_builtins(self))
 
 
 def read_request(env: Mapping[str, str]) -> Request | None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.service import MIB
@@ -19,8 +21,7 @@ _NOTHING = Resources()
 _KEPT = "kept"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
+class Lease(Struct, frozen=True, kw_only=True):
     """One instance's part of the budget; `holder` is the worker it belongs to, empty for the run itself.
 
     `claim` is the most that its holder may need before he gives this one back, with this one; nothing for an instance
@@ -43,8 +44,7 @@ class Lease:
         return f"{self.name} ({self.holder})" if self.holder else self.name
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """No room at the moment; `reason` says what is missing and who has it."""
 
     reason: str

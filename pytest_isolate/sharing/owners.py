@@ -6,8 +6,9 @@ import os
 import pwd
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from pytest_isolate.model.identity import LABEL_PROJECT, LABEL_USER, Owner
 from pytest_isolate.model.service import Pairs
@@ -76,8 +77,7 @@ def _link(path: str) -> str:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Dead or not, and why."""
 
     is_dead: bool

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 _NOT_ENDED = float("inf")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoggedUse:
+class LoggedUse(Struct, frozen=True, kw_only=True):
     """A test, the codes of the shared instances that it used, and from when to when."""
 
     test: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from inspect import signature
 
 import pytest
+from msgspec.structs import fields
 
 from docs.pages import CHECKED, DOCS, ROOT, first_cells, headings, section
 from pytest_isolate import errors

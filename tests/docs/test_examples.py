@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from docs.conftest import IMPORTS, Project
 from docs.pages import CHECKED, DOCS, Block, read_blocks

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 import pytest
 from fakes.engine import PULLABLE, FakeEngine
 from fakes.programs import IMAGE, program
+from msgspec.structs import replace
 
 from pytest_isolate.engine.api import (
     BuildRequest,

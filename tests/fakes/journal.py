@@ -9,6 +9,9 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import asdict as asdict_of
+
 
 class Journal:
     """Lines of JSON, appended by engines, read by tests."""
@@ -64,6 +67,8 @@ class Journal:
 def _plain(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
+    if isinstance(value, Struct):
+        return {name: _plain(field) if isinstance(field, Struct) else field for name, field in asdict_of(value).items()}
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, bytes):

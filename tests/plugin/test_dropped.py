@@ -44,7 +44,7 @@ def test_nothing_is_told_of_limits_that_hold(project: Project) -> None:
 
 
 ON_DISK = """
-from dataclasses import replace
+from msgspec.structs import replace
 
 def pytest_isolate_engine(config):
     engine = open_fake()

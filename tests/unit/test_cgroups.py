@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_isolate.engine.docker.cgroups import Counted, count
 from pytest_isolate.running.containers.usage import needed_bytes

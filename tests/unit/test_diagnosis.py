@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from pytest_isolate.engine.docker.diagnose import Attempt, EngineReport, SocketFacts
 from pytest_isolate.running.doctor.checks import (

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from pytest_isolate.model.service import File, Secret, ServiceSpec
 from pytest_isolate.running.images.snapshot_key import can_be_snapshotted, snapshot_digest

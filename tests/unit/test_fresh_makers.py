@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from pytest_isolate.running.data.names import CopyName, Makers
 from pytest_isolate.sharing.board import Board

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_PROJECT, LABEL_REUSE, LABEL_RUN, Owner

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path, PurePath
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_isolate.declarations.keys import SERVICE_KEYS
 from pytest_isolate.declarations.loading import merge_layers

@@ -7,10 +7,10 @@ import random
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from pytest_isolate.engine.api import EngineFacts
 from pytest_isolate.errors import AddressSpaceFull, EngineError, StartError

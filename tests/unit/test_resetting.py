@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.errors import PlanError
@@ -272,4 +272,4 @@ def test_a_reset_is_described_in_few_words(reset: Any, text: str) -> None:
 
 
 def test_resets_can_be_compared_and_put_into_sets() -> None:
-    assert len({Pristine(), Pristine(), CLEAN, dataclasses.replace(CLEAN)}) == 2
+    assert len({Pristine(), Pristine(), CLEAN, replace(CLEAN)}) == 2

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_isolate.engine.api import BuildRequest, EngineFacts, ImageFacts
 from pytest_isolate.engine.image_archive import Parts, Store

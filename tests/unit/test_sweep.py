@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fakes.engine import FakeEngine
 from fakes.programs import IMAGE, forever
+from msgspec.structs import replace
 
 from pytest_isolate.engine.api import ContainerRequest
 from pytest_isolate.errors import CleanupError, EngineError

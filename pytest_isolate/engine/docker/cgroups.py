@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 ROOT = Path("/sys/fs/cgroup")
 # How Docker and Podman name them, each by its "cgroup driver"; the last is that of an engine without root.
@@ -21,8 +22,7 @@ _NAMES = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counted:
+class Counted(Struct, frozen=True, kw_only=True):
     """What the kernel has counted for a container since it was started last, in bytes and seconds.
 
     `files_bytes` is what it holds of files that were read or written, which it gives back when somebody needs the room;

@@ -8,9 +8,10 @@ import pwd
 import stat
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from pytest_isolate.engine.docker.engine import DockerEngine
 from pytest_isolate.engine.docker.inventory import Inventory
@@ -27,8 +28,7 @@ from pytest_isolate.errors import EngineError
 _UNIX = "unix://"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SocketFacts:
+class SocketFacts(Struct, frozen=True, kw_only=True):
     """A socket of this host, and whether this user may use it."""
 
     path: str
@@ -38,8 +38,7 @@ class SocketFacts:
     may_use: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """An address that was tried, what named it, and why nobody answered; no answer to that where one did."""
 
     address: str
@@ -48,8 +47,7 @@ class Attempt:
     socket: SocketFacts | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineReport:
+class EngineReport(Struct, frozen=True, kw_only=True):
     """What an engine says of itself. `clock_ahead_s` may be wrong by `clock_within_s`."""
 
     name: str

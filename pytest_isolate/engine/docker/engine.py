@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 from urllib.parse import quote
+
+from msgspec.structs import replace
 
 from pytest_isolate.engine.api import (
     BuildRequest,

@@ -10,10 +10,11 @@ import re
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from pytest_isolate.engine.docker.transport.connections import LOOPBACK_HOSTS, Endpoint
 from pytest_isolate.engine.docker.transport.discovery import find_candidates, read_docker_context
@@ -21,8 +22,7 @@ from pytest_isolate.engine.docker.wire import moment
 from pytest_isolate.errors import EngineError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(Struct, frozen=True, kw_only=True):
     """Bytes of memory, 0 where it is this machine; and how far its clock is ahead of this one's, in seconds."""
 
     memory_bytes: int = 0
@@ -69,8 +69,7 @@ Inspect = Callable[[str], Mapping[str, Any]]
 """A container as the engine describes it; EngineError where it has no such container."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishAddress:
+class PublishAddress(Struct, frozen=True, kw_only=True):
     """An address for ports to be published on, and the host that they are dialled at, empty where nobody knows it.
 
     `is_local` says that both are of the network that this process is in.

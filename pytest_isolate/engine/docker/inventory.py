@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from pytest_isolate.engine.docker.remover import LISTING_CONTAINERS
 from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.engine.docker.wire import FRAME_HEAD_BYTES, as_query, take_frame
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerFacts:
+class ContainerFacts(Struct, frozen=True, kw_only=True):
     """A container as the engine lists it. `ports` are addresses outside by port inside."""
 
     container_id: str

@@ -15,9 +15,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
+
+from msgspec import Struct
 
 from pytest_isolate.engine.docker.transport.discovery import USUAL, find_candidates, read_docker_context
 from pytest_isolate.errors import EngineUnreachable
@@ -33,8 +34,7 @@ _LAST_WORDS_BYTES = 2000
 _CREDENTIALS = struct.Struct("3i")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnService:
+class OwnService(Struct, frozen=True, kw_only=True):
     """A service that is to be started: by which program, at which address."""
 
     program: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from pytest_isolate.errors import ImageNotFound
 from pytest_isolate.model.service import HUB, split_image
@@ -43,8 +43,7 @@ _PASSING = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Pull:
+class Pull(Struct, frozen=True):
     """What was asked for. `login` says where a login was found, or looked for; `trouble` why there was none."""
 
     image: str

@@ -5,23 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from docker import auth
 from docker.errors import DockerException
+from msgspec import Struct
 
 _HELPER = "docker-credential-"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
+class Login(Struct, frozen=True, kw_only=True):
     """What to show a registry; empty for none. `where` says what was read, without any secret."""
 
-    content: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    content: Mapping[str, Any] = {}
     where: str
     trouble: str = ""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(where={self.where!r}, trouble={self.trouble!r})"
 
 
 def find_login(registry: str) -> Login:

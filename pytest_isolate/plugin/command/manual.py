@@ -9,12 +9,12 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from msgspec import to_builtins
 
 from pytest_isolate.declarations.loading import Catalogue, load
 from pytest_isolate.errors import DeclarationError, IsolateError, PlanError, build_message, suggest
@@ -60,7 +60,7 @@ def tell_needed(config: pytest.Config, tell: Callable[..., None]) -> None:
         images = Images(engine, open_locks(), Board(built_folder()), Board(Path(fetched)), told)
         snapshots = build_snapshots(engine) if build_settings(config).cache else None
         for needed in find_required_images(engine, images, snapshots, uses.values()):
-            tell("image", **asdict(needed))
+            tell("image", **to_builtins(needed))
     tell("done")
 
 

@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.engine.api import Progress
@@ -63,7 +63,7 @@ class ProgressTimeline(Timeline):
 def start(config: pytest.Config, catalogue: Catalogue, wanted: Sequence[ServiceId], tell: Tell) -> None:
     """Start these services with what they need, or find them started; tells of each, and of each that fails."""
     # On disk: data in memory would be gone when somebody restarts the container.
-    settings = replace(build_settings(config), reuse=True, keep=KEEP_NEVER, in_memory_bytes=0)
+    settings = build_settings(config)._replace(reuse=True, keep=KEEP_NEVER, in_memory_bytes=0)
     instances = place_instances(wanted, _for_hands(catalogue), ItemPosition(test="", test_class="", module=""))
     plan = Plan(tuple(Step(instance=instance, tests=0, first_test="") for instance in instances))
     _check(instances, plan, settings)

@@ -7,10 +7,10 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_isolate.errors import IsolateError, StartError
 from pytest_isolate.planning.placement import Instance, InstanceKey

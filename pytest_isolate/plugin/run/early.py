@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import Run
@@ -18,12 +19,11 @@ if TYPE_CHECKING:
     from pytest_isolate.running.network.addresses import PreassignedPorts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EarlyRun:
+class EarlyRun(Struct, frozen=True, kw_only=True):
     """What is settled before pytest has collected."""
 
     run: Run
-    ports: PreassignedPorts = field(default_factory=dict)
+    ports: PreassignedPorts = {}
     guardian_process: GuardianProcess | None = None
 
 

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
+from msgspec import Struct
 
 from pytest_isolate.engine.docker.host import far_address, may_be_elsewhere
 from pytest_isolate.errors import EngineError, IsolateError
@@ -41,18 +41,16 @@ _CONNECTED = "engine"
 _UNKNOWN = 1 << 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunMembership:
+class RunMembership(Struct, frozen=True, kw_only=True):
     """What the processes of a run have in common: the run, and the folder for what they agree on."""
 
     run: Run
     folder: Path
     workers: int = 1
-    ports: PreassignedPorts = field(default_factory=dict)
+    ports: PreassignedPorts = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenRun:
+class OpenRun(Struct, frozen=True, kw_only=True):
     """A run with an engine. `armed` is the name of its guardian, empty for an engine of a plugin's own."""
 
     engine: Engine

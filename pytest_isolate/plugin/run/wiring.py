@@ -6,11 +6,12 @@ import random
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pytest_isolate.errors import PlanError
 from pytest_isolate.model.resources import Resources
@@ -65,8 +66,7 @@ _SWEEP_S = 30
 _FAILURES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wired:
+class Wired(Struct, frozen=True, kw_only=True):
     """The wired objects of a process that starts services."""
 
     engine: Engine

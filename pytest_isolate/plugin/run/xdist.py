@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_isolate.model.identity import Run, parse_owner
 from pytest_isolate.plugin.run.opening import RunMembership

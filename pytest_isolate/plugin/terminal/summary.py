@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from pytest_isolate.model.service import MIB
 
@@ -21,8 +22,7 @@ _LONG_FOR_ONE_TEST_S = 2.0
 _MANY_TESTS = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """A service, with all its instances of all workers. What nobody knows is None."""
 
     service: str
@@ -34,7 +34,7 @@ class Row:
     limit_bytes: int | None = None
     processor_s: float | None = None
     is_built: bool = False
-    parts: Mapping[str, float] = field(default_factory=dict)
+    parts: Mapping[str, float] = {}
     """What the slowest start has spent its time on."""
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from pytest_isolate.running.timeline import UnderWay
 
@@ -28,8 +30,7 @@ _TOLD_FROM_S = {-1: 30.0, 0: 5.0, 1: 1.0}
 _TOLD_EVERY_S = {-1: 120.0, 0: 60.0, 1: 5.0}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Item(Struct, frozen=True, kw_only=True):
     """One thing that is waited for. `total` is 0 where nobody knows it."""
 
     subject: str
@@ -54,7 +55,7 @@ class Item:
 
     def as_note(self) -> dict[str, Any]:
         """In plain types, for another process."""
-        return asdict(self)
+        return dict(to_builtins(self))
 
 
 def read_items(notes: Iterable[Mapping[str, Any]]) -> list[Item]:

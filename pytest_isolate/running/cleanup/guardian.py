@@ -18,7 +18,8 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 ARMED = b"armed\n"
 CLOSING = b"closing\n"
@@ -35,8 +36,7 @@ _HEARD_WITHIN_S = 2
 _ENDS_WITHIN_S = 1
 
 
-@dataclass(slots=True)
-class Guardian:
+class Guardian(Struct):
     """Watches one process; `remove` removes everything of the run and says whether there was anything."""
 
     watched: int

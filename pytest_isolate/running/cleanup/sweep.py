@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from pytest_isolate.engine.api import Engine, Labelled
 from pytest_isolate.errors import CleanupError, EngineError
@@ -20,8 +21,7 @@ from pytest_isolate.sharing.owners import Verdict, judge, read_start_time
 _ORDER = ("container", "volume", "network")
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Struct, frozen=True):
     """An object of ours and what is to become of it."""
 
     found: Labelled

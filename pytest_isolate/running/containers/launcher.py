@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Container
-from dataclasses import replace
 from itertools import count
+
+from msgspec.structs import replace
 
 from pytest_isolate.engine.api import ContainerRequest, Engine, PortBinding
 from pytest_isolate.errors import IsolateError, PortTaken

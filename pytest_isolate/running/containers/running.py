@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pytest_isolate.engine.api import ImageFacts
 from pytest_isolate.model.endpoint import Endpoint
@@ -19,8 +21,7 @@ from pytest_isolate.running.network.ports import HeldPorts
 from pytest_isolate.running.ownership.domains import SharingDomain
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningInstance:
+class RunningInstance(Struct, frozen=True, kw_only=True):
     """An instance with a started container, on its own network. `started_at` is in seconds of the epoch.
 
     One that runs already (`spec.used`) has no container: its ids are empty.
@@ -34,7 +35,7 @@ class RunningInstance:
     container_id: str
     network_id: str
     volumes: tuple[str, ...] = ()
-    memory_folders: Mapping[str, int] = field(default_factory=dict)
+    memory_folders: Mapping[str, int] = {}
     fingerprint: str
     view: ServiceView
     ports: HeldPorts
@@ -47,8 +48,7 @@ class RunningInstance:
         return self.instance.spec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartRequest:
+class StartRequest(Struct, frozen=True, kw_only=True):
     """What is known of an instance before its container is made. `tag` is the image that it is made from.
 
     `image` is always the declared one: a snapshot of it says nothing more.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from pytest_isolate.declarations.placeholders import SELF, Reference, render
 from pytest_isolate.model.endpoint import Endpoint
@@ -40,14 +41,13 @@ def as_env_file(variables: Mapping[str, str]) -> str:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceView:
+class ServiceView(Struct, frozen=True, kw_only=True):
     """A service's facts once its ports and password are known; `env` is filled in."""
 
     spec: ServiceSpec
     password: str | None
-    endpoints: Mapping[int, Endpoint] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
+    endpoints: Mapping[int, Endpoint] = {}
+    env: Mapping[str, str] = {}
 
     @property
     def inside_host(self) -> str:
@@ -103,8 +103,7 @@ class ServiceView:
         raise KeyError(name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderedSpec:
+class RenderedSpec(Struct, frozen=True, kw_only=True):
     """What a container is given, placeholders filled in."""
 
     env: Mapping[str, str]

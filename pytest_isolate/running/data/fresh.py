@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, FreshError
@@ -41,8 +42,7 @@ BACKENDS: Mapping[str, Callable[[Engine, RunningInstance], DataBackend]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """A copy that somebody has: until his place ends, whether or not he is connected to it."""
 
     pool: CopyPool

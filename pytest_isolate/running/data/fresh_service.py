@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NoReturn
+
+from msgspec.structs import replace
 
 from pytest_isolate.engine.api import Engine, ExecResult
 from pytest_isolate.errors import IsolateError, build_message

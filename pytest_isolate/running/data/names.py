@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pytest_isolate.model.identity import Owner, parse_owner
 from pytest_isolate.sharing.board import Board
 from pytest_isolate.sharing.owners import judge
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Makers:
+class Makers(Struct, frozen=True, kw_only=True):
     """The processes that use an instance, as they have signed up on its board."""
 
     board: Board
@@ -77,8 +77,7 @@ _COPY = re.compile(r"isolate_copy_([0-9a-z]+)_([0-9a-z]*)_([0-9]+)")
 _OWN = re.compile(r"isolate_(?:pristine|template_[0-9a-f]{20}|copy(?=\w+_[0-9]+))_([0-9a-z]+)_([0-9a-z]*)(?:_[0-9]+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class CopyName:
+class CopyName(Struct, frozen=True):
     """A copy's maker, which is one process of a run, and its number there: no name is ever used twice."""
 
     run_id: str

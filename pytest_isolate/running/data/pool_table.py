@@ -7,8 +7,9 @@ connected to it, and is dropped only after that.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from msgspec import Struct, field
 
 Kind = TypeVar("Kind")
 
@@ -22,22 +23,19 @@ _MEMORY_S = 5.0
 _LEAST = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Create(Generic[Kind]):
+class Create(Struct, Generic[Kind], frozen=True):
     """Make one more copy."""
 
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(Struct, frozen=True):
     """Drop a copy that was given back."""
 
     name: str
 
 
-@dataclass(slots=True)
-class Pool(Generic[Kind]):
+class Pool(Struct, Generic[Kind]):
     """The copies of one kind. `expected` is how many this process will probably be asked for in all."""
 
     kind: Kind

@@ -188,11 +188,15 @@ class Templates:
         backend.run_files(database, folder, names)
 
     def _failed(self, spec: FreshSpec, output: str) -> FreshError:
-        tried = {
-            InitFiles: lambda init: f"{init.path} on a copy of {self._base.name!r}",
-            InitCommand: lambda init: f"{' '.join(init.argv)} in the container of {self._base.name!r}",
-            InitFunction: lambda init: f"{getattr(init.function, '__qualname__', init.function)}(...)",
-        }[type(spec.init)](spec.init)
+        match spec.init:
+            case InitFiles(path=path):
+                tried = f"{path} on a copy of {self._base.name!r}"
+            case InitCommand(argv=argv):
+                tried = f"{' '.join(argv)} in the container of {self._base.name!r}"
+            case InitFunction(function=function):
+                tried = f"{getattr(function, '__qualname__', function)}(...)"
+            case None:
+                tried = ""
         found = redact(output, self._running.secrets)
         return FreshError(f"the init of {spec.name!r} has failed", tried=tried, found=found, do=_where(spec))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_network
+
+from msgspec import Struct
 
 from pytest_isolate.engine.docker.diagnose import Attempt, EngineReport
 from pytest_isolate.running.doctor.host import Disk, Inotify, Route
@@ -25,8 +26,7 @@ _BUILT_IN_POOLS = (
 _START = "start one (on Debian: apt-get install docker.io; dockerd &), or name it in DOCKER_HOST"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """Everything that was found out. `without_host` is an engine that answers where DOCKER_HOST does not count."""
 
     attempts: tuple[Attempt, ...]
@@ -40,8 +40,7 @@ class Facts:
     inotify: Inotify | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """One check: its verdict, what was found, and what to do where it is not ok."""
 
     check: str

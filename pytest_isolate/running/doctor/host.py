@@ -6,15 +6,15 @@ import grp
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
+
+from msgspec import Struct
 
 _INOTIFY = Path("/proc/sys/fs/inotify")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disk:
+class Disk(Struct, frozen=True, kw_only=True):
     """Room on the file system of a folder; None where it cannot be seen from here."""
 
     what: str
@@ -25,8 +25,7 @@ class Disk:
     files: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inotify:
+class Inotify(Struct, frozen=True, kw_only=True):
     """The kernel's limits for each user, and how much of the first one this user's processes have."""
 
     max_instances: int
@@ -34,8 +33,7 @@ class Inotify:
     used_instances: int
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """A network that this host reaches through an interface."""
 
     subnet: str

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pytest_isolate.engine.api import Engine, LogLine
 from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound
@@ -22,8 +24,7 @@ LATE_S = 0.15
 _PATIENCE_S = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceUse:
+class ServiceUse(Struct, frozen=True, kw_only=True):
     """A test that has used an instance; `is_settled` where its last lines were waited for."""
 
     test: str

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from pytest_isolate.model.service import Secret, ServiceSpec
 from pytest_isolate.running.containers.view import ServiceView, default_url
@@ -23,8 +24,7 @@ _REDIS = "exec $(command -v redis-cli || command -v valkey-cli)"
 _MARIADB = "exec $(command -v mariadb || command -v mysql)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessHints:
+class AccessHints(Struct, frozen=True, kw_only=True):
     """The ways into an instance: its url as seen from this host, empty where it has none, and commands."""
 
     url: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
+
+from msgspec import Struct
 
 from pytest_isolate.errors import IsolateError, build_message
 
@@ -21,8 +22,7 @@ _VALID_LOSS = "a fraction from 0 to 1, or a text such as '5%'"
 _VALID_RATE = "a text such as '512kbit' or '1mbit'"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Impairment:
+class Impairment(Struct, frozen=True, kw_only=True):
     """How the packets that a service sends are held up, and how many of them are lost."""
 
     latency_s: float = 0

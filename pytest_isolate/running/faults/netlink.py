@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 NETLINK, RAW, NETFILTER = 16, 3, 12
 IPV4 = 2
@@ -30,8 +31,7 @@ _BIND, _COPY_PACKET, _WHOLE_SEGMENTS, _LONGEST = 1, 2, 4, 65535
 _IP_HEAD_BYTES = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(Struct, frozen=True):
     """A packet that waits for its verdict."""
 
     number: int

@@ -7,8 +7,9 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from random import Random
+
+from msgspec import Struct
 
 from pytest_isolate.engine.api import ContainerRequest, Engine
 from pytest_isolate.errors import EngineError, FaultError
@@ -114,8 +115,7 @@ def _remove(engine: Engine, helper: str) -> None:
         pass  # the clean-up at the end finds it by its labels, tries again and reports
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """A service's container. `labels` are those of what is made for the fault, `name_helper` names it."""
 
     service: str

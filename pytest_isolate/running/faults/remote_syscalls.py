@@ -11,8 +11,9 @@ import io
 import struct
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from pytest_isolate.engine.api import Session
 from pytest_isolate.errors import EngineError
@@ -57,8 +58,7 @@ _AARCH64 = bytes.fromhex(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
+class Architecture(Struct, frozen=True, kw_only=True):
     """One kind of processor: its program, and the numbers of the calls that are made."""
 
     elf_number: int
@@ -103,8 +103,7 @@ def build_archive(machine: Architecture) -> bytes:
     return buffer.getvalue()
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """What a call returned (below 0: the negative number of an error), and what it wrote."""
 
     result: int

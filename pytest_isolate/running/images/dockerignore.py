@@ -8,16 +8,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 IGNORE_FILE = ".dockerignore"
 # Read in more than one way, by different engines: where a line has one of these, everything counts as sent.
 _UNCLEAR = re.compile(r"[\[\\]")
 
 
-@dataclass(frozen=True, slots=True)
-class _Pattern:
+class _Pattern(Struct, frozen=True):
     """A line: what it matches, how many folders deep, and whether it takes back what lines before it leave out."""
 
     text: str

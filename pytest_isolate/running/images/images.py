@@ -6,8 +6,9 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import PurePath
+
+from msgspec.structs import replace
 
 from pytest_isolate.declarations.values import PULL_ALWAYS, PULL_NEVER
 from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, ProgressCallback

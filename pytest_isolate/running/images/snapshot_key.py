@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pytest_isolate.declarations.placeholders import SELF, parse_references
 from pytest_isolate.model.identity import fingerprint

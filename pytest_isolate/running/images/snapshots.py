@@ -10,8 +10,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from msgspec import Struct
 
 from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError
@@ -37,8 +38,7 @@ MOST_BYTES = 1 << 30
 Lock = Callable[[str], AbstractContextManager[object]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True, kw_only=True):
     """A snapshot that a service has or could have. `password` is the one that its data was made with.
 
     `digest` is this user's, or another's from whom it was loaded; `anywhere` is the same for all users.

@@ -10,9 +10,10 @@ import os
 import re
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from msgspec import Struct, to_builtins
 
 from pytest_isolate.engine.image_archive import Blob, Digest, Parts
 from pytest_isolate.errors import IsolateError, build_message
@@ -22,16 +23,14 @@ _VERSION = 1
 _OURS = re.compile(r"[0-9a-f]{64}|\.new-\w+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildOrigin:
+class BuildOrigin(Struct, frozen=True, kw_only=True):
     """What an image was built from, wherever that lay, and the ids of its base images by name."""
 
     sources: str
     bases: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotOrigin:
+class SnapshotOrigin(Struct, frozen=True, kw_only=True):
     """Which service's first start a snapshot holds, for any user, and the password that its data was made with."""
 
     digest: str
@@ -39,8 +38,7 @@ class SnapshotOrigin:
     password: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequiredImage:
+class RequiredImage(Struct, frozen=True, kw_only=True):
     """An image that services need, as it is on the engine."""
 
     image_id: str
@@ -60,8 +58,7 @@ class RequiredImage:
         return tuple(name for name in self.names if "@" in name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredImage:
+class StoredImage(Struct, frozen=True, kw_only=True):
     """An image in the folder."""
 
     image: RequiredImage
@@ -73,8 +70,7 @@ class StoredImage:
         return sum(blob.size_bytes for blob in self.parts.blobs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
+class Index(Struct, frozen=True, kw_only=True):
     """What a folder holds. `machine` is the kind of processor that it was saved for."""
 
     machine: str = ""
@@ -113,7 +109,7 @@ class ImageStore:
 
     def publish(self, index: Index) -> None:
         """Put an index in the place of the one before; then remove the files that it does not need any more."""
-        content = {"version": _VERSION, **asdict(index)}
+        content = {"version": _VERSION, **to_builtins(index)}
         descriptor, new = tempfile.mkstemp(dir=self._ensured(), prefix=".new-")
         with os.fdopen(descriptor, "w") as file:
             json.dump(content, file, indent=1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pytest_isolate.engine.api import Engine, ImageFacts
 from pytest_isolate.engine.image_archive import Parts, Store
@@ -25,8 +27,7 @@ from pytest_isolate.running.images.store import (
 from pytest_isolate.sharing.folders import Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageUse:
+class ImageUse(Struct, frozen=True, kw_only=True):
     """A service, as some test asks for it."""
 
     service: str
@@ -98,8 +99,7 @@ class Transfer(Protocol):
         """The id, or the name, of each image, which the engine has from now on, in their order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What became of an image. `left` are names of it that belong to another image on the engine, and stay so."""
 
     status: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pytest_isolate.engine.api import ContainerRequest, Engine
 from pytest_isolate.model.identity import Run

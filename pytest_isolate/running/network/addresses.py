@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pytest_isolate.engine.api import EngineFacts
 from pytest_isolate.errors import EngineError, StartError
@@ -25,8 +27,7 @@ from pytest_isolate.running.once import Once
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # published on, and compared; nothing here listens on it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishAddress:
+class PublishAddress(Struct, frozen=True, kw_only=True):
     """The address that ports are published on, and the host that tests dial.
 
     `is_held` says that the ports are of this host, where sockets of ours keep them from everybody else.

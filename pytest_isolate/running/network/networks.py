@@ -8,8 +8,9 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_network
+
+from msgspec import Struct
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import AddressSpaceFull, SubnetTaken
@@ -53,14 +54,12 @@ def free_subnets(pool: str, used: Iterable[str], prefix: int, rng: random.Random
 _TRIES = 50
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
+class _Key(Struct, frozen=True):
     network: NetworkKey
     is_kept: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(Struct, frozen=True):
     """What networks have to have in common for one to take the other's place."""
 
     order: str
@@ -68,8 +67,7 @@ class _Kind:
     labels: frozenset[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Attachment:
+class _Attachment(Struct, frozen=True):
     network_id: str
     container_id: str
 

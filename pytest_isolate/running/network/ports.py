@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from pytest_isolate.errors import AddressSpaceFull, StartError
 
@@ -24,8 +25,7 @@ REMOTE_RANGE = range(20_000, 30_000)
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
 
 
-@dataclass(slots=True)
-class HeldPorts:
+class HeldPorts(Struct):
     """Ports at one host: inner port to host port, and the sockets that hold them.
 
     `publish_on` is the address that the engine publishes them on, where that is another one.

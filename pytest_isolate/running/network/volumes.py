@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
+
+from msgspec import Struct
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
@@ -15,8 +16,7 @@ from pytest_isolate.running.once import Once
 from pytest_isolate.running.ownership.domains import SharingDomain
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
+class _Key(Struct, frozen=True):
     network: NetworkKey
     version: str
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from pytest_isolate.model.identity import Run
 from pytest_isolate.planning.placement import Place
@@ -10,8 +10,7 @@ from pytest_isolate.running.ownership.reuse import ReuseStore
 from pytest_isolate.sharing.board import Board
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharingDomain:
+class SharingDomain(Struct, frozen=True, kw_only=True):
     """The labels that objects carry, and the board on which they are published; no board means private."""
 
     run: Run
@@ -23,8 +22,7 @@ class SharingDomain:
         return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptDomain(SharingDomain):
+class KeptDomain(SharingDomain, frozen=True, kw_only=True):
     """The ground of what the project keeps."""
 
     reuse_store: ReuseStore
@@ -35,8 +33,7 @@ class KeptDomain(SharingDomain):
         return True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharingDomains:
+class SharingDomains(Struct, frozen=True, kw_only=True):
     """The grounds of this process; `kept` where the run keeps what its workers share."""
 
     private: SharingDomain

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pytest_isolate.engine.api import Engine, Removing
 from pytest_isolate.model.identity import LABEL_KEPT, LABEL_RUN, Run
@@ -18,8 +19,7 @@ from pytest_isolate.model.identity import LABEL_KEPT, LABEL_RUN, Run
 KEPT_S = 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetentionMark:
+class RetentionMark(Struct, frozen=True, kw_only=True):
     """The ids of objects of a run that outlive it, until a time in seconds of the epoch."""
 
     run_id: str

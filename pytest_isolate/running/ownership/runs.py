@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.model.identity import (
@@ -26,8 +27,7 @@ UP, KEPT, ALIVE, DEAD, UNKNOWN = "up", "kept", "alive", "dead", "unknown"
 _DEFAULT_STACK = "default"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOwner:
+class RunOwner(Struct, frozen=True, kw_only=True):
     """Who a run belongs to, as far as its labels tell."""
 
     run: str
@@ -39,13 +39,12 @@ class RunOwner:
     project: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOnEngine:
+class RunOnEngine(Struct, frozen=True, kw_only=True):
     """A run, and all that it has on the engine; containers by the names of their services."""
 
     owner: RunOwner
     containers: tuple[Labelled, ...] = ()
-    others: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[str, int] = {}
 
 
 def group_runs(judged: Sequence[tuple[Labelled, Verdict]]) -> tuple[RunOnEngine, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pytest_isolate.model.probes import Answer, Dead, NotYet, Question, Ready
 from pytest_isolate.running.clock import Clock
@@ -15,8 +16,7 @@ _LONGEST_PAUSE_S = 0.025
 _LONGEST_DEAR_PAUSE_S = 0.2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """How a wait ended: the last answer (Ready, NotYet after the deadline, or Dead), and what it took."""
 
     answer: Answer

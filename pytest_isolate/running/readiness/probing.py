@@ -5,7 +5,8 @@ from __future__ import annotations
 import http.client
 import re
 import socket
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, EngineUnreachable
@@ -20,8 +21,7 @@ _SILENCE_S = 0.1
 _READ_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """What is probed: a container, its ports as the test side sees them, and since when its log counts."""
 
     container_id: str

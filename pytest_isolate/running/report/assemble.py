@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pytest_isolate.running.report.records import (
     BecameReady,
@@ -28,8 +30,7 @@ _PARTS = ("image", "dependencies", "budget", "network", "create", "ready", "snap
 MOST_PAGE_CHARACTERS = 12 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFacts:
+class RunFacts(Struct, frozen=True, kw_only=True):
     """What is said at the top of the page."""
 
     title: str
@@ -40,8 +41,7 @@ class RunFacts:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceRun:
+class ServiceRun(Struct, frozen=True, kw_only=True):
     """One container of a service, from its start to its end."""
 
     number: int
@@ -60,8 +60,7 @@ class ServiceRun:
         return min([part.began for part in self.parts], default=self.launched.at)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TestRun:
+class TestRun(Struct, frozen=True, kw_only=True):
     """A test with the service runs that it could use, by number."""
 
     number: int
@@ -74,8 +73,7 @@ class TestRun:
         return self.tested.outcome in BAD
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Page(Struct, frozen=True, kw_only=True):
     """All that the page shows."""
 
     facts: RunFacts

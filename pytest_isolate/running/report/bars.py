@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pytest_isolate.running.report.assemble import Page, ServiceRun, TestRun
 
@@ -24,8 +25,7 @@ _PART_NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Axis:
+class Axis(Struct, frozen=True, kw_only=True):
     """The time of the run, from 0 to 100 percent."""
 
     began: float
@@ -49,8 +49,7 @@ class Axis:
         return [(round(100 * n * step / self.seconds, 3), f"{n * step:.{digits}f} s") for n in range(count + 1)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class Bar(Struct, frozen=True, kw_only=True):
     """Something that took time; `target` is the part of the page that tells more."""
 
     x: float
@@ -60,8 +59,7 @@ class Bar:
     target: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
+class Lane(Struct, frozen=True, kw_only=True):
     """Bars that do not overlap, with what they have in common."""
 
     label: str
@@ -69,8 +67,7 @@ class Lane:
     bars: tuple[Bar, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class Group(Struct, frozen=True, kw_only=True):
     """Lanes under one heading."""
 
     title: str
@@ -197,16 +194,14 @@ def count_outcomes(tests: Sequence[TestRun]) -> str:
     return f"{len(tests):,} {'test' if len(tests) == 1 else 'tests'}: {told}" if tests else "no tests"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
+class Curve(Struct, frozen=True, kw_only=True):
     """Figures over time in a box of 1000 by 100, and the largest of them."""
 
     path: str
     most: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """What all runs of a service took together. Processor figures are shares of one processor."""
 
     name: str

@@ -7,19 +7,18 @@ import hashlib
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+from msgspec import Struct
 
 from pytest_isolate.running.report.assemble import Page, ServiceRun, TestRun, by_stack
 from pytest_isolate.running.report.bars import axis_of, count_outcomes, groups_of, seconds, size, usages_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogSegment:
+class LogSegment(Struct, frozen=True, kw_only=True):
     """Lines that follow each other. `during` are the failed tests that ran meanwhile, `first_of` those that began."""
 
     text: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, to_builtins
 
 _SUFFIX = ".page"
 
@@ -46,8 +47,7 @@ class Reader:
                     yield parse_line(line.decode())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launched:
+class Launched(Struct, frozen=True, kw_only=True):
     """A container that was started, or is used although it was started before. `code` names what tests ask for.
 
     `worker` has it for itself, where it is not shared; `by` is the worker that has started it, in a
@@ -71,16 +71,14 @@ class Launched:
     thread: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BecameReady:
+class BecameReady(Struct, frozen=True, kw_only=True):
     """It answered for the first time; for one that was ready before, it answered this process."""
 
     at: float
     container: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wrote:
+class Wrote(Struct, frozen=True, kw_only=True):
     """All that a container has written so far, or, where that is much, its first and last lines.
 
     `lines` are moments and texts, without passwords; `cut` counts the lines that are left out behind the first `head`.
@@ -93,16 +91,14 @@ class Wrote:
     cut: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removed:
+class Removed(Struct, frozen=True, kw_only=True):
     """It is about to be removed, with what it wrote."""
 
     at: float
     container: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Took:
+class Took(Struct, frozen=True, kw_only=True):
     """What a container takes: memory at this moment, processor time since it was started."""
 
     at: float
@@ -111,8 +107,7 @@ class Took:
     cpu_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spent:
+class Spent(Struct, frozen=True, kw_only=True):
     """A span of a process's timeline. `thread` is that of the start which it is a part of."""
 
     worker: str
@@ -124,8 +119,7 @@ class Spent:
     thread: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waited:
+class Waited(Struct, frozen=True, kw_only=True):
     """A test has waited for a service or stack."""
 
     worker: str
@@ -135,8 +129,7 @@ class Waited:
     ended: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RanTest:
+class RanTest(Struct, frozen=True, kw_only=True):
     """A test that has run. `codes` are those of the services that it could use, `text` is why it has failed."""
 
     worker: str
@@ -148,8 +141,7 @@ class RanTest:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnEngine:
+class OnEngine(Struct, frozen=True, kw_only=True):
     """The engine that a process has connected to."""
 
     name: str
@@ -163,7 +155,7 @@ _KINDS: dict[str, Any] = {
 
 def write_line(record: Record) -> str:
     """A record as one line."""
-    return json.dumps([type(record).__name__, asdict(record)])
+    return json.dumps([type(record).__name__, to_builtins(record)])
 
 
 def parse_line(line: str) -> Record:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
@@ -29,8 +29,7 @@ def shorten_poll_interval(module: PatchedModule) -> None:
         testcontainers_config.sleep_time = _PAUSE_S
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """What a module asks for, in its own words. `timeout_s` is how long its own wait lasts."""
 
     image: str

@@ -12,11 +12,12 @@ import select
 import socket
 import threading
 import time
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from pytest_isolate.engine.docker.transport.carrier import end
 
@@ -31,8 +32,7 @@ _IDLE_S = 30.0
 _MAX_IDLE = 8
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True, dict=True):
     """An address, the folder of the certificates to show and to trust, and whether the engine's own is checked."""
 
     address: str

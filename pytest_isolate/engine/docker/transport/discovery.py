@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 USUAL = "usual socket"
 """What names an address that nobody has named."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """An address to try, and what named it. A docker context may bring its own certificates, or do without checks."""
 
     address: str
@@ -22,8 +23,7 @@ class Candidate:
     is_verified: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """A docker context. No address means that it is not there, or broken."""
 
     name: str

@@ -6,8 +6,9 @@ import http.client
 import json
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from pytest_isolate.engine.docker.transport.carrier import end, explained
 from pytest_isolate.engine.docker.transport.connections import ConnectionPool, Endpoint
@@ -20,16 +21,14 @@ PIECE_BYTES = 1 << 20
 _REPEATABLE = ("GET", "HEAD")
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True):
     """What a request carries, and what kind of it."""
 
     kind: str
     content: bytes | Iterable[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     """A request that was sent, and its answer, whose body is not read yet."""
 
     connection: http.client.HTTPConnection
@@ -58,8 +57,7 @@ class Exchange:
             end(self.connection)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Struct, frozen=True, kw_only=True):
     """What an engine answered to a request that it carried out."""
 
     what: str

@@ -9,9 +9,10 @@ import shlex
 import socket
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from typing import IO
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from pytest_isolate.engine.docker.transport.carrier import TunnelledConnection
 
@@ -21,8 +22,7 @@ _ENDED_WITHIN_S = 2
 _TOLD_LINES = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
+class Login(Struct, frozen=True, kw_only=True):
     """What an address of ssh:// names. `path` is the engine's socket over there, empty for the usual one."""
 
     host: str
