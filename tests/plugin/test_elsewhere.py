@@ -11,11 +11,11 @@ from plugin.conftest import Project
 
 # Its ports answer here all the same, under another address.
 FAR = """
-import dataclasses
+import msgspec.structs
 
 class Far(FakeEngine):
     def facts(self):
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             super().facts(),
             address="tcp://192.0.2.1:2375",
             is_local=False,

@@ -160,12 +160,12 @@ def test_service_that_dies_when_it_is_started_again_is_told(project: Project) ->
     )
     project.tests(
         """
-        import dataclasses
+        import msgspec.structs
 
         def test_it(web, request):
             web.stop()
             container = request.config.fake.containers[web.container_id]
-            container.request = dataclasses.replace(container.request, command=program("say no", "exit 9"))
+            container.request = msgspec.structs.replace(container.request, command=program("say no", "exit 9"))
             with pytest.raises(IsolateError, match="ended before it was ready") as caught:
                 web.start()
             assert "exited with code 9" in str(caught.value)

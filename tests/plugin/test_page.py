@@ -254,5 +254,5 @@ def test_workers_are_told_apart(project: Project) -> None:
 
 
 def test_page_parts_are_in_the_installed_package() -> None:
-    folder = Path(sys.modules["pytest_isolate"].__file__ or "").parent / "running" / "page"
+    folder = Path(sys.modules["pytest_isolate"].__file__ or "").parent / "running" / "report"
     assert {"page.html", "page.css", "page.js"} <= {path.name for path in folder.iterdir()}

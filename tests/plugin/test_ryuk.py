@@ -8,7 +8,7 @@ from plugin.conftest import Project
 
 # A Ryuk that says what is sent to it, and answers as it is told; the engine is elsewhere, and its ports answer here.
 DECLARED = """
-import dataclasses
+import msgspec.structs
 from fakes.images import FakeImage, image_id
 
 class Engine(FakeEngine):
@@ -19,7 +19,7 @@ class Engine(FakeEngine):
         self.pullable["ryuk:test"] = FakeImage(image_id=image_id("ryuk"), command=tuple(program("greet 8080 ANSWER")))
 
     def facts(self):
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             super().facts(), is_local=LOCAL, host="127.0.0.1", publish_on="127.0.0.1", memory_bytes=1 << 30
         )
 

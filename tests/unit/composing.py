@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pytest_isolate.compose.stack import Composed, compose_stack
+from pytest_isolate.compose_files.stack import Composed, compose_stack
 from pytest_isolate.declarations.loading import load
 from pytest_isolate.errors import Problem
 from pytest_isolate.model.declaration import Declared, RawCompose

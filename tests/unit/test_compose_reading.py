@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.compose.interpolation import BadLine, BadVariable, interpolate, parse_variables
-from pytest_isolate.compose.nodes import Node, NodeError
-from pytest_isolate.compose.reader import parse_yaml
+from pytest_isolate.compose_files.interpolation import BadLine, BadVariable, interpolate, parse_variables
+from pytest_isolate.compose_files.nodes import Node, NodeError
+from pytest_isolate.compose_files.reader import parse_yaml
 from pytest_isolate.declarations.placeholders import escape, render
 
 from .composing import compose, one, refusals, specs, told, wrong

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_isolate.compose.translate import _BY_KEY, _WHOLE, NOT_TAKEN, REFUSED
+from pytest_isolate.compose_files.translate import _BY_KEY, _WHOLE, NOT_TAKEN, REFUSED
 from pytest_isolate.model.probes import Command, Ended, Log, Tcp
 from pytest_isolate.model.service import UNLIMITED, Build, ContainerSettings, File, Ulimit
 

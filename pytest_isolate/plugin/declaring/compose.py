@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_isolate.compose.stack import compose_stack
+from pytest_isolate.compose_files.stack import compose_stack
 from pytest_isolate.errors import IsolateWarning, Problem
 from pytest_isolate.model.declaration import RawCompose, RawStack
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_isolate.compose.nodes import Node, text_of
+from pytest_isolate.compose_files.nodes import Node, text_of
 
 _REPLACED = {("command",), ("entrypoint",), ("healthcheck", "test")}
 _UNIQUE: Mapping[str, tuple[tuple[str, ...], ...]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from pytest_isolate.compose.nodes import Node, NodeError
+from pytest_isolate.compose_files.nodes import Node, NodeError
 from pytest_isolate.errors import Problem, suggest
 
 # More than that are not read by anybody.

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from pytest_isolate.compose.findings import Findings
-from pytest_isolate.compose.host import Host
-from pytest_isolate.compose.nodes import Node, NodeError
-from pytest_isolate.compose.project import Project
+from pytest_isolate.compose_files.findings import Findings
+from pytest_isolate.compose_files.host import Host
+from pytest_isolate.compose_files.nodes import Node, NodeError
+from pytest_isolate.compose_files.project import Project
 from pytest_isolate.declarations.members import member_name
 from pytest_isolate.errors import suggest
 

@@ -6,9 +6,9 @@ import posixpath
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from pytest_isolate.compose.context import ServiceContext
-from pytest_isolate.compose.findings import keys
-from pytest_isolate.compose.nodes import (
+from pytest_isolate.compose_files.context import ServiceContext
+from pytest_isolate.compose_files.findings import keys
+from pytest_isolate.compose_files.nodes import (
     Node,
     NodeError,
     flag_of,

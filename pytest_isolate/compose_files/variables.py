@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from pytest_isolate.compose.findings import Findings
-from pytest_isolate.compose.host import Host
-from pytest_isolate.compose.interpolation import BadLine, BadVariable, interpolate, parse_variables
-from pytest_isolate.compose.nodes import Node, NodeError, walk
+from pytest_isolate.compose_files.findings import Findings
+from pytest_isolate.compose_files.host import Host
+from pytest_isolate.compose_files.interpolation import BadLine, BadVariable, interpolate, parse_variables
+from pytest_isolate.compose_files.nodes import Node, NodeError, walk
 from pytest_isolate.model.location import Location
 
 PROJECT_NAME = "COMPOSE_PROJECT_NAME"

@@ -8,13 +8,13 @@ from pathlib import PurePath
 
 from msgspec import Struct
 
-from pytest_isolate.compose.context import ServiceContext
-from pytest_isolate.compose.findings import Findings
-from pytest_isolate.compose.health import find_finite, needed_names
-from pytest_isolate.compose.host import Host, Request
-from pytest_isolate.compose.nodes import Node, NodeError, text_of, whole_number_of, words_of
-from pytest_isolate.compose.project import Project, load_project
-from pytest_isolate.compose.translate import translate_service
+from pytest_isolate.compose_files.context import ServiceContext
+from pytest_isolate.compose_files.findings import Findings
+from pytest_isolate.compose_files.health import find_finite, needed_names
+from pytest_isolate.compose_files.host import Host, Request
+from pytest_isolate.compose_files.nodes import Node, NodeError, text_of, whole_number_of, words_of
+from pytest_isolate.compose_files.project import Project, load_project
+from pytest_isolate.compose_files.translate import translate_service
 from pytest_isolate.declarations.keys import STACK_KEYS
 from pytest_isolate.declarations.members import member_name
 from pytest_isolate.errors import DeclarationError, Problem, suggest

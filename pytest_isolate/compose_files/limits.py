@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_isolate.compose.context import ServiceContext
-from pytest_isolate.compose.findings import keys
-from pytest_isolate.compose.nodes import (
+from pytest_isolate.compose_files.context import ServiceContext
+from pytest_isolate.compose_files.findings import keys
+from pytest_isolate.compose_files.nodes import (
     Node,
     NodeError,
     items_of,

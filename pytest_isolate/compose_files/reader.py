@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pytest_isolate.compose.nodes import Node, NodeError
+from pytest_isolate.compose_files.nodes import Node, NodeError
 from pytest_isolate.model.location import Location
 
 _NOTHING = ("", "~", "null", "Null", "NULL")

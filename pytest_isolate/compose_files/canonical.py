@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from pytest_isolate.compose.findings import Findings, try_change
-from pytest_isolate.compose.nodes import Node, NodeError, items_of, resolve, table_of, text_of
+from pytest_isolate.compose_files.findings import Findings, try_change
+from pytest_isolate.compose_files.nodes import Node, NodeError, items_of, resolve, table_of, text_of
 
 Place = Callable[[str], str]
 """A path as a file writes it, made absolute."""

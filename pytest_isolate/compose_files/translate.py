@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 
-from pytest_isolate.compose import health, limits, mounts, network
-from pytest_isolate.compose.context import ServiceContext
-from pytest_isolate.compose.findings import keys
-from pytest_isolate.compose.network import translate_ports
-from pytest_isolate.compose.nodes import (
+from pytest_isolate.compose_files import health, limits, mounts, network
+from pytest_isolate.compose_files.context import ServiceContext
+from pytest_isolate.compose_files.findings import keys
+from pytest_isolate.compose_files.network import translate_ports
+from pytest_isolate.compose_files.nodes import (
     Node,
     NodeError,
     flag_of,
@@ -20,7 +20,7 @@ from pytest_isolate.compose.nodes import (
     unsupported,
     words_of,
 )
-from pytest_isolate.compose.variables import read_env_file
+from pytest_isolate.compose_files.variables import read_env_file
 from pytest_isolate.declarations.placeholders import escape
 from pytest_isolate.model.declaration import Layer, RawService
 

@@ -9,13 +9,13 @@ from functools import reduce
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pytest_isolate.compose.canonical import expand_file
-from pytest_isolate.compose.findings import Findings, keys
-from pytest_isolate.compose.host import Host, Request
-from pytest_isolate.compose.merge import merge_files, merge_services, without_tags
-from pytest_isolate.compose.nodes import Node, NodeError, items_of, resolve, table_of, text_of, words_of
-from pytest_isolate.compose.reader import parse_yaml
-from pytest_isolate.compose.variables import (
+from pytest_isolate.compose_files.canonical import expand_file
+from pytest_isolate.compose_files.findings import Findings, keys
+from pytest_isolate.compose_files.host import Host, Request
+from pytest_isolate.compose_files.merge import merge_files, merge_services, without_tags
+from pytest_isolate.compose_files.nodes import Node, NodeError, items_of, resolve, table_of, text_of, words_of
+from pytest_isolate.compose_files.reader import parse_yaml
+from pytest_isolate.compose_files.variables import (
     PROJECT_NAME,
     Variables,
     fill_in,
