@@ -29,7 +29,7 @@ def run(rounds: int) -> str:
         Contender(name=_WITH, argv=[str(full / "pytest")], folder=plain),
         Contender(name=_DECLARED, argv=[str(full / "pytest")], folder=declared),
     ]
-    samples = measure_in_turn(contenders, rounds)
+    samples = {name: runs.samples for name, runs in measure_in_turn(contenders, rounds).items()}
     inside = _measure_inside([(bare, plain), (full, plain), (full, declared)], rounds)
     outside = spread(_differences_ms([s.wall_s for s in samples[_WITH]], [s.wall_s for s in samples[_WITHOUT]]))
     return "\n".join(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, mode
 
 from benchmarks.contenders import (
     BARE,
@@ -25,7 +25,7 @@ from benchmarks.environments import clone_id
 from benchmarks.images import LABEL, ensure_images
 from benchmarks.imports import describe_imports
 from benchmarks.leftovers import Leftovers
-from benchmarks.measuring import Contender, Sample, measure_in_turn, spread
+from benchmarks.measuring import Contender, RunFailedError, Runs, measure_in_turn, spread
 from benchmarks.results import build_table
 from pytest_isolate.engine.docker.engine import connect
 
@@ -41,7 +41,8 @@ _PEER_NAMES = {peer.name for peer in PEERS}
 class Outcome:
     """What was measured in the rounds of one workload."""
 
-    seconds: Mapping[str, Sequence[float]]
+    seconds: Mapping[str, Sequence[float]]  # of the runs that succeeded
+    runs: Mapping[str, Runs]
     left: Mapping[str, str]
     rounds: int
     engine: str
@@ -52,8 +53,17 @@ class Outcome:
     def ratio(self, name: str, to: str) -> float:
         return self.median_s(name) / self.median_s(to)
 
-    def fastest_peer(self) -> str:
-        return min((name for name in self.seconds if name in _PEER_NAMES), key=self.median_s)
+    def describe_speed(self, name: str, peer: str) -> str:
+        """How many times as fast as a peer, which may have failed in some runs or in all."""
+        if not self.seconds[peer]:
+            return f"cannot be compared to {peer}, which always failed"
+        failed = f" (failed {self.runs[peer].describe_failures()} times)" if self.runs[peer].failures else ""
+        return f"{self.ratio(peer, name):.2f} times as fast as {peer}{failed}"
+
+    def fastest_peer(self) -> str | None:
+        """The fastest of those that succeeded at least once; None where all failed."""
+        peers = (name for name in self.seconds if name in _PEER_NAMES and self.seconds[name])
+        return min(peers, key=self.median_s, default=None)
 
 
 def run_w1(rounds: int) -> str:
@@ -119,14 +129,14 @@ def run_w3(rounds: int) -> str:
         ],
         rounds,
     )
-    times, copies = (outcome.ratio("testcontainers", name) for name in (OURS, _COPIES))
+    times, copies = (outcome.describe_speed(name, "testcontainers") for name in (OURS, _COPIES))
     return _describe(
         "Ten tests, each with a Postgres of its own; with `fresh()` a database of its own. The limit keeps two "
         "starting at a time.",
         outcome,
         [
-            f"{times:.2f} times as fast as testcontainers; target at least 9.",
-            f"With `fresh()`, a database of its own for each test: {copies:.2f} times as fast; target at least 16.",
+            f"{times}; target at least 9.",
+            f"With `fresh()`, a database of its own for each test: {copies}; target at least 16.",
         ],
     )
 
@@ -227,12 +237,13 @@ def _measure(contenders: Sequence[Contender], rounds: int) -> Outcome:
         return leftovers.watch(name)
 
     try:
-        samples = measure_in_turn(contenders, rounds, around)
+        runs = measure_in_turn(contenders, rounds, around)
     finally:
         leftovers.remove_kept()
     return Outcome(
-        seconds={name: _seconds(name, samples) for name in samples},
-        left={name: leftovers.describe(name) for name in samples},
+        seconds={name: _seconds(name, runs) for name in runs},
+        runs=runs,
+        left={name: leftovers.describe(name) for name in runs},
         rounds=rounds,
         engine=engine,
     )
@@ -241,15 +252,14 @@ def _measure(contenders: Sequence[Contender], rounds: int) -> Outcome:
 def _refuse_to_harm_others(client: Engine) -> None:
     """pytest-databases kills whatever carries its label, whoever started it."""
     if client.call("GET", "/containers/json", all=1, filters={"label": ["pytest_databases"]}):
-        raise SystemExit("somebody uses pytest-databases on this engine; its containers would be killed: try later")
+        raise RunFailedError("was not run: others use it on this engine, and it would kill their containers")
 
 
-def _seconds(name: str, samples: Mapping[str, Sequence[Sample]]) -> list[float]:
+def _seconds(name: str, runs: Mapping[str, Runs]) -> list[float]:
     """To the limit of what the engine can do comes what pytest takes without any of it, in the same round."""
-    walls = [sample.wall_s for sample in samples[name]]
     if not name.startswith(LIMIT):
-        return walls
-    return [wall + bare.wall_s for wall, bare in zip(walls, samples[BARE], strict=True)]
+        return runs[name].walls_s
+    return [wall + bare for wall, bare in zip(runs[name].walls_s, runs[BARE].walls_s, strict=True)]
 
 
 def _against_limit_and_peers(outcome: Outcome, times: float) -> list[str]:
@@ -257,7 +267,8 @@ def _against_limit_and_peers(outcome: Outcome, times: float) -> list[str]:
     peer = outcome.fastest_peer()
     return [
         f"{name}: {outcome.ratio(name, limit):.2f} times {limit}, target at most {most}; "
-        f"{outcome.ratio(peer, name):.2f} times as fast as {peer}, the fastest peer, target at least {least}."
+        + (f"{outcome.describe_speed(name, peer)}, the fastest peer" if peer else "every run of every peer failed")
+        + f", target at least {least}."
         for name, limit, most, least in ((OURS, INITIALISED, 1.3, times), (_COLD, LIMIT, 1.25, 1.5))
     ]
 
@@ -266,7 +277,7 @@ def _describe(what: str, outcome: Outcome, findings: Sequence[str]) -> str:
     paragraphs = [
         f"{what} From the command to its exit; the images are there. {outcome.rounds} rounds in turn.",
         _build_table(outcome),
-        "\n".join(f"- {finding}" for finding in findings),
+        "\n".join(f"- {finding}" for finding in [*_list_failures(outcome), *findings]),
         f"{outcome.engine}. {describe_peers()} How each is used: [projects](projects/).",
     ]
     if any(name.startswith(LIMIT) for name in outcome.seconds):
@@ -277,14 +288,27 @@ def _describe(what: str, outcome: Outcome, findings: Sequence[str]) -> str:
     return "\n\n".join(paragraphs)
 
 
+def _list_failures(outcome: Outcome) -> list[str]:
+    return [
+        f"{name} failed {runs.describe_failures()} times"
+        + (", its times are those of the other runs" if runs.samples else "")
+        + f"; most often: {mode(runs.failures)}"
+        for name, runs in outcome.runs.items()
+        if runs.failures
+    ]
+
+
 def _build_table(outcome: Outcome) -> str:
     ours_s = median(next(values for name, values in outcome.seconds.items() if name.startswith(OURS)))
-    head = ["", "median, s", "quartiles, s", "fastest, s", "times pytest-isolate", "leaves behind, in a run"]
+    head = ["", "median, s", "quartiles, s", "fastest, s", "times pytest-isolate", "failed", "leaves behind, in a run"]
     return build_table(head, [_row(name, values, ours_s, outcome) for name, values in outcome.seconds.items()])
 
 
 def _row(name: str, values: Sequence[float], ours_s: float, outcome: Outcome) -> list[str]:
+    end = [outcome.runs[name].describe_failures(), outcome.left[name]]
+    if not values:
+        return [name, "", "", "", "", *end]
     wall = spread(values)
     quartiles = f"{wall.low:.2f} to {wall.high:.2f}"
     ratio = f"{wall.middle / ours_s:.2f}"
-    return [name, f"{wall.middle:.2f}", quartiles, f"{min(values):.2f}", ratio, outcome.left[name]]
+    return [name, f"{wall.middle:.2f}", quartiles, f"{min(values):.2f}", ratio, *end]
