@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable
 
 from benchmarks import fresh, latency, overhead, quickstart, workloads
-from benchmarks.results import write_section
+from benchmarks.load import QUIET_PERCENT, LoadMeter
+from benchmarks.results import describe_machine, write_section
 
-BENCHMARKS: dict[str, Callable[[int], str]] = {
+BENCHMARKS: dict[str, Callable[[int, LoadMeter], str]] = {
     "overhead": overhead.run,
     "latency": latency.run,
     "quickstart": quickstart.run,
@@ -48,10 +49,19 @@ def main() -> None:
             parser.error(f"unknown benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
     # So that what a run has left on the engine is removed then, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+    busy = LoadMeter().sample()
+    if busy > QUIET_PERCENT:
+        _say(f"The machine is not quiet: others use {busy:.0f} % of its processors. The results will say so.")
     for name in options.names or BENCHMARKS:
-        section = BENCHMARKS[name](options.rounds or ROUNDS[name])
-        write_section(name, section)
-        print(f"\n## {name}\n\n{section}", flush=True)
+        load = LoadMeter()
+        section = BENCHMARKS[name](options.rounds or ROUNDS[name], load)
+        text = f"{describe_machine(load.describe())}\n\n{section}"
+        write_section(name, text)
+        print(f"\n## {name}\n\n{text}", flush=True)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import median, quantiles
 from textwrap import shorten
 
+from benchmarks.load import LoadMeter
+
 TIMEOUT_S = 600  # no run takes that long; one that hangs must not stop the benchmark
 
 
@@ -75,6 +77,7 @@ class Spread:
 def measure_in_turn(
     contenders: Sequence[Contender],
     rounds: int,
+    load: LoadMeter,
     around: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> dict[str, Runs]:
     """`rounds` runs of each contender. Every round runs all of them, every second one in reverse order.
@@ -84,6 +87,8 @@ def measure_in_turn(
     """
     runs = {contender.name: Runs() for contender in contenders}
     for number in range(rounds + 1):
+        if number:
+            load.sample()
         for contender in reversed(contenders) if number % 2 else contenders:
             measured = Runs() if number == 0 else runs[contender.name]
             try:

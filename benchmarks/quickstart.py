@@ -7,6 +7,7 @@ import shutil
 from statistics import median
 
 from benchmarks.environments import ROOT, copy_project, ensure_venv, ensure_venv_with_plugin, version_of
+from benchmarks.load import LoadMeter
 from benchmarks.measuring import Contender, Runs, measure_in_turn, spread
 from benchmarks.results import build_table
 from pytest_isolate.engine.api import BuildRequest
@@ -20,7 +21,7 @@ _PEER = "testcontainers, asking every 50 ms"
 _PEER_DEFAULT = "testcontainers, asking every second (its default)"
 
 
-def run(rounds: int) -> str:
+def run(rounds: int, load: LoadMeter) -> str:
     """The section for RESULTS.md."""
     engine = connect(os.environ)
     try:
@@ -56,7 +57,7 @@ def run(rounds: int) -> str:
             may_fail=True,
         ),
     ]
-    runs = measure_in_turn(contenders, rounds)
+    runs = measure_in_turn(contenders, rounds, load)
     ours_s = median(runs[_OURS].walls_s)
     return "\n".join(
         [

@@ -25,6 +25,7 @@ from benchmarks.environments import clone_id
 from benchmarks.images import LABEL, ensure_images
 from benchmarks.imports import describe_imports
 from benchmarks.leftovers import Leftovers
+from benchmarks.load import LoadMeter
 from benchmarks.measuring import Contender, RunFailedError, Runs, measure_in_turn, spread
 from benchmarks.results import build_table
 from pytest_isolate.engine.docker.engine import connect
@@ -66,7 +67,7 @@ class Outcome:
         return min(peers, key=self.median_s, default=None)
 
 
-def run_w1(rounds: int) -> str:
+def run_w1(rounds: int, load: LoadMeter) -> str:
     """One Postgres, one Redis, one auth service that needs the Postgres; three tests, one for each."""
     env = prepare()
     outcome = _measure(
@@ -80,6 +81,7 @@ def run_w1(rounds: int) -> str:
             build_bare(),
         ],
         rounds,
+        load,
     )
     added_s = outcome.median_s(_REUSED) - outcome.median_s(BARE)
     return _describe(
@@ -93,7 +95,7 @@ def run_w1(rounds: int) -> str:
     )
 
 
-def run_w2(rounds: int) -> str:
+def run_w2(rounds: int, load: LoadMeter) -> str:
     """Five services with dependencies."""
     env = prepare()
     outcome = _measure(
@@ -106,6 +108,7 @@ def run_w2(rounds: int) -> str:
             build_bare(),
         ],
         rounds,
+        load,
     )
     return _describe(
         "Five services: Postgres, Redis, an auth service that needs the Postgres, an HTTP service that needs both, and "
@@ -115,7 +118,7 @@ def run_w2(rounds: int) -> str:
     )
 
 
-def run_w3(rounds: int) -> str:
+def run_w3(rounds: int, load: LoadMeter) -> str:
     """A container for each test."""
     env = prepare()
     outcome = _measure(
@@ -128,6 +131,7 @@ def run_w3(rounds: int) -> str:
             build_bare(),
         ],
         rounds,
+        load,
     )
     times, copies = (outcome.describe_speed(name, "testcontainers") for name in (OURS, _COPIES))
     return _describe(
@@ -141,7 +145,7 @@ def run_w3(rounds: int) -> str:
     )
 
 
-def run_w4(rounds: int) -> str:
+def run_w4(rounds: int, load: LoadMeter) -> str:
     """W1's services and twenty tests in two workers."""
     env = prepare()
     parallel = ("-n", "2")
@@ -154,6 +158,7 @@ def run_w4(rounds: int) -> str:
             build_bare(*parallel),
         ],
         rounds,
+        load,
     )
     return _describe(
         "W1's services, twenty small tests, two workers of pytest-xdist; *W1* is measured in the same rounds, and "
@@ -163,10 +168,10 @@ def run_w4(rounds: int) -> str:
     )
 
 
-def run_w5(rounds: int) -> str:
+def run_w5(rounds: int, load: LoadMeter) -> str:
     """A test that needs no service, where services are declared."""
     env = prepare()
-    outcome = _measure([build_ours(OURS, "w5", env), *build_peers("w5", env), build_bare()], rounds)
+    outcome = _measure([build_ours(OURS, "w5", env), *build_peers("w5", env), build_bare()], rounds, load)
     pairs = zip(outcome.seconds[OURS], outcome.seconds[BARE], strict=True)
     added_ms = 1000 * median(ours - bare for ours, bare in pairs)
     return _describe(
@@ -179,7 +184,7 @@ def run_w5(rounds: int) -> str:
     )
 
 
-def run_w6(rounds: int) -> str:
+def run_w6(rounds: int, load: LoadMeter) -> str:
     """Many small services in many stacks."""
     env = prepare()
     outcome = _measure(
@@ -189,6 +194,7 @@ def run_w6(rounds: int) -> str:
             build_bare(),
         ],
         rounds,
+        load,
     )
     few, many = (
         1000 * (outcome.median_s(_of_stacks(OURS, n)) - outcome.median_s(BARE)) / (2 * n) for n in (_FEW, _MANY)
@@ -226,7 +232,7 @@ def _find_engine() -> tuple[str, str]:
     return facts.address, f"{facts.name} {facts.version}"
 
 
-def _measure(contenders: Sequence[Contender], rounds: int) -> Outcome:
+def _measure(contenders: Sequence[Contender], rounds: int, load: LoadMeter) -> Outcome:
     address, engine = _find_engine()
     client = Engine(address)
     leftovers = Leftovers(client, LABEL, keeping=[_REUSED])
@@ -237,7 +243,7 @@ def _measure(contenders: Sequence[Contender], rounds: int) -> Outcome:
         return leftovers.watch(name)
 
     try:
-        runs = measure_in_turn(contenders, rounds, around)
+        runs = measure_in_turn(contenders, rounds, load, around)
     finally:
         leftovers.remove_kept()
     return Outcome(
