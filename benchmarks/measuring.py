@@ -141,7 +141,8 @@ def find_reason(text: str) -> str:
     """The first error that pytest shows of a failed run, or the first line of the text."""
     lines = text.splitlines()
     shown = [line.removeprefix("E ") for line in lines if line.startswith("E ")] or [lines[0].rstrip(":")]
-    return shorten("".join(c if c.isprintable() else " " for c in shown[0]), 200)
+    reason = shown[0].replace(str(Path.home()), "~")  # it is kept in RESULTS.md
+    return shorten("".join(c if c.isprintable() else " " for c in reason), 200)
 
 
 def _cpu_of_children() -> float:
