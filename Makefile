@@ -27,7 +27,7 @@ test: venv engine ## run every check and test, as CI does
 	export TOX_SKIP_ENV="$$(.venv/bin/python -c 'import sys; print("py%d%d" % sys.version_info[:2])')"
 	.venv/bin/tox run $(ARGS)
 
-bench: venv engine ## measure start-up against the alternatives
+bench: venv engine ## measure start-up against the alternatives; ARGS="w1 w5" names some
 	.venv/bin/python -m benchmarks $(ARGS)
 
 lint: venv ## check style, layers, spelling and types

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 
+from benchmarks.load import LoadMeter
 from pytest_isolate.engine.api import ContainerRequest, PortBinding
 from pytest_isolate.engine.docker.engine import DockerEngine, connect
 
@@ -30,7 +31,9 @@ def main(addresses: Sequence[str]) -> None:
     """Print the medians of each engine, and how they relate to those of the first."""
     engines = [connect({"DOCKER_HOST": address}) for address in addresses]
     found: dict[str, list[tuple[float, float]]] = {address: [] for address in addresses}
+    load = LoadMeter()
     for _ in range(ROUNDS):
+        load.sample()
         for engine, address in zip(engines, addresses, strict=True):
             found[address].append(_measure(engine))
     first: list[float] = []
@@ -43,6 +46,7 @@ def main(addresses: Sequence[str]) -> None:
             f"{facts.name} {facts.version}: create to started {1000 * started:.0f} ms ({started / first[0]:.2f}), "
             f"to the first answer {1000 * answered:.0f} ms ({answered / first[1]:.2f}); medians of {ROUNDS}"
         )
+    print(load.describe())
 
 
 def _measure(engine: DockerEngine) -> tuple[float, float]:

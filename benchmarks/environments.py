@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +15,7 @@ _PROJECTS = Path(__file__).parent / "projects"
 
 def ensure_venv(name: str, *requirements: str) -> Path:
     """The folder with the commands of a virtual environment that holds just these."""
-    folder = _cache() / name
+    folder = cache_folder() / name
     wanted = f"{sys.version} {requirements}"
     stamp = folder / ".holds"
     if not stamp.exists() or stamp.read_text() != wanted:
@@ -35,7 +34,7 @@ def ensure_venv_with_plugin(name: str, *requirements: str) -> Path:
 
 def copy_project(name: str, place: str = "") -> Path:
     """A fresh copy of `projects/<name>`, where no configuration of this repository is found."""
-    target = _cache() / "projects" / (place or name)
+    target = cache_folder() / "projects" / (place or name)
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(_PROJECTS / name, target, ignore=shutil.ignore_patterns("__pycache__"))
     return target
@@ -47,22 +46,12 @@ def version_of(commands: Path, package: str) -> str:
     return _call(str(commands / "python"), "-c", code).strip()
 
 
-def find_compose() -> tuple[str, str] | None:
-    """The command of Docker Compose and its version, where it is installed."""
-    for command in ("docker compose", "docker-compose"):
-        with suppress(OSError):
-            done = subprocess.run([*command.split(), "version", "--short"], check=False, capture_output=True, text=True)
-            if done.returncode == 0:
-                return command, done.stdout.strip()
-    return None
-
-
 def clone_id() -> str:
     """Tells clones of this repository apart, so that two can measure at once."""
     return hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return caches / "pytest-isolate-benchmarks" / clone_id()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.environments import copy_project, ensure_venv_with_plugin
+from benchmarks.load import LoadMeter
 from benchmarks.measuring import clean_env
 from benchmarks.results import build_table
 from benchmarks.workloads import prepare
@@ -59,11 +60,14 @@ class Measured:
         return self.wall_s * TESTS / self.case.tests
 
 
-def run(rounds: int) -> str:
+def run(rounds: int, load: LoadMeter) -> str:
     """The section for RESULTS.md."""
     env = prepare()
     commands = ensure_venv_with_plugin("plugin-fresh", "pytest", "pytest-xdist", "psycopg[binary]")
-    measured = [_measure(case, commands, env) for _ in range(rounds) for case in CASES]
+    measured: list[Measured] = []
+    for _ in range(rounds):
+        load.sample()
+        measured += [_measure(case, commands, env) for case in CASES]
     best = [_middle([m for m in measured if m.case is case]) for case in CASES]
     return "\n\n".join(
         [

@@ -9,6 +9,7 @@ import subprocess
 
 from benchmarks.environments import copy_project, ensure_venv_with_plugin
 from benchmarks.images import ensure_images
+from benchmarks.load import LoadMeter
 from benchmarks.measuring import clean_env, spread
 from benchmarks.results import build_table
 from pytest_isolate.engine.docker.engine import connect
@@ -22,7 +23,7 @@ _ROWS = {
 _TARGETS_MS = {"web": 20, "db": 20, "death": 100}
 
 
-def run(rounds: int) -> str:
+def run(rounds: int, load: LoadMeter) -> str:
     """The section for RESULTS.md."""
     engine = connect(os.environ)
     address = engine.facts().address
@@ -32,6 +33,7 @@ def run(rounds: int) -> str:
     folder = copy_project("latency")
     found: dict[str, list[float]] = {name: [] for name in _ROWS}
     for _ in range(rounds):
+        load.sample()
         argv = [str(commands / "pytest"), "--isolate"]
         done = subprocess.run(argv, check=False, cwd=folder, env=clean_env() | env, capture_output=True, text=True)
         line = re.search(r"^LATENCY (.*)$", done.stdout, re.MULTILINE)

@@ -42,8 +42,8 @@ class Leftovers:
             used = self._settle(contender, lambda: self._used(list(seen)))
             events.close()
             reader.join(5)
-        self._count(contender, used)
-        self.remove(used)
+            self._count(contender, used)
+            self.remove(used)
 
     def remove_kept(self) -> None:
         """What was kept from run to run on purpose."""
@@ -98,8 +98,10 @@ class Leftovers:
             counts[kind] = max(counts.get(kind, 0), sum(k == kind for k, _ in left))
 
     def describe(self, contender: str) -> str:
-        """For a table: "2 volumes", or "nothing"."""
+        """For a table: "2 volumes", or "nothing"; empty where it never ran."""
         if contender in self._keeping:
             return "kept"
+        if contender not in self.counts:
+            return ""
         parts = [f"{n} {kind.removesuffix('s')}{'s' * (n > 1)}" for kind, n in self.counts[contender].items() if n]
         return ", ".join(parts) or "nothing"

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.environments import copy_project, ensure_venv, ensure_venv_with_plugin, version_of
+from benchmarks.load import LoadMeter
 from benchmarks.measuring import Contender, Sample, clean_env, measure_in_turn, spread
 from benchmarks.results import build_table
 
@@ -20,7 +21,7 @@ _WITH = "with the plugin"
 _DECLARED = "with the plugin and a conftest.py that declares services"
 
 
-def run(rounds: int) -> str:
+def run(rounds: int, load: LoadMeter) -> str:
     """The section for RESULTS.md."""
     bare, full = ensure_venv("bare", "pytest"), ensure_venv_with_plugin("plugin", "pytest")
     plain, declared = copy_project("plain"), copy_project("declared")
@@ -29,8 +30,8 @@ def run(rounds: int) -> str:
         Contender(name=_WITH, argv=[str(full / "pytest")], folder=plain),
         Contender(name=_DECLARED, argv=[str(full / "pytest")], folder=declared),
     ]
-    samples = measure_in_turn(contenders, rounds)
-    inside = _measure_inside([(bare, plain), (full, plain), (full, declared)], rounds)
+    samples = {name: runs.samples for name, runs in measure_in_turn(contenders, rounds, load).items()}
+    inside = _measure_inside([(bare, plain), (full, plain), (full, declared)], rounds, load)
     outside = spread(_differences_ms([s.wall_s for s in samples[_WITH]], [s.wall_s for s in samples[_WITHOUT]]))
     return "\n".join(
         [
@@ -57,10 +58,11 @@ def run(rounds: int) -> str:
     )
 
 
-def _measure_inside(places: Sequence[tuple[Path, Path]], rounds: int) -> list[dict[str, list[float]]]:
+def _measure_inside(places: Sequence[tuple[Path, Path]], rounds: int, load: LoadMeter) -> list[dict[str, list[float]]]:
     """Milliseconds by what they were spent on, for each of these environments and projects."""
     found: list[dict[str, list[float]]] = [{} for _ in places]
     for number in range(1, rounds + 1):
+        load.sample()
         for times, (commands, folder) in zip(found, places, strict=True):
             argv = [str(commands / "python"), str(Path(__file__).parent / "inside.py")]
             done = subprocess.run(argv, check=True, cwd=folder, env=clean_env(), capture_output=True, text=True)

@@ -16,7 +16,7 @@ _HEAD = "# Results\n\nWritten by `make bench`; each section is replaced when its
 def write_section(name: str, text: str) -> None:
     """Put a benchmark's section into the file, in place of the one that it has there."""
     sections = _read_sections()
-    sections[name] = f"{_describe_machine()}\n\n{text}\n"
+    sections[name] = f"{text}\n"
     FILE.write_text("\n".join([_HEAD, *(f"## {title}\n\n{body}" for title, body in sorted(sections.items()))]))
 
 
@@ -32,8 +32,8 @@ def _read_sections() -> dict[str, str]:
     return {title: f"{body.rstrip()}\n" for title, body in found}
 
 
-def _describe_machine() -> str:
+def describe_machine(load: str) -> str:
+    """The date, the machine, and what is to be said of its load."""
     today = datetime.datetime.now(datetime.timezone.utc).date()
-    busy = f"load {os.getloadavg()[0]:.1f} at the end"
     system = f"{platform.system()} {platform.release()} ({platform.machine()}), {os.cpu_count()} processors"
-    return f"{today}, {system}, Python {platform.python_version()}, {busy}."
+    return f"{today}, {system}, Python {platform.python_version()}. {load}"

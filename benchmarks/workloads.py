@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, mode
 
 from benchmarks.contenders import (
     BARE,
@@ -25,7 +25,8 @@ from benchmarks.environments import clone_id
 from benchmarks.images import LABEL, ensure_images
 from benchmarks.imports import describe_imports
 from benchmarks.leftovers import Leftovers
-from benchmarks.measuring import Contender, Sample, measure_in_turn, spread
+from benchmarks.load import LoadMeter
+from benchmarks.measuring import Contender, RunFailedError, Runs, measure_in_turn, spread
 from benchmarks.results import build_table
 from pytest_isolate.engine.docker.engine import connect
 
@@ -41,7 +42,8 @@ _PEER_NAMES = {peer.name for peer in PEERS}
 class Outcome:
     """What was measured in the rounds of one workload."""
 
-    seconds: Mapping[str, Sequence[float]]
+    seconds: Mapping[str, Sequence[float]]  # of the runs that succeeded
+    runs: Mapping[str, Runs]
     left: Mapping[str, str]
     rounds: int
     engine: str
@@ -52,11 +54,20 @@ class Outcome:
     def ratio(self, name: str, to: str) -> float:
         return self.median_s(name) / self.median_s(to)
 
-    def fastest_peer(self) -> str:
-        return min((name for name in self.seconds if name in _PEER_NAMES), key=self.median_s)
+    def describe_speed(self, name: str, peer: str) -> str:
+        """How many times as fast as a peer, which may have failed in some runs or in all."""
+        if not self.seconds[peer]:
+            return f"cannot be compared to {peer}, which always failed"
+        failed = f" (failed {self.runs[peer].describe_failures()} times)" if self.runs[peer].failures else ""
+        return f"{self.ratio(peer, name):.2f} times as fast as {peer}{failed}"
+
+    def fastest_peer(self) -> str | None:
+        """The fastest of those that succeeded at least once; None where all failed."""
+        peers = (name for name in self.seconds if name in _PEER_NAMES and self.seconds[name])
+        return min(peers, key=self.median_s, default=None)
 
 
-def run_w1(rounds: int) -> str:
+def run_w1(rounds: int, load: LoadMeter) -> str:
     """One Postgres, one Redis, one auth service that needs the Postgres; three tests, one for each."""
     env = prepare()
     outcome = _measure(
@@ -70,6 +81,7 @@ def run_w1(rounds: int) -> str:
             build_bare(),
         ],
         rounds,
+        load,
     )
     added_s = outcome.median_s(_REUSED) - outcome.median_s(BARE)
     return _describe(
@@ -83,7 +95,7 @@ def run_w1(rounds: int) -> str:
     )
 
 
-def run_w2(rounds: int) -> str:
+def run_w2(rounds: int, load: LoadMeter) -> str:
     """Five services with dependencies."""
     env = prepare()
     outcome = _measure(
@@ -96,6 +108,7 @@ def run_w2(rounds: int) -> str:
             build_bare(),
         ],
         rounds,
+        load,
     )
     return _describe(
         "Five services: Postgres, Redis, an auth service that needs the Postgres, an HTTP service that needs both, and "
@@ -105,7 +118,7 @@ def run_w2(rounds: int) -> str:
     )
 
 
-def run_w3(rounds: int) -> str:
+def run_w3(rounds: int, load: LoadMeter) -> str:
     """A container for each test."""
     env = prepare()
     outcome = _measure(
@@ -118,20 +131,21 @@ def run_w3(rounds: int) -> str:
             build_bare(),
         ],
         rounds,
+        load,
     )
-    times, copies = (outcome.ratio("testcontainers", name) for name in (OURS, _COPIES))
+    times, copies = (outcome.describe_speed(name, "testcontainers") for name in (OURS, _COPIES))
     return _describe(
         "Ten tests, each with a Postgres of its own; with `fresh()` a database of its own. The limit keeps two "
         "starting at a time.",
         outcome,
         [
-            f"{times:.2f} times as fast as testcontainers; target at least 9.",
-            f"With `fresh()`, a database of its own for each test: {copies:.2f} times as fast; target at least 16.",
+            f"{times}; target at least 9.",
+            f"With `fresh()`, a database of its own for each test: {copies}; target at least 16.",
         ],
     )
 
 
-def run_w4(rounds: int) -> str:
+def run_w4(rounds: int, load: LoadMeter) -> str:
     """W1's services and twenty tests in two workers."""
     env = prepare()
     parallel = ("-n", "2")
@@ -144,6 +158,7 @@ def run_w4(rounds: int) -> str:
             build_bare(*parallel),
         ],
         rounds,
+        load,
     )
     return _describe(
         "W1's services, twenty small tests, two workers of pytest-xdist; *W1* is measured in the same rounds, and "
@@ -153,10 +168,10 @@ def run_w4(rounds: int) -> str:
     )
 
 
-def run_w5(rounds: int) -> str:
+def run_w5(rounds: int, load: LoadMeter) -> str:
     """A test that needs no service, where services are declared."""
     env = prepare()
-    outcome = _measure([build_ours(OURS, "w5", env), *build_peers("w5", env), build_bare()], rounds)
+    outcome = _measure([build_ours(OURS, "w5", env), *build_peers("w5", env), build_bare()], rounds, load)
     pairs = zip(outcome.seconds[OURS], outcome.seconds[BARE], strict=True)
     added_ms = 1000 * median(ours - bare for ours, bare in pairs)
     return _describe(
@@ -169,7 +184,7 @@ def run_w5(rounds: int) -> str:
     )
 
 
-def run_w6(rounds: int) -> str:
+def run_w6(rounds: int, load: LoadMeter) -> str:
     """Many small services in many stacks."""
     env = prepare()
     outcome = _measure(
@@ -179,6 +194,7 @@ def run_w6(rounds: int) -> str:
             build_bare(),
         ],
         rounds,
+        load,
     )
     few, many = (
         1000 * (outcome.median_s(_of_stacks(OURS, n)) - outcome.median_s(BARE)) / (2 * n) for n in (_FEW, _MANY)
@@ -216,7 +232,7 @@ def _find_engine() -> tuple[str, str]:
     return facts.address, f"{facts.name} {facts.version}"
 
 
-def _measure(contenders: Sequence[Contender], rounds: int) -> Outcome:
+def _measure(contenders: Sequence[Contender], rounds: int, load: LoadMeter) -> Outcome:
     address, engine = _find_engine()
     client = Engine(address)
     leftovers = Leftovers(client, LABEL, keeping=[_REUSED])
@@ -227,12 +243,13 @@ def _measure(contenders: Sequence[Contender], rounds: int) -> Outcome:
         return leftovers.watch(name)
 
     try:
-        samples = measure_in_turn(contenders, rounds, around)
+        runs = measure_in_turn(contenders, rounds, load, around)
     finally:
         leftovers.remove_kept()
     return Outcome(
-        seconds={name: _seconds(name, samples) for name in samples},
-        left={name: leftovers.describe(name) for name in samples},
+        seconds={name: _seconds(name, runs) for name in runs},
+        runs=runs,
+        left={name: leftovers.describe(name) for name in runs},
         rounds=rounds,
         engine=engine,
     )
@@ -241,15 +258,14 @@ def _measure(contenders: Sequence[Contender], rounds: int) -> Outcome:
 def _refuse_to_harm_others(client: Engine) -> None:
     """pytest-databases kills whatever carries its label, whoever started it."""
     if client.call("GET", "/containers/json", all=1, filters={"label": ["pytest_databases"]}):
-        raise SystemExit("somebody uses pytest-databases on this engine; its containers would be killed: try later")
+        raise RunFailedError("was not run: others use it on this engine, and it would kill their containers")
 
 
-def _seconds(name: str, samples: Mapping[str, Sequence[Sample]]) -> list[float]:
+def _seconds(name: str, runs: Mapping[str, Runs]) -> list[float]:
     """To the limit of what the engine can do comes what pytest takes without any of it, in the same round."""
-    walls = [sample.wall_s for sample in samples[name]]
     if not name.startswith(LIMIT):
-        return walls
-    return [wall + bare.wall_s for wall, bare in zip(walls, samples[BARE], strict=True)]
+        return runs[name].walls_s
+    return [wall + bare for wall, bare in zip(runs[name].walls_s, runs[BARE].walls_s, strict=True)]
 
 
 def _against_limit_and_peers(outcome: Outcome, times: float) -> list[str]:
@@ -257,7 +273,8 @@ def _against_limit_and_peers(outcome: Outcome, times: float) -> list[str]:
     peer = outcome.fastest_peer()
     return [
         f"{name}: {outcome.ratio(name, limit):.2f} times {limit}, target at most {most}; "
-        f"{outcome.ratio(peer, name):.2f} times as fast as {peer}, the fastest peer, target at least {least}."
+        + (f"{outcome.describe_speed(name, peer)}, the fastest peer" if peer else "every run of every peer failed")
+        + f", target at least {least}."
         for name, limit, most, least in ((OURS, INITIALISED, 1.3, times), (_COLD, LIMIT, 1.25, 1.5))
     ]
 
@@ -266,7 +283,7 @@ def _describe(what: str, outcome: Outcome, findings: Sequence[str]) -> str:
     paragraphs = [
         f"{what} From the command to its exit; the images are there. {outcome.rounds} rounds in turn.",
         _build_table(outcome),
-        "\n".join(f"- {finding}" for finding in findings),
+        "\n".join(f"- {finding}" for finding in [*_list_failures(outcome), *findings]),
         f"{outcome.engine}. {describe_peers()} How each is used: [projects](projects/).",
     ]
     if any(name.startswith(LIMIT) for name in outcome.seconds):
@@ -277,14 +294,27 @@ def _describe(what: str, outcome: Outcome, findings: Sequence[str]) -> str:
     return "\n\n".join(paragraphs)
 
 
+def _list_failures(outcome: Outcome) -> list[str]:
+    return [
+        f"{name} failed {runs.describe_failures()} times"
+        + (", its times are those of the other runs" if runs.samples else "")
+        + f"; most often: {mode(runs.failures)}"
+        for name, runs in outcome.runs.items()
+        if runs.failures
+    ]
+
+
 def _build_table(outcome: Outcome) -> str:
     ours_s = median(next(values for name, values in outcome.seconds.items() if name.startswith(OURS)))
-    head = ["", "median, s", "quartiles, s", "fastest, s", "times pytest-isolate", "leaves behind, in a run"]
+    head = ["", "median, s", "quartiles, s", "fastest, s", "times pytest-isolate", "failed", "leaves behind, in a run"]
     return build_table(head, [_row(name, values, ours_s, outcome) for name, values in outcome.seconds.items()])
 
 
 def _row(name: str, values: Sequence[float], ours_s: float, outcome: Outcome) -> list[str]:
+    end = [outcome.runs[name].describe_failures(), outcome.left[name]]
+    if not values:
+        return [name, "", "", "", "", *end]
     wall = spread(values)
     quartiles = f"{wall.low:.2f} to {wall.high:.2f}"
     ratio = f"{wall.middle / ours_s:.2f}"
-    return [name, f"{wall.middle:.2f}", quartiles, f"{min(values):.2f}", ratio, outcome.left[name]]
+    return [name, f"{wall.middle:.2f}", quartiles, f"{min(values):.2f}", ratio, *end]
