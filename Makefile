@@ -36,6 +36,9 @@ lint: venv ## check style, layers, spelling and types
 format: venv ## put the code into the project's format
 	.venv/bin/tox run -e format
 
+release-check: venv engine ## check that this commit can be released
+	.venv/bin/tox run -e release-check
+
 clean: ## remove what the other targets made in this folder
 	rm -rf .venv .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
