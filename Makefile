@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help demo test bench lint format clean venv engine
+.PHONY: help demo test test-all bench lint format release-check clean venv engine
 
 PYTHON ?=
 ARGS ?=
@@ -11,21 +11,32 @@ ifneq ($(PYTHON),)
 export PYTHON
 endif
 
+# $(call run-tox,FLAGS): the environments that FLAGS and ARGS choose, those of tox.ini's env_list by default.
+define run-tox
+# The plain environments run on the Python of .venv already, so that one of these is left out.
+export TOX_SKIP_ENV="$$(.venv/bin/python -c 'import sys; print("py%d%d" % sys.version_info[:2])')"
+# pyenv hides all versions but those that it is told.
+if command -v pyenv >/dev/null; then
+    export PYENV_VERSION="$$(pyenv version-name):$$(pyenv versions --bare | grep -E '^3\.1[0-9]\.' | paste -sd :)"
+fi
+# Installing takes one processor for each environment, so that is done side by side. Tests have the machine for themselves.
+.venv/bin/tox run-parallel --notest --parallel-no-spinner $(1) $(ARGS)
+.venv/bin/tox run --skip-pkg-install $(1) $(ARGS)
+endef
+
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
 demo: venv engine ## run the examples, each service in a container of its own
 	.venv/bin/pytest --isolate $(or $(ARGS),examples/)
 	# The last of a run is removed when pytest has ended. This shows that nothing but snapshots is left.
 	.venv/bin/pytest-isolate gc
 
-test: venv engine ## run every check and test, as CI does
-	@# The plain environments run on the Python of .venv already. pyenv hides all versions but those it is told.
-	if command -v pyenv >/dev/null; then
-	    export PYENV_VERSION="$$(pyenv version-name):$$(pyenv versions --bare | grep -E '^3\.1[0-9]\.' | paste -sd :)"
-	fi
-	export TOX_SKIP_ENV="$$(.venv/bin/python -c 'import sys; print("py%d%d" % sys.version_info[:2])')"
-	.venv/bin/tox run $(ARGS)
+test: venv engine ## run what each change is checked with
+	@$(call run-tox)
+
+test-all: venv engine ## run the rest: what is slow and rarely breaks
+	@$(call run-tox,-m slow)
 
 bench: venv engine ## measure start-up against the alternatives; ARGS="w1 w5" names some
 	.venv/bin/python -m benchmarks $(ARGS)
@@ -35,6 +46,9 @@ lint: venv ## check style, layers, spelling and types
 
 format: venv ## put the code into the project's format
 	.venv/bin/tox run -e format
+
+release-check: venv engine ## check that this commit can be released
+	.venv/bin/tox run -e release-check
 
 clean: ## remove what the other targets made in this folder
 	rm -rf .venv .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,6 +1,6 @@
 """Asks a container engine a few things before anything is installed.
 
-find, works, has IMAGE, pull IMAGE, import IMAGE FILE.
+find, has IMAGE, pull IMAGE, import IMAGE FILE.
 
 Standard library only: neither the docker command nor this project's own engine layer can be assumed yet.
 """
@@ -39,8 +39,6 @@ def main(arguments: list[str]) -> int:
         return report(found, answers)
     try:
         match arguments:
-            case ["works"]:
-                list_networks(found)
             case ["has", image]:
                 return 0 if has_image(found, image) else 1
             case ["pull", image]:
@@ -207,12 +205,6 @@ def request(connection: socket.socket, method: str, path: str, body: BinaryIO | 
 
 def reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def list_networks(engine: Candidate) -> None:
-    """OSError where it does not answer: an engine whose networks are deadlocked still answers a ping."""
-    with connect(engine) as connection:
-        request(connection, "GET", "/networks").read()
 
 
 # --- images ---

@@ -20,7 +20,8 @@ class Dialect(Struct, frozen=True, kw_only=True):
 
     `exit_events` are the names of the event that a container has ended. `registries` stand before the names of images
     that were given without one. `image_details` is where an image's health check is told, if not in its inspection;
-    `networks` is where they are listed. Lines of a log in `whole_seconds` are selected by more exact moments than they are told with.
+    `networks` is where they are listed. Lines of a log in `whole_seconds` are selected by more exact moments than they
+    are told with.
     Who follows a silent log gets no answer from an engine that `answers_with_first_line`. One that `drops_silently`
     takes limits that it cannot hold without a word. One that `empties_networks` removes a network together with what is
     on it, and goes on to answer to its names.

@@ -1,8 +1,8 @@
 """Modules of testcontainers whose container comes from a ContainerSource instead of from Docker.
 
 A copy of a module gets a class of its own with `PatchedModule` between the module's classes and DockerContainer. All
-that the module's classes do before and after `super().start()` is done as they say. What DockerContainer itself does there,
-such as starting the clean-up helper Ryuk, is left out.
+that the module's classes do before and after `super().start()` is done as they say. What DockerContainer itself does
+there, such as starting the clean-up helper Ryuk, is left out.
 """
 
 from __future__ import annotations
