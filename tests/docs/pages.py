@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
+ERROR_PAGES = tuple(DOCS / f"{name}.md" for name in ("errors", "errors-declarations", "errors-stacks", "errors-engine"))
 NAMES = (
     "how-it-works",
     "declaring",

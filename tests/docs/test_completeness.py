@@ -8,7 +8,7 @@ from inspect import signature
 import pytest
 from msgspec.structs import fields
 
-from docs.pages import CHECKED, DOCS, ROOT, first_cells, headings, section
+from docs.pages import CHECKED, DOCS, ERROR_PAGES, ROOT, first_cells, headings, section
 from pytest_isolate import errors
 from pytest_isolate.cli.images import images
 from pytest_isolate.cli.main import main as commands
@@ -23,8 +23,8 @@ from pytest_isolate.running.containers.handle import Inside, Service
 from pytest_isolate.running.containers.security import memory_limit
 from pytest_isolate.running.ownership import runs
 
-PAGES = ("declaring", "presets", "handle", "options", "errors", "faults")
-DECLARING, PRESETS_PAGE, HANDLE, OPTIONS, ERRORS, FAULTS = (DOCS / f"{name}.md" for name in PAGES)
+PAGES = ("declaring", "presets", "handle", "options", "faults")
+DECLARING, PRESETS_PAGE, HANDLE, OPTIONS, FAULTS = (DOCS / f"{name}.md" for name in PAGES)
 COMMAND = DOCS / "command.md"
 
 
@@ -47,7 +47,7 @@ def test_every_option_is_described(help_text: str) -> None:
     assert described == options_in(help_text)
 
 
-@pytest.mark.parametrize("page", [*CHECKED, ERRORS], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*CHECKED, *ERROR_PAGES], ids=lambda page: page.name)
 def test_every_option_that_is_named_exists(help_text: str, page: object) -> None:
     assert options_in(page.read_text()) <= options_in(help_text)
 
@@ -173,7 +173,8 @@ def test_every_error_is_described() -> None:
         for name, value in vars(errors).items()
         if isinstance(value, type) and issubclass(value, errors.IsolateError)
     }
-    assert {heading for heading in headings(ERRORS) if re.fullmatch(r"[A-Z]\w+[a-z][A-Z]\w+", heading)} == existing
+    described = {heading for page in ERROR_PAGES for heading in headings(page)}
+    assert {heading for heading in described if re.fullmatch(r"[A-Z]\w+[a-z][A-Z]\w+", heading)} == existing
 
 
 def test_every_module_that_is_named_exists() -> None:

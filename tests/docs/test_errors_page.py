@@ -1,4 +1,4 @@
-"""docs/errors.md shows the texts as they are printed."""
+"""docs/errors*.md show the texts as they are printed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from docs.conftest import Project
-from docs.pages import DOCS, ROOT, Block, read_blocks
+from docs.pages import ERROR_PAGES, ROOT, Block, read_blocks
 from pytest_isolate.engine.api import Engine
 
-BLOCKS = read_blocks(DOCS / "errors.md")
+BLOCKS = [block for page in ERROR_PAGES for block in read_blocks(page)]
 AT_THE_START = "DeclarationError"
 AT_RUN_TIME = ("StartError", "NotReadyError")
 
