@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from pytest_isolate.engine.api import ExecResult as ExecResult
     from pytest_isolate.errors import IsolateError as IsolateError
     from pytest_isolate.errors import IsolateWarning as IsolateWarning
+    from pytest_isolate.model.probes import command as command
+    from pytest_isolate.model.probes import ended as ended
+    from pytest_isolate.model.probes import http as http
+    from pytest_isolate.model.probes import log as log
+    from pytest_isolate.model.probes import tcp as tcp
     from pytest_isolate.plugin.declaring.declare import compose as compose
     from pytest_isolate.plugin.declaring.declare import fresh as fresh
     from pytest_isolate.plugin.declaring.declare import member as member
@@ -30,11 +35,6 @@ if TYPE_CHECKING:
     from pytest_isolate.presets.nginx import nginx as nginx
     from pytest_isolate.presets.openldap import openldap as openldap
     from pytest_isolate.presets.postgres import postgres as postgres
-    from pytest_isolate.presets.probes import command as command
-    from pytest_isolate.presets.probes import ended as ended
-    from pytest_isolate.presets.probes import http as http
-    from pytest_isolate.presets.probes import log as log
-    from pytest_isolate.presets.probes import tcp as tcp
     from pytest_isolate.presets.rabbitmq import rabbitmq as rabbitmq
     from pytest_isolate.presets.redis import redis as redis
     from pytest_isolate.presets.valkey import valkey as valkey
@@ -53,12 +53,12 @@ _HOMES = {
     "ServiceChanges": "plugin.declaring.override",
     "Stack": "running.containers.handle",
     "apache": "presets.apache",
-    "command": "presets.probes",
+    "command": "model.probes",
     "compose": "plugin.declaring.declare",
-    "ended": "presets.probes",
+    "ended": "model.probes",
     "fresh": "plugin.declaring.declare",
-    "http": "presets.probes",
-    "log": "presets.probes",
+    "http": "model.probes",
+    "log": "model.probes",
     "mariadb": "presets.mariadb",
     "member": "plugin.declaring.declare",
     "memcached": "presets.memcached",
@@ -73,7 +73,7 @@ _HOMES = {
     "redis": "presets.redis",
     "service": "plugin.declaring.declare",
     "stack": "plugin.declaring.declare",
-    "tcp": "presets.probes",
+    "tcp": "model.probes",
     "valkey": "presets.valkey",
     "variants": "plugin.declaring.declare",
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from pytest_isolate.declarations.graph import find_cycle
 from pytest_isolate.declarations.placeholders import SELF, Reference, parse_references
+from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, ServiceSpec
@@ -30,14 +31,10 @@ def resolve_references(
     if cycle:
         spec = services[cycle[0]]
         path = " -> ".join(str(s) for s in cycle)
-        problems.append(
-            Problem(
-                place=str(spec.location),
-                subject=str(cycle[0]),
-                reason=f"the services need each other in a circle: {path}",
-                hint="take one of these references out",
-            )
+        wrong = InvalidValue(
+            f"the services need each other in a circle: {path}", hint="take one of these references out"
         )
+        problems.append(wrong.at(spec.location, str(cycle[0])))
     return resolved
 
 
@@ -80,12 +77,9 @@ def _check_reference(
     valid = valid_attributes(target, own=own)
     if reference.attribute in valid:
         return None
-    return Problem(
-        place=str(spec.location),
-        subject=f"{service_id}.{key}",
-        reason=f"unknown placeholder {reference}{suggest(reference.attribute, valid)}",
-        valid=", ".join(valid) + "; for the literal text double the braces",
-    )
+    reason = f"unknown placeholder {reference}{suggest(reference.attribute, valid)}"
+    wrong = InvalidValue(reason, ", ".join(valid) + "; for the literal text double the braces")
+    return wrong.at(spec.location, str(service_id), key)
 
 
 def _check_visible(
@@ -97,12 +91,8 @@ def _check_visible(
     where, valid = "", ", ".join(names) or "none: no other service is declared where this one is"
     if key != "needs":
         where, valid = f" in {reference}", ", ".join([*names, SELF]) + "; for the literal text double the braces"
-    return Problem(
-        place=str(spec.location),
-        subject=f"{service_id}.{key}",
-        reason=f"unknown service {reference.service!r}{where}{suggest(reference.service, names)}",
-        valid=valid,
-    )
+    wrong = InvalidValue(f"unknown service {reference.service!r}{where}{suggest(reference.service, names)}", valid)
+    return wrong.at(spec.location, str(service_id), key)
 
 
 def valid_attributes(spec: ServiceSpec, *, own: bool) -> list[str]:
@@ -126,17 +116,12 @@ def check_lifetimes(
     spec = services[service_id]
     for other in needed:
         if services[other].scope < spec.scope:
-            yield Problem(
-                place=str(spec.location),
-                subject=f"{service_id}.scope",
-                reason=f"lives for the {spec.scope.word} but needs {other}, which lives for the "
-                f"{services[other].scope.word} only",
+            wrong = InvalidValue(
+                f"lives for the {spec.scope.word} but needs {other}, which lives for the {services[other].scope.word} "
+                "only",
                 hint=f"scope={services[other].scope.word!r} here, or a wider one there",
             )
+            yield wrong.at(spec.location, str(service_id), "scope")
         elif services[other].share == "worker" and spec.share == "run" and spec.scope is Scope.SESSION:
-            yield Problem(
-                place=str(spec.location),
-                subject=f"{service_id}.share",
-                reason=f"is shared by the run but needs {other}, which each worker has for itself",
-                hint="share='worker' here too",
-            )
+            reason = f"is shared by the run but needs {other}, which each worker has for itself"
+            yield InvalidValue(reason, hint="share='worker' here too").at(spec.location, str(service_id), "share")

@@ -10,6 +10,13 @@ from msgspec.structs import replace
 _LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 
 
+def find_wrong_port(value: object) -> tuple[str, str] | None:
+    """Why a value is not a port number of TCP, and what would be one; None where it is."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
+        return f"{value!r} is not a port", "a whole number from 1 to 65535"
+    return None
+
+
 class ExternalService(Struct, frozen=True, kw_only=True):
     """Where it is, and what its URL says. The URL may hold a password, so it is never part of a text."""
 

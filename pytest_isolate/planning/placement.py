@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from pytest_isolate.declarations.fingerprint import fingerprint
 from pytest_isolate.declarations.graph import build_start_order
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.declarations.references import is_within
-from pytest_isolate.model.identity import fingerprint
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, Variation
 

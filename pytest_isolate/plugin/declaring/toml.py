@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pytest_isolate.declarations.keys import STACK_KEYS
+from pytest_isolate.declarations.keys import LASTING_KEYS, STACK_KEYS
 from pytest_isolate.declarations.loading import Catalogue, load
 from pytest_isolate.declarations.members import member_name
 from pytest_isolate.declarations.placeholders import parse_references
@@ -157,7 +157,7 @@ class _Reader:
             if member not in services and member not in STACK_KEYS:
                 names = [*services, *STACK_KEYS]
                 raise self._wrong(key, f"unknown service {member!r}{suggest(member, names)}", ", ".join(names))
-        whole_stack = {"scope": None, "share": None}
+        whole_stack = dict.fromkeys(LASTING_KEYS)
         members = {
             member: raw.changed({**whole_stack, **self._table(f"{key}.{member}", table.get(member, {}))}, location)
             for member, raw in services.items()

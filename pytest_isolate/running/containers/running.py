@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pytest_isolate.declarations.fingerprint import fingerprint
 from pytest_isolate.engine.api import ImageFacts
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.identity import Run, fingerprint
+from pytest_isolate.model.identity import Run
 from pytest_isolate.model.service import Pairs, Secret, ServiceId, ServiceSpec, describe_variation
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.archive import read_digests

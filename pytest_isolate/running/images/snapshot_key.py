@@ -1,4 +1,4 @@
-"""Whether what a service has made of itself at its first start may be used again, and what that depends on. Pure."""
+"""What a service has made of itself at its first start: when it may be used again, and what it depends on. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from pytest_isolate.declarations.fingerprint import fingerprint
+from pytest_isolate.declarations.keys import KEYS, leave_out
 from pytest_isolate.declarations.placeholders import SELF, parse_references
-from pytest_isolate.model.identity import fingerprint
 from pytest_isolate.model.service import Secret, ServiceSpec
 
 # What a service can say of itself that is the same in every run and under every name.
 _LASTING = frozenset({"port", "user", "password", "database"})
+
+_NOT_IN_KEY = tuple(key for key in KEYS.values() if not key.in_snapshot_key)
 
 
 def can_be_snapshotted(spec: ServiceSpec) -> bool:
@@ -39,17 +42,7 @@ def snapshot_digest(spec: ServiceSpec, stack: str, image_id: str, contents: Mapp
     The service's own name, its limits and how it is asked for readiness do not count; the stack's name does, so that
     two stacks never have one password. `secret` stands for the passwords that are derived from it.
     """
-    known = replace(
-        spec,
-        name="",
-        ready=(),
-        in_memory=(),
-        memory_bytes=None,
-        shm_bytes=None,
-        cpus=None,
-        pids=0,
-        cap_add=(),
-        new_privileges=False,
-    )
+    # 0 is what stood for the limit of processes before there was a table of keys: what is saved stays valid.
+    known = replace(leave_out(spec, _NOT_IN_KEY), name="", pids=0)
     facts = [fingerprint(known, stack=stack, image_id=image_id, contents=contents), hashlib.sha256(secret).hexdigest()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

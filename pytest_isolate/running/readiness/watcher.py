@@ -14,12 +14,10 @@ from pytest_isolate.model.probes import (
     Command,
     Dead,
     Ended,
-    Log,
     NotYet,
     OwnWait,
-    Question,
+    Probe,
     Tcp,
-    describe_probe,
 )
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.memory import advise_if_full
@@ -102,7 +100,7 @@ class Watcher:
             started_at=started_at,
         )
 
-        def ask(probe: Question) -> Answer:
+        def ask(probe: Probe) -> Answer:
             raise_if_closing()
             if isinstance(probe, OwnWait):
                 assert self._modules is not None
@@ -111,7 +109,7 @@ class Watcher:
                 answer = probing.ask(probe, target, self._engine)
             if isinstance(answer, NotYet):
                 reason = redact(answer.reason, running.secrets)
-                self._tell(Progress(text=f"asks {describe_probe(probe)}{_address(probe, running)}: {reason}"))
+                self._tell(Progress(text=f"asks {probe}{_address(probe, running)}: {reason}"))
             return answer
 
         exit_watcher: list[ContainerState] = []
@@ -120,12 +118,11 @@ class Watcher:
             exit_watcher[:] = filter(None, [self._read_exit(running, is_first=is_first)])
             return Dead(_describe(exit_watcher[0])) if exit_watcher else None
 
-        self._tell(Progress(text=f"asks {describe_probe(probes[0])}{_address(probes[0], running)}"))
+        self._tell(Progress(text=f"asks {probes[0]}{_address(probes[0], running)}"))
         try:
             outcome = wait_until_ready(
                 probes,
                 ask=ask,
-                is_dear=probing.is_expensive,
                 died=died,
                 read_exit=read_exit,
                 clock=self._clock,
@@ -162,7 +159,7 @@ class Watcher:
     def _death_error(self, running: RunningInstance, state: ContainerState, began: float, log: LogTail) -> StartError:
         spec, waited_s = running.spec, self._clock.now() - began
         lines = _last_lines(self._read_to_end(running, log), running)
-        probes = " and ".join(f"{describe_probe(p)}{_address(p, running)}" for p in choose_probes(running))
+        probes = " and ".join(f"{p}{_address(p, running)}" for p in choose_probes(running))
         do = advise_if_full("\n".join(lines), running) or f"run it by hand: docker run --rm -it {image_tag(spec)}"
         if _may_be_out_of_memory(state):
             do = "give it more memory: memory=..."
@@ -183,7 +180,7 @@ class Watcher:
         return NotReadyError(
             describe_instance(running.instance, self._run),
             f"was not ready after {outcome.waited_s:.1f} s",
-            tried=f"{describe_probe(outcome.probe)}{where}{times}; last answer: {reason}",
+            tried=f"{outcome.probe}{where}{times}; last answer: {reason}",
             found=["its container runs; last log lines:", *_last_lines(self._read_log(running), running)],
             do="see whether ready= asks the right thing, give it longer: timeout=..., or look inside: "
             f"--isolate-keep=failed; declared at {spec.location}",
@@ -220,7 +217,7 @@ def _last_lines(log: str, running: RunningInstance) -> list[str]:
     return ["  " + line for line in lines] or ["  (it wrote nothing)"]
 
 
-def choose_probes(running: RunningInstance, *, is_first: bool = True) -> tuple[Question, ...]:
+def choose_probes(running: RunningInstance, *, is_first: bool = True) -> tuple[Probe, ...]:
     """The declared probes; else the image's own health check, asked more often; else a connection to each port.
 
     A module's wait comes before what is declared besides. It is for a first start, and may wait for lines that no other
@@ -228,7 +225,7 @@ def choose_probes(running: RunningInstance, *, is_first: bool = True) -> tuple[Q
     """
     if running.spec.module and running.spec.module.rehearse().has_wait:
         main = (Tcp(port=running.spec.ports[0]),) if running.spec.ports else ()
-        own: tuple[Question, ...] = (OwnWait(name=running.spec.module.name),) if is_first else main
+        own: tuple[Probe, ...] = (OwnWait(name=running.spec.module.name),) if is_first else main
         return own + running.spec.ready
     if running.spec.ready:
         return running.spec.ready
@@ -249,7 +246,7 @@ def _may_be_out_of_memory(state: ContainerState) -> bool:
     return state.is_out_of_memory or state.exit_code == _KILLED
 
 
-def _address(probe: Question, running: RunningInstance) -> str:
-    if isinstance(probe, (Log, Command, Ended, OwnWait)):
+def _address(probe: Probe, running: RunningInstance) -> str:
+    if not probe.needs_port:
         return ""
     return f" at {running.view.endpoints[probe.port or running.spec.ports[0]].address}"

@@ -88,7 +88,7 @@ class RedisBackend:
         """How many databases there are for copies: not the declared one, the pristine one, nor that of the book."""
         return self._last - 2
 
-    def size_bytes(self, template: str) -> int:  # noqa: ARG002  # nobody asks it of its copies so far
+    def size_bytes(self, template: str) -> int:  # nobody asks it of its copies so far
         """Not known."""
         return 0
 
@@ -103,7 +103,7 @@ class RedisBackend:
         """A database in the pristine state, for init to work on."""
         return self.create(PRISTINE, name)
 
-    def run_files(self, database: str, folder: str, names: Sequence[str]) -> None:  # noqa: ARG002
+    def run_files(self, database: str, folder: str, names: Sequence[str]) -> None:
         """There is no SQL here; the loader refuses it."""
         raise InitOutput(f"{', '.join(names)}: no SQL for database {database}")
 
