@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 
+from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.data.backends.base import BackendError
-from pytest_isolate.running.data.backends.postgres import PostgresBackend
+from pytest_isolate.running.data.backends.table import backend_of
 from pytest_isolate.running.data.names import CopyName, Makers
 from pytest_isolate.sharing.board import Board
 from pytest_isolate.sharing.owners import read_owner, read_start_time
@@ -31,10 +32,10 @@ def makers_of(board: Board, clock: Clock) -> Makers:
 class ExternalCopies:
     """The servers that this process makes databases on, and which are not ours."""
 
-    def __init__(self, run: Run, makers: Makers, open_backend: Callable[[RunningInstance], PostgresBackend]) -> None:
+    def __init__(self, engine: Engine, run: Run, makers: Makers) -> None:
+        self._engine = engine
         self._run = run
         self._makers = makers
-        self._open_backend = open_backend
         self._lock = threading.Lock()
         self._entered: list[RunningInstance] = []
 
@@ -63,8 +64,7 @@ class ExternalCopies:
             self._makers.sign_off(self._run.run_id, self._run.worker)
 
     def _drop(self, running: RunningInstance, is_theirs: Callable[[tuple[str, str]], bool]) -> None:
-        backend = self._open_backend(running)
-        try:
+        open_external = backend_of(running).open_external
+        assert open_external  # as model.fresh says, and what is declared was checked by that
+        with closing(open_external(self._engine, running)) as backend:
             backend.drop_of(is_theirs)
-        finally:
-            backend.close()

@@ -21,9 +21,7 @@ from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.data.backends.base import BackendError, DataBackend, closed_on_failure
-from pytest_isolate.running.data.backends.mariadb import MariadbBackend
-from pytest_isolate.running.data.backends.postgres import PostgresBackend
-from pytest_isolate.running.data.backends.redis import RedisBackend
+from pytest_isolate.running.data.backends.table import backend_of
 from pytest_isolate.running.data.external_server import ExternalCopies, makers_of
 from pytest_isolate.running.data.fresh_service import FreshService, build_handle, view_database
 from pytest_isolate.running.data.names import CopyName, Makers
@@ -35,11 +33,6 @@ from pytest_isolate.sharing.owners import read_owner, read_start_time
 
 # Copies that are there and not in use, of all processes that share an instance: some hundred MiB of disk.
 MAX_IDLE_COPIES = 48
-BACKENDS: Mapping[str, Callable[[Engine, RunningInstance], DataBackend]] = {
-    "mariadb": MariadbBackend,
-    "postgres": PostgresBackend,
-    "redis": RedisBackend,
-}
 
 
 class Lease(Struct, frozen=True):
@@ -69,9 +62,7 @@ class FreshCopies:
         self._run = run
         self._errors: Board = domains.shared.board
         self._copies = copies
-        self._external_copies = ExternalCopies(
-            run, makers_of(external_copies, clock), lambda running: PostgresBackend(engine, running)
-        )
+        self._external_copies = ExternalCopies(engine, run, makers_of(external_copies, clock))
         self._workers = workers
         self._clock = clock
         self._lock = threading.Lock()
@@ -96,7 +87,7 @@ class FreshCopies:
         if spec.external:
             self._external_copies.register(running)
         try:
-            backend = BACKENDS[spec.copies](self._engine, running)
+            backend = backend_of(running).open(self._engine, running)
             with closed_on_failure(backend):
                 backend.save_pristine()
         except (BackendError, EngineError) as error:
@@ -110,8 +101,7 @@ class FreshCopies:
         """A client of an instance's server that is the caller's own; the one that is open already, if there is one."""
         with self._lock:
             backend = self._opened.pop(running.container_id, None)
-        assert running.spec.copies is not None
-        return backend or BACKENDS[running.spec.copies](self._engine, running)
+        return backend or backend_of(running).open(self._engine, running)
 
     def is_copied(self, key: InstanceKey) -> bool:
         """Whether tests are known to ask for copies of an instance's data."""
@@ -232,22 +222,17 @@ class FreshCopies:
         is_private = running.domain.board is None
         workers = 1 if is_private else self._workers
 
-        def open_backend() -> DataBackend:
-            assert running.spec.copies is not None
-            return BACKENDS[running.spec.copies](self._engine, running)
-
         def raise_if_closing() -> None:
             pool.raise_if_closing()
 
+        templates = Templates(self._engine, running, base, self._run.run_id, board, self._errors, raise_if_closing)
         pool = CopyPool(
             wanted=self._copies.get(running.instance.key, ()),
             workers=workers,
             cap=max(2, MAX_IDLE_COPIES // workers),
             names=self._names,
             open_backend=lambda: self.open_backend(running),
-            templates=Templates(
-                self._engine, running, base, self._run.run_id, board, self._errors, open_backend, raise_if_closing
-            ),
+            templates=templates,
             makers=makers,
             clock=self._clock,
         )

@@ -230,7 +230,7 @@ class CopyPool:
                 backend.drop(name)
                 self._database.pop(name, None)
             case DropOrphans():
-                for name in self._makers.orphans(backend.copies()):
+                for name in self._makers.orphans(backend.databases()):
                     backend.drop(name)
 
     def _bound_pool(self, size_bytes: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
 from pytest_isolate.engine.api import Engine, Session
 from pytest_isolate.errors import EngineError, IsolateError, ResetError
@@ -16,18 +16,13 @@ from pytest_isolate.planning.placement import InstanceKey
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.running import RunningInstance, describe_instance
-from pytest_isolate.running.data.backends import mariadb, postgres, redis
-from pytest_isolate.running.data.backends.base import BackendError, DataBackend, common_variables
+from pytest_isolate.running.data.backends.base import BackendError, DataBackend
+from pytest_isolate.running.data.backends.table import environment_of
 from pytest_isolate.running.data.user_function import call as call_function
 from pytest_isolate.running.data.user_function import describe_failure
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.text import redact
 
-_ENVIRONMENTS: Mapping[str, Callable[[RunningInstance, str], dict[str, str]]] = {
-    "mariadb": mariadb.environment,
-    "postgres": postgres.environment,
-    "redis": redis.environment,
-}
 # The end of what a command or a server says is where the reason stands; all of it may be a whole page.
 _MOST_LINES = 30
 _TICK_S = 0.01
@@ -112,8 +107,8 @@ class Resetter:
     def _run_command(self, running: RunningInstance, argv: tuple[str, ...]) -> None:
         """Failed, also when it takes longer than the service may take to become ready."""
         spec = running.spec
-        environment = _ENVIRONMENTS[spec.copies] if spec.copies else common_variables
-        session = self._engine.open_session(running.container_id, argv, environment(running, spec.database or ""))
+        environment = environment_of(running, spec.database or "")
+        session = self._engine.open_session(running.container_id, argv, environment)
         try:
             output = self._read_to_end(session, spec.timeout_s)
             code = session.exit_code()
