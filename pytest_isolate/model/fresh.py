@@ -17,9 +17,9 @@ class CopyMethod(NamedTuple):
 
     needs: tuple[str, ...]
     """The keys that a service has to have besides its port."""
-    client: str
-    """The server's own client as a command in its container, with `{port}`, `{user}` and `{database}`."""
-    password_variable: str
+    client: str = ""
+    """The server's own client as a command in its container, with `{port}`, `{user}` and `{database}`, for people."""
+    password_variable: str = ""
     """The environment variable in which that client looks for the password."""
     init_suffixes: tuple[str, ...] = (".sql",)
     """How the files end that can initialise a database; none where no files can."""

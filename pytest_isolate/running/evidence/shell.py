@@ -71,7 +71,7 @@ def _client(view: ServiceView) -> str:
     """The server's own client, inside the container, where we know its protocol."""
     spec = view.spec
     method = COPY_METHODS.get(spec.copies or "")
-    if method is None or not spec.ports:
+    if method is None or not (method.client and spec.ports):
         return ""
     user, database = shlex.quote(spec.user or ""), shlex.quote(spec.database or "")
     words = method.client.format(port=spec.ports[0], user=user, database=database)
