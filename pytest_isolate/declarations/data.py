@@ -23,7 +23,7 @@ from pytest_isolate.errors import Problem
 from pytest_isolate.model.declaration import RawFresh, RawService
 from pytest_isolate.model.fresh import COPY_METHODS, FreshSpec, Init, InitCommand, InitFiles, InitFunction
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.probes import Command, Http
+from pytest_isolate.model.probes import Command, Http, Probe
 from pytest_isolate.model.reset import Pristine
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, ServiceSpec
@@ -33,7 +33,7 @@ _SAID = f"copies={', '.join(_FIRST)} or {_LAST}"
 
 
 def check_reset(spec: ServiceSpec) -> Iterable[InvalidValue]:
-    """What is wrong with a service's own reset."""
+    """Find what is wrong with a service's own reset."""
     match spec.reset:
         case Pristine() if spec.copies is None:
             valid = f"command(...), http(...), a function, or {_SAID} where it is one"
@@ -42,10 +42,16 @@ def check_reset(spec: ServiceSpec) -> Iterable[InvalidValue]:
             )
         case Pristine() if missing := missing_for_copies(spec):
             yield InvalidValue(f"reset=True with copies={spec.copies!r}, but no {' and no '.join(missing)}")
-        case Http() if not spec.ports:
-            yield InvalidValue("this call needs a port, and the service declares none", "port=...")
-        case Http(port=int(port)) if port not in spec.ports:
-            yield InvalidValue(f"port {port} is not declared", ", ".join(map(str, spec.ports)))
+        case Http() as call:
+            yield from check_port(call, spec, "this call")
+
+
+def check_port(probe: Probe, spec: ServiceSpec, what: str) -> Iterable[InvalidValue]:
+    """The port that is asked, where the service does not declare it."""
+    if probe.needs_port and not spec.ports:
+        yield InvalidValue(f"{what} needs a port, and the service declares none", "port=...")
+    elif probe.port and probe.port not in spec.ports:
+        yield InvalidValue(f"port {probe.port} is not declared", ", ".join(map(str, spec.ports)))
 
 
 def resolve_sharing(
@@ -141,7 +147,7 @@ def load_fresh(
 
 
 def parse_init(value: object, location: Location, exists: Callable[[str], bool]) -> Init:
-    """What makes the first state; paths are relative to the file that says so."""
+    """Parse what makes the first state; paths are relative to the file that says so."""
     if isinstance(value, Mapping):
         return InitCommand(argv=parse_argv(known_keys(value, ("command",)).get("command")))
     if isinstance(value, Command):

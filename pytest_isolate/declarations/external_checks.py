@@ -1,4 +1,4 @@
-"""What cannot be done with services that run already, told before anything starts."""
+"""Checks of services that run already, before anything starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytest_isolate.model.service import ServiceId, ServiceSpec
 
 
 def check_used(catalogue: Catalogue, strict: Iterable[str]) -> Iterator[Problem]:
-    """What is wrong with the services that are given, of which some ways to give them are for every selection."""
+    """Find what is wrong with them. A name in `strict` sources has to exist; others are for every selection of tests."""
     names = sorted(map(str, catalogue.services))
     for name, used in catalogue.run_overrides.external.items():
         if name not in names and used.given_by in strict:

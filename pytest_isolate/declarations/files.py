@@ -80,7 +80,7 @@ def _parse_target(target: object, key: str) -> str:
 
 
 def parse_build(value: object, location: Location) -> Build:
-    """Where a Dockerfile is and how it is built; paths are relative to the file that says so."""
+    """A Dockerfile and how it is built; paths are relative to the file that says so."""
     table = value if isinstance(value, Mapping) else {"context": value}
     known_keys(table, ("context", "dockerfile", "args", "target", "network"))
     if "context" not in table:

@@ -6,34 +6,18 @@ To add one, see docs/extending.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from pytest_isolate.declarations import values
 from pytest_isolate.declarations.container import parse_container
 from pytest_isolate.declarations.files import parse_build, parse_env, parse_files, parse_folders, parse_volumes
 from pytest_isolate.declarations.probes import parse_probes, parse_reset
-from pytest_isolate.declarations.values import (
-    parse_argv,
-    parse_capabilities,
-    parse_copies,
-    parse_cpus,
-    parse_duration,
-    parse_flag,
-    parse_memory,
-    parse_names,
-    parse_password,
-    parse_pids,
-    parse_platform,
-    parse_port,
-    parse_ports,
-    parse_pull,
-    parse_scope,
-    parse_share,
-    parse_size,
-    parse_text,
-)
+from pytest_isolate.model.fresh import COPY_METHODS
 from pytest_isolate.model.location import Location
+from pytest_isolate.model.scope import SHARES
 from pytest_isolate.model.service import DEFAULT_SETTINGS, ServiceSpec
 from pytest_isolate.model.testcontainers import Module
 
@@ -59,38 +43,42 @@ class Key(NamedTuple):
     """Belongs to the whole stack, and is the same for all variants: no test can change it."""
 
 
+def _one_of(words: Iterable[str], what: str) -> Callable[[object], str]:
+    return partial(values.parse_word, words=words, what=what)
+
+
 _KEYS = (
     Key("build", parse_build, is_located=True, in_fingerprint=False),
     Key("files", parse_files, is_located=True, is_merged=True, shapes_container=True),
-    Key("image", parse_text),
-    Key("pull", parse_pull, in_fingerprint=False),
-    Key("platform", parse_platform),
-    Key("port", parse_port, field="ports"),
-    Key("ports", parse_ports),
+    Key("image", values.parse_text),
+    Key("pull", values.parse_pull, in_fingerprint=False),
+    Key("platform", values.parse_platform),
+    Key("port", values.parse_port, field="ports"),
+    Key("ports", values.parse_ports),
     Key("env", parse_env, is_merged=True),
-    Key("command", parse_argv, shapes_container=True),
-    Key("entrypoint", parse_argv, shapes_container=True),
+    Key("command", values.parse_argv, shapes_container=True),
+    Key("entrypoint", values.parse_argv, shapes_container=True),
     Key("volumes", parse_volumes, is_merged=True, shapes_container=True),
     Key("snapshot", parse_folders, shapes_container=True),
     Key("in_memory", parse_folders, in_snapshot_key=False, shapes_container=True),
     Key("ready", parse_probes, in_snapshot_key=False),
-    Key("timeout", parse_duration, field="timeout_s", in_fingerprint=False),
-    Key("memory", parse_memory, field="memory_bytes", in_snapshot_key=False, shapes_container=True),
-    Key("shm_size", parse_size, field="shm_bytes", in_snapshot_key=False, shapes_container=True),
-    Key("cpus", parse_cpus, in_snapshot_key=False, shapes_container=True),
-    Key("pids", parse_pids, in_snapshot_key=False, shapes_container=True),
-    Key("cap_add", parse_capabilities, in_snapshot_key=False, shapes_container=True),
-    Key("new_privileges", parse_flag, in_snapshot_key=False, shapes_container=True),
+    Key("timeout", values.parse_duration, field="timeout_s", in_fingerprint=False),
+    Key("memory", values.parse_memory, field="memory_bytes", in_snapshot_key=False, shapes_container=True),
+    Key("shm_size", values.parse_size, field="shm_bytes", in_snapshot_key=False, shapes_container=True),
+    Key("cpus", values.parse_cpus, in_snapshot_key=False, shapes_container=True),
+    Key("pids", values.parse_pids, in_snapshot_key=False, shapes_container=True),
+    Key("cap_add", values.parse_capabilities, in_snapshot_key=False, shapes_container=True),
+    Key("new_privileges", values.parse_flag, in_snapshot_key=False, shapes_container=True),
     Key("container", parse_container, is_merged=True, shapes_container=True),
-    Key("needs", parse_names, shapes_container=True),
-    Key("url", parse_text),
-    Key("user", parse_text),
-    Key("password", parse_password),
-    Key("database", parse_text),
-    Key("copies", parse_copies),
+    Key("needs", values.parse_names, shapes_container=True),
+    Key("url", values.parse_text),
+    Key("user", values.parse_text),
+    Key("password", values.parse_password),
+    Key("database", values.parse_text),
+    Key("copies", _one_of(COPY_METHODS, "is not a way to copy data")),
     Key("reset", parse_reset, in_fingerprint=False),
-    Key("scope", parse_scope, in_fingerprint=False, is_lasting=True),
-    Key("share", parse_share, in_fingerprint=False, is_lasting=True),
+    Key("scope", values.parse_scope, in_fingerprint=False, is_lasting=True),
+    Key("share", _one_of(SHARES, "is not a way to share"), in_fingerprint=False, is_lasting=True),
 )
 KEYS: Mapping[str, Key] = {key.name: key for key in _KEYS}
 SERVICE_KEYS = tuple(KEYS)
@@ -99,13 +87,13 @@ STACK_KEYS = ("ports", *LASTING_KEYS)
 _UNSAID = ServiceSpec(name="", location=Location(file=""))
 
 
-def build_spec(name: str, location: Location, values: Mapping[str, Any], module: Module | None) -> ServiceSpec:
+def build_spec(name: str, location: Location, given: Mapping[str, Any], module: Module | None) -> ServiceSpec:
     """The service with these values, parsed, by key; `port` comes before the rest of `ports`."""
-    keys = [KEYS[key] for key in values]
-    own = {key.field or key.name: values[key.name] for key in keys if not key.in_settings}
-    if "port" in values:
-        own["ports"] = tuple(dict.fromkeys((values["port"], *values.get("ports", ()))))
-    inner = {key.field or key.name: values[key.name] for key in keys if key.in_settings}
+    keys = [KEYS[key] for key in given]
+    own = {key.field or key.name: given[key.name] for key in keys if not key.in_settings}
+    if "port" in given:
+        own["ports"] = tuple(dict.fromkeys((given["port"], *given.get("ports", ()))))
+    inner = {key.field or key.name: given[key.name] for key in keys if key.in_settings}
     if inner:
         own["container"] = replace(own.get("container", DEFAULT_SETTINGS), **inner)
     return ServiceSpec(name=name, location=location, module=module, **own)

@@ -1,4 +1,4 @@
-"""What several calls, tables and presets say of one service, one upon the other."""
+"""Layers of a service merged: what several calls, tables and presets say of it."""
 
 from __future__ import annotations
 

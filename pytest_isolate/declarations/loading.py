@@ -44,7 +44,7 @@ class Catalogue(Struct, frozen=True, kw_only=True):
 
     fresh: Mapping[ServiceId, FreshSpec] = {}
     run_overrides: RunOverrides = field(default_factory=RunOverrides)
-    """What the run's options make of every service."""
+    """The options that apply to every service."""
     members: Mapping[ServiceId, ServiceId] = {}
     """Services of stacks, by the fixtures that hand out one of them each."""
 
@@ -76,7 +76,7 @@ def raise_all(problems: Iterable[Problem]) -> None:
 
 
 class _Found(Struct, kw_only=True):
-    """What the declarations are, each loaded by itself."""
+    """Declarations, each loaded by itself."""
 
     services: dict[ServiceId, ServiceSpec] = {}
     stacks: dict[StackId, StackSpec] = {}

@@ -17,7 +17,7 @@ _VALID = f"{', '.join(probe.example for probe in PROBES.values())}; in TOML {{ht
 
 
 def parse_reset(value: object) -> Reset | None:
-    """How a service is reset; None for not at all."""
+    """Parse `reset`; None for no reset."""
     if isinstance(value, bool):
         return Pristine() if value else None
     if isinstance(value, (Mapping, Probe)):

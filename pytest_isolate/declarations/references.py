@@ -1,4 +1,4 @@
-"""Who refers to whom: placeholders and `needs` resolved to services, and what cannot be resolved."""
+"""Dependencies: placeholders and `needs` resolved to services."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_isolate.model.service import ServiceId, ServiceSpec
 def resolve_references(
     services: Mapping[ServiceId, ServiceSpec], problems: list[Problem]
 ) -> dict[ServiceId, tuple[ServiceId, ...]]:
-    """What each service needs, sorted by name; what is wrong goes to `problems`."""
+    """Resolve what each service needs, sorted by name; what is wrong goes to `problems`."""
     resolved = {}
     for service_id, spec in services.items():
         found: dict[str, ServiceId] = {}
@@ -51,16 +51,21 @@ def _references(spec: ServiceSpec) -> Iterable[tuple[str, Reference]]:
 
 
 def _visible(service_id: ServiceId, services: Mapping[ServiceId, ServiceSpec]) -> dict[str, ServiceId]:
-    """What a service can refer to: its own stack; in the default one all that pytest would show it, nearest last."""
+    """Services that this one can refer to: its own stack; in the default one all that pytest would show it."""
     stack = service_id.stack
     if stack.name:
         return {other.name: other for other in services if other.stack == stack}
-    near = [o for o in services if not o.stack.name and is_within(stack.namespace, o.stack.namespace)]
-    return {other.name: other for other in sorted(near, key=lambda o: len(o.stack.namespace))}
+    return visible_services(services, stack.namespace)
+
+
+def visible_services(raws: Iterable[ServiceId], namespace: str) -> dict[str, ServiceId]:
+    """The services outside of stacks that can be named at a place of the test tree; the nearest of each name."""
+    near = [s for s in raws if not s.stack.name and is_within(namespace, s.stack.namespace)]
+    return {s.name: s for s in sorted(near, key=lambda s: len(s.stack.namespace))}
 
 
 def is_within(inner: str, outer: str) -> bool:
-    """Whether one pytest base id is the other or lies below it."""
+    """True where one pytest base id is the other or lies below it."""
     return not outer or inner == outer or inner.startswith((f"{outer}/", f"{outer}::"))
 
 
@@ -112,7 +117,7 @@ def valid_attributes(spec: ServiceSpec, *, own: bool) -> list[str]:
 def check_lifetimes(
     service_id: ServiceId, needed: Iterable[ServiceId], services: Mapping[ServiceId, ServiceSpec]
 ) -> Iterable[Problem]:
-    """What is wrong with a service that would outlive, or be shared more widely than, what it needs."""
+    """Find services that would outlive, or be shared more widely than, what they need."""
     spec = services[service_id]
     for other in needed:
         if services[other].scope < spec.scope:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 from msgspec.structs import replace
 
-from pytest_isolate.declarations.data import check_reset
+from pytest_isolate.declarations.data import check_port, check_reset
 from pytest_isolate.declarations.keys import KEYS, LASTING_KEYS, STACK_KEYS, build_spec
 from pytest_isolate.declarations.layers import LayeredValue, merge_layers
 from pytest_isolate.declarations.testcontainers import check_module
@@ -51,12 +52,11 @@ def _parse(key: str, setting: LayeredValue) -> object:
 def _check(
     spec: ServiceSpec, wrong_keys: set[str], exists: Callable[[str], bool]
 ) -> Iterator[tuple[str, InvalidValue]]:
-    """What is wrong with the service as a whole, by key, as far as the keys that it is about are right themselves."""
+    """Find what is wrong with the service as a whole, by key, where the keys that it is about are right themselves."""
+    as_a_whole = chain(_check_ready(spec), _check_files(spec, exists), _check_url(spec))
     checks = (
         (("image", "build"), _check_image(spec, exists)),
-        (("port", "ports", "ready", "url", "files"), _check_ready(spec)),
-        (("port", "ports", "ready", "url", "files"), _check_files(spec, exists)),
-        (("port", "ports", "ready", "url", "files"), _check_url(spec)),
+        (("port", "ports", "ready", "url", "files"), as_a_whole),
         (("port", "ports", "copies", "user", "password", "database"), (("reset", w) for w in check_reset(spec))),
     )
     for keys, found in checks:
@@ -76,10 +76,7 @@ def _check_ready(spec: ServiceSpec) -> Iterator[tuple[str, InvalidValue]]:
     for probe in spec.ready:
         if isinstance(probe, Ended) and (len(spec.ready) > 1 or spec.reset):
             yield "ready", InvalidValue("what has ended can be asked nothing more", "ended() alone, and no reset=")
-        if probe.needs_port and not spec.ports:
-            yield "ready", InvalidValue("this probe needs a port, and the service declares none", "port=...")
-        elif probe.port and probe.port not in spec.ports:
-            yield "ready", InvalidValue(f"port {probe.port} is not declared", ", ".join(map(str, spec.ports)))
+        yield from (("ready", wrong) for wrong in check_port(probe, spec, "this probe"))
 
 
 def _check_files(spec: ServiceSpec, exists: Callable[[str], bool]) -> Iterator[tuple[str, InvalidValue]]:
@@ -142,7 +139,7 @@ def _check_members(name: str, raw: RawStack) -> Iterator[Problem]:
 
 
 def check_native_ports(stack: StackSpec) -> Iterable[Problem]:
-    """What is wrong with a stack's ports: on one address two services cannot have the same."""
+    """Find ports that two services of a stack have: on one address they cannot."""
     taken: dict[int, str] = {}
     for member in (m for m in stack.services if stack.native_ports and not m.external):
         for port in member.ports:

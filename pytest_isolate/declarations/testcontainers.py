@@ -1,4 +1,4 @@
-"""What a module of testcontainers says of a service, as if its user had written it."""
+"""Modules of testcontainers, read as if their users had written the keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def unfold(values: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def check_module(spec: ServiceSpec, place: str) -> Iterable[Problem]:
-    """What of a service's module cannot be honoured."""
+    """Find what of a service's module cannot be honoured."""
     if spec.module is None:
         return
     for reason, do in spec.module.rehearse().refusals:

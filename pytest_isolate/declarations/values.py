@@ -10,8 +10,7 @@ from pathlib import PurePath
 
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.endpoint import find_wrong_port
-from pytest_isolate.model.fresh import COPY_METHODS
-from pytest_isolate.model.scope import SCOPES, SHARES, Scope
+from pytest_isolate.model.scope import SCOPES, Scope
 from pytest_isolate.model.service import UNLIMITED, Secret, Unlimited
 
 
@@ -30,13 +29,13 @@ class InvalidValue(ValueError):
         return InvalidValue(self.reason, self.valid, ".".join(filter(None, (key, self.key))), hint=self.hint)
 
     def at(self, place: object, *names: str) -> Problem:
-        """What to report of it: where it is written, and the names that lead to it."""
+        """A problem to report, with its place and the names that lead to it."""
         subject = ".".join(filter(None, (*names, self.key)))
         return Problem(place=str(place), subject=subject, reason=self.reason, valid=self.valid, hint=self.hint)
 
 
 def is_generator(function: object) -> bool:
-    """Whether a call would run nothing of it, as with a function that yields."""
+    """True where a call would run nothing of it, as with a function that yields."""
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
@@ -67,11 +66,6 @@ def parse_word(value: object, words: Iterable[str], what: str) -> str:
     if not isinstance(value, str) or value not in known:
         raise InvalidValue(f"{value!r} {what}{suggest(value, known)}", ", ".join(known))
     return value
-
-
-def parse_copies(value: object) -> str:
-    """The name of a way to copy a service's data within it."""
-    return parse_word(value, COPY_METHODS, "is not a way to copy data")
 
 
 def parse_pull(value: object) -> str:
@@ -173,11 +167,6 @@ def parse_scope(value: object) -> Scope:
     return SCOPES[parse_word(value, sorted(SCOPES, key=SCOPES.__getitem__), "is not a scope")]
 
 
-def parse_share(value: object) -> str:
-    """With whom an instance is shared."""
-    return parse_word(value, SHARES, "is not a way to share")
-
-
 def parse_argv(value: object) -> tuple[str, ...]:
     """The words of a command."""
     if isinstance(value, str):
@@ -234,47 +223,10 @@ def unknown_key(key: str, keys: Iterable[str]) -> InvalidValue:
     return InvalidValue(f"unknown key {key!r}{suggest(key, known)}", ", ".join(known))
 
 
-CAPABILITIES = (
-    "ALL",
-    "AUDIT_CONTROL",
-    "AUDIT_READ",
-    "AUDIT_WRITE",
-    "BLOCK_SUSPEND",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "KILL",
-    "LEASE",
-    "LINUX_IMMUTABLE",
-    "MAC_ADMIN",
-    "MAC_OVERRIDE",
-    "MKNOD",
-    "NET_ADMIN",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_RAW",
-    "PERFMON",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYSLOG",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_CHROOT",
-    "SYS_MODULE",
-    "SYS_NICE",
-    "SYS_PACCT",
-    "SYS_PTRACE",
-    "SYS_RAWIO",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "WAKE_ALARM",
-)
+_CAPABILITIES = """
+ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH
+FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN
+NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT
+SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM
+"""
+CAPABILITIES = tuple(_CAPABILITIES.split())

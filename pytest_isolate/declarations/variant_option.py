@@ -74,7 +74,7 @@ def _location() -> Location:
 
 
 def _is_named(alternative: Alternative, value: str) -> bool:
-    """Whether a value is an alternative's name, or its image."""
+    """True where a value is an alternative's name, or its image."""
     images = (layer.values["image"] for layer in reversed(alternative.raw.layers) if "image" in layer.values)
     return value in (alternative.name, next(images, None))
 

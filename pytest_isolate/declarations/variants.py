@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from pytest_isolate.declarations.keys import LASTING_KEYS
-from pytest_isolate.declarations.references import is_within
+from pytest_isolate.declarations.references import visible_services
 from pytest_isolate.declarations.testcontainers import unfold
 from pytest_isolate.declarations.values import InvalidValue, parse_word
 from pytest_isolate.errors import Problem, suggest
@@ -41,7 +41,7 @@ class Axis(Struct, frozen=True, kw_only=True):
 
 
 class Group(Struct, frozen=True, kw_only=True):
-    """What one variants() declares, for the tests at or below its place: each row names an alternative of each axis."""
+    """One variants(), for the tests at or below its place: each row names an alternative of each axis."""
 
     name: str
     namespace: str
@@ -64,12 +64,6 @@ def load_groups(
         groups.append(_build_group(item, item.raw, [axis for axis in axes if axis], problems))
     problems += _check_varied_once(groups)
     return tuple(groups)
-
-
-def visible_services(raws: Iterable[ServiceId], namespace: str) -> dict[str, ServiceId]:
-    """The services outside of stacks that can be named at a place of the test tree; the nearest of each name."""
-    near = [s for s in raws if not s.stack.name and is_within(namespace, s.stack.namespace)]
-    return {s.name: s for s in sorted(near, key=lambda s: len(s.stack.namespace))}
 
 
 def copies_of(service: ServiceId, raws: Mapping[ServiceId, RawService]) -> tuple[ServiceId, ...]:
@@ -143,7 +137,7 @@ def _load_alternative(context: _Context, number: int, named: tuple[object, objec
 
 
 def build_alternative(base: RawService, written: object, location: Location) -> RawService | None:
-    """What a service is when an alternative takes its place; None for what is no alternative.
+    """Build the service with an alternative in its place; None for what is no alternative.
 
     A preset takes the place of what the service is based on, and what the service changes about that stays. Another
     service takes its place as a whole.

@@ -1,4 +1,4 @@
-"""Where a service is reached: host and port."""
+"""Addresses of services: host and port."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def find_wrong_port(value: object) -> tuple[str, str] | None:
 
 
 class ExternalService(Struct, frozen=True, kw_only=True):
-    """Where it is, and what its URL says. The URL may hold a password, so it is never part of a text."""
+    """A service that runs already, by its URL. The URL may hold a password, so it is never part of a text."""
 
     url: str
     host: str
@@ -27,12 +27,12 @@ class ExternalService(Struct, frozen=True, kw_only=True):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether its address means this host, and to a container the container itself."""
+        """True where its address means this host, and to a container the container itself."""
         return self.host in _LOOPBACK_NAMES or self.host.startswith("127.") or self.host == "::1"
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where tests find it."""
+        """The address for tests."""
         return Endpoint(self.host, self.port)
 
     @property

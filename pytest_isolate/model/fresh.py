@@ -22,7 +22,7 @@ class CopyMethod(NamedTuple):
     password_variable: str = ""
     """The environment variable in which that client looks for the password."""
     init_suffixes: tuple[str, ...] = (".sql",)
-    """How the files end that can initialise a database; none where no files can."""
+    """Suffixes of files that can initialise a database; none where no files can."""
     is_for_external: bool = False
     """Works on a server that runs already, too."""
     has_memory_folder: bool = False

@@ -1,4 +1,4 @@
-"""Who owns what: run and owner ids, labels, resource names."""
+"""Ownership: run and owner ids, labels, resource names."""
 
 from __future__ import annotations
 

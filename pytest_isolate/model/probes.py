@@ -50,7 +50,7 @@ class Probe(Struct, frozen=True):
     main: ClassVar[str] = ""
     """The field that a value stands for which is no such table; none where that is `true`."""
     required: ClassVar[str] = ""
-    """What the main one has to be, where it cannot be left out."""
+    """Words for the main one, where it cannot be left out."""
     needs_port: ClassVar[bool] = False
     """It is asked over the network, so also of a service that runs already."""
     is_expensive: ClassVar[bool] = False
@@ -252,7 +252,7 @@ def _wrong_pattern(pattern: object, key: str) -> Iterator[Wrong]:
 
 
 def _wrong_byte_pattern(pattern: str, key: str) -> Iterator[Wrong]:
-    """What a server says is matched as bytes, before anything is known about its encoding."""
+    """Check it as bytes: answers are matched before anything is known about their encoding."""
     try:
         re.compile(pattern.encode("latin-1"))
     except (UnicodeEncodeError, re.error):

@@ -1,4 +1,4 @@
-"""What markers change about services, resolved to the services that they name."""
+"""Markers' changes, resolved to the services that they name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from pytest_isolate.declarations.keys import LASTING_KEYS
 from pytest_isolate.declarations.loading import Catalogue
-from pytest_isolate.declarations.references import is_within
-from pytest_isolate.declarations.variants import copies_of, visible_services
+from pytest_isolate.declarations.references import is_within, visible_services
+from pytest_isolate.declarations.variants import copies_of
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import Layer, RawOverride
 from pytest_isolate.model.service import ServiceId, StackId

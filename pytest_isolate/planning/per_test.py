@@ -20,7 +20,7 @@ from pytest_isolate.model.reset import describe_reset
 from pytest_isolate.model.service import Change, ServiceId, ServiceSpec, StackId, StackSpec, Variation
 
 Overrides = Mapping[ServiceId, tuple[Layer, ...]]
-"""What is changed about services, on top of everything else."""
+"""Changes of services, on top of everything else."""
 
 
 def catalogue_with(

@@ -9,7 +9,7 @@ from pytest_isolate.planning.placement import Instance, InstanceKey
 
 
 def order_resets(used: Sequence[Instance]) -> tuple[tuple[Instance, ...], ...]:
-    """What a test has used and is to be reset, in groups: what needs others comes before them, and may use them for it.
+    """Group what a test has used and is to be reset: what needs others comes before them, and may use them for it.
 
     Those of one group have nothing to do with each other. `used` has each instance behind what it needs.
     """

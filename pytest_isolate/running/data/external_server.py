@@ -1,4 +1,4 @@
-"""What this process makes on servers that outlive it: nothing of it stays, whoever dies.
+"""Databases on servers that outlive this process: nothing of them stays, whoever dies.
 
 Each process has a pristine state, templates and copies of its own there, all with its name in theirs. It signs up in a
 folder of the user's before it makes the first; the next one that comes to the server drops what the dead have left.
@@ -25,7 +25,7 @@ _SWEEP = "sweep"
 
 
 def makers_of(board: Board, clock: Clock) -> Makers:
-    """The processes of this user that have made something on servers which are not theirs."""
+    """The processes that have signed up on a board, as they are judged from this one."""
     return Makers(board=board, here=read_owner(), read_start_time=read_start_time, time=clock.time)
 
 

@@ -24,12 +24,11 @@ from pytest_isolate.running.data.backends.base import BackendError, DataBackend,
 from pytest_isolate.running.data.backends.table import backend_of
 from pytest_isolate.running.data.external_server import ExternalCopies, makers_of
 from pytest_isolate.running.data.fresh_service import FreshService, build_handle, view_database
-from pytest_isolate.running.data.names import CopyName, Makers
+from pytest_isolate.running.data.names import CopyName
 from pytest_isolate.running.data.pool import CopyPool
 from pytest_isolate.running.data.templates import Templates
 from pytest_isolate.running.ownership.domains import SharingDomains
 from pytest_isolate.sharing.board import Board
-from pytest_isolate.sharing.owners import read_owner, read_start_time
 
 # Copies that are there and not in use, of all processes that share an instance: some hundred MiB of disk.
 MAX_IDLE_COPIES = 48
@@ -104,7 +103,7 @@ class FreshCopies:
         return backend or backend_of(running).open(self._engine, running)
 
     def is_copied(self, key: InstanceKey) -> bool:
-        """Whether tests are known to ask for copies of an instance's data."""
+        """True where tests are known to ask for copies of an instance's data."""
         return key in self._copies
 
     def begin(self, running: RunningInstance, base: Service) -> None:
@@ -217,7 +216,7 @@ class FreshCopies:
 
     def _build_pool(self, running: RunningInstance, base: Service) -> CopyPool:
         board = running.domain.board or self._errors
-        makers = Makers(board=board, here=read_owner(), read_start_time=read_start_time, time=self._clock.time)
+        makers = makers_of(board, self._clock)
         makers.sign_up(self._run.run_id, self._run.worker)
         is_private = running.domain.board is None
         workers = 1 if is_private else self._workers

@@ -186,7 +186,7 @@ class PristineState:
         self._thread.start()
 
     def reopen(self) -> None:
-        """What was open has ended with the service; the next reset opens it anew."""
+        """Close what has ended with the service; the next reset opens it anew."""
         with self._lock:
             self._let_go()
 
@@ -233,7 +233,7 @@ def call(reset: Http, endpoint: Endpoint, timeout_s: float) -> None:
 
 
 def _shorten(output: bytes) -> str:
-    """What was said, for people: its last lines."""
+    """The last lines of an output, for people."""
     lines = output.decode(errors="replace").strip().splitlines()
     cut = ["..."] if len(lines) > _MOST_LINES else []
     return "\n".join([*cut, *lines[-_MOST_LINES:]]) or "it said nothing"

@@ -1,4 +1,4 @@
-"""What a service has made of itself at its first start: when it may be used again, and what it depends on. Pure."""
+"""Snapshots' keys: what a service's first start depends on, and when its result may be used again. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOT_IN_KEY = tuple(key for key in KEYS.values() if not key.in_snapshot_key)
 
 
 def can_be_snapshotted(spec: ServiceSpec) -> bool:
-    """Whether its first start depends on nothing but its declaration, its image and its files.
+    """True where its first start depends on nothing but its declaration, its image and its files.
 
     Not where it needs other services or shares volumes with them, nor where it is told its name or its address of this
     run. And not with a password that the user wrote down: that one must not get into an image.
@@ -37,7 +37,7 @@ def can_be_snapshotted(spec: ServiceSpec) -> bool:
 
 
 def snapshot_digest(spec: ServiceSpec, stack: str, image_id: str, contents: Mapping[str, str], secret: bytes) -> str:
-    """What names a snapshot: it changes with everything that the first start depends on.
+    """Digest that names a snapshot: it changes with everything that the first start depends on.
 
     The service's own name, its limits and how it is asked for readiness do not count; the stack's name does, so that
     two stacks never have one password. `secret` stands for the passwords that are derived from it.

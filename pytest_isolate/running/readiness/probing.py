@@ -24,7 +24,7 @@ _READ_BYTES = 4096
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """What is probed: a container, its ports as the test side sees them, and since when its log counts."""
+    """A target of probes: a container, its ports as the test side sees them, and since when its log counts."""
 
     container_id: str
     endpoints: dict[int, Endpoint]
@@ -132,4 +132,4 @@ _ASKED: Mapping[type[Probe], Callable[[Any, Target, Engine], Answer]] = {
     Log: _ask_log,
     Tcp: _ask_tcp,
 }
-"""How each is asked. The only place besides `model.probes` that knows them all."""
+"""The function that asks each. The only place besides `model.probes` that knows them all."""

@@ -1,4 +1,4 @@
-"""What every way of copying data within a server can do, and the errors on the way."""
+"""The protocol of backends, and their errors."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class InitOutput(IsolateError):
 
 
 def server_of(running: RunningInstance) -> Endpoint:
-    """Where its clients find a server: beside it in its container, or where it runs already."""
+    """The server's address for its clients: beside it in its container, or where it runs already."""
     used = running.spec.external
     return used.endpoint if used else Endpoint("127.0.0.1", running.view.spec.ports[0])
 
 
 def name_suffix(running: RunningInstance) -> str:
-    """What every name ends in that this process makes on a server that is not of this run; empty where it is."""
+    """Suffix of this process's names on a server that is not of this run; empty on one that is."""
     run = running.domain.run
     return own_suffix(run.run_id, run.worker) if running.spec.external else ""
 
@@ -45,7 +45,7 @@ def common_variables(running: RunningInstance, database: str) -> dict[str, str]:
 
 
 class Closing(Protocol):
-    """What has to be closed."""
+    """Anything with close()."""
 
     def close(self) -> None:
         """Close it."""
@@ -69,11 +69,11 @@ class DataBackend(Protocol):
 
     @property
     def room(self) -> int | None:
-        """How many copies there can be at a time; None where nothing but space bounds them."""
+        """Most copies at a time; None where nothing but space bounds them."""
         return None
 
     def size_bytes(self, template: str) -> int:  # noqa: ARG002  # where it is known, that depends on the template
-        """What a copy of a template takes of the server's disk or memory; 0 where that is not known."""
+        """Bytes of disk or memory that a copy of a template takes; 0 where that is not known."""
         return 0
 
     def save_pristine(self) -> None:

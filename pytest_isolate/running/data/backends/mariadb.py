@@ -56,7 +56,7 @@ class MariadbBackend(DataBackend):
                 raise InitOutput(_describe(name, output))
 
     def finish_template(self, name: str) -> None:
-        """What is copied is the text: whoever is still connected can change the database, but not that."""
+        """Write it out as text, which is what is copied: clients that are still connected cannot change that."""
         self._write_out(name, name)
 
     def create(self, template: str, name: str) -> str:

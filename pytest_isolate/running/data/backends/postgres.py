@@ -67,7 +67,7 @@ class PostgresBackend(ExternalBackend):
                 self._move_out()
 
     def size_bytes(self, template: str) -> int:
-        """What the files of a template take. They never change."""
+        """Ask once: the files of a template never change."""
         if template not in self._sizes:
             self._sizes[template] = int(self._run(f"SELECT pg_database_size({_text(template)})")[0])
         return self._sizes[template]
@@ -182,7 +182,7 @@ class PostgresBackend(ExternalBackend):
             self._memory_bytes = 0  # a user without the right to: copies are made on disk
 
     def _fits_into_memory(self, template: str) -> bool:
-        """Whether there is room for one more, and for what tests will add."""
+        """True where there is room for one more, and for what tests will add."""
         if not self._memory_bytes:
             return False
         spaces = f"SELECT oid FROM pg_tablespace WHERE spcname = '{_MEMORY}'"
@@ -204,7 +204,7 @@ class PostgresBackend(ExternalBackend):
             self._copy_rights_and_settings(source, name)
 
     def _is_plain(self, source: str) -> bool:
-        """Whether a database has neither rights nor settings of its own. A template's never change."""
+        """True for a database without rights and settings of its own. A template's never change."""
         if source not in self._plain:
             found = self._run(
                 f"SELECT 1 FROM pg_database d WHERE datname = {_text(source)} AND (datacl IS NOT NULL "

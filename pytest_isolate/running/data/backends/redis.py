@@ -85,7 +85,7 @@ class RedisBackend(DataBackend):
 
     @property
     def room(self) -> int:
-        """How many databases there are for copies: not the declared one, the pristine one, nor that of the book."""
+        """All databases but the declared one, the pristine one and that of the book."""
         return self._last - 2
 
     def save_pristine(self) -> None:

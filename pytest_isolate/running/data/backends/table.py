@@ -12,13 +12,13 @@ from pytest_isolate.running.data.backends.base import DataBackend, ExternalBacke
 
 
 class Backend(NamedTuple):
-    """What carries out a way of copying data. What declarations need to know of it is in `model.fresh`."""
+    """The running side of a CopyMethod of `model.fresh`, which declarations know."""
 
     open: Callable[[Engine, RunningInstance], DataBackend]
     environment: Callable[[RunningInstance, str], dict[str, str]]
     """The environment variables with which its own clients find a database."""
     open_external: Callable[[Engine, RunningInstance], ExternalBackend] | None = None
-    """Where it works on a server that runs already."""
+    """For servers that run already, where it works on them."""
 
 
 BACKENDS: Mapping[str, Backend] = {
