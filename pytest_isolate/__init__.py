@@ -10,72 +10,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.api import ExecResult as ExecResult
-    from pytest_isolate.errors import IsolateError as IsolateError
-    from pytest_isolate.errors import IsolateWarning as IsolateWarning
-    from pytest_isolate.model.probes import command as command
-    from pytest_isolate.model.probes import ended as ended
-    from pytest_isolate.model.probes import http as http
-    from pytest_isolate.model.probes import log as log
-    from pytest_isolate.model.probes import tcp as tcp
-    from pytest_isolate.plugin.declaring.declare import compose as compose
-    from pytest_isolate.plugin.declaring.declare import fresh as fresh
-    from pytest_isolate.plugin.declaring.declare import member as member
-    from pytest_isolate.plugin.declaring.declare import service as service
-    from pytest_isolate.plugin.declaring.declare import stack as stack
-    from pytest_isolate.plugin.declaring.declare import variants as variants
-    from pytest_isolate.plugin.declaring.override import ServiceChanges as ServiceChanges
-    from pytest_isolate.plugin.declaring.override import override as override
-    from pytest_isolate.presets.apache import apache as apache
-    from pytest_isolate.presets.mariadb import mariadb as mariadb
-    from pytest_isolate.presets.memcached import memcached as memcached
-    from pytest_isolate.presets.mosquitto import mosquitto as mosquitto
-    from pytest_isolate.presets.mysql import mysql as mysql
-    from pytest_isolate.presets.nats import nats as nats
-    from pytest_isolate.presets.nginx import nginx as nginx
-    from pytest_isolate.presets.openldap import openldap as openldap
-    from pytest_isolate.presets.postgres import postgres as postgres
-    from pytest_isolate.presets.rabbitmq import rabbitmq as rabbitmq
-    from pytest_isolate.presets.redis import redis as redis
-    from pytest_isolate.presets.valkey import valkey as valkey
-    from pytest_isolate.running.containers.handle import Service as Service
-    from pytest_isolate.running.containers.handle import Stack as Stack
-    from pytest_isolate.running.data.fresh_service import FreshService as FreshService
-    from pytest_isolate.running.testcontainers.module_service import ModuleService as ModuleService
+    from pytest_isolate.engine.api import ExecResult
+    from pytest_isolate.errors import IsolateError, IsolateWarning
+    from pytest_isolate.model.probes import command, ended, http, log, tcp
+    from pytest_isolate.plugin.declaring.declare import compose, fresh, member, service, stack, variants
+    from pytest_isolate.plugin.declaring.override import ServiceChanges, override
+    from pytest_isolate.presets.apache import apache
+    from pytest_isolate.presets.mariadb import mariadb
+    from pytest_isolate.presets.memcached import memcached
+    from pytest_isolate.presets.mosquitto import mosquitto
+    from pytest_isolate.presets.mysql import mysql
+    from pytest_isolate.presets.nats import nats
+    from pytest_isolate.presets.nginx import nginx
+    from pytest_isolate.presets.openldap import openldap
+    from pytest_isolate.presets.postgres import postgres
+    from pytest_isolate.presets.rabbitmq import rabbitmq
+    from pytest_isolate.presets.redis import redis
+    from pytest_isolate.presets.valkey import valkey
+    from pytest_isolate.running.containers.handle import Service, Stack
+    from pytest_isolate.running.data.fresh_service import FreshService
+    from pytest_isolate.running.testcontainers.module_service import ModuleService
 
+# The names of each module.
 _HOMES = {
-    "ExecResult": "engine.api",
-    "FreshService": "running.data.fresh_service",
-    "IsolateError": "errors",
-    "IsolateWarning": "errors",
-    "ModuleService": "running.testcontainers.module_service",
-    "Service": "running.containers.handle",
-    "ServiceChanges": "plugin.declaring.override",
-    "Stack": "running.containers.handle",
-    "apache": "presets.apache",
-    "command": "model.probes",
-    "compose": "plugin.declaring.declare",
-    "ended": "model.probes",
-    "fresh": "plugin.declaring.declare",
-    "http": "model.probes",
-    "log": "model.probes",
-    "mariadb": "presets.mariadb",
-    "member": "plugin.declaring.declare",
-    "memcached": "presets.memcached",
-    "mosquitto": "presets.mosquitto",
-    "mysql": "presets.mysql",
-    "nats": "presets.nats",
-    "nginx": "presets.nginx",
-    "openldap": "presets.openldap",
-    "override": "plugin.declaring.override",
-    "postgres": "presets.postgres",
-    "rabbitmq": "presets.rabbitmq",
-    "redis": "presets.redis",
-    "service": "plugin.declaring.declare",
-    "stack": "plugin.declaring.declare",
-    "tcp": "model.probes",
-    "valkey": "presets.valkey",
-    "variants": "plugin.declaring.declare",
+    "engine.api": "ExecResult",
+    "errors": "IsolateError IsolateWarning",
+    "model.probes": "command ended http log tcp",
+    "plugin.declaring.declare": "compose fresh member service stack variants",
+    "plugin.declaring.override": "ServiceChanges override",
+    "presets.apache": "apache",
+    "presets.mariadb": "mariadb",
+    "presets.memcached": "memcached",
+    "presets.mosquitto": "mosquitto",
+    "presets.mysql": "mysql",
+    "presets.nats": "nats",
+    "presets.nginx": "nginx",
+    "presets.openldap": "openldap",
+    "presets.postgres": "postgres",
+    "presets.rabbitmq": "rabbitmq",
+    "presets.redis": "redis",
+    "presets.valkey": "valkey",
+    "running.containers.handle": "Service Stack",
+    "running.data.fresh_service": "FreshService",
+    "running.testcontainers.module_service": "ModuleService",
 }
 
 __all__ = [
@@ -119,8 +96,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> object:
-    try:
-        home = _HOMES[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    home = next((home for home, names in _HOMES.items() if name in names.split()), None)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{home}"), name)

@@ -16,7 +16,7 @@ from pytest_isolate.model.service import ServiceId, ServiceSpec
 
 
 def check_used(catalogue: Catalogue, strict: Iterable[str]) -> Iterator[Problem]:
-    """Find what is wrong with them. A name in `strict` sources has to exist; others are for every selection of tests."""
+    """Find what is wrong with them. Only a name that a `strict` way of giving them names has to exist."""
     names = sorted(map(str, catalogue.services))
     for name, used in catalogue.run_overrides.external.items():
         if name not in names and used.given_by in strict:
