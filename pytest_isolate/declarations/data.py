@@ -163,14 +163,13 @@ def parse_init(value: object, location: Location, exists: Callable[[str], bool])
 
 
 def _parse(key: str, value: object, location: Location, exists: Callable[[str], bool]) -> object:
-    match key:
-        case "init":
-            return None if value is None else parse_init(value, location, exists)
-        case "key":
-            return None if value is None else parse_text(value)
-        case "scope":
-            return parse_scope(value)
-    raise unknown_key(key, FRESH_KEYS)
+    if key not in FRESH_KEYS:
+        raise unknown_key(key, FRESH_KEYS)
+    if key == "scope":
+        return parse_scope(value)
+    if value is None:
+        return None
+    return parse_init(value, location, exists) if key == "init" else parse_text(value)
 
 
 def _check(spec: FreshSpec, base: ServiceSpec) -> Iterable[Problem]:
