@@ -12,7 +12,7 @@ import socket
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,6 +22,7 @@ import pytest
 from fakes.engine import PULLABLE, FakeEngine
 from fakes.programs import IMAGE, program
 from msgspec.structs import replace
+from waiting import wait_for
 
 from pytest_isolate.engine.api import (
     BuildRequest,
@@ -152,16 +153,6 @@ def without_times(state: ContainerState) -> ContainerState:
 def on_this_host(bench: Bench) -> None:
     if not bench.facts.is_local:
         pytest.skip("sockets of this host cannot have ports of the engine's")
-
-
-def wait_for(question: Callable[[], Any], timeout_s: float = 10) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        answer = question()
-        if answer:
-            return answer
-        time.sleep(0.01)
-    raise AssertionError("did not happen in time")
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.engine)])

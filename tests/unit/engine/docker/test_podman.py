@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 from pytest_isolate.engine.docker import podman
 from pytest_isolate.engine.docker.podman import find_own_service, served, serving, wait_for_other
@@ -120,10 +121,7 @@ def test_child_that_listens_ends_although_nobody_else_tells_it(place: Place) -> 
     with serving(own):
         started = [p for p in Path("/proc").glob("[0-9]*") if own.address in _command(p)]
         assert len(started) == 2
-    deadline = time.monotonic() + 10
-    while any(own.address in _command(p) for p in started) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not any(own.address in _command(p) for p in started)
+    wait_for(lambda: not any(own.address in _command(p) for p in started))
 
 
 @pytest.mark.parametrize(

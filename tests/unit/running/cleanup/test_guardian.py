@@ -8,10 +8,10 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
+from waiting import wait_for
 
 from pytest_isolate.running.cleanup import guardian
 from pytest_isolate.running.cleanup.guardian import Guardian, Link
@@ -74,15 +74,6 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     bench = Bench(monkeypatch)
     yield bench
     bench.close()
-
-
-def wait_for(question: Callable[[], Any], timeout_s: float = 5) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if answer := question():
-            return answer
-        time.sleep(0.005)
-    raise AssertionError("did not happen in time")
 
 
 def test_nobody_connects_before_there_is_a_guardian() -> None:

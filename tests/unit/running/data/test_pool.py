@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from waiting import wait_for
 
 from pytest_isolate.errors import EngineError, FreshError
 from pytest_isolate.model.fresh import FreshSpec
@@ -142,7 +143,7 @@ def test_what_a_dead_process_has_left_is_dropped(tmp_path: Path) -> None:
     server.databases |= {orphan, strange}
     with kept(server, tmp_path, count=1) as pool:
         pool.take(ORDERS)
-        wait_until(lambda: orphan not in server.databases)
+        wait_for(lambda: orphan not in server.databases)
 
     assert server.databases == {strange}
 
@@ -155,7 +156,7 @@ def test_a_copy_that_somebody_wants_to_look_into_stays_when_all_others_are_dropp
         assert pool.retain(one, 2000.0)
         pool.give_back(one)
         pool.give_back(other)
-        wait_until(lambda: other not in server.databases)
+        wait_for(lambda: other not in server.databases)
 
     assert server.databases == {one}
 
@@ -167,7 +168,7 @@ def test_of_numbered_databases_only_a_part_stays(tmp_path: Path) -> None:
         names = [pool.take(ORDERS)[0] for _ in range(3)]
         assert [pool.retain(name, 2000.0) for name in names] == [True, True, False]
         pool.give_back(names[2])
-        wait_until(lambda: names[2] not in server.databases)
+        wait_for(lambda: names[2] not in server.databases)
 
     assert server.databases == set(names[:2])
 
@@ -177,9 +178,9 @@ def test_of_large_copies_few_are_kept_ready(tmp_path: Path) -> None:
     server.copy_bytes = 200 << 20
     with kept(server, tmp_path) as pool:
         pool.take(ORDERS)
-        wait_until(lambda: len(server.databases) == 3)  # the one that is taken, and 400 MiB
+        wait_for(lambda: len(server.databases) == 3)  # the one that is taken, and 400 MiB
         pool.take(ORDERS)
-        wait_until(lambda: len(server.databases) == 4)
+        wait_for(lambda: len(server.databases) == 4)
         time.sleep(0.1)
 
         assert len(server.databases) == 4
@@ -238,18 +239,9 @@ def test_a_server_with_room_for_few_is_not_filled_with_what_nobody_uses(tmp_path
     server.open = lambda: MemoryBackend(server, room=6)  # type: ignore[method-assign]
     with kept(server, tmp_path) as pool:
         held = [pool.take(ORDERS)[0] for _ in range(3)]
-        wait_until(lambda: len(server.databases) == 6)
+        wait_for(lambda: len(server.databases) == 6)
         for name in held:
             pool.give_back(name)
-        wait_until(lambda: len(server.databases) == 3)
+        wait_for(lambda: len(server.databases) == 3)
 
         assert pool.figures()["orders"][0] == 3
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    waiting = threading.Event()
-    for _ in range(500):
-        if is_so():
-            return
-        waiting.wait(0.01)
-    pytest.fail("did not happen within 5 s")
