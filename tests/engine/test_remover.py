@@ -9,7 +9,7 @@ from fakes.engine import FakeEngine
 from fakes.programs import IMAGE
 
 from engine.test_contract import Bench, bench  # noqa: F401  # a fixture
-from pytest_isolate.engine.api import Removing
+from pytest_isolate.engine.api import Engine, Removing
 from pytest_isolate.engine.docker.remover import Remover
 from pytest_isolate.engine.docker.transport.client import open_address
 from pytest_isolate.running.cleanup.remove import remove_all
@@ -69,11 +69,24 @@ def test_removing_a_network_takes_off_what_is_still_on_it(bench: Bench, remover:
 
 
 @pytest.mark.parametrize("kind", ["container", "network", "volume"])
-def test_what_is_gone_is_fine(remover: Removing, kind: str) -> None:
+def test_what_is_gone_is_fine(bench: Bench, remover: Removing, kind: str) -> None:  # noqa: F811
+    container, network = bench.start("sleep 60"), bench.network()
+    bench.engine.create_volume(volume := bench.name(), bench.labels)
+
     getattr(remover, f"remove_{kind}")("0" * 64)
+
+    left = [getattr(remover, f"list_{each}s")(bench.labels) for each in ("container", "network", "volume")]
+    assert left == [[container], [network], [volume]]
 
 
 @pytest.mark.engine
-def test_check_succeeds_where_an_engine_answers(bench: Bench, remover: Removing) -> None:  # noqa: F811
-    if isinstance(remover, Remover):
-        remover.check(bench.labels)
+def test_check_succeeds_where_an_engine_answers(real_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = real_engine.facts().address
+    asked: list[str] = []
+    http = open_address(address, {})
+    ask = http.ask
+    monkeypatch.setattr(http, "ask", lambda what, *args, **more: asked.append(args[1]) or ask(what, *args, **more))
+
+    Remover(http).check({"pytest-isolate.run": "none"})
+
+    assert (asked[0], asked[-1], len(asked)) == ("/containers/json", "/volumes", 4)

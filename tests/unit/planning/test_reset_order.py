@@ -171,7 +171,11 @@ def test_what_all_workers_share_cannot_be_reset_by_one() -> None:
 @pytest.mark.parametrize("values", [{}, {"share": "worker"}, {"share": "run", "scope": "module"}])
 def test_what_one_worker_has_for_itself_can_be_reset(values: dict[str, Any]) -> None:
     catalogue = load_all(declare(db=raw(reset=CLEAN, **values)))
-    check_resets(placed(catalogue, "db", worker="gw0"), 2)
+    instances = placed(catalogue, "db", worker="gw0")
+
+    check_resets(instances, 2)
+
+    assert [instance.key.place.worker for instance in instances] == ["gw0"]
 
 
 # -- order ----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -177,7 +178,26 @@ def test_a_name_is_held_by_one_at_a_time(board: Board) -> None:
 
 def test_other_names_are_free_meanwhile(board: Board) -> None:
     with board.claim("db", no_check), board.claim("web", no_check):
-        pass
+        assert all(is_claimed(board, name) for name in ("db", "web"))
+    assert not is_claimed(board, "db")
+
+
+def is_claimed(board: Board, name: str) -> bool:
+    """Whether somebody else would have to wait for it."""
+    asked: list[int] = []
+
+    def give_up() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise InterruptedError
+
+    def claim() -> bool:
+        with suppress(InterruptedError), board.claim(name, give_up):
+            return False
+        return True
+
+    with ThreadPoolExecutor(1) as other:
+        return other.submit(claim).result()
 
 
 def test_a_lock_ends_with_its_holder_however_it_dies(board: Board, tmp_path: Path) -> None:

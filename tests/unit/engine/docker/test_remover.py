@@ -98,6 +98,9 @@ def test_what_is_gone_or_going_is_fine(bench: Bench, kind: str, status: int, tex
 
     getattr(bench.remover, f"remove_{kind}")("x")
 
+    (asked,) = bench.answers.asked
+    assert asked.partition("?")[0] == f"DELETE /v1.41/{kind}s/x"
+
 
 @pytest.mark.parametrize("kind", ["container", "network", "volume"])
 @pytest.mark.parametrize(("status", "text"), [(409, "volume is in use"), (500, "it is stuck"), (403, "not allowed")])

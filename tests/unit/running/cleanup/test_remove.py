@@ -38,7 +38,11 @@ def test_containers_go_first_because_they_use_the_rest(engine: StubEngine) -> No
 
 
 def test_where_there_is_nothing_there_is_nothing_to_do() -> None:
-    remove_all(StubEngine(), LABELS)
+    engine = StubEngine()
+
+    remove_all(engine, LABELS)
+
+    assert (engine.asked_with, engine.calls) == (3 * [LABELS], [])
 
 
 @pytest.mark.parametrize("stuck", ["c1", "c2", "v1", "n1"])

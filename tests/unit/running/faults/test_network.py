@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-import time
 
 import pytest
+from waiting import wait_for
 
 from pytest_isolate.engine.api import ContainerRequest, ContainerState, EngineFacts
 from pytest_isolate.errors import EngineError, FaultError
@@ -20,9 +20,11 @@ class Refusing:
 
     def __init__(self, result: int, error: int = 0) -> None:
         self._result = result
+        self.sent: list[bytes] = []
         self._acknowledged = struct.pack("<IHHIIi", 36, 2, 0, 1, 0, -error).ljust(36, b"\0")
 
     def ask(self, *_: object, content: bytes = b"") -> Reply:
+        self.sent.append(content)
         return Reply(self._result or len(content), b"")
 
     def receive_now(self, _: int) -> Reply:
@@ -88,18 +90,16 @@ def test_a_lack_of_rights_is_told() -> None:
 
 
 def test_what_is_done_is_no_error() -> None:
-    tell(target(), Refusing(0), 3, [b"message", b"another"])
+    calls = Refusing(0)
+    tell(target(), calls, 3, [b"message", b"another"])
+    assert calls.sent == [b"message", b"another"]
 
 
 def test_a_helper_that_does_not_start_is_removed() -> None:
     engine = Engine()
     with pytest.raises(EngineError, match="could not be started"), open_network(target(engine)):
         pytest.fail("it must not begin")
-    for _ in range(100):
-        if engine.removed:
-            break
-        time.sleep(0.01)
-    assert engine.removed == ["h1"]
+    assert wait_for(lambda: engine.removed) == ["h1"]
 
 
 def test_a_helper_has_no_right_but_one_and_the_services_own_volumes() -> None:

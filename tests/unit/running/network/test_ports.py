@@ -84,8 +84,8 @@ def test_the_engine_can_listen_on_a_held_port_again_and_again(cleanup: ExitStack
     port = hold(cleanup, 80).by_inner[80]
 
     for _ in range(2):
-        with listening(LOOPBACK, port, reuse=True), socket.create_connection((LOOPBACK, port)):
-            pass
+        with listening(LOOPBACK, port, reuse=True), socket.create_connection((LOOPBACK, port)) as client:
+            assert client.getpeername() == (LOOPBACK, port)
 
 
 def test_nobody_answers_at_a_held_port(cleanup: ExitStack) -> None:
@@ -101,8 +101,8 @@ def test_a_released_port_is_free_for_anybody(cleanup: ExitStack) -> None:
     held.release()
     held.release()
 
-    with listening(LOOPBACK, held.by_inner[80]):
-        pass
+    with listening(LOOPBACK, held.by_inner[80]) as sock:
+        assert sock.getsockname() == (LOOPBACK, held.by_inner[80])
 
 
 # -- native ports -----------------------------------------------------------------------------------------------------
@@ -128,8 +128,11 @@ def test_two_addresses_have_the_same_native_port(address: str, cleanup: ExitStac
     other, claim = claim_loopback_address(random.Random())
     cleanup.enter_context(claim)
 
-    for host in (address, other):
-        cleanup.callback(hold_native_ports([8025], host, "'mail'").release)
+    both = [hold_native_ports([8025], host, "'mail'") for host in (address, other)]
+    for held in both:
+        cleanup.callback(held.release)
+
+    assert [sock.getsockname() for held in both for sock in held.sockets] == [(address, 8025), (other, 8025)]
 
 
 def test_a_native_port_in_use_is_told_with_the_process_that_has_it(address: str) -> None:

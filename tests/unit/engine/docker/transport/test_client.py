@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +150,12 @@ def test_answer_that_is_refused_is_not_saved(tmp_path: Path, server: Scripted) -
     | st.binary(max_size=60).map(lambda garbage: chunked().removesuffix(b"0\r\n\r\n") + garbage)
 )
 def test_garbage_is_an_error_of_ours(says: bytes) -> None:
-    with suppress(EngineError):
+    told = WHAT
+    try:
         ask(says)
+    except EngineError as error:
+        told = str(error)
+    assert told.startswith(WHAT)
 
 
 @pytest.mark.parametrize(
