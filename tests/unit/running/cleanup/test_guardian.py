@@ -7,7 +7,6 @@ import secrets
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -33,6 +32,7 @@ class Bench:
         self.listener.listen(8)
         self.left = 0
         self.removals = 0
+        self.removed_beside_controller = False
         self.guardian = Guardian(watched=self.watched, listener=self.listener, remove=self._remove)
         self._links: list[Link] = []
         self._thread = threading.Thread(target=self.guardian.run, daemon=True)
@@ -40,6 +40,7 @@ class Bench:
 
     def _remove(self) -> bool:
         self.removals += 1
+        self.removed_beside_controller |= self._controller >= 0
         self.left -= 1
         return self.left >= 0
 
@@ -51,9 +52,14 @@ class Bench:
         os.close(self._controller)
         self._controller = -1
 
-    def has_ended(self, within_s: float = 5) -> bool:
+    def has_ended(self, within_s: float = 60) -> bool:
         self._thread.join(within_s)
         return not self._thread.is_alive()
+
+    def goes_on(self) -> bool:
+        """Whether it removes on and on, for longer than it stays when there is nothing left to wait for."""
+        seen = self.removals
+        return bool(wait_for(lambda: self.removals >= seen + 5))
 
     def close(self) -> None:
         for link in self._links:
@@ -92,17 +98,20 @@ def test_it_ends_when_the_controller_says_that_everything_is_removed(bench: Benc
     assert bench.removals == 0
 
 
-def test_it_removes_everything_and_ends_when_the_controller_leaves_that_to_it(bench: Bench) -> None:
+def test_it_removes_everything_and_ends_when_the_controller_leaves_that_to_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guardian, "_ENDS_WITHIN_S", 60)
     link = bench.link()
     assert link.finish()
     link.close()
-    time.sleep(0.05)
-    assert bench.removals == 0  # what it takes of the machine is pytest's, which has its last lines to print
-
+    assert not bench.has_ended(within_s=0.05)
     bench.end_controller()
 
-    assert bench.has_ended(within_s=1)
+    assert bench.has_ended()
     assert bench.removals >= 1
+    # What it takes of the machine is pytest's until then, which has its last lines to print.
+    assert not bench.removed_beside_controller
 
 
 def test_controller_that_stays_is_not_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +129,7 @@ def test_a_worker_that_ends_ends_nothing(bench: Bench) -> None:
     bench.link().close()
     wait_for(lambda: len(bench.guardian.clients) == 1)
 
-    assert not bench.has_ended(within_s=0.1)
+    assert bench.link(), "it serves on"
     stays.say_bye()
     assert bench.has_ended()
 
@@ -150,8 +159,7 @@ def test_clients_are_told_to_start_nothing_more(bench: Bench) -> None:
 def test_it_stays_while_somebody_is_left_who_could_start_something(bench: Bench) -> None:
     link = bench.link()
     bench.end_controller()
-    wait_for(lambda: bench.removals >= 3)
-    assert not bench.has_ended(within_s=0.1)
+    assert bench.goes_on()
 
     link.close()
 
@@ -165,7 +173,7 @@ def test_it_waits_for_requests_that_the_engine_still_carries_out(bench: Bench, m
     bench.left = 1
     wait_for(lambda: bench.left < 0)
 
-    assert not bench.has_ended(within_s=0.1)
+    assert bench.goes_on()
     monkeypatch.setattr(guardian, "_QUIET_S", 0.05)
 
 
