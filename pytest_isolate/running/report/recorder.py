@@ -17,14 +17,14 @@ from pytest_isolate.running.containers.running import RunningInstance, StartRequ
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.report.records import (
     BecameReady,
+    ContainerLog,
     Journal,
     Launched,
     Reader,
     Record,
     Removed,
-    Spent,
-    Took,
-    Wrote,
+    TimelineSpan,
+    UsageSample,
 )
 from pytest_isolate.running.timeline import Span
 from pytest_isolate.text import plain_text, redact
@@ -96,7 +96,7 @@ class Recorder:
         now, secrets = self._clock.time(), self.secrets
         if taken:
             records.append(
-                Took(at=now, container=running.container_id, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
+                UsageSample(at=now, container=running.container_id, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
             )
         texts = [(line.when, redact(plain_text(line.text), secrets)) for line in lines]
         records.append(shorten(now, running.container_id, texts, MOST_LOG_CHARACTERS))
@@ -171,7 +171,7 @@ class Sampler:
             if taken:
                 now = self._clock.time()
                 self._journal.write(
-                    Took(at=now, container=container, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
+                    UsageSample(at=now, container=container, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
                 )
 
 
@@ -204,10 +204,10 @@ def describe_place(place: Place) -> str:
     return f"{place.scope.word} {place.node}"
 
 
-def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[Spent]:
+def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[TimelineSpan]:
     """Spans of a timeline, in seconds of the epoch."""
     return [
-        Spent(
+        TimelineSpan(
             worker=worker,
             what=span.what,
             subject=span.subject,
@@ -220,14 +220,14 @@ def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[Spent]:
     ]
 
 
-def shorten(at: float, container: str, lines: Sequence[tuple[float, str]], most: int) -> Wrote:
+def shorten(at: float, container: str, lines: Sequence[tuple[float, str]], most: int) -> ContainerLog:
     """What a container wrote, cut in the middle where it has more characters than that."""
     if sum(len(text) + 1 for _, text in lines) <= most:
-        return Wrote(at=at, container=container, lines=lines)
+        return ContainerLog(at=at, container=container, lines=lines)
     head = _count_fitting(lines, most * _HEAD_SHARE)
     tail = _count_fitting(lines[head:][::-1], most * (1 - _HEAD_SHARE))
     kept = [*lines[:head], *(lines[-tail:] if tail else ())]
-    return Wrote(at=at, container=container, lines=kept, head=head, cut=len(lines) - len(kept))
+    return ContainerLog(at=at, container=container, lines=kept, head=head, cut=len(lines) - len(kept))
 
 
 def _count_fitting(lines: Iterable[tuple[float, str]], most: float) -> int:
