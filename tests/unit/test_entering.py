@@ -12,7 +12,7 @@ import pytest
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.service import Secret
 from pytest_isolate.running.containers.view import ServiceView
-from pytest_isolate.running.evidence.shell import CONTAINER, AccessHints, build_access_hints
+from pytest_isolate.running.evidence.shell import CONTAINER, AccessHints, build_entrance
 
 from .builders import spec
 
@@ -22,9 +22,7 @@ SECRET = "0123456789abcdef"  # of nobody
 def entrance(**values: object) -> AccessHints:
     declared = spec("db", **{"ports": (5432,), "password": Secret.RANDOM, **values})
     password = SECRET if declared.password is Secret.RANDOM else declared.password
-    return build_access_hints(
-        ServiceView(spec=declared, password=password, endpoints={5432: Endpoint("127.0.0.1", 40001)})
-    )
+    return build_entrance(ServiceView(spec=declared, password=password, endpoints={5432: Endpoint("127.0.0.1", 40001)}))
 
 
 def postgres(**values: object) -> AccessHints:

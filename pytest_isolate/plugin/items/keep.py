@@ -20,7 +20,7 @@ from pytest_isolate.plugin.run.wiring import Wired
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.containers.view import ServiceView
-from pytest_isolate.running.evidence.shell import CONTAINER, STOPPED, build_access_hints, for_program
+from pytest_isolate.running.evidence.shell import CONTAINER, STOPPED, build_entrance, for_program
 from pytest_isolate.running.instances.retained import MAX_RETAINED
 from pytest_isolate.running.ownership.retention import KEPT_S, write_mark
 
@@ -181,15 +181,15 @@ class Keeping:
 
 
 def _entry(running: RunningInstance, view: ServiceView, test: str = "", copy: str = "") -> Entry:
-    hints, is_reused = build_access_hints(view), running.domain.is_kept
+    entrance, is_reused = build_entrance(view), running.domain.is_kept
     return {
         "service": str(running.instance.key.service),
         "copy": copy,
         "tests": [test] if test else [],
         "container": running.container_id,
         "objects": [] if is_reused else [running.container_id, running.network_id, *running.volumes],
-        "url": hints.url,
-        "commands": list(hints.commands),
+        "url": entrance.url,
+        "commands": list(entrance.commands),
         "is_reused": is_reused,
     }
 

@@ -32,9 +32,9 @@ class Part(Struct, frozen=True, kw_only=True):
 class Evidence(Struct, frozen=True, kw_only=True):
     """State and lines of a service that a failed test used.
 
-    Some of the lines may come from `others`, tests that used the service at the same time. `before` names tests that
-    ended so shortly before this one that the engine may have read their last lines late. `is_settled` is False where
-    late lines were not waited for.
+    `others` are tests that used it meanwhile, so that some of the lines may be theirs; `before` tells of one that had
+    ended so shortly before that the engine may have read its last lines too late. Not settled is what was read without
+    waiting for such lines.
     """
 
     service: str
@@ -81,7 +81,7 @@ def describe_state(state: ContainerState, since: float) -> str:
 
 
 def commands_inside(evidence: Evidence) -> str:
-    """Shell commands for a look inside the container; empty where it is gone."""
+    """How to look inside, as commands for a shell."""
     name, program = evidence.container, evidence.program
     inside = f"{program} exec -it {name} sh" if evidence.is_running else f"{program} cp {name}:/PATH ."
     return f"{inside}; {program} logs {name}" if name else ""
@@ -100,22 +100,18 @@ def section_title(evidence: Evidence, phases: Sequence[str]) -> str:
 
 def render(evidence: Evidence, stored: str = "") -> list[str]:
     """Lines of a report section; `stored` names the file with the uncut log."""
-    others = evidence.others and f"lines may be of {_some(evidence.others)}: they used it at the same time"
-    hurry = "its last lines may be missing: so many tests have failed that they were not waited for"
-    facts = {
-        "state": evidence.state,
-        "inside": commands_inside(evidence),
-        "others": others,
-        "kept": evidence.is_kept and "lines may be of other runs, which use it too",
-        "before": evidence.before,
-        "hurry": not evidence.is_settled and hurry,
-        "stored": stored,
-        "log": not evidence.parts and "it wrote nothing",
-    }
-    lines = [f"{name:<7} {text}" for name, text in facts.items() if text]
+    lines = [f"state   {evidence.state}"]
+    lines += [f"inside  {commands}" for commands in [commands_inside(evidence)] if commands]
+    if evidence.others:
+        lines.append(f"others  lines may be of {_some(evidence.others)}: they used it at the same time")
+    lines += ["kept    lines may be of other runs, which use it too"] if evidence.is_kept else []
+    lines += [f"before  {evidence.before}"] if evidence.before else []
+    if not evidence.is_settled:
+        lines.append("hurry   its last lines may be missing: so many tests have failed that they were not waited for")
+    lines += [f"stored  {stored}"] if stored else []
     for part in evidence.parts:
         lines += _render_part(part, stored)
-    return lines
+    return lines if evidence.parts else [*lines, "log     it wrote nothing"]
 
 
 def render_uncut(evidence: Evidence) -> list[str]:

@@ -1,7 +1,7 @@
-"""Commands with which a person gets into an instance from a shell of this host. Pure.
+"""How a person gets into an instance: commands for a shell of this host. Pure.
 
-`{container}` in a command stands for the container's name. A random password is never part of a command: the shell asks
-the container for it.
+`{container}` in a command stands for the container's name. A random password is never part of one: the shell asks the
+container for it.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ CONTAINER = "{container}"
 _OWN_PASSWORD = "{self.password}"  # noqa: S105  # a placeholder
 _SHELL = "docker exec -it {container} sh"
 STOPPED = ("docker logs {container}", "docker start {container}")
-"""Commands for an instance that does not run."""
+"""What there is to do with an instance that does not run."""
 _REDIS = "exec $(command -v redis-cli || command -v valkey-cli)"
 _MARIADB = "exec $(command -v mariadb || command -v mysql)"
 
 
 class AccessHints(Struct, frozen=True, kw_only=True):
-    """URL of an instance as seen from this host, empty where it has none, and the commands."""
+    """URL of an instance as seen from this host, empty where it has none, and commands that lead into it."""
 
     url: str
     commands: tuple[str, ...]
 
 
 def for_program(program: str, command: str) -> str:
-    """Replace docker in a shell command by another program, such as podman."""
+    """A command for a shell with another program in the place of docker."""
     return re.sub(r"\bdocker (?=exec|inspect|logs|start)", f"{program} ", command)
 
 
-def build_access_hints(view: ServiceView) -> AccessHints:
-    """Build the hints for a running instance; for one database of it where the view is that of a copy."""
+def build_entrance(view: ServiceView) -> AccessHints:
+    """The ways into an instance that runs; into a database of it where the view is that of a copy."""
     client = _client(view)
     return AccessHints(url=_url(view), commands=(*([client] if client else []), _SHELL))
 
 
 def password_words(spec: ServiceSpec, password: str) -> str:
-    """Shell words that yield the password within double quotes; empty where the container does not tell it."""
+    """What a shell replaces by the password, within double quotes; empty where the container does not tell it."""
     if spec.password is not Secret.RANDOM:
         return shlex.quote(password)
     for name, value in spec.env:
@@ -56,7 +56,7 @@ def password_words(spec: ServiceSpec, password: str) -> str:
 
 
 def _url(view: ServiceView) -> str:
-    """URL to be put into double quotes in a shell."""
+    """A url for double quotes of a shell."""
     if not view.spec.ports:
         return ""
     template = view.spec.url or default_url(view.spec)
@@ -69,22 +69,22 @@ def _url(view: ServiceView) -> str:
 
 
 def _client(view: ServiceView) -> str:
-    """Command that runs the server's own client in the container; empty for a protocol that we do not know."""
+    """The server's own client, inside the container, where we know its protocol."""
     spec = view.spec
     user, database = shlex.quote(spec.user or ""), shlex.quote(spec.database or "")
     match spec.copies:
         case "postgres":
-            return _exec_client(view, "PGPASSWORD", f"psql -h 127.0.0.1 -p {spec.ports[0]} -U {user} -d {database}")
+            return _enter(view, "PGPASSWORD", f"psql -h 127.0.0.1 -p {spec.ports[0]} -U {user} -d {database}")
         case "mariadb":
             words = f"{_MARIADB} -h 127.0.0.1 -P {spec.ports[0]} -u {user} {database}"
-            return _exec_client(view, "MYSQL_PWD", f"sh -c {shlex.quote(words)}")
+            return _enter(view, "MYSQL_PWD", f"sh -c {shlex.quote(words)}")
         case "redis":
             words = f"{_REDIS} -p {spec.ports[0]} -n {database}"
-            return _exec_client(view, "REDISCLI_AUTH", f"sh -c {shlex.quote(words)}")
+            return _enter(view, "REDISCLI_AUTH", f"sh -c {shlex.quote(words)}")
     return ""
 
 
-def _exec_client(view: ServiceView, variable: str, command: str) -> str:
+def _enter(view: ServiceView, variable: str, command: str) -> str:
     secret = password_words(view.spec, view.password or "")
     given = f'-e {variable}="{secret}" ' if secret.startswith("$") else f"-e {variable}={secret} " if secret else ""
     return f"docker exec -it {given}{CONTAINER} {command}"
