@@ -70,7 +70,7 @@ class Recorder:
         self._journal.write(BecameReady(at=self._clock.time(), container=running.container_id))
 
     def removing(self, running: RunningInstance) -> None:
-        """This process removes it, so nobody can ask it any more."""
+        """Read its log and usage for the last time, before this process removes it."""
         self._look_back(running)
         with self._lock:
             self._known.pop(running.container_id, None)
@@ -198,7 +198,7 @@ def describe(running: RunningInstance, by: str, thread: int, *, found: bool) -> 
 
 
 def describe_place(place: Place) -> str:
-    """Who an instance is for, in words."""
+    """Describe in words how long an instance lives."""
     if place.scope is Scope.SESSION:
         return f"worker {place.worker}" if place.worker else "the whole run"
     return f"{place.scope.word} {place.node}"
@@ -221,7 +221,7 @@ def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[TimelineS
 
 
 def shorten(at: float, container: str, lines: Sequence[tuple[float, str]], most: int) -> ContainerLog:
-    """What a container wrote, cut in the middle where it has more characters than that."""
+    """Build the record of a log, cut in the middle where it has more than `most` characters."""
     if sum(len(text) + 1 for _, text in lines) <= most:
         return ContainerLog(at=at, container=container, lines=lines)
     head = _count_fitting(lines, most * _HEAD_SHARE)
@@ -231,7 +231,7 @@ def shorten(at: float, container: str, lines: Sequence[tuple[float, str]], most:
 
 
 def _count_fitting(lines: Iterable[tuple[float, str]], most: float) -> int:
-    """How many of these lines have so many characters together."""
+    """Count the lines that fit into `most` characters."""
     count, size = 0, 0
     for _, text in lines:
         size += len(text) + 1
