@@ -20,6 +20,7 @@ from pytest_isolate.running.report.records import (
     TimelineSpan,
     UsageSample,
     Waited,
+    count_fitting,
 )
 
 Kind = TypeVar("Kind")
@@ -199,10 +200,5 @@ def _size(log: ContainerLog | None) -> int:
 
 def _cut(log: ContainerLog, most: int) -> ContainerLog:
     """Keep the last lines of a log: they tell more than the first."""
-    size, left_out = _size(log), 0
-    for _, text in log.lines:
-        if size <= most:
-            break
-        size -= len(text) + 1
-        left_out += 1
+    left_out = len(log.lines) - count_fitting(reversed(log.lines), most)
     return replace(log, lines=log.lines[left_out:], head=0, cut=log.cut + left_out)

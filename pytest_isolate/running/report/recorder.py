@@ -25,6 +25,7 @@ from pytest_isolate.running.report.records import (
     Removed,
     TimelineSpan,
     UsageSample,
+    count_fitting,
 )
 from pytest_isolate.running.timeline import Span
 from pytest_isolate.text import plain_text, redact
@@ -224,18 +225,7 @@ def shorten(at: float, container: str, lines: Sequence[tuple[float, str]], most:
     """Build the record of a log, cut in the middle where it has more than `most` characters."""
     if sum(len(text) + 1 for _, text in lines) <= most:
         return ContainerLog(at=at, container=container, lines=lines)
-    head = _count_fitting(lines, most * _HEAD_SHARE)
-    tail = _count_fitting(lines[head:][::-1], most * (1 - _HEAD_SHARE))
+    head = count_fitting(lines, most * _HEAD_SHARE)
+    tail = count_fitting(lines[head:][::-1], most * (1 - _HEAD_SHARE))
     kept = [*lines[:head], *(lines[-tail:] if tail else ())]
     return ContainerLog(at=at, container=container, lines=kept, head=head, cut=len(lines) - len(kept))
-
-
-def _count_fitting(lines: Iterable[tuple[float, str]], most: float) -> int:
-    """Count the lines that fit into `most` characters."""
-    count, size = 0, 0
-    for _, text in lines:
-        size += len(text) + 1
-        if size > most:
-            break
-        count += 1
-    return count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct, convert, to_builtins
@@ -97,6 +97,17 @@ class ContainerLog(ContainerRecord, frozen=True, kw_only=True):
     lines: Sequence[tuple[float, str]]
     head: int = 0
     cut: int = 0
+
+
+def count_fitting(lines: Iterable[tuple[float, str]], most: float) -> int:
+    """Count the lines that fit into `most` characters."""
+    count, size = 0, 0
+    for _, text in lines:
+        size += len(text) + 1
+        if size > most:
+            break
+        count += 1
+    return count
 
 
 class UsageSample(ContainerRecord, frozen=True, kw_only=True):
