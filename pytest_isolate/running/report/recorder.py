@@ -17,14 +17,15 @@ from pytest_isolate.running.containers.running import RunningInstance, StartRequ
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.report.records import (
     BecameReady,
+    ContainerLog,
     Journal,
     Launched,
     Reader,
     Record,
     Removed,
-    Spent,
-    Took,
-    Wrote,
+    TimelineSpan,
+    UsageSample,
+    count_fitting,
 )
 from pytest_isolate.running.timeline import Span
 from pytest_isolate.text import plain_text, redact
@@ -70,7 +71,7 @@ class Recorder:
         self._journal.write(BecameReady(at=self._clock.time(), container=running.container_id))
 
     def removing(self, running: RunningInstance) -> None:
-        """This process removes it, so nobody can ask it any more."""
+        """Read its log and usage for the last time, before this process removes it."""
         self._look_back(running)
         with self._lock:
             self._known.pop(running.container_id, None)
@@ -96,7 +97,7 @@ class Recorder:
         now, secrets = self._clock.time(), self.secrets
         if taken:
             records.append(
-                Took(at=now, container=running.container_id, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
+                UsageSample(at=now, container=running.container_id, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
             )
         texts = [(line.when, redact(plain_text(line.text), secrets)) for line in lines]
         records.append(shorten(now, running.container_id, texts, MOST_LOG_CHARACTERS))
@@ -171,7 +172,7 @@ class Sampler:
             if taken:
                 now = self._clock.time()
                 self._journal.write(
-                    Took(at=now, container=container, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
+                    UsageSample(at=now, container=container, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
                 )
 
 
@@ -198,16 +199,16 @@ def describe(running: RunningInstance, by: str, thread: int, *, found: bool) -> 
 
 
 def describe_place(place: Place) -> str:
-    """Who an instance is for, in words."""
+    """Describe in words how long an instance lives."""
     if place.scope is Scope.SESSION:
         return f"worker {place.worker}" if place.worker else "the whole run"
     return f"{place.scope.word} {place.node}"
 
 
-def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[Spent]:
+def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[TimelineSpan]:
     """Spans of a timeline, in seconds of the epoch."""
     return [
-        Spent(
+        TimelineSpan(
             worker=worker,
             what=span.what,
             subject=span.subject,
@@ -220,22 +221,11 @@ def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[Spent]:
     ]
 
 
-def shorten(at: float, container: str, lines: Sequence[tuple[float, str]], most: int) -> Wrote:
-    """What a container wrote, cut in the middle where it has more characters than that."""
+def shorten(at: float, container: str, lines: Sequence[tuple[float, str]], most: int) -> ContainerLog:
+    """Build the record of a log, cut in the middle where it has more than `most` characters."""
     if sum(len(text) + 1 for _, text in lines) <= most:
-        return Wrote(at=at, container=container, lines=lines)
-    head = _count_fitting(lines, most * _HEAD_SHARE)
-    tail = _count_fitting(lines[head:][::-1], most * (1 - _HEAD_SHARE))
+        return ContainerLog(at=at, container=container, lines=lines)
+    head = count_fitting(lines, most * _HEAD_SHARE)
+    tail = count_fitting(lines[head:][::-1], most * (1 - _HEAD_SHARE))
     kept = [*lines[:head], *(lines[-tail:] if tail else ())]
-    return Wrote(at=at, container=container, lines=kept, head=head, cut=len(lines) - len(kept))
-
-
-def _count_fitting(lines: Iterable[tuple[float, str]], most: float) -> int:
-    """How many of these lines have so many characters together."""
-    count, size = 0, 0
-    for _, text in lines:
-        size += len(text) + 1
-        if size > most:
-            break
-        count += 1
-    return count
+    return ContainerLog(at=at, container=container, lines=kept, head=head, cut=len(lines) - len(kept))

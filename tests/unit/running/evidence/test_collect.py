@@ -72,7 +72,7 @@ def texts(found: Any) -> list[tuple[str, list[str]]]:
 def test_state_comes_before_the_log_whose_end_it_promises(
     engine: Engine, evidence_collector: EvidenceCollector
 ) -> None:
-    (found,) = evidence_collector.examine([running()], BEGAN, 200, whole=True)
+    (found,) = evidence_collector.examine([running()], BEGAN, 200, is_first=True)
     assert engine.asked == ["inspect db", "read db 100"]
     assert (found.service, found.container, found.state) == ("db", "box", "running")
     assert texts(found) == [("setup", ["first"]), ("call", ["with ***"])]
@@ -80,16 +80,16 @@ def test_state_comes_before_the_log_whose_end_it_promises(
 
 
 def test_what_is_written_later_is_left_to_the_next_report(evidence_collector: EvidenceCollector) -> None:
-    (found,) = evidence_collector.examine([running()], BEGAN, 101.5, whole=True)
+    (found,) = evidence_collector.examine([running()], BEGAN, 101.5, is_first=True)
     assert texts(found) == [("setup", ["first"])]
-    (later,) = evidence_collector.examine([running()], [("call", 101.5)], 200, whole=False)
+    (later,) = evidence_collector.examine([running()], [("call", 101.5)], 200, is_first=False)
     assert texts(later) == [("call", ["with ***"])]
 
 
 def test_a_service_of_one_test_is_read_from_its_start(engine: Engine, evidence_collector: EvidenceCollector) -> None:
-    (found,) = evidence_collector.examine([running(scope=Scope.FUNCTION)], BEGAN, 200, whole=True)
+    (found,) = evidence_collector.examine([running(scope=Scope.FUNCTION)], BEGAN, 200, is_first=True)
     assert texts(found)[0] == ("start", ["up"])
-    (again,) = evidence_collector.examine([running(scope=Scope.FUNCTION)], [("teardown", 101.2)], 200, whole=False)
+    (again,) = evidence_collector.examine([running(scope=Scope.FUNCTION)], [("teardown", 101.2)], 200, is_first=False)
     assert texts(again) == [("teardown", ["with ***"])]
 
 
@@ -102,7 +102,7 @@ def test_a_test_that_ended_shortly_before_is_named(
     evidence_collector: EvidenceCollector, ended: float, is_settled: bool, told: bool
 ) -> None:
     evidence_collector.note_use([running().instance.key], ServiceUse(test="test_a", ended=ended, is_settled=is_settled))
-    (found,) = evidence_collector.examine([running()], BEGAN, 200, whole=True)
+    (found,) = evidence_collector.examine([running()], BEGAN, 200, is_first=True)
     assert found.before == ("test_a used it until 10 ms before: first lines may be its last" if told else "")
 
 
@@ -110,14 +110,14 @@ def test_all_tests_that_ended_shortly_before_are_named(evidence_collector: Evide
     uses = [("long_ago", 99.8, False), ("earlier", 99.9, False), ("last", 99.99, False)]
     for test, ended, is_settled in uses:
         evidence_collector.note_use([running().instance.key], ServiceUse(test=test, ended=ended, is_settled=is_settled))
-    (found,) = evidence_collector.examine([running()], BEGAN, 200, whole=True)
+    (found,) = evidence_collector.examine([running()], BEGAN, 200, is_first=True)
     assert found.before == "last used it until 10 ms before, earlier until 100 ms before: first lines may be their last"
 
 
 def test_who_waited_for_its_lines_did_so_for_those_before(evidence_collector: EvidenceCollector) -> None:
     for test, ended, is_settled in [("earlier", 99.9, False), ("settled", 99.99, True)]:
         evidence_collector.note_use([running().instance.key], ServiceUse(test=test, ended=ended, is_settled=is_settled))
-    (found,) = evidence_collector.examine([running()], BEGAN, 200, whole=True)
+    (found,) = evidence_collector.examine([running()], BEGAN, 200, is_first=True)
     assert found.before == ""
 
 
@@ -147,6 +147,6 @@ def test_an_engine_that_refuses_is_told(
     engine: Engine, evidence_collector: EvidenceCollector, error: Exception, asked: int, state: str
 ) -> None:
     engine.error = error
-    found = evidence_collector.examine([running("db"), running("web")], BEGAN, 200, whole=True)
+    found = evidence_collector.examine([running("db"), running("web")], BEGAN, 200, is_first=True)
     assert [f.state for f in found] == [state] * asked
     assert len(engine.asked) == asked

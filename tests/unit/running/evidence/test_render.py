@@ -15,7 +15,7 @@ from pytest_isolate.running.evidence.render import (
     cut_middle,
     describe_state,
     render,
-    render_whole,
+    render_uncut,
     section_title,
     split_phases,
 )
@@ -134,7 +134,7 @@ def test_what_would_disturb_a_terminal_is_taken_out() -> None:
     (heading, told) = render(evidence(parts=(part,)))[-2:]
     assert heading == "call (1 line)"
     assert told.endswith(".250  red     and more")
-    assert render_whole(evidence(parts=(part,)))[0] == "== call"
+    assert render_uncut(evidence(parts=(part,)))[0] == "== call"
 
 
 def test_long_texts_are_cut_in_the_middle() -> None:
@@ -152,5 +152,5 @@ def test_long_texts_are_cut_in_the_middle() -> None:
 
 def test_a_file_holds_all_lines_uncut() -> None:
     part = Part(phase="call", lines=tuple(LogLine(n, "y" * 5000) for n in range(500)))
-    assert len(render_whole(evidence(parts=(part,)))) == 501
-    assert len(render_whole(evidence(parts=(part,)))[1]) > 5000
+    assert len(render_uncut(evidence(parts=(part,)))) == 501
+    assert len(render_uncut(evidence(parts=(part,)))[1]) > 5000

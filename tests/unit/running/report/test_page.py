@@ -9,20 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_isolate.running.report.assemble import Page, RunFacts, ServiceRun, assemble, fit_logs
-from pytest_isolate.running.report.bars import Axis, curve, pack, round_step, seconds, size, usages_of
-from pytest_isolate.running.report.page import pieces_of, render
+from pytest_isolate.running.report.bars import Axis, pack, round_step, seconds
+from pytest_isolate.running.report.curves import curve, size, usages_of
+from pytest_isolate.running.report.page import render, split_log
 from pytest_isolate.running.report.recorder import shorten
 from pytest_isolate.running.report.records import (
     BecameReady,
+    ContainerLog,
     Journal,
     Launched,
     RanTest,
     Reader,
     Record,
     Removed,
-    Spent,
-    Took,
-    Wrote,
+    TimelineSpan,
+    UsageSample,
     parse_line,
     write_line,
 )
@@ -41,8 +42,8 @@ def ran(name: str = "t", began: float = 120, ended: float = 130, outcome: str = 
     return RanTest(**{**fields, **more})  # type: ignore[arg-type]
 
 
-def spent(what: str, began: float, ended: float, thread: int = 7, *, failed: bool = False) -> Spent:
-    return Spent(worker="", what=what, subject="web", began=began, ended=ended, failed=failed, thread=thread)
+def spent(what: str, began: float, ended: float, thread: int = 7, *, failed: bool = False) -> TimelineSpan:
+    return TimelineSpan(worker="", what=what, subject="web", began=began, ended=ended, failed=failed, thread=thread)
 
 
 def page_of(*records: Record) -> Page:
@@ -54,7 +55,7 @@ def test_records_are_the_same_when_they_are_read_again() -> None:
         launched(needs=["db"]),
         ran(),
         spent("ready", 1, 2),
-        Took(at=1, container="c", memory_bytes=5, cpu_s=0.5),
+        UsageSample(at=1, container="c", memory_bytes=5, cpu_s=0.5),
     ):
         assert parse_line(write_line(record)) == record
 
@@ -117,15 +118,15 @@ def test_test_is_linked_to_what_was_there_while_it_ran() -> None:
 
 
 def logged(*lines: tuple[float, str], failed: tuple[RanTest, ...] = ()) -> tuple[Page, ServiceRun]:
-    page = page_of(launched(), Wrote(at=200, container="c1", lines=lines), *failed)
+    page = page_of(launched(), ContainerLog(at=200, container="c1", lines=lines), *failed)
     return page, page.services[0]
 
 
 def test_log_is_split_at_failed_tests() -> None:
     failed = (ran("a", 120, 130, "failed"), ran("b", 125, 140, "failed"), ran("c", 150, 160, "failed"))
     page, run = logged((111, "x"), (120, "on"), (126, "both"), (135, "b"), (140, "off"), (170, "y"), failed=failed)
-    pieces = pieces_of(run, page.failed, 100)
-    told = [([t.tested.test for t in p.during], p.text.split()[1::2]) for p in pieces]
+    pieces = split_log(run, page.failed, 100)
+    told = [([t.record.test for t in p.during], p.text.split()[1::2]) for p in pieces]
     assert told == [
         ([], ["x"]),
         (["a"], ["on"]),
@@ -135,14 +136,14 @@ def test_log_is_split_at_failed_tests() -> None:
         (["c"], []),
         ([], ["y"]),
     ]
-    assert [[t.tested.test for t in p.first_of] for p in pieces if p.first_of] == [["a"], ["b"], ["c"]]
+    assert [[t.record.test for t in p.first_of] for p in pieces if p.first_of] == [["a"], ["b"], ["c"]]
 
 
 def test_every_line_stands_in_exactly_one_piece() -> None:
     failed = tuple(ran(f"t{n}", 110 + n * 3, 118 + n * 5, "failed") for n in range(8))
     lines = tuple((110 + n / 7, f"line-{n}") for n in range(500))
     page, run = logged(*lines, failed=failed)
-    text = "".join(p.text for p in pieces_of(run, page.failed, 100))
+    text = "".join(p.text for p in split_log(run, page.failed, 100))
     assert [line.split()[1] for line in text.splitlines()] == [text for _, text in lines]
 
 
@@ -151,7 +152,7 @@ def test_log_that_is_cut_says_so_in_its_place() -> None:
     assert [text for _, text in wrote.lines] == ["line-00", "line-01", *(f"line-{n}" for n in range(33, 40))]
     assert (wrote.head, wrote.cut) == (2, 31)
     page = page_of(launched(), wrote)
-    (piece,) = pieces_of(page.services[0], (), 100)
+    (piece,) = split_log(page.services[0], (), 100)
     assert piece.text.splitlines()[2].strip() == "... 31 lines are left out here ..."
 
 
@@ -167,8 +168,8 @@ def test_log_is_never_longer_than_allowed_and_no_line_is_lost_uncounted(sizes: l
 def test_logs_of_failed_tests_come_first_where_room_is_short() -> None:
     long = [(110.0 + n, "x" * 9) for n in range(50)]
     page = page_of(
-        launched("c1"), Wrote(at=200, container="c1", lines=long), launched("c2", code="other"),
-        Wrote(at=200, container="c2", lines=long), ran(outcome="failed"),
+        launched("c1"), ContainerLog(at=200, container="c1", lines=long), launched("c2", code="other"),
+        ContainerLog(at=200, container="c2", lines=long), ran(outcome="failed"),
     )  # fmt: skip
     used, other = fit_logs(page.services, page.tests, 700)
     assert used.log
@@ -199,7 +200,9 @@ def test_step_is_round_and_not_much_larger_than_asked(least: float) -> None:
 
 
 def test_usage_adds_up_what_runs_at_the_same_time() -> None:
-    took = [Took(at=at, container=c, memory_bytes=10, cpu_s=at - 110) for c in ("c1", "c2") for at in (111.0, 150.0)]
+    took = [
+        UsageSample(at=at, container=c, memory_bytes=10, cpu_s=at - 110) for c in ("c1", "c2") for at in (111.0, 150.0)
+    ]
     page = page_of(launched("c1"), launched("c2"), *took)
     (usage,) = usages_of(page, Axis(began=100, ended=200))
     assert (usage.memory.most, usage.runs, usage.processor_s) == (20, 2, 80)
@@ -207,7 +210,7 @@ def test_usage_adds_up_what_runs_at_the_same_time() -> None:
 
 
 def test_processor_time_that_begins_anew_after_a_restart_is_not_negative() -> None:
-    took = [Took(at=at, container="c1", memory_bytes=10, cpu_s=cpu) for at, cpu in ((120, 8.0), (130, 1.0))]
+    took = [UsageSample(at=at, container="c1", memory_bytes=10, cpu_s=cpu) for at, cpu in ((120, 8.0), (130, 1.0))]
     (usage,) = usages_of(page_of(launched("c1"), *took), Axis(began=100, ended=200))
     assert usage.processor.most == pytest.approx(0.8)
 
@@ -235,8 +238,8 @@ def test_nothing_that_was_recorded_is_markup() -> None:
     evil = "<script>alert(1)</script>\"'><img src=x>"
     page = page_of(
         launched(service=evil, stack=evil, image=evil, inside=evil, outside=evil, declared_at=evil, lives_for=evil),
-        Wrote(at=200, container="c1", lines=[(111, evil), (125, evil)]),
-        Took(at=120, container="c1", memory_bytes=1, cpu_s=1),
+        ContainerLog(at=200, container="c1", lines=[(111, evil), (125, evil)]),
+        UsageSample(at=120, container="c1", memory_bytes=1, cpu_s=1),
         ran(evil, outcome="failed", text=evil),
     )
     html = render(page)
