@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pytest_isolate.declarations.placeholders import SELF, Reference, render
 from pytest_isolate.model.endpoint import Endpoint
@@ -42,12 +43,15 @@ def as_env_file(variables: Mapping[str, str]) -> str:
 
 
 class ServiceView(Struct, frozen=True, kw_only=True):
-    """A service's facts once its ports and password are known; `env` is filled in."""
+    """A service's facts once its ports and password are known; the last four are what its container is given."""
 
     spec: ServiceSpec
     password: str | None
     endpoints: Mapping[int, Endpoint] = {}
     env: Mapping[str, str] = {}
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    files: tuple[File, ...] = ()
 
     @property
     def inside_host(self) -> str:
@@ -103,17 +107,8 @@ class ServiceView(Struct, frozen=True, kw_only=True):
         raise KeyError(name)
 
 
-class RenderedSpec(Struct, frozen=True, kw_only=True):
-    """What a container is given, placeholders filled in."""
-
-    env: Mapping[str, str]
-    command: tuple[str, ...] | None
-    entrypoint: tuple[str, ...] | None
-    files: tuple[File, ...]
-
-
-def render_spec(own: ServiceView, others: Mapping[str, ServiceView]) -> RenderedSpec:
-    """Fill in every placeholder of a service from its own view and those of what it needs."""
+def render_spec(own: ServiceView, others: Mapping[str, ServiceView]) -> ServiceView:
+    """Return a service's view with every placeholder filled in, from itself and the views of what it needs."""
 
     def look_up(reference: Reference) -> str:
         view = own if reference.service == SELF else others[reference.service]
@@ -123,7 +118,8 @@ def render_spec(own: ServiceView, others: Mapping[str, ServiceView]) -> Rendered
         return render(text, look_up)
 
     spec = own.spec
-    return RenderedSpec(
+    return replace(
+        own,
         env={name: fill(text) for name, text in spec.env},
         command=None if spec.command is None else tuple(map(fill, spec.command)),
         entrypoint=None if spec.entrypoint is None else tuple(map(fill, spec.entrypoint)),

@@ -123,11 +123,6 @@ class BudgetKeeper:
         )
 
 
-def _takes_room(instance: Instance) -> bool:
-    """Whether it is started, and ends with some test."""
-    return bool(instance.key.place.node) and not instance.spec.external
-
-
 def lease_name(instance: Instance) -> str:
     """An instance in the table of leases: readable, and different for each instance."""
     return f"{instance.key.service}#{instance_hash(instance.key)[:6]}"
