@@ -23,8 +23,7 @@ from pytest_isolate.plugin.run.opening import OpenRun, RunMembership, in_memory_
 from pytest_isolate.running.cleanup.ryuk import Ryuk
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.launcher import Launcher
-from pytest_isolate.running.containers.observer import InstanceObserver
-from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance
 from pytest_isolate.running.containers.usage import UsageMeter
 from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.data.fresh import FreshCopies

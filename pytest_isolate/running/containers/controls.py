@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
-from pytest_isolate.engine.api import ExecResult
-from pytest_isolate.errors import IsolateError
-from pytest_isolate.running.faults.methods import Faults
+from pytest_isolate.engine.api import ContainerState, ExecResult
+from pytest_isolate.errors import FaultError, IsolateError
+from pytest_isolate.running.faults.impairment import parse_impairment
+from pytest_isolate.running.faults.network import Target
 
 
-class ContainerControls(Faults):
-    """The controls of one container: its faults, and what is done to it for good."""
+class ContainerControls:
+    """The controls of one container; its faults are blocks, undone at their end, however they end.
+
+    `hold_data` keeps what it has in memory while it is down, `start_again` starts it and waits until it is ready.
+    """
+
+    def __init__(self, target: Target, hold_data: Callable[[], None], start_again: Callable[[], None]) -> None:
+        self._target = target
+        self._engine = target.engine
+        self._id = target.container_id
+        self._hold_data = hold_data
+        self.start = start_again
 
     def logs(self) -> str:
         """Return all that it has written."""
-        return self._target.engine.read_logs(self._target.container_id)
+        return self._engine.read_logs(self._id)
 
     def exec(self, argv: Sequence[str]) -> ExecResult:
         """Run a command inside."""
-        return self._target.engine.run_command(self._target.container_id, argv)
+        return self._engine.run_command(self._id, argv)
 
     def stop(self, timeout_s: int) -> None:
         """Ask it to stop, and kill it when it does not in time."""
         self._hold_data()
-        self._target.engine.stop_container(self._target.container_id, timeout_s)
-
-    def start(self) -> None:
-        """Start it again, and return when it is ready."""
-        self._start_again()
+        self._engine.stop_container(self._id, timeout_s)
 
     def restart(self, timeout_s: int) -> None:
         """Stop and start it."""
@@ -38,15 +47,83 @@ class ContainerControls(Faults):
     def kill(self) -> None:
         """End it at once."""
         self._hold_data()
-        self._target.engine.kill_container(self._target.container_id)
+        self._engine.kill_container(self._id)
 
     def pause(self) -> None:
         """Freeze it."""
-        self._target.engine.pause_container(self._target.container_id)
+        self._engine.pause_container(self._id)
 
     def unpause(self) -> None:
         """Let it go on."""
-        self._target.engine.unpause_container(self._target.container_id)
+        self._engine.unpause_container(self._id)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Frozen, and going on afterwards."""
+        self._require_running("paused")
+        try:
+            self.pause()
+            yield
+        finally:
+            # Whoever has unpaused, stopped or killed it meanwhile by hand has undone it.
+            if self._engine.inspect_container(self._id).is_paused:
+                self.unpause()
+
+    def stopped(self, timeout_s: int) -> AbstractContextManager[None]:
+        """Asked to stop, and started again afterwards."""
+        return self._down("stopped", partial(self.stop, timeout_s))
+
+    def killed(self) -> AbstractContextManager[None]:
+        """Ended at once, and started again afterwards."""
+        return self._down("killed", self.kill)
+
+    @contextmanager
+    def disconnected(self) -> Iterator[None]:
+        """Cut off from everything, and reachable again afterwards."""
+        self._require_running("disconnected")
+        from pytest_isolate.running.faults.network import disconnect  # few tests need it
+
+        with disconnect(self._target):
+            yield
+
+    def slow(self, *, latency: object, jitter: object, loss: object, rate: object) -> AbstractContextManager[None]:
+        """What it sends is held up, and at its own pace again afterwards. A wrong value is told at once."""
+        impairment = parse_impairment(latency, jitter, loss, rate)
+
+        @contextmanager
+        def slow_down_while() -> Iterator[None]:
+            self._require_running("slowed down")
+            from pytest_isolate.running.faults.network import slow_down  # few tests need it
+
+            with slow_down(self._target, impairment):
+                yield
+
+        return slow_down_while()
+
+    @contextmanager
+    def _down(self, done: str, end: Callable[[], None]) -> Iterator[None]:
+        self._require_running(done)
+        try:
+            end()
+            yield
+        finally:
+            # Whoever has started it meanwhile by hand has undone it.
+            if not self._engine.inspect_container(self._id).is_running:
+                self.start()
+
+    def _require_running(self, done: str) -> None:
+        """FaultError where there is nothing to take away: what ends the fault would do more than undo it."""
+        state = self._engine.inspect_container(self._id)
+        if state.is_running and not state.is_paused:
+            return
+        raise FaultError(
+            self._target.service,
+            f"cannot be {done}, because it does not run",
+            found=_describe(state),
+            do="unpause() it first, or leave the block that has paused it"
+            if state.is_paused
+            else "start() it first, or leave the block that has stopped it; logs() tells why it ended by itself",
+        )
 
 
 class Refusing:
@@ -69,3 +146,7 @@ class Refusing:
 
 
 Controls: TypeAlias = ContainerControls | Refusing
+
+
+def _describe(state: ContainerState) -> str:
+    return "its container is paused" if state.is_paused else f"its container has exited with code {state.exit_code}"

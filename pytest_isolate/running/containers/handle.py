@@ -113,17 +113,7 @@ class Service:
 
     def port_of(self, inner: int) -> int:
         """The published port of one of its ports inside."""
-        try:
-            return self._view.endpoints[inner].port
-        except KeyError:
-            declared = ", ".join(map(str, self._view.spec.ports)) or "none"
-            raise IsolateError(
-                build_message(
-                    f"service {self.name!r} publishes no port {inner}",
-                    found=f"declared ports: {declared}",
-                    do=f"declare it: ports=[..., {inner}]",
-                )
-            ) from None
+        return self._view.published(inner, self.name, f"declare it: ports=[..., {inner}]").port
 
     def logs(self) -> str:
         """Everything that it has written to stdout and stderr so far."""

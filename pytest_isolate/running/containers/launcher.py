@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
-from collections.abc import Callable, Container
+import socket
+from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, suppress
 from itertools import count
 
@@ -13,10 +15,9 @@ from pytest_isolate.engine.api import ContainerRequest, PortBinding
 from pytest_isolate.errors import EngineError, IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN
-from pytest_isolate.model.service import Unlimited
+from pytest_isolate.model.service import Pairs, Unlimited
 from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey
 from pytest_isolate.running.archive import build_archive
-from pytest_isolate.running.containers.hosts import hosts_of
 from pytest_isolate.running.containers.running import (
     RunningInstance,
     StartRequest,
@@ -38,6 +39,8 @@ from pytest_isolate.running.ownership.domains import SharingDomain
 
 # Somebody else took a port between our picking it and the engine's publishing it: rare, and a new one is free.
 _PORT_TRIES = 5
+HOST_GATEWAY = "host-gateway"
+"""Stands for the engine's host in a container's table of names (Docker 20.10)."""
 
 
 class Launcher:
@@ -200,3 +203,33 @@ def _image_name(start: StartRequest) -> str:
     """Return the tag; the image's id when a platform is set, because two platforms cannot share one tag."""
     has_platform = start.instance.spec.platform and not start.starts_from_snapshot
     return start.image.image_id if has_platform else start.tag
+
+
+def hosts_of(needed: Mapping[str, RunningInstance]) -> Pairs:
+    """Names that a container has to know, with their addresses: of services that are not on its network."""
+    hosts: dict[str, str] = {}
+    for alias, running in needed.items():
+        used = running.spec.external
+        if used is None:
+            continue
+        address = HOST_GATEWAY if used.is_loopback else _resolve(used.host)
+        hosts |= dict.fromkeys([alias, *running.spec.container.aliases], address)
+        if not used.is_loopback and not _is_address(used.host):
+            # Whatever finds it here, such as a table of names in CI, a container does not have.
+            hosts[used.host] = address
+    return tuple(hosts.items())
+
+
+def _resolve(host: str) -> str:
+    """Return the address that tests reach a host at, IPv4 first."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    addresses = sorted({(family != socket.AF_INET, str(place[0])) for family, _, _, _, place in found})
+    return addresses[0][1]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,9 +1,10 @@
-"""A running instance: the record, and what follows from it."""
+"""A running instance: the record, what follows from it, and the events that others want to hear of."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -19,6 +20,9 @@ from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.images.snapshots import Snapshot
 from pytest_isolate.running.network.ports import HeldPorts
 from pytest_isolate.running.ownership.domains import SharingDomain
+
+if TYPE_CHECKING:
+    from pytest_isolate.running.containers.handle import Service
 
 
 class StartRequest(Struct, frozen=True, kw_only=True):
@@ -67,6 +71,29 @@ class RunningInstance(Struct, frozen=True, kw_only=True):
     def spec(self) -> ServiceSpec:
         """The service as declared."""
         return self.instance.spec
+
+
+class InstanceObserver:
+    """Hears what happens to the instances of this process; every event is ignored unless a subclass wants it.
+
+    An event is told in the thread in which it happens. What an observer raises from `launched` and `ready` fails the
+    start.
+    """
+
+    def launched(self, running: RunningInstance) -> None:
+        """Its container was started here, and is not ready yet."""
+
+    def ready(self, running: RunningInstance) -> None:
+        """It was started here and is ready, and no test and no other process has been given it yet."""
+
+    def available(self, running: RunningInstance, handle: Service) -> None:
+        """It may be used in this process from now on, whichever process has started it."""
+
+    def restarted(self, running: RunningInstance) -> None:
+        """It was stopped or killed by its handle, and is ready again."""
+
+    def removing(self, running: RunningInstance) -> None:
+        """This process is about to remove its container."""
 
 
 def build_view(

@@ -8,8 +8,7 @@ from typing import Any
 
 from pytest_isolate.engine.docker.cgroups import Counted, count
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.observer import InstanceObserver
-from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance
 from pytest_isolate.running.containers.security import memory_limit
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pytest_isolate.declarations.placeholders import SELF, Reference, render
+from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Http
 from pytest_isolate.model.service import File, ServiceId, ServiceSpec
@@ -69,6 +70,15 @@ class ServiceView(Struct, frozen=True, kw_only=True):
     def outside(self) -> Endpoint:
         """Where the tests find it."""
         return self.endpoints[self.spec.ports[0]]
+
+    def published(self, inner: int, name: str, do: str) -> Endpoint:
+        """Return where the tests find one of its ports; IsolateError for one that is not declared."""
+        try:
+            return self.endpoints[inner]
+        except KeyError:
+            declared = ", ".join(map(str, self.spec.ports)) or "none"
+            what = f"service {name!r} publishes no port {inner}"
+            raise IsolateError(build_message(what, found=f"declared ports: {declared}", do=do)) from None
 
     def url(self, endpoint: Endpoint) -> str:
         """The service's url at an endpoint."""

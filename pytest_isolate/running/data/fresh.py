@@ -18,8 +18,7 @@ from pytest_isolate.planning.placement import InstanceKey, Place
 from pytest_isolate.planning.plan import CopyDemand
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.observer import InstanceObserver
-from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance
 from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.data.backends.base import BackendError, DataBackend, closed_on_failure
 from pytest_isolate.running.data.backends.mariadb import MariadbBackend

@@ -15,8 +15,7 @@ from pytest_isolate.model.reset import RESET_METHOD, Pristine, Reset, ResetFunct
 from pytest_isolate.planning.placement import InstanceKey
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.observer import InstanceObserver
-from pytest_isolate.running.containers.running import RunningInstance, describe_instance
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance, describe_instance
 from pytest_isolate.running.data.backends import mariadb, postgres, redis
 from pytest_isolate.running.data.backends.base import BackendError, DataBackend, common_variables
 from pytest_isolate.running.data.user_function import call as call_function

@@ -12,7 +12,7 @@ from pytest_isolate.errors import StartError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.service import MIB, ContainerSettings
 from pytest_isolate.planning.placement import InstanceKey
-from pytest_isolate.running.containers.hosts import hosts_of
+from pytest_isolate.running.containers.launcher import hosts_of
 from pytest_isolate.running.containers.running import RunningInstance, describe_instance
 from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.images.images import Images, image_tag

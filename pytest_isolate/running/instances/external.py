@@ -14,8 +14,8 @@ from pytest_isolate.model.service import Secret, ServiceSpec
 from pytest_isolate.planning.placement import Instance
 from pytest_isolate.running.containers.controls import Refusing
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.observer import InstanceObserver
 from pytest_isolate.running.containers.running import (
+    InstanceObserver,
     RunningInstance,
     build_view,
     collect_secrets,

@@ -8,8 +8,7 @@ from functools import partial
 from pytest_isolate.running.containers.controls import ContainerControls
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.memory import Memory
-from pytest_isolate.running.containers.observer import InstanceObserver
-from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance
 from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.faults.network import Target
 from pytest_isolate.running.images.images import image_tag

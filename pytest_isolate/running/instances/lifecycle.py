@@ -11,8 +11,7 @@ from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.planning.reset_order import dependents_of
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.memory import log_hints
-from pytest_isolate.running.containers.observer import InstanceObserver
-from pytest_isolate.running.containers.running import RunningInstance, name_error
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance, name_error
 from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.instances.budget import BudgetKeeper
 from pytest_isolate.running.instances.external import ExternalServices

@@ -8,8 +8,7 @@ from concurrent.futures import Future
 
 from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey
 from pytest_isolate.running.containers.launcher import Launcher
-from pytest_isolate.running.containers.observer import InstanceObserver
-from pytest_isolate.running.containers.running import RunningInstance, instance_hash
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance, instance_hash
 from pytest_isolate.running.instances.budget import BudgetKeeper
 from pytest_isolate.running.instances.gate import RunClosing
 from pytest_isolate.running.instances.retained import RetainedInstances

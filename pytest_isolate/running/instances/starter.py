@@ -9,8 +9,7 @@ from functools import partial
 from pytest_isolate.errors import IsolateError, StartError
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.containers.launcher import Launcher
-from pytest_isolate.running.containers.observer import InstanceObserver
-from pytest_isolate.running.containers.running import RunningInstance, StartRequest, describe_instance
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance, StartRequest, describe_instance
 from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.instances.agreement import Agreement, Claim, read_record, reuse_code
 from pytest_isolate.running.instances.base_image import BaseImage, BaseImages

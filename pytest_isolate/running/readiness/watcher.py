@@ -43,9 +43,9 @@ class Watcher:
     """Waits until containers are ready."""
 
     def __init__(self, context: RunContext, exit_watcher: ExitWatcher, modules: Modules) -> None:
-        self._context = context
-        self._exit_watcher = exit_watcher
-        self._modules = modules
+        self.context = context
+        self.exit_watcher = exit_watcher
+        self.modules = modules
 
     def wait_until_ready(
         self,
@@ -59,41 +59,32 @@ class Watcher:
 
         Of a container that was started before, the engine may tell only now that its earlier life has ended.
         """
-        engine = self._context.engine
-        died = self._exit_watcher.watch(running.container_id)
+        engine = self.context.engine
+        died = self.exit_watcher.watch(running.container_id)
         # It may have died before anybody listened for its id.
         if not engine.inspect_container(running.container_id).is_running:
             died.set()
         # Once it has died the engine reads its log only when its network is gone, 0.1 s later; who follows it has it.
         with closing(engine.follow_log(running.container_id, _LOG_LINES)) as log:
-            wait = _Wait(self._context, self._exit_watcher, self._modules, running, died, log, is_first=is_first)
-            wait.run(started_at, raise_if_closing)
+            _Wait(self, running, died, log, is_first=is_first).run(started_at, raise_if_closing)
 
 
 class _Wait:
     """One wait for one container."""
 
     def __init__(
-        self,
-        context: RunContext,
-        exit_watcher: ExitWatcher,
-        modules: Modules,
-        running: RunningInstance,
-        died: threading.Event,
-        log: LogTail,
-        *,
-        is_first: bool,
+        self, watcher: Watcher, running: RunningInstance, died: threading.Event, log: LogTail, *, is_first: bool
     ) -> None:
-        self._context = context
-        self._engine = context.engine
-        self._exit_watcher = exit_watcher
-        self._modules = modules
+        self._context = watcher.context
+        self._engine = watcher.context.engine
+        self._exit_watcher = watcher.exit_watcher
+        self._modules = watcher.modules
         self._running = running
         self._died = died
         self._log = log
         self._is_first = is_first
         self._probes = choose_probes(running, is_first=is_first)
-        self._began = context.clock.now()
+        self._began = self._context.clock.now()
         self._exit: ContainerState | None = None
 
     def run(self, started_at: float, raise_if_closing: Callable[[], None]) -> None:

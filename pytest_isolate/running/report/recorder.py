@@ -6,14 +6,13 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from pytest_isolate.engine.api import Engine
+from pytest_isolate.engine.api import ContainerUsage, Engine
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import Place
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.observer import InstanceObserver
-from pytest_isolate.running.containers.running import RunningInstance, instance_hash
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance, instance_hash
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.report.records import (
     BecameReady,
@@ -100,9 +99,7 @@ class Recorder(InstanceObserver):
             return  # it is gone, or the engine is; the run tells that
         now, secrets = self._clock.time(), self.secrets
         if taken:
-            records.append(
-                Took(at=now, container=running.container_id, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
-            )
+            records.append(_took(now, running.container_id, taken))
         texts = [(line.when, redact(plain_text(line.text), secrets)) for line in lines]
         records.append(shorten(now, running.container_id, texts, MOST_LOG_CHARACTERS))
         self._journal.write(*records)
@@ -155,10 +152,7 @@ class Sampler:
                 self._live.pop(container)  # it is gone
                 continue
             if taken:
-                now = self._clock.time()
-                self._journal.write(
-                    Took(at=now, container=container, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
-                )
+                self._journal.write(_took(self._clock.time(), container, taken))
 
 
 def describe(running: RunningInstance, by: str, thread: int, *, found: bool) -> Launched:
@@ -181,6 +175,10 @@ def describe(running: RunningInstance, by: str, thread: int, *, found: bool) -> 
         found=found,
         thread=thread,
     )
+
+
+def _took(at: float, container: str, taken: ContainerUsage) -> Took:
+    return Took(at=at, container=container, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
 
 
 def describe_place(place: Place) -> str:

@@ -88,17 +88,8 @@ class Started:
     def endpoint(self, inner: int) -> Endpoint:
         """Where a test reaches one of its ports."""
         self._container.check()
-        try:
-            return self._view.endpoints[inner]
-        except KeyError:
-            declared = ", ".join(map(str, self._view.spec.ports)) or "none"
-            raise IsolateError(
-                build_message(
-                    f"service {self._view.spec.name!r} publishes no port {inner}",
-                    found=f"declared ports: {declared}",
-                    do=f"with_exposed_ports({inner}), or ports=[..., {inner}] of service()",
-                )
-            ) from None
+        do = f"with_exposed_ports({inner}), or ports=[..., {inner}] of service()"
+        return self._view.published(inner, self._view.spec.name, do)
 
     def host(self) -> str:
         """The address that it is published on."""
