@@ -1,4 +1,4 @@
-"""What the methods of a handle do: with a container of ours, or nothing but an error that says why not."""
+"""The work behind the methods of a handle: on a container of ours, or nothing but an error that says why not."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class ContainerControls:
             yield
 
     def slow(self, *, latency: object, jitter: object, loss: object, rate: object) -> AbstractContextManager[None]:
-        """What it sends is held up, and at its own pace again afterwards. A wrong value is told at once."""
+        """Its packets are held up, and go at their own pace again afterwards. A wrong value is told at once."""
         impairment = parse_impairment(latency, jitter, loss, rate)
 
         @contextmanager

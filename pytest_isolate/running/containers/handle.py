@@ -1,4 +1,4 @@
-"""What tests are handed: a running service, and a stack of them."""
+"""The values of fixtures: a running service, and a stack of them."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _IS_FULL = re.compile(r"no space left on device|disk (?:is )?full|errcode: 28", 
 
 
 def advise_if_full(text: str, running: RunningInstance) -> str:
-    """What to do where a log says that there is no room left, and the service keeps data in memory; else nothing."""
+    """Return what to do where a log says that a folder in memory is full; empty where it says nothing of it."""
     if not running.memory_folders or not _IS_FULL.search(text):
         return ""
     folder, size = next(iter(running.memory_folders.items()))

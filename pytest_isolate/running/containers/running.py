@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class StartRequest(Struct, frozen=True, kw_only=True):
-    """What is known of an instance before its container is made, which is made from the image `tag`.
+    """The facts of an instance before its container is made, which is made from the image `tag`.
 
     `image` is always the declared one: a snapshot of it says nothing more. `code` is what the instance is known by on
     the board, and on its container's label.
@@ -42,7 +42,7 @@ class StartRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def starts_from_snapshot(self) -> bool:
-        """Whether it starts from a snapshot."""
+        """True where it starts from a snapshot."""
         return self.tag != image_tag(self.instance.spec)
 
 
@@ -131,12 +131,12 @@ def full_fingerprint(instance: Instance, image: ImageFacts, needed: Mapping[str,
 
 
 def network_aliases(spec: ServiceSpec) -> tuple[str, ...]:
-    """What a service is found by on its network; its plain name comes first."""
+    """Names of a service on its network; its plain name comes first."""
     return tuple(dict.fromkeys((spec.name, *spec.container.aliases)))
 
 
 def instance_hash(key: InstanceKey) -> str:
-    """A short word for an instance key, the same in every process."""
+    """Return a short word for an instance key, the same in every process."""
     place, service = key.place, key.service
     parts = (service.stack.namespace, service.stack.name, service.name, place.scope.word, place.node, place.worker)
     what = key.fingerprint + describe_variation(key.variation)
@@ -144,7 +144,7 @@ def instance_hash(key: InstanceKey) -> str:
 
 
 def collect_secrets(view: ServiceView, needed: Mapping[str, RunningInstance]) -> tuple[str, ...]:
-    """What must not be printed of a service: its own random password, and those of what it needs."""
+    """Secrets that must not be printed: the service's own random password, and those of what it needs."""
     own: tuple[str, ...] = (view.password or "",) if view.spec.password is Secret.RANDOM else ()
     if view.spec.external:
         own = view.spec.external.secrets

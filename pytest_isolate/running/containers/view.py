@@ -62,13 +62,13 @@ class ServiceView(Struct, frozen=True, kw_only=True):
 
     @property
     def inside(self) -> Endpoint:
-        """Where its neighbours on the network find it."""
+        """The endpoint for its neighbours on the network."""
         used = self.spec.external
         return Endpoint(self.inside_host, used.port if used else self.spec.ports[0])
 
     @property
     def outside(self) -> Endpoint:
-        """Where the tests find it."""
+        """The endpoint for tests."""
         return self.endpoints[self.spec.ports[0]]
 
     def published(self, inner: int, name: str, do: str) -> Endpoint:

@@ -1,4 +1,4 @@
-"""What a test is handed of a fresh() fixture: a service whose database is the test's own."""
+"""The value of a fresh() fixture: a service whose database is the test's own."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def program_archive(machine: Architecture) -> bytes:
 
 
 class Reply(Struct, frozen=True):
-    """What a call returned (below 0: the negative number of an error), and what it wrote."""
+    """Result of a call (below 0: the negative number of an error), and what it wrote."""
 
     result: int
     content: bytes
@@ -146,7 +146,7 @@ class RemoteSyscalls:
         return reply
 
     def receive_now(self, socket_number: int) -> Reply:
-        """What has come to a socket; an error where nothing has."""
+        """Return what has come to a socket; an error where nothing has."""
         return self.ask("recvfrom", *self.receiving(socket_number))
 
     def receiving(self, socket_number: int) -> tuple[int, int, int, int]:

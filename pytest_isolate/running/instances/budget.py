@@ -102,7 +102,7 @@ class BudgetKeeper:
         return refused
 
     def _lease(self, instance: Instance) -> tuple[Lease, bool]:
-        """What to ask for, and whether it may be asked for yet."""
+        """Return the lease to ask for, and True if it may be asked for already."""
         room = Resources(memory_bytes=instance.spec.reserved_bytes, containers=1)
         name, place = lease_name(instance), instance.key.place
         # Of what only request.getfixturevalue() asks for the plan knows nothing.

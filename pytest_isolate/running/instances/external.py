@@ -38,7 +38,7 @@ _TLS_SCHEMES = ("https", "rediss", "valkeys", "amqps", "mqtts", "ldaps", "wss")
 
 
 def endpoints_of(spec: ServiceSpec, used: ExternalService) -> dict[int, Endpoint]:
-    """Where tests find its ports: the main one where its URL says, the others at their own numbers beside it."""
+    """Endpoints of its ports: the main one where its URL says, the others at their own numbers beside it."""
     main, *others = spec.ports
     return {main: used.endpoint, **{port: Endpoint(used.host, port) for port in others}}
 
@@ -178,7 +178,7 @@ REFUSALS = {
     "disconnected": "it cannot be cut off",
     "slow": "its network cannot be made slow",
 }
-"""What is said of each method of a handle that takes a container of ours."""
+"""The reason, for each method of a handle that needs a container of ours."""
 
 
 class ExternalHandle(Service):

@@ -31,7 +31,7 @@ class StartGate:
 
     @property
     def is_closing(self) -> bool:
-        """Whether nothing more is started."""
+        """True when nothing more is started."""
         return self._closing.is_set()
 
     def close(self) -> None:

@@ -1,4 +1,12 @@
-"""The story of one instance, from asked for to published: Starter.start."""
+"""The story of one instance, from asked for to published.
+
+    agree who starts it ── somebody has: adopt what is published
+      └ image ─ what it needs ─ room in the budget
+          └ snapshot or image ─ network ─ guardian ─ container ─ ready ─ save the snapshot ─ tell the observers
+              └ publish
+
+A step that fails takes back what came before it, and the error is published in place of the instance.
+"""
 
 from __future__ import annotations
 

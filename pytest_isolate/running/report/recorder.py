@@ -182,7 +182,7 @@ def _took(at: float, container: str, taken: ContainerUsage) -> Took:
 
 
 def describe_place(place: Place) -> str:
-    """Who an instance is for, in words."""
+    """Return who an instance is for, in words."""
     if place.scope is Scope.SESSION:
         return f"worker {place.worker}" if place.worker else "the whole run"
     return f"{place.scope.word} {place.node}"
@@ -205,7 +205,7 @@ def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[Spent]:
 
 
 def shorten(at: float, container: str, lines: Sequence[tuple[float, str]], most: int) -> Wrote:
-    """What a container wrote, cut in the middle where it has more characters than that."""
+    """Return what a container wrote, cut in the middle where it has more characters than that."""
     if sum(len(text) + 1 for _, text in lines) <= most:
         return Wrote(at=at, container=container, lines=lines)
     head = _count_fitting(lines, most * _HEAD_SHARE)
@@ -215,7 +215,7 @@ def shorten(at: float, container: str, lines: Sequence[tuple[float, str]], most:
 
 
 def _count_fitting(lines: Iterable[tuple[float, str]], most: float) -> int:
-    """How many of these lines have so many characters together."""
+    """Count the first lines that have at most so many characters together."""
     count, size = 0, 0
     for _, text in lines:
         size += len(text) + 1

@@ -1,4 +1,4 @@
-"""What tests are handed of a module of testcontainers: our handle, with the module's own methods beside."""
+"""The handle of a module of testcontainers: ours, with the module's own methods beside."""
 
 from __future__ import annotations
 
