@@ -22,7 +22,8 @@ from pytest_isolate.planning.plan import Demand, build_plan, peak_demand
 from pytest_isolate.planning.reset_order import check_resets
 from pytest_isolate.presets.catalogue import PRESETS
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.instances.external import ExternalHandle, check_same_host, endpoints_of, probes_of
+from pytest_isolate.running.instances.client_containers import check_same_host
+from pytest_isolate.running.instances.external import REFUSALS, endpoints_of, probes_of
 from unit.builders import OWNER, declare, load_one, raw, sid
 
 HERE = ItemPosition(test="t.py::a", test_class="t.py::a", module="t.py")
@@ -155,7 +156,7 @@ def test_every_method_of_a_handle_is_refused_by_one_that_runs_already() -> None:
     """A method that is added to the one must be thought of in the other."""
     harmless = {"port_of"}
     methods = {name for name, _ in inspect.getmembers(Service, inspect.isfunction) if not name.startswith("_")}
-    assert methods - harmless == {name for name in vars(ExternalHandle) if not name.startswith("_")}
+    assert methods - harmless == set(REFUSALS)
 
 
 def test_without_options_a_service_is_as_declared() -> None:

@@ -11,8 +11,10 @@ from pytest_isolate.engine.api import ExecResult
 from pytest_isolate.errors import ExecError, IsolateError
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Http
+from pytest_isolate.running.containers.controls import ContainerControls
 from pytest_isolate.running.containers.handle import Service, Stack
 from pytest_isolate.running.containers.view import ServiceView
+from pytest_isolate.running.faults.network import Target
 from unit.builders import spec
 
 
@@ -53,16 +55,12 @@ def make(engine: StubEngine, name: str = "auth", **values: object) -> Service:
     values = {"ports": (8000, 9000), "ready": (Http(),), **values}
     endpoints = {port: Endpoint("127.0.0.1", 40000 + port) for port in values["ports"]}
     view = ServiceView(spec=spec(name, **values), password="s3", endpoints=endpoints, env={"A": "1"})
-    start = ("start", "c1")
-    return Service(
-        view,
-        engine=engine,
-        image="auth:1",
-        container_id="c1",
-        hold_data=lambda: engine.calls.append(("hold", "c1")),
-        start_again=lambda: engine.calls.append(start),
-        faults=None,
+    target = Target(
+        service=name, engine=engine, container_id="c1", image="auth:1", labels={}, name_helper=lambda word: word
     )
+    hold, start = ("hold", "c1"), ("start", "c1")
+    controls = ContainerControls(target, lambda: engine.calls.append(hold), lambda: engine.calls.append(start))
+    return Service(view, controls, image="auth:1", container_id="c1")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Faults: what is asked of the engine, in which order, and what undoes them."""
+"""ContainerControls: what is asked of the engine, in which order, and what undoes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from pytest_isolate.engine.api import ContainerState, EngineFacts
 from pytest_isolate.errors import FaultError, IsolateError
-from pytest_isolate.running.faults.methods import Faults
+from pytest_isolate.running.containers.controls import ContainerControls
 from pytest_isolate.running.faults.network import Target
 
 
@@ -52,7 +52,7 @@ def engine() -> StubEngine:
 
 
 @pytest.fixture
-def faults(engine: StubEngine) -> Faults:
+def faults(engine: StubEngine) -> ContainerControls:
     target = Target(
         service="db",
         engine=engine,
@@ -61,10 +61,10 @@ def faults(engine: StubEngine) -> Faults:
         labels={},
         name_helper=lambda word: f"helper-{word}",
     )
-    return Faults(target, lambda: engine.calls.append("hold"), engine.start)
+    return ContainerControls(target, lambda: engine.calls.append("hold"), engine.start)
 
 
-Begin = Callable[[Faults], AbstractContextManager[None]]
+Begin = Callable[[ContainerControls], AbstractContextManager[None]]
 ALL: dict[str, Begin] = {
     "paused": lambda faults: faults.paused(),
     "stopped": lambda faults: faults.stopped(3),
@@ -80,7 +80,7 @@ DONE = {
 
 
 @pytest.mark.parametrize("name", DONE)
-def test_a_fault_holds_for_its_block(engine: StubEngine, faults: Faults, name: str) -> None:
+def test_a_fault_holds_for_its_block(engine: StubEngine, faults: ContainerControls, name: str) -> None:
     done, undone = DONE[name]
     with ALL[name](faults):
         assert engine.calls == done
@@ -90,14 +90,14 @@ def test_a_fault_holds_for_its_block(engine: StubEngine, faults: Faults, name: s
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("name", DONE)
 def test_it_is_undone_however_the_block_ends(
-    engine: StubEngine, faults: Faults, name: str, error: type[BaseException]
+    engine: StubEngine, faults: ContainerControls, name: str, error: type[BaseException]
 ) -> None:
     with pytest.raises(error), ALL[name](faults):
         raise error
     assert engine.calls == [*DONE[name][0], *DONE[name][1]]
 
 
-def test_an_interrupt_between_the_deed_and_the_block_undoes_it(engine: StubEngine, faults: Faults) -> None:
+def test_an_interrupt_between_the_deed_and_the_block_undoes_it(engine: StubEngine, faults: ContainerControls) -> None:
     pause = engine.pause_container
 
     def pause_and_be_interrupted(container_id: str) -> None:
@@ -111,14 +111,18 @@ def test_an_interrupt_between_the_deed_and_the_block_undoes_it(engine: StubEngin
 
 
 @pytest.mark.parametrize("name", DONE)
-def test_what_the_test_has_undone_itself_is_left_alone(engine: StubEngine, faults: Faults, name: str) -> None:
+def test_what_the_test_has_undone_itself_is_left_alone(
+    engine: StubEngine, faults: ContainerControls, name: str
+) -> None:
     with ALL[name](faults):
         engine.state = ContainerState(is_running=True)
     assert engine.calls == DONE[name][0]
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_service_that_has_ended_cannot_be_given_a_fault(engine: StubEngine, faults: Faults, name: str) -> None:
+def test_a_service_that_has_ended_cannot_be_given_a_fault(
+    engine: StubEngine, faults: ContainerControls, name: str
+) -> None:
     engine.state = ContainerState(is_running=False, exit_code=3)
     with pytest.raises(FaultError) as caught, ALL[name](faults):
         pytest.fail("it must not begin")
@@ -131,7 +135,9 @@ def test_a_service_that_has_ended_cannot_be_given_a_fault(engine: StubEngine, fa
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_paused_service_cannot_be_given_another_fault(engine: StubEngine, faults: Faults, name: str) -> None:
+def test_a_paused_service_cannot_be_given_another_fault(
+    engine: StubEngine, faults: ContainerControls, name: str
+) -> None:
     with faults.paused():
         with pytest.raises(FaultError) as caught, ALL[name](faults):
             pytest.fail("it must not begin")
@@ -145,7 +151,7 @@ def test_a_paused_service_cannot_be_given_another_fault(engine: StubEngine, faul
 
 
 @pytest.mark.parametrize("name", ["disconnected", "slowed down"])
-def test_a_machine_that_is_not_known_is_told(engine: StubEngine, faults: Faults, name: str) -> None:
+def test_a_machine_that_is_not_known_is_told(engine: StubEngine, faults: ContainerControls, name: str) -> None:
     with pytest.raises(FaultError) as caught, ALL[name](faults):
         pytest.fail("it must not begin")
     assert engine.calls == []
@@ -156,6 +162,6 @@ def test_a_machine_that_is_not_known_is_told(engine: StubEngine, faults: Faults,
     )
 
 
-def test_a_wrong_value_is_told_before_the_block(faults: Faults) -> None:
+def test_a_wrong_value_is_told_before_the_block(faults: ContainerControls) -> None:
     with pytest.raises(IsolateError, match=r"slow\(latency='soon'\) cannot be understood"):
         faults.slow(latency="soon", jitter=0, loss=0, rate=None)

@@ -22,8 +22,8 @@ from pytest_isolate.running.faults.remote_syscalls import (
     PATH,
     RECEIVED_BYTES,
     RemoteSyscalls,
-    build_archive,
     build_program,
+    program_archive,
 )
 
 _NATIVE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
@@ -123,7 +123,7 @@ def test_the_end_of_the_program_is_told() -> None:
 
 @pytest.mark.parametrize("name", sorted(MACHINES))
 def test_the_archive_holds_the_program_for_root_to_run(name: str) -> None:
-    with tarfile.open(fileobj=io.BytesIO(build_archive(MACHINES[name]))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(program_archive(MACHINES[name]))) as archive:
         (entry,) = archive.getmembers()
         assert ("/" + entry.name, entry.mode, entry.uid) == (PATH, 0o700, 0)
         content = archive.extractfile(entry)
