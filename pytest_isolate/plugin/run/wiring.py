@@ -196,7 +196,7 @@ def wire(
 
     budget = BudgetKeeper(LeaseTable(member.folder), room, run, clock, plan, member.workers)
     retained = RetainedInstances(budget, is_on=settings.keep != KEEP_NEVER)
-    usage_meter = UsageMeter()
+    usage_meter = UsageMeter(engine.read_counters)
     images = Images(engine, locks, Board(built_folder()), Board(member.folder), timeline.on_progress)
     starter = Starter(
         engine=engine,

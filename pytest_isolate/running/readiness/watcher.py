@@ -163,7 +163,8 @@ class Watcher:
         spec, waited_s = running.spec, self._clock.now() - began
         lines = _last_lines(self._read_to_end(running, log), running)
         probes = " and ".join(f"{describe_probe(p)}{_address(p, running)}" for p in choose_probes(running))
-        do = advise_if_full("\n".join(lines), running) or f"run it by hand: docker run --rm -it {image_tag(spec)}"
+        by_hand = self._engine.commands.run(image_tag(spec))
+        do = advise_if_full("\n".join(lines), running) or f"run it by hand: {by_hand}"
         if _may_be_out_of_memory(state):
             do = "give it more memory: memory=..."
         return StartError(
