@@ -1,7 +1,7 @@
 """pytest-isolate: each service that tests need, in a container of its own, as a pytest fixture.
 
-The public names are the ones in `__all__`. They are imported when first used: pytest loads this package in every run,
-also in those that need no service, and must not pay for it.
+The public names are the ones in `__all__`. Each is imported when it is first used: pytest loads this package in every
+run, and one that needs no service must not pay for it.
 """
 
 from __future__ import annotations
@@ -31,64 +31,30 @@ if TYPE_CHECKING:
     from pytest_isolate.running.data.fresh_service import FreshService
     from pytest_isolate.running.testcontainers.module_service import ModuleService
 
-# The names of each module.
-_HOMES = {
-    "engine.api": "ExecResult",
-    "errors": "IsolateError IsolateWarning",
-    "model.probes": "command ended http log tcp",
-    "plugin.declaring.declare": "compose fresh member service stack variants",
-    "plugin.declaring.override": "ServiceChanges override",
-    "presets.apache": "apache",
-    "presets.mariadb": "mariadb",
-    "presets.memcached": "memcached",
-    "presets.mosquitto": "mosquitto",
-    "presets.mysql": "mysql",
-    "presets.nats": "nats",
-    "presets.nginx": "nginx",
-    "presets.openldap": "openldap",
-    "presets.postgres": "postgres",
-    "presets.rabbitmq": "rabbitmq",
-    "presets.redis": "redis",
-    "presets.valkey": "valkey",
-    "running.containers.handle": "Service Stack",
-    "running.data.fresh_service": "FreshService",
-    "running.testcontainers.module_service": "ModuleService",
+_NAMES = {
+    "engine.api": ("ExecResult",),
+    "errors": ("IsolateError", "IsolateWarning"),
+    "model.probes": ("command", "ended", "http", "log", "tcp"),
+    "plugin.declaring.declare": ("compose", "fresh", "member", "service", "stack", "variants"),
+    "plugin.declaring.override": ("ServiceChanges", "override"),
+    "running.containers.handle": ("Service", "Stack"),
+    "running.data.fresh_service": ("FreshService",),
+    "running.testcontainers.module_service": ("ModuleService",),
 }
+# Presets, each in a module of the same name.
+_PRESETS = (
+    "apache", "mariadb", "memcached", "mosquitto", "mysql", "nats", "nginx", "openldap", "postgres",
+    "rabbitmq", "redis", "valkey",
+)  # fmt: skip
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+_HOMES |= {name: f"presets.{name}" for name in _PRESETS}
 
 __all__ = [
-    "ExecResult",
-    "FreshService",
-    "IsolateError",
-    "IsolateWarning",
-    "ModuleService",
-    "Service",
-    "ServiceChanges",
-    "Stack",
-    "apache",
-    "command",
-    "compose",
-    "ended",
-    "fresh",
-    "http",
-    "log",
-    "mariadb",
-    "member",
-    "memcached",
-    "mosquitto",
-    "mysql",
-    "nats",
-    "nginx",
-    "openldap",
-    "override",
-    "postgres",
-    "rabbitmq",
-    "redis",
-    "service",
-    "stack",
-    "tcp",
-    "valkey",
-    "variants",
-]
+    "ExecResult", "FreshService", "IsolateError", "IsolateWarning", "ModuleService", "Service",
+    "ServiceChanges", "Stack", "apache", "command", "compose", "ended", "fresh", "http", "log", "mariadb",
+    "member", "memcached", "mosquitto", "mysql", "nats", "nginx", "openldap", "override", "postgres",
+    "rabbitmq", "redis", "service", "stack", "tcp", "valkey", "variants",
+]  # fmt: skip
 
 
 def __dir__() -> list[str]:
@@ -96,7 +62,8 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> object:
-    home = next((home for home, names in _HOMES.items() if name in names.split()), None)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     return getattr(import_module(f"{__name__}.{home}"), name)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from msgspec import Struct
-from msgspec.structs import fields, replace
+from msgspec.structs import replace
 
 from pytest_isolate.declarations.keys import KEYS
 from pytest_isolate.model.service import ServiceSpec
@@ -34,7 +34,7 @@ def fingerprint(
     files = (replace(f, source=contents[f.target]) if contents and f.source else f for f in spec.files)
     known = replace(spec, files=tuple(files))
     facts = {
-        "spec": {f.name: _plain(getattr(known, f.name)) for f in fields(known) if f.name not in _NOT_COVERED},
+        "spec": {name: _plain(getattr(known, name)) for name in known.__struct_fields__ if name not in _NOT_COVERED},
         "build": _plain(spec.build) if spec.build and not image_id else None,
         "stack": stack,
         "image": image_id,
@@ -46,7 +46,7 @@ def fingerprint(
 def _plain(value: object) -> object:
     """A form that json writes the same way each time; types are told apart."""
     if isinstance(value, Struct):
-        return {"type": type(value).__name__, **{f.name: _plain(getattr(value, f.name)) for f in fields(value)}}
+        return {"type": type(value).__name__, **{n: _plain(getattr(value, n)) for n in value.__struct_fields__}}
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
     if isinstance(value, Enum):

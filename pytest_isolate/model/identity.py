@@ -8,7 +8,6 @@ import json
 import re
 
 from msgspec import Struct
-from msgspec.structs import fields
 
 from pytest_isolate.model.service import Pairs, ServiceId
 
@@ -40,7 +39,7 @@ class Owner(Struct, frozen=True, kw_only=True):
 
     def encode(self) -> str:
         """A text for a label; `parse_owner` reads it back."""
-        return json.dumps({f.name: getattr(self, f.name) for f in fields(self)}, sort_keys=True)
+        return json.dumps({name: getattr(self, name) for name in self.__struct_fields__}, sort_keys=True)
 
 
 def parse_owner(text: str) -> Owner | None:
@@ -80,9 +79,9 @@ class Run(Struct, frozen=True, kw_only=True):
         """The labels that select the objects which this process made (a worker's only, not its siblings')."""
         return {LABEL_RUN: self.run_id} | ({LABEL_WORKER: self.worker} if self.worker else {})
 
-    def resource_name(self, *parts: str, order: str = "") -> str:
-        """A name that no other run uses, readable in `docker ps`; names sort by `order` first."""
-        words = [p for p in (order, self.run_id, self.worker, *parts) if p]
+    def resource_name(self, *parts: str) -> str:
+        """A name that no other run uses, readable in a list of containers."""
+        words = [p for p in (self.run_id, self.worker, *parts) if p]
         return "-".join(["isolate", *(re.sub(r"[^A-Za-z0-9_.-]+", "-", w).strip("-.") for w in words)])
 
     def password(self, *parts: str) -> str:
