@@ -101,7 +101,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 
 class EngineReport(Struct, frozen=True, kw_only=True):
-    """The answers of an engine about itself. `clock_offset_s` may be wrong by `clock_within_s`.
+    """The answers of an engine about itself. `clock_ahead_s` may be wrong by `clock_within_s`.
 
     `advice` are ways out, by what there may be too little of: networks of its own (pools), disk, limits.
     """
@@ -119,7 +119,7 @@ class EngineReport(Struct, frozen=True, kw_only=True):
     limits_processes: bool
     subnets: tuple[str, ...]
     pools: tuple[tuple[str, int], ...]
-    clock_offset_s: float
+    clock_ahead_s: float
     clock_within_s: float
     host: str = LOOPBACK
     publish_on: str = LOOPBACK

@@ -90,7 +90,7 @@ def _examine(client: Http, candidate: Candidate, now: Callable[[], float]) -> En
         limits_processes=bool(info.get("PidsLimit", True)) and not _lacks_control_groups(info),
         subnets=tuple(engine.used_subnets()),
         pools=_pools(info),
-        clock_offset_s=told - (asked + answered) / 2 if told else 0.0,
+        clock_ahead_s=told - (asked + answered) / 2 if told else 0.0,
         clock_within_s=(answered - asked) / 2,
         host=facts.host,
         publish_on=facts.publish_on,

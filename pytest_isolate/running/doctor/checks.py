@@ -86,7 +86,7 @@ def check_place(engine: EngineReport) -> Finding:
 
 def check_clock(engine: EngineReport) -> Finding:
     """Where clocks differ, tokens and certificates are not valid yet, or no longer."""
-    ahead, within = engine.clock_offset_s, engine.clock_within_s
+    ahead, within = engine.clock_ahead_s, engine.clock_within_s
     difference = max(0.0, abs(ahead) - within)
     side = "ahead of" if ahead > 0 else "behind"
     if difference < 1:
