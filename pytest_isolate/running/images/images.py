@@ -90,11 +90,11 @@ class Images:
         imported = None if request.pull else self._imported.find_built(request)
         if imported:
             return imported
-        made = self._engine.build_image(request, self._tell)
+        image = self._engine.build_image(request, self._tell)
         # A change during the build may be in the image, or not.
         if sources and sources == digest_sources(request, self._engine.find_image):
-            self._built.publish(tag, _record(sources, made))
-        return made
+            self._built.publish(tag, _record(sources, image))
+        return image
 
     def _not_there(self, spec: ServiceSpec, tag: str, found: ImageFacts | None) -> ImageNotFound:
         other = f"the engine has it for {found.platform} only" if found else "the engine has no image of this name"
