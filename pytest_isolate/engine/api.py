@@ -410,7 +410,7 @@ class Engine(Removing, Protocol):
         """How a container is right now."""
 
     def read_usage(self, container_id: str) -> ContainerUsage | None:
-        """What a container takes; None where it does not run."""
+        """What a container takes; None where it does not run, and on an engine that cannot tell (Capability.USAGE)."""
 
     def read_counters(self, container_id: str) -> UsageCounters | None:
         """The kernel's counters for a container, at no cost; None where they cannot be seen from this process."""

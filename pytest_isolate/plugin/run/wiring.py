@@ -155,7 +155,7 @@ def wire(
     run, engine, guard = member.run, opened.engine, GuardianClient(opened.armed)
     facts = engine.facts()
     reach = choose_publish_address(facts, settings.bind, settings.host)
-    addresses = Addresses(rng, reach=reach, known=member.ports)
+    addresses = Addresses(rng, reach=reach, known=member.ports, facts=facts)
     room = run_budget(settings, facts)
     check_budget(room, peak_demand(plan, member.workers))
     domains = _build_domains(member, settings, clock, reuse_store)

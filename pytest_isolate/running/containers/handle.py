@@ -10,7 +10,7 @@ from pytest_isolate.engine.api import Engine, ExecResult
 from pytest_isolate.errors import ExecError, IsolateError, build_message
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.running.containers.view import ServiceView
-from pytest_isolate.running.faults.methods import Faults
+from pytest_isolate.running.faults.methods import Faults, require_pause
 
 Params = ParamSpec("Params")
 Answer = TypeVar("Answer")
@@ -171,6 +171,7 @@ class Service:
 
     def pause(self) -> None:
         """Freeze it: connections stay open, nothing answers."""
+        self._ask(require_pause, self._engine, self.name)
         self._ask(self._engine.pause_container, self.container_id)
 
     def unpause(self) -> None:

@@ -8,11 +8,11 @@ from itertools import count
 
 from msgspec.structs import replace
 
-from pytest_isolate.engine.api import ContainerRequest, Engine, PortBinding
+from pytest_isolate.engine.api import Capability, ContainerRequest, Engine, PortBinding, require
 from pytest_isolate.errors import IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN, Run
-from pytest_isolate.model.service import Unlimited
+from pytest_isolate.model.service import Pairs, Unlimited
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.archive import build_archive
 from pytest_isolate.running.containers.running import (
@@ -148,8 +148,16 @@ class Launcher:
             cap_drop=("ALL",),
             cap_add=capabilities(spec),
             no_new_privileges=not spec.new_privileges,
-            settings=replace(spec.container, extra_hosts=(*spec.container.extra_hosts, *start.extra_hosts)),
+            settings=replace(spec.container, extra_hosts=self._extra_hosts(start)),
         )
+
+    def _extra_hosts(self, start: StartRequest) -> Pairs:
+        hosts = (*start.instance.spec.container.extra_hosts, *start.extra_hosts)
+        if hosts:
+            what = f"service {describe_instance(start.instance, self._run)} cannot know {', '.join(dict(hosts))}"
+            way_out = "give it the address itself, for instance in env=, or a name that its DNS server knows"
+            require(self._engine.facts(), Capability.EXTRA_HOSTS, what, way_out)
+        return hosts
 
     def _remove_quietly(self, container_id: str) -> None:
         try:

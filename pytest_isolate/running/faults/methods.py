@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from pytest_isolate.engine.api import ContainerState
+from pytest_isolate.engine.api import Capability, ContainerState, Engine, require
 from pytest_isolate.errors import FaultError
 from pytest_isolate.running.faults.impairment import parse_impairment
 from pytest_isolate.running.faults.network import Target
@@ -23,6 +23,7 @@ class Faults:
     def paused(self) -> Iterator[None]:
         """Frozen, and going on afterwards."""
         engine, container_id = self._target.engine, self._target.container_id
+        require_pause(engine, self._target.service)
         self._require_running("paused")
         try:
             engine.pause_container(container_id)
@@ -92,6 +93,12 @@ class Faults:
             if state.is_paused
             else "start() it first, or leave the block that has stopped it; logs() tells why it ended by itself",
         )
+
+
+def require_pause(engine: Engine, service: str) -> None:
+    """Raise EngineError where the engine cannot pause."""
+    way_out = "stop() or kill() it: then it does not answer either"
+    require(engine.facts(), Capability.PAUSE, f"service {service!r} cannot be paused", way_out)
 
 
 def _describe(state: ContainerState) -> str:
