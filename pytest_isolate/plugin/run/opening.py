@@ -51,7 +51,7 @@ _UNKNOWN = 1 << 60
 
 
 class RunMembership(Struct, frozen=True, kw_only=True):
-    """What the processes of a run have in common: the run, and the folder for what they agree on."""
+    """Facts that the processes of a run share: the run, and the folder for what they agree on."""
 
     run: Run
     folder: Path
@@ -117,7 +117,7 @@ def open_without_engine() -> OpenRun:
 
 
 def was_connected(member: RunMembership) -> bool:
-    """Whether any process of the run has reached an engine, so that something of it may be there."""
+    """Tell that a process of the run has reached an engine, so that something of it may be there."""
     return Board(member.folder).was_started(_CONNECTED)
 
 
@@ -151,13 +151,13 @@ def engine_for_command(config: pytest.Config) -> Iterator[Engine]:
 
 
 def open_reuse_store(settings: Settings, clock: Clock) -> ReuseStore:
-    """What this project keeps for later runs."""
+    """Store of the instances that this project keeps for later runs."""
     code = project_code(reuse_name(settings.project, settings.host))
     return ReuseStore(kept_folder() / code, clock.time, whose(settings.project))
 
 
 def reuse_name(project: str, host: str, env: Mapping[str, str] = os.environ) -> str:
-    """What is kept of a project on an engine elsewhere is apart: no other engine has it, nor is it reached alike."""
+    """Name of what a project keeps, apart for an engine elsewhere: no other engine has it, nor is it reached alike."""
     return " ".join(filter(None, (project, far_address(env), host)))
 
 
@@ -232,7 +232,7 @@ def _connect_to_own(own: OwnService, armed: Future[str]) -> Engine:
 
 
 def in_memory_bytes(engine: Engine, settings: Settings) -> int:
-    """How much data a service may keep in memory on this engine; EngineError where more is asked than it can hold."""
+    """Bytes that a service may keep in memory on this engine; EngineError where it cannot hold what is asked for."""
     facts = engine.facts()
     if Capability.MEMORY_FOLDERS in facts.capabilities:
         return settings.in_memory_bytes
@@ -246,7 +246,7 @@ def in_memory_bytes(engine: Engine, settings: Settings) -> int:
 
 
 def in_background(work: Callable[[], Result]) -> Future[Result]:
-    """What a thread makes of some work; the run does not wait for it to end."""
+    """Do some work in a thread, whose end the run does not wait for."""
     future: Future[Result] = Future()
 
     def run() -> None:

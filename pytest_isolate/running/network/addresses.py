@@ -1,4 +1,4 @@
-"""Which host address and ports an instance is published on."""
+"""Host address and ports that an instance is published on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOCAL = PublishAddress()
 
 
 def choose_publish_address(facts: EngineFacts, bind: str = "", host: str = "") -> PublishAddress:
-    """How the engine's ports are reached; `bind` and `host` are what the user says, empty where nothing.
+    """Choose the address of published ports; `bind` and `host` are the user's options, empty where not given.
 
     EngineError where they cannot be: an address that is not one of this host, or one that nobody knows.
     """
@@ -144,6 +144,6 @@ def _reserve_on(reach: PublishAddress) -> str:
 
 
 def _is_the_projects(instance: Instance) -> bool:
-    """Whether it is what all tests share under its plain name, as it is declared."""
+    """Tell that all tests share it under its plain name, as it is declared."""
     key = instance.key
     return key.service.stack == StackId("") and not (key.place.node or key.place.worker or key.variation)
