@@ -13,17 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 from msgspec import Struct
 
+from pytest_isolate.engine import connect as engines
 from pytest_isolate.engine.api import Capability
-from pytest_isolate.engine.connect import (
-    at,
-    far_address,
-    find_own_service,
-    may_be_elsewhere,
-    open_null_engine,
-    served,
-    wait_for_own,
-)
-from pytest_isolate.engine.connect import connect as connect_to_engine
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
@@ -70,7 +61,7 @@ class OpenRun(Struct, frozen=True, kw_only=True):
 def open_run(config: pytest.Config, member: RunMembership, settings: Settings, clock: Clock, report: Report) -> OpenRun:
     """The run with its engine. The first process to come here arms the guardian meanwhile, and sweeps up."""
     given: Engine | None = config.hook.pytest_isolate_engine(config=config)
-    own = find_own_service(os.environ, member.run.run_id) if given is None else None
+    own = engines.find_own_service(os.environ, member.run.run_id) if given is None else None
     address = own.address if own else given.facts().address if given is not None else ""
     # An engine that a plugin brings along may live in this process, where there is nothing to guard from outside.
     is_guarded = given is None or address.startswith("unix://")
@@ -86,7 +77,7 @@ def open_run(config: pytest.Config, member: RunMembership, settings: Settings, c
     ahead = armed_ahead(config, member.run.run_id, os.environ) if given is None and own is None else None
     armed = in_background(lambda: _ensure_armed(member, address if is_guarded else None, prepare, is_first, own, ahead))
     try:
-        engine = given if given is not None else _connect_to_own(own, armed) if own else connect_to_engine()
+        engine = given if given is not None else _connect_to_own(own, armed) if own else engines.connect()
     except BaseException as error:
         engine_for_command.set_exception(error)
         raise
@@ -113,7 +104,7 @@ def open_without_engine() -> OpenRun:
     armed.set_result("")
     sweeping: Future[None] = Future()
     sweeping.set_result(None)
-    return OpenRun(engine=open_null_engine(), armed=armed, sweeping=sweeping)
+    return OpenRun(engine=engines.open_null_engine(), armed=armed, sweeping=sweeping)
 
 
 def was_connected(member: RunMembership) -> bool:
@@ -135,8 +126,8 @@ def connect(config: pytest.Config, run: Run) -> Engine:
     given: Engine | None = config.hook.pytest_isolate_engine(config=config)
     if given is not None:
         return given
-    own = find_own_service(os.environ, run.run_id)
-    return connect_to_engine(at(own) if own else os.environ)
+    own = engines.find_own_service(os.environ, run.run_id)
+    return engines.connect(engines.at(own) if own else os.environ)
 
 
 @contextmanager
@@ -146,8 +137,8 @@ def engine_for_command(config: pytest.Config) -> Iterator[Engine]:
     if given is not None:
         yield given
         return
-    with served(os.environ) as env:
-        yield connect_to_engine(env)
+    with engines.served(os.environ) as env:
+        yield engines.connect(env)
 
 
 def open_reuse_store(settings: Settings, clock: Clock) -> ReuseStore:
@@ -158,7 +149,7 @@ def open_reuse_store(settings: Settings, clock: Clock) -> ReuseStore:
 
 def reuse_name(project: str, host: str, env: Mapping[str, str] = os.environ) -> str:
     """Name of what a project keeps, apart for an engine elsewhere: no other engine has it, nor is it reached alike."""
-    return " ".join(filter(None, (project, far_address(env), host)))
+    return " ".join(filter(None, (project, engines.far_address(env), host)))
 
 
 def run_budget(settings: Settings, facts: EngineFacts | None = None) -> Resources:
@@ -166,7 +157,7 @@ def run_budget(settings: Settings, facts: EngineFacts | None = None) -> Resource
 
     Without facts nothing is known of an engine elsewhere, and nothing of its memory is refused.
     """
-    if facts is None and settings.max_memory_bytes is None and may_be_elsewhere(os.environ):
+    if facts is None and settings.max_memory_bytes is None and engines.may_be_elsewhere(os.environ):
         machine = machine_budget(_UNKNOWN)
     else:
         machine = machine_budget(facts.memory_bytes if facts else 0)
@@ -225,10 +216,10 @@ def _sweep(engine: Engine, run: Run, clock: Clock, report: Report) -> None:
 
 def _connect_to_own(own: OwnService, armed: Future[str]) -> Engine:
     """The engine that a guardian is starting; its error where it cannot."""
-    wait_for_own(own, armed.done)
+    engines.wait_for_own(own, armed.done)
     if armed.done():
         armed.result()
-    return connect_to_engine(at(own))
+    return engines.connect(engines.at(own))
 
 
 def in_memory_bytes(engine: Engine, settings: Settings) -> int:
