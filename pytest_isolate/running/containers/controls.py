@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
-from pytest_isolate.engine.api import ContainerState, ExecResult
+from pytest_isolate.engine.api import Capability, ContainerState, ExecResult, require
 from pytest_isolate.errors import FaultError, IsolateError
 from pytest_isolate.running.faults.impairment import parse_impairment
 from pytest_isolate.running.faults.network import Target
@@ -50,7 +50,9 @@ class ContainerControls:
         self._engine.kill_container(self._id)
 
     def pause(self) -> None:
-        """Freeze it."""
+        """Freeze it; EngineError where the engine cannot."""
+        what = f"service {self._target.service!r} cannot be paused"
+        require(self._engine.facts(), Capability.PAUSE, what, "stop() or kill() it: then it does not answer either")
         self._engine.pause_container(self._id)
 
     def unpause(self) -> None:

@@ -18,6 +18,7 @@ from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance, describe_instance
 from pytest_isolate.running.data.backends import mariadb, postgres, redis
 from pytest_isolate.running.data.backends.base import BackendError, DataBackend, common_variables
+from pytest_isolate.running.data.backends.client import open_session
 from pytest_isolate.running.data.user_function import call as call_function
 from pytest_isolate.running.data.user_function import describe_failure
 from pytest_isolate.running.timeline import Timeline
@@ -113,7 +114,8 @@ class Resetter(InstanceObserver):
         """Failed, also when it takes longer than the service may take to become ready."""
         spec = running.spec
         environment = _ENVIRONMENTS[spec.copies] if spec.copies else common_variables
-        session = self._engine.open_session(running.container_id, argv, environment(running, spec.database or ""))
+        variables = environment(running, spec.database or "")
+        session = open_session(self._engine, running.container_id, argv, variables)
         try:
             output = self._read_to_end(session, spec.timeout_s)
             code = session.exit_code()

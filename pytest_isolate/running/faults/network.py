@@ -11,7 +11,7 @@ from random import Random
 
 from msgspec import Struct
 
-from pytest_isolate.engine.api import ContainerRequest, Engine
+from pytest_isolate.engine.api import Capability, ContainerRequest, Engine, require
 from pytest_isolate.errors import EngineError, FaultError
 from pytest_isolate.running.faults import netlink
 from pytest_isolate.running.faults.delayer import Delayer
@@ -30,6 +30,12 @@ def open_network(target: Target) -> Iterator[RemoteSyscalls]:
     It is made of the service's own image, of which it uses nothing. Its rights end at the container's network. Whatever
     it has changed there goes with it, also when this process is killed: the engine then closes its input.
     """
+    require(
+        target.engine.facts(),
+        Capability.NETWORK_FAULTS,
+        f"service {target.service!r} cannot be given a fault of its network",
+        "use stopped() or killed(), which every engine has",
+    )
     engine, machine = target.engine, MACHINES.get(target.engine.facts().machine)
     if machine is None:
         raise FaultError(
