@@ -6,7 +6,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from random import Random
 
 from msgspec import Struct
@@ -109,10 +109,8 @@ def _helper_request(target: Target) -> ContainerRequest:
 
 
 def _remove(engine: Engine, helper: str) -> None:
-    try:
+    with suppress(EngineError):  # the clean-up at the end finds it by its labels, tries again and reports
         engine.remove_container(helper)
-    except EngineError:
-        pass  # the clean-up at the end finds it by its labels, tries again and reports
 
 
 class Target(Struct, frozen=True, kw_only=True):
