@@ -30,7 +30,7 @@ RECEIVED_BYTES = REPLY_BYTES - _RESULT.size
 _ANSWER_S = 10
 _AT_ONCE = 0x40
 
-# The program, by what ELF calls the machine; tests/unit/test_fault_syscalls.py runs it. On x86-64:
+# The program, by what ELF calls the machine; tests/unit/running/faults/test_remote_syscalls.py runs it. On x86-64:
 #     sub  rsp, 0x600            room for a request (at rsp) and a reply (at rsp + 1024)
 #     mov  rax, rsp
 #   reply:

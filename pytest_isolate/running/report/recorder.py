@@ -16,14 +16,15 @@ from pytest_isolate.running.containers.running import InstanceObserver, RunningI
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.report.records import (
     BecameReady,
+    ContainerLog,
     Journal,
     Launched,
     Reader,
     Record,
     Removed,
-    Spent,
-    Took,
-    Wrote,
+    TimelineSpan,
+    UsageSample,
+    count_fitting,
 )
 from pytest_isolate.running.timeline import Span
 from pytest_isolate.text import plain_text, redact
@@ -67,7 +68,7 @@ class Recorder(InstanceObserver):
         self._journal.write(BecameReady(at=self._clock.time(), container=running.container_id))
 
     def removing(self, running: RunningInstance) -> None:
-        """This process removes it, so nobody can ask it any more."""
+        """Read its log and usage for the last time, before this process removes it."""
         self._look_back(running)
         with self._lock:
             self._known.pop(running.container_id, None)
@@ -99,7 +100,7 @@ class Recorder(InstanceObserver):
             return  # it is gone, or the engine is; the run tells that
         now, secrets = self._clock.time(), self.secrets
         if taken:
-            records.append(_took(now, running.container_id, taken))
+            records.append(_sample(now, running.container_id, taken))
         texts = [(line.when, redact(plain_text(line.text), secrets)) for line in lines]
         records.append(shorten(now, running.container_id, texts, MOST_LOG_CHARACTERS))
         self._journal.write(*records)
@@ -152,7 +153,7 @@ class Sampler:
                 self._live.pop(container)  # it is gone
                 continue
             if taken:
-                self._journal.write(_took(self._clock.time(), container, taken))
+                self._journal.write(_sample(self._clock.time(), container, taken))
 
 
 def describe(running: RunningInstance, by: str, thread: int, *, found: bool) -> Launched:
@@ -177,21 +178,21 @@ def describe(running: RunningInstance, by: str, thread: int, *, found: bool) -> 
     )
 
 
-def _took(at: float, container: str, taken: ContainerUsage) -> Took:
-    return Took(at=at, container=container, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
+def _sample(at: float, container: str, taken: ContainerUsage) -> UsageSample:
+    return UsageSample(at=at, container=container, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
 
 
 def describe_place(place: Place) -> str:
-    """Return who an instance is for, in words."""
+    """Describe in words how long an instance lives."""
     if place.scope is Scope.SESSION:
         return f"worker {place.worker}" if place.worker else "the whole run"
     return f"{place.scope.word} {place.node}"
 
 
-def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[Spent]:
+def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[TimelineSpan]:
     """Spans of a timeline, in seconds of the epoch."""
     return [
-        Spent(
+        TimelineSpan(
             worker=worker,
             what=span.what,
             subject=span.subject,
@@ -204,22 +205,11 @@ def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[Spent]:
     ]
 
 
-def shorten(at: float, container: str, lines: Sequence[tuple[float, str]], most: int) -> Wrote:
-    """Return what a container wrote, cut in the middle where it has more characters than that."""
+def shorten(at: float, container: str, lines: Sequence[tuple[float, str]], most: int) -> ContainerLog:
+    """Build the record of a log, cut in the middle where it has more than `most` characters."""
     if sum(len(text) + 1 for _, text in lines) <= most:
-        return Wrote(at=at, container=container, lines=lines)
-    head = _count_fitting(lines, most * _HEAD_SHARE)
-    tail = _count_fitting(lines[head:][::-1], most * (1 - _HEAD_SHARE))
+        return ContainerLog(at=at, container=container, lines=lines)
+    head = count_fitting(lines, most * _HEAD_SHARE)
+    tail = count_fitting(lines[head:][::-1], most * (1 - _HEAD_SHARE))
     kept = [*lines[:head], *(lines[-tail:] if tail else ())]
-    return Wrote(at=at, container=container, lines=kept, head=head, cut=len(lines) - len(kept))
-
-
-def _count_fitting(lines: Iterable[tuple[float, str]], most: float) -> int:
-    """Count the first lines that have at most so many characters together."""
-    count, size = 0, 0
-    for _, text in lines:
-        size += len(text) + 1
-        if size > most:
-            break
-        count += 1
-    return count
+    return ContainerLog(at=at, container=container, lines=kept, head=head, cut=len(lines) - len(kept))
