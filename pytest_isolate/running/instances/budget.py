@@ -44,9 +44,9 @@ class BudgetKeeper:
         self._granted: set[str] = set()
 
     def expect(self, tests: Sequence[tuple[str, Iterable[Instance]]]) -> None:
-        """The test that runs now, and those that come next, with what each needs that ends with some test.
+        """Note the test that runs now, and those that come next, with what each needs that ends with some test.
 
-        What a coming one needs gets room only when all before it has got some: so nobody who holds room waits for it.
+        What a coming one needs gets room only when all before it has some: no test waits for room while it holds some.
         """
         with self._lock:
             self._tests = [
