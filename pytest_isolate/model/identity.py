@@ -87,9 +87,9 @@ class Run(Struct, frozen=True, kw_only=True):
         """The labels that select the objects which this process made (a worker's only, not its siblings')."""
         return {LABEL_RUN: self.run_id} | ({LABEL_WORKER: self.worker} if self.worker else {})
 
-    def resource_name(self, *parts: str, order: str = "") -> str:
-        """A name that no other run uses, readable in `docker ps`; names sort by `order` first."""
-        words = [p for p in (order, self.run_id, self.worker, *parts) if p]
+    def resource_name(self, *parts: str) -> str:
+        """A name that no other run uses, readable in a list of containers."""
+        words = [p for p in (self.run_id, self.worker, *parts) if p]
         return "-".join(["isolate", *(re.sub(r"[^A-Za-z0-9_.-]+", "-", w).strip("-.") for w in words)])
 
     def password(self, *parts: str) -> str:

@@ -52,7 +52,7 @@ class Images:
         if found:
             return found
         if spec.pull == PULL_NEVER:
-            raise _not_there(spec, tag, self._engine.find_image(tag))
+            raise self._not_there(spec, tag, self._engine.find_image(tag))
         with self._lock(f"pull {tag}"):
             return self._find(spec, tag) or self._pull(spec, tag)
 
@@ -77,7 +77,7 @@ class Images:
             tag, lambda progress: self._tell(replace(progress, text=f"{progress.text} {tag}")), spec.platform
         )
         if not is_for(spec.platform, pulled):
-            raise _wrong_platform(spec, tag, pulled)
+            raise self._wrong_platform(spec, tag, pulled)
         return pulled
 
     def _build(self, request: BuildRequest) -> ImageFacts:
@@ -96,6 +96,25 @@ class Images:
             self._built.publish(tag, _record(sources, made))
         return made
 
+    def _not_there(self, spec: ServiceSpec, tag: str, found: ImageFacts | None) -> ImageNotFound:
+        other = f"the engine has it for {found.platform} only" if found else "the engine has no image of this name"
+        return ImageNotFound(
+            f"image {tag} is not on the engine, and is not to be pulled",
+            found=f"{other}, and pull is {spec.pull!r}",
+            do=[
+                f"get it there: {self._engine.commands.pull(tag)}",
+                "or have it pulled: --isolate-pull=missing, or pull= of the service",
+            ],
+        )
+
+    def _wrong_platform(self, spec: ServiceSpec, tag: str, found: ImageFacts) -> ImageNotFound:
+        return ImageNotFound(
+            f"image {tag} is not made for {spec.platform}",
+            tried=self._engine.commands.pull(tag, spec.platform),
+            found=f"its registry gave one for {found.platform}",
+            do="choose another platform, or another image",
+        )
+
 
 def _record(sources: str | None, image: ImageFacts) -> dict[str, str | None]:
     return {"sources": sources, "image": image.image_id}
@@ -111,24 +130,6 @@ def is_for(platform: str | None, image: ImageFacts) -> bool:
     """Compare an image's platform with the one asked for. Many images leave out the variant of the processor."""
     pairs = zip((platform or "").split("/"), image.platform.split("/"), strict=False)
     return all(asked == found for asked, found in pairs if asked and found)
-
-
-def _not_there(spec: ServiceSpec, tag: str, found: ImageFacts | None) -> ImageNotFound:
-    other = f"the engine has it for {found.platform} only" if found else "the engine has no image of this name"
-    return ImageNotFound(
-        f"image {tag} is not on the engine, and is not to be pulled",
-        found=f"{other}, and pull is {spec.pull!r}",
-        do=[f"get it there: docker pull {tag}", "or have it pulled: --isolate-pull=missing, or pull= of the service"],
-    )
-
-
-def _wrong_platform(spec: ServiceSpec, tag: str, found: ImageFacts) -> ImageNotFound:
-    return ImageNotFound(
-        f"image {tag} is not made for {spec.platform}",
-        tried=f"docker pull --platform {spec.platform} {tag}",
-        found=f"its registry gave one for {found.platform}",
-        do="choose another platform, or another image",
-    )
 
 
 def _fetched_code(spec: ServiceSpec, tag: str) -> str:

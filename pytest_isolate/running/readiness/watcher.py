@@ -171,7 +171,8 @@ class _Wait:
         waited_s = self._context.clock.now() - self._began
         lines = _last_lines(self._read_to_end(), running)
         probes = " and ".join(_describe_question(probe, running) for probe in choose_probes(running))
-        do = advise_if_full("\n".join(lines), running) or f"run it by hand: docker run --rm -it {image_tag(spec)}"
+        by_hand = self._context.engine.commands.run(image_tag(spec))
+        do = advise_if_full("\n".join(lines), running) or f"run it by hand: {by_hand}"
         if _may_be_out_of_memory(state):
             do = "give it more memory: memory=..."
         return StartError(

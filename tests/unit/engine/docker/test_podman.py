@@ -151,10 +151,10 @@ def test_service_of_somebody_else_is_waited_for_until_it_fails(place: Place) -> 
     own = find_own_service(place.env, "r1")
     assert own is not None
     asked: list[int] = []
-    wait_for_other(own, lambda: asked.append(1) or len(asked) > 2)
+    wait_for_other(own.address, lambda: asked.append(1) or len(asked) > 2)
     assert len(asked) == 3
     with serving(own):
-        wait_for_other(own, lambda: False)
+        wait_for_other(own.address, lambda: False)
 
 
 def _command(process: Path) -> str:
