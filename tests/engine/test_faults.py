@@ -184,7 +184,7 @@ def test_faults_within_faults(project: Project) -> None:
 
         @pytest.mark.parametrize("fault", ["disconnected", "slow"])
         def test_a_fault_that_ends_too_early_is_told(web, fault):
-            engine, arguments = web._engine, {"latency": "1ms"} if fault == "slow" else {}
+            engine, arguments = web._controls._engine, {"latency": "1ms"} if fault == "slow" else {}
             with pytest.raises(IsolateError, match=f"'web' was not {fault} to the end of the block"):
                 with getattr(web, fault)(**arguments):
                     found = engine.find_labelled("pytest-isolate.run")

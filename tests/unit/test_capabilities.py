@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pytest_isolate.running.faults.methods import Faults
 
 from pytest_isolate.engine.api import Capability, ContainerState, ImageFacts, PublishAddress
 from pytest_isolate.errors import EngineError, StartError
@@ -18,6 +17,7 @@ from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import Build
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.plugin.run.opening import in_memory_bytes
+from pytest_isolate.running.containers.controls import ContainerControls
 from pytest_isolate.running.containers.launcher import Launcher
 from pytest_isolate.running.data.backends.client import Client, run_to_end
 from pytest_isolate.running.faults.network import Target
@@ -48,9 +48,9 @@ def instance(**values: object) -> Instance:
     return Instance(key=key, spec=declared, native_ports=True, dependencies=(), network_capacity=1, stack_depth=0)
 
 
-def faults(engine: Any) -> Faults:
+def faults(engine: Any) -> ContainerControls:
     target = Target(service="db", engine=engine, container_id="c1", image="i", labels={}, name_helper=str)
-    return Faults(target, lambda: None, lambda: None)
+    return ContainerControls(target, lambda: None, lambda: None)
 
 
 def pause(engine: Any, _: Path) -> None:

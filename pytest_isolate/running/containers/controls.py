@@ -9,8 +9,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from pytest_isolate.engine.api import Capability, ContainerState, ExecResult, require
 from pytest_isolate.errors import FaultError, IsolateError
-from pytest_isolate.running.faults.impairment import parse_impairment
-from pytest_isolate.running.faults.network import Target
+from pytest_isolate.running.faults.target import Target
 
 
 class ContainerControls:
@@ -90,6 +89,8 @@ class ContainerControls:
 
     def slow(self, *, latency: object, jitter: object, loss: object, rate: object) -> AbstractContextManager[None]:
         """Its packets are held up, and go at their own pace again afterwards. A wrong value is told at once."""
+        from pytest_isolate.running.faults.impairment import parse_impairment  # few tests need it
+
         impairment = parse_impairment(latency, jitter, loss, rate)
 
         @contextmanager

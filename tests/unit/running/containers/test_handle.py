@@ -14,7 +14,7 @@ from pytest_isolate.model.probes import Http
 from pytest_isolate.running.containers.controls import ContainerControls
 from pytest_isolate.running.containers.handle import Service, Stack
 from pytest_isolate.running.containers.view import ServiceView
-from pytest_isolate.running.faults.network import Target
+from pytest_isolate.running.faults.target import Target
 from unit.builders import spec
 
 
