@@ -33,7 +33,7 @@ def seconds_for(act, *args):
     return time.monotonic() - began
 
 def takes(at_least, less_than, act, *args):
-    """Never less; and not more once in twenty times, for other work on the machine is not what is measured."""
+    # Never less; of twenty times one is enough, for other work on the machine is not what is measured.
     seen = []
     while not seen or seen[-1] >= less_than:
         assert len(seen) < 20, seen

@@ -54,10 +54,12 @@ def removal_s(client: Any) -> float:
     """How long this machine takes at this moment to remove two containers, by which a limit is measured."""
     made = [client.create_container(IMAGE, ["sleep", "600"])["Id"] for _ in range(2)]
     began = time.monotonic()
-    for each in made:
-        client.start(each)
-    for each in made:
-        client.remove_container(each, force=True)
+    try:
+        for each in made:
+            client.start(each)
+    finally:
+        for each in made:
+            client.remove_container(each, force=True)
     return time.monotonic() - began
 
 
