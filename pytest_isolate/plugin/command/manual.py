@@ -28,7 +28,7 @@ from pytest_isolate.plugin.options import build_settings, parse_variants
 from pytest_isolate.plugin.run import xdist
 from pytest_isolate.plugin.run.opening import engine_for_command
 from pytest_isolate.plugin.run.wiring import build_snapshots
-from pytest_isolate.plugin.service_options import adjustment_of
+from pytest_isolate.plugin.service_options import run_overrides
 from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.images.images import Images
 from pytest_isolate.running.images.transfer import ImageUse, find_required_images
@@ -101,7 +101,7 @@ def _bring_up(session: pytest.Session, request: command.Request) -> None:
         reserved=builtin_fixture_names(session),
         exists=os.path.exists,
         chosen=parse_variants(config),
-        run_overrides=adjustment_of(config),
+        run_overrides=run_overrides(config),
     )
     wanted = choose(request.names, declared, catalogue)
     start(config, catalogue, wanted, functools.partial(command.send, request))

@@ -21,7 +21,7 @@ from pytest_isolate.plugin.declaring.fixtures import (
     variant_of,
 )
 from pytest_isolate.plugin.options import parse_variants
-from pytest_isolate.plugin.service_options import adjustment_of
+from pytest_isolate.plugin.service_options import run_overrides
 
 _Key = tuple[object, ...]
 
@@ -96,27 +96,25 @@ class ItemCatalogues:
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
     """Run a test function once for each variant of what it reaches. What is wrong is told when all is collected."""
-    variants = _wardrobe_at(metafunc).variants_of(metafunc.definition)
+    variants = _catalogues_at(metafunc).variants_of(metafunc.definition)
     if variants:
         run_for_each(metafunc, variants)
 
 
-def _wardrobe_at(metafunc: pytest.Metafunc) -> ItemCatalogues:
+def _catalogues_at(metafunc: pytest.Metafunc) -> ItemCatalogues:
     """What a module sees of what is declared, as far as it can be understood: the same object for the same."""
-    definition, wardrobes = metafunc.definition, metafunc.config.stash.setdefault(_WARDROBES, {})
+    definition, known = metafunc.definition, metafunc.config.stash.setdefault(_CATALOGUES, {})
     module = definition.getparent(pytest.Module)
-    if module not in wardrobes:
+    if module not in known:
         place = definition.nodeid.partition("::")[0]
         declared = [d for d in all_declared(definition.session) if is_within(place, d.namespace)]
         key = tuple((d.namespace, d.name, id(d.raw)) for d in declared)
-        if key not in wardrobes:
-            chosen = parse_variants(metafunc.config)
-            run_overrides = adjustment_of(metafunc.config)
-            wardrobes[key] = ItemCatalogues(
-                read(declared, [], exists=_anything, chosen=chosen, run_overrides=run_overrides), _anything
-            )
-        wardrobes[module] = wardrobes[key]
-    return wardrobes[module]
+        if key not in known:
+            chosen, overrides = parse_variants(metafunc.config), run_overrides(metafunc.config)
+            catalogue = read(declared, [], exists=_anything, chosen=chosen, run_overrides=overrides)
+            known[key] = ItemCatalogues(catalogue, _anything)
+        known[module] = known[key]
+    return known[module]
 
 
 def _anything(_: str) -> bool:
@@ -124,7 +122,7 @@ def _anything(_: str) -> bool:
     return True
 
 
-_WARDROBES: pytest.StashKey[dict[object, ItemCatalogues]] = pytest.StashKey()
+_CATALOGUES: pytest.StashKey[dict[object, ItemCatalogues]] = pytest.StashKey()
 
 
 def members(catalogue: Catalogue, name: str, namespace: str) -> list[ServiceId]:

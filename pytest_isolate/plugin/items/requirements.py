@@ -23,8 +23,8 @@ from pytest_isolate.plugin.declaring.fixtures import (
     used_fixtures,
 )
 from pytest_isolate.plugin.items.catalogues import ItemCatalogues, members
-from pytest_isolate.plugin.options import USE_OPTION, parse_variants
-from pytest_isolate.plugin.service_options import adjustment_of
+from pytest_isolate.plugin.options import USE, parse_variants
+from pytest_isolate.plugin.service_options import run_overrides
 from pytest_isolate.running.containers.running import instance_hash
 
 RequestedServices = list[tuple[str, str]]
@@ -46,9 +46,9 @@ class ItemRequirements:
             reserved=builtin_fixture_names(session),
             exists=os.path.exists,
             chosen=parse_variants(self._config),
-            run_overrides=adjustment_of(self._config),
+            run_overrides=run_overrides(self._config),
         )
-        raise_all(check_used(self.catalogue, strict=(USE_OPTION,)))
+        raise_all(check_used(self.catalogue, strict=(USE.flag,)))
         self.catalogues = ItemCatalogues(self.catalogue, os.path.exists)
         self.catalogues.check(session.items)
 
