@@ -115,7 +115,7 @@ def pytest_configure_node(node: Any) -> None:
     """In xdist's controller: a worker is about to start."""
     settings = node.config.stash[_SETTINGS_KEY]
     if settings:
-        _ensure_run(node.config, settings).greet_worker(node)
+        _ensure_run(node.config, settings).welcome_worker(node)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -26,6 +26,7 @@ from pytest_isolate.planning.placement import Instance, ItemPosition, place_inst
 from pytest_isolate.planning.plan import Plan, Step, peak_demand
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings, build_settings
 from pytest_isolate.plugin.run.opening import OpenRun, RunMembership, engine_for_command, reuse_name, run_budget
+from pytest_isolate.plugin.run.shutdown import close_services
 from pytest_isolate.plugin.run.wiring import Wired, check_budget, volumes_of_two, wire
 from pytest_isolate.running.clock import Clock, SystemClock
 from pytest_isolate.running.containers.running import RunningInstance
@@ -117,9 +118,7 @@ def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, 
             try:
                 yield wired
             finally:
-                wired.fresh_copies.close(_CLOSE_S)
-                wired.resetter.close(_CLOSE_S)
-                wired.lifecycle.close(_CLOSE_S)
+                close_services(wired, _CLOSE_S)
                 reuse_store.leave(run.owner, sorted(wired.provider.kept_codes))
                 wired.close(_SNAPSHOTS_S)
     finally:

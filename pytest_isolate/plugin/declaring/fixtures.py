@@ -33,7 +33,7 @@ class FixtureProvider(Protocol):
     def has_engine(self) -> bool:
         """Whether it has needed an engine."""
 
-    def hand_out(self, name: str, namespace: str) -> object:
+    def handle(self, name: str, namespace: str) -> object:
         """The value of the fixture of this name that is declared there, once it is ready."""
 
 
@@ -52,7 +52,7 @@ def hand_out(request: pytest.FixtureRequest) -> object:
     if session is None:
         pytest.skip(NEEDS_ISOLATE if request.config.pluginmanager.has_plugin("isolate") else _NOT_LOADED)
     fixturedef: Any = request._fixturedef  # type: ignore[attr-defined]  # the base id has no public accessor
-    return session.hand_out(fixturedef.argname, fixturedef.baseid)
+    return session.handle(fixturedef.argname, fixturedef.baseid)
 
 
 def needs_service(item: pytest.Item) -> bool:
