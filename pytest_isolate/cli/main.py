@@ -25,6 +25,7 @@ from pytest_isolate.model.identity import LABEL_RUN
 from pytest_isolate.running.cleanup.sweep import Judged, Sweep
 from pytest_isolate.sharing.folders import kept_folder, snapshot_usage
 from pytest_isolate.sharing.owners import read_owner
+from pytest_isolate.text import align
 
 EXIT_FAILED = 1
 
@@ -101,8 +102,5 @@ def _facts(item: Judged, fate: str) -> dict[str, object]:
 
 
 def _table(fates: list[tuple[Judged, str]]) -> str:
-    if not fates:
-        return ""
     rows = [(fate, item.found.kind, item.found.name, item.verdict.reason) for item, fate in fates]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[3]]) for row in rows)
+    return "\n".join(align(rows))

@@ -23,6 +23,7 @@ from pytest_isolate.plugin.options import (
     parse_variants,
     runs_no_tests,
 )
+from pytest_isolate.text import count
 
 if TYPE_CHECKING:
     from pytest_isolate.plugin.session import IsolateSession
@@ -33,7 +34,6 @@ _MARKER = (
     "docs/variants.md of pytest-isolate"
 )
 _NEEDED_ENGINE = "isolate/needed-engine"
-_SUMMARY = "isolate: skipped {count}; to run {them}: pytest --isolate"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -84,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Have what reaches varied services run once for each variant, with --isolate and without, so that ids stay."""
+    """Parametrize tests that use services with variants, also without --isolate, so that test ids do not change."""
     if not needs_service(metafunc.definition):
         return
     if parse_variants(metafunc.config) or sees_variants(metafunc.definition):
@@ -133,10 +133,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if config.stash.get(_SETTINGS_KEY, None):
         return
     reports = terminalreporter.stats.get("skipped", ())
-    count = sum(isinstance(r.longrepr, tuple) and NEEDS_ISOLATE in r.longrepr[-1] for r in reports)
-    if count:
-        what = ("1 test that needs services", "it") if count == 1 else (f"{count} tests that need services", "them")
-        terminalreporter.write_line(_SUMMARY.format(count=what[0], them=what[1]), yellow=True)
+    number = sum(isinstance(r.longrepr, tuple) and NEEDS_ISOLATE in r.longrepr[-1] for r in reports)
+    if number:
+        tests = count(number, "test that needs services", "tests that need services")
+        them = "it" if number == 1 else "them"
+        terminalreporter.write_line(f"isolate: skipped {tests}; to run {them}: pytest --isolate", yellow=True)
 
 
 def _read_settings(config: pytest.Config) -> Settings | None:
@@ -151,7 +152,7 @@ def _read_settings(config: pytest.Config) -> Settings | None:
 
 
 def _cache_of(config: pytest.Config) -> pytest.Cache | None:
-    """What one run notes for the next; None where nothing is kept, or where xdist spreads the run over processes."""
+    """pytest's cache; None where there is none, or where xdist spreads the run over processes."""
     is_one_of_many = hasattr(config, "workerinput") or getattr(config.option, "dist", "no") != "no"
     return None if is_one_of_many or not hasattr(config, "cache") else config.cache
 

@@ -31,10 +31,10 @@ class Option(NamedTuple):
     help: str = ""
     metavar: str = ""
     field: str = ""
-    """Where it is in Settings; empty for what is read elsewhere."""
+    """Its field in Settings; empty for what is read elsewhere."""
     parse: Callable[[Given], Any] = lambda given: given.text
     value: Any = ""
-    """What a default text is parsed to: parsing it in every run would cost imports."""
+    """The value of a default text: parsing it in every run would cost imports."""
     ini: str = "default of {flag}"
     key: str = ""
     variable: str = ""
@@ -104,5 +104,5 @@ class Option(NamedTuple):
             raise pytest.UsageError(text + (f"\n  valid  {valid}" if valid else "")) from None
 
     def is_set(self, config: pytest.Config) -> bool:
-        """Whether anything but the default is given."""
+        """True where anything but the default is given."""
         return any(isinstance(self.default, tuple) or g.text not in ("", self.default) for g in self.given(config))

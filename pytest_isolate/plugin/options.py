@@ -23,7 +23,7 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
 
 
 class Settings(NamedTuple):
-    """How this run isolates."""
+    """Settings of a run, checked."""
 
     plan_only: bool
     subnets: str
@@ -103,180 +103,83 @@ def _parse_file(given: Given) -> Path:
     return path
 
 
+# A row is easier to compare with others when it is not spread over one line for each argument.
+# fmt: off
 ISOLATE = Option(
-    "",
-    default=False,
-    help="start the services that the tests need, in containers",
-    ini="start services as if --isolate was given",
-)
+    "", False, "start the services that the tests need, in containers", ini="start services as if --isolate was given")
 PLAN = Option(
-    "plan",
-    default=False,
-    help="print which services the selected tests would start, and for which of them; run nothing",
-    field="plan_only",
-    ini="",
-)
+    "plan", False, "print which services the selected tests would start, and for which of them; run nothing",
+    field="plan_only", ini="")
 BIND = Option(
-    "bind",
-    help=f"address of the engine's host on which services are published (default: {DEFAULT_BIND}, this host only; on "
-    "an engine elsewhere all its addresses)",
-    metavar="ADDRESS",
-    field="bind",
-    parse=_parse_address,
-)
+    "bind", "", f"address of the engine's host on which services are published (default: {DEFAULT_BIND}, this host only; "
+    "on an engine elsewhere all its addresses)", "ADDRESS", field="bind", parse=_parse_address)
 HOST = Option(
-    "host",
-    help="where published services answer, for tests (default: found out from the engine's own address)",
-    metavar="ADDRESS",
-    field="host",
-    parse=_parse_host,
-    variable="PYTEST_ISOLATE_HOST",
-)
+    "host", "", "where published services answer, for tests (default: found out from the engine's own address)",
+    "ADDRESS", field="host", parse=_parse_host, variable="PYTEST_ISOLATE_HOST")
 VARIANT = Option(
-    "variant",
-    default=(),
-    help="run the tests that reach a service with this alternative of it only: one of its variants, or an image; may "
-    "be given several times",
-    metavar="SERVICE=ALTERNATIVE",
-    ini="",
-)
+    "variant", (), "run the tests that reach a service with this alternative of it only: one of its variants, or an "
+    "image; may be given several times", "SERVICE=ALTERNATIVE", ini="")
 USE = Option(
-    "use",
-    default=(),
-    help="hand tests this service, which runs already, instead of starting one; may be given several times",
-    metavar="SERVICE=URL",
-    ini="default of {flag}: SERVICE=URL, one a line",
-    variable="PYTEST_ISOLATE_USE",
-)
+    "use", (), "hand tests this service, which runs already, instead of starting one; may be given several times",
+    "SERVICE=URL", ini="default of {flag}: SERVICE=URL, one a line", variable="PYTEST_ISOLATE_USE")
 REGISTRY = Option(
-    "registry",
-    default=(),
-    help="fetch images from here: those of Docker Hub, or with REGISTRY=PREFIX those of another registry (*: of all); "
-    "may be given several times",
-    metavar="PREFIX",
-    ini="default of {flag}, one a line",
-    variable="PYTEST_ISOLATE_REGISTRY",
-)
+    "registry", (), "fetch images from here: those of Docker Hub, or with REGISTRY=PREFIX those of another registry (*: "
+    "of all); may be given several times", "PREFIX", ini="default of {flag}, one a line",
+    variable="PYTEST_ISOLATE_REGISTRY")
 PULL = Option(
-    "pull",
-    default="missing",
-    help="missing, always or never: when images are fetched from their registry",
-    metavar="WHEN",
-    parse=lambda given: _values().parse_pull(given.text),
-    value="missing",
-)
+    "pull", "missing", "missing, always or never: when images are fetched from their registry", "WHEN",
+    parse=lambda given: _values().parse_pull(given.text), value="missing")
 PLATFORM = Option(
-    "platform",
-    help="run images of this platform, such as linux/amd64 (default: the engine's own)",
-    metavar="PLATFORM",
-    parse=lambda given: _values().parse_platform(given.text),
-    value=None,
-)
+    "platform", "", "run images of this platform, such as linux/amd64 (default: the engine's own)", "PLATFORM",
+    parse=lambda given: _values().parse_platform(given.text), value=None)
 
 OPTIONS = (
     ISOLATE,
     PLAN,
     Option(
-        "subnets",
-        default=DEFAULT_SUBNETS,
-        help="address pool for the stacks' private networks",
-        metavar="CIDR",
-        field="subnets",
-        parse=_parse_pool,
-        value=DEFAULT_SUBNETS,
-    ),
+        "subnets", DEFAULT_SUBNETS, "address pool for the stacks' private networks", "CIDR",
+        field="subnets", parse=_parse_pool, value=DEFAULT_SUBNETS),
     BIND,
     HOST,
     Option(
-        "no-cache",
-        default=True,
-        help="start every service from its own image, and save nothing of what it makes at its first start",
-        field="cache",
-        ini="false: as if {flag} was given",
-        key="isolate_cache",
-    ),
+        "no-cache", True, "start every service from its own image, and save nothing of what it makes at its first start",
+        field="cache", ini="false: as if {flag} was given", key="isolate_cache"),
     Option(
-        "in-memory",
-        default="1g",
-        help="most that a database may keep in memory, where its data is meant for one run only; 0 keeps it on disk",
-        metavar="SIZE",
-        field="in_memory_bytes",
-        parse=lambda given: 0 if given.text == "0" else _values().parse_size(given.text),
-        value=DEFAULT_IN_MEMORY_BYTES,
-    ),
-    Option("ryuk", default=False, field="ryuk", ini="on an engine elsewhere, have Ryuk clean up too"),
+        "in-memory", "1g", "most that a database may keep in memory, where its data is meant for one run only; 0 keeps "
+        "it on disk", "SIZE", field="in_memory_bytes",
+        parse=lambda given: 0 if given.text == "0" else _values().parse_size(given.text), value=DEFAULT_IN_MEMORY_BYTES),
+    Option("ryuk", False, field="ryuk", ini="on an engine elsewhere, have Ryuk clean up too"),
     Option(
-        "reuse",
-        default=False,
-        help="keep what lives for the whole run, and use it again in the next run if nothing of it has changed",
-        field="reuse",
-        ini="keep services as if {flag} was given",
-    ),
+        "reuse", False, "keep what lives for the whole run, and use it again in the next run if nothing of it has changed",
+        field="reuse", ini="keep services as if {flag} was given"),
     Option(
-        "reuse-idle",
-        default="1h",
-        help="how long kept services may be unused before a later run removes them",
-        metavar="TIME",
-        field="reuse_idle_s",
-        parse=lambda given: _values().parse_duration(given.text),
-        value=3600.0,
-    ),
+        "reuse-idle", "1h", "how long kept services may be unused before a later run removes them", "TIME",
+        field="reuse_idle_s", parse=lambda given: _values().parse_duration(given.text), value=3600.0),
     Option(
-        "project",
-        help="share kept services with every checkout that gives this name (default: the root folder, so no other)",
-        metavar="NAME",
-        field="project",
-    ),
+        "project", "", "share kept services with every checkout that gives this name (default: the root folder, so no "
+        "other)", "NAME", field="project"),
     Option(
-        "max-memory",
-        help="memory that all services of the run may take together (default: 80%% of this machine's)",
-        metavar="SIZE",
-        field="max_memory_bytes",
-        parse=lambda given: _values().parse_size(given.text),
-        value=None,
-    ),
+        "max-memory", "", "memory that all services of the run may take together (default: 80%% of this machine's)",
+        "SIZE", field="max_memory_bytes", parse=lambda given: _values().parse_size(given.text), value=None),
     Option(
-        "max-containers",
-        help="containers that may run at once (default: 200)",
-        metavar="NUMBER",
-        field="max_containers",
-        parse=_parse_count,
-        value=None,
-    ),
+        "max-containers", "", "containers that may run at once (default: 200)", "NUMBER",
+        field="max_containers", parse=_parse_count, value=None),
     Option(
-        "keep",
-        default=KEEP_NEVER,
-        help="never, failed or always: leave what failed tests have used, or all that is there at the end, for you to "
-        "look inside",
-        metavar="WHEN",
-        field="keep",
-        parse=_parse_keep,
-        value=KEEP_NEVER,
-    ),
+        "keep", KEEP_NEVER, "never, failed or always: leave what failed tests have used, or all that is there at the "
+        "end, for you to look inside", "WHEN", field="keep", parse=_parse_keep, value=KEEP_NEVER),
     Option(
-        "artifacts",
-        help="store what services wrote during failed tests in this folder, whole",
-        metavar="DIR",
-        field="artifacts",
-        parse=_parse_folder,
-        value=None,
-        ini="default of {flag}, from the root folder",
-    ),
+        "artifacts", "", "store what services wrote during failed tests in this folder, whole", "DIR",
+        field="artifacts", parse=_parse_folder, value=None, ini="default of {flag}, from the root folder"),
     Option(
-        "report",
-        help="write a page about the run: its timeline, its services, what they wrote and what they took",
-        metavar="FILE.html",
-        field="page",
-        parse=_parse_file,
-        value=None,
-        ini="default of {flag}, from the root folder",
-    ),
+        "report", "", "write a page about the run: its timeline, its services, what they wrote and what they took",
+        "FILE.html", field="page", parse=_parse_file, value=None, ini="default of {flag}, from the root folder"),
     VARIANT,
     USE,
     REGISTRY,
     PULL,
     PLATFORM,
 )
+# fmt: on
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -290,7 +193,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def are_services_wanted(config: pytest.Config, options: argparse.Namespace | None = None) -> bool:
-    """Whether this run is to start services, or to say which it would start."""
+    """True if this run is to start services, or to say which it would start."""
     return bool(ISOLATE.read(config, options) or PLAN.read(config, options))
 
 
@@ -301,12 +204,12 @@ def build_settings(config: pytest.Config) -> Settings:
 
 
 def has_service_options(config: pytest.Config) -> bool:
-    """Whether anything is given that is about all services: only then what reads it is imported."""
+    """True if an option is given that is about all services: only then what reads it is imported."""
     return any(option.is_set(config) for option in (USE, REGISTRY, PULL, PLATFORM))
 
 
 def runs_no_tests(config: pytest.Config, settings: Settings) -> bool:
-    """Whether the options say that no test will run, so that nothing may be started."""
+    """True if the options say that no test will run, so that nothing may be started."""
     names = ("help", "markers", "cacheshow", "collectonly", "setupplan", "showfixtures", "show_fixtures_per_test")
     return settings.plan_only or any(getattr(config.option, name, False) for name in names)
 

@@ -18,14 +18,14 @@ _KEY: pytest.StashKey[RunOverrides] = pytest.StashKey()
 
 
 def run_overrides(config: pytest.Config) -> RunOverrides:
-    """What the options make of every service; pytest.UsageError for a value that cannot be used."""
+    """Changes that the options make to every service; pytest.UsageError for a value that cannot be used."""
     if _KEY not in config.stash:
         config.stash[_KEY] = read_run_overrides(config, config.option)
     return config.stash[_KEY]
 
 
 def read_run_overrides(config: pytest.Config, options: argparse.Namespace) -> RunOverrides:
-    """The same by these options, which may be those that are known before pytest has loaded all plugins."""
+    """Read them from these options, which may be those known before pytest has loaded all plugins."""
     pull, platform = PULL.read(config, options), PLATFORM.read(config, options)
     prefixes: dict[str, str] = {}
     for given in REGISTRY.given(config, options):

@@ -26,8 +26,9 @@ from pytest_isolate.plugin.run.process import RunProcess
 from pytest_isolate.plugin.run.shutdown import Shutdown
 from pytest_isolate.plugin.run.wiring import check_budget, check_reuse
 from pytest_isolate.plugin.run.workers import Workers
-from pytest_isolate.plugin.terminal.display import NotesView, display_own, open_view
+from pytest_isolate.plugin.terminal.display import NotesView, display_own
 from pytest_isolate.plugin.terminal.other_outputs import write_step_summary
+from pytest_isolate.plugin.terminal.views import open_view
 from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.images.images import missing_images
 from pytest_isolate.text import without_root
@@ -61,12 +62,12 @@ class IsolateSession:
 
     @property
     def has_engine(self) -> bool:
-        """Whether this process has needed an engine."""
+        """True once this process has needed an engine."""
         return self._process.has_engine
 
     @property
     def plan(self) -> Plan:
-        """What the selected tests need; empty until they are collected."""
+        """The instances that the selected tests need; empty until they are collected."""
         return self._process.plan
 
     # -- collect, plan, start -------------------------------------------------------------------------------------
@@ -134,7 +135,7 @@ class IsolateSession:
         xdist.report(self._process.config, refused=text)
 
     def pytest_report_collectionfinish(self) -> list[str]:
-        """What is about to start, or, with --isolate-plan, what would."""
+        """Lines for what is about to start, or, with --isolate-plan, what would."""
         process = self._process
         if process.worker or xdist.is_controller(process.config):
             return []
@@ -177,7 +178,7 @@ class IsolateSession:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """What ran, how long it took to be ready, and what could not be removed."""
+        """Print what ran, how long it took to be ready, and what could not be removed."""
         self._process.report.write_summary(terminalreporter)
         page = os.environ.get("GITHUB_STEP_SUMMARY")
         if os.environ.get("GITHUB_ACTIONS") == "true" and page:

@@ -1,4 +1,4 @@
-"""What each test has of what is declared: its variant and its overrides, from pytest's side."""
+"""Catalogues of tests: the declared services with a test's variant and overrides, from pytest's side."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _Key = tuple[object, ...]
 
 
 class ItemCatalogues:
-    """What is declared, as each test has it. What several tests have alike is made once."""
+    """The declared services as each test has them. A catalogue that several tests share is built once."""
 
     def __init__(self, catalogue: Catalogue, exists: Callable[[str], bool]) -> None:
         self.declared = catalogue
@@ -40,11 +40,11 @@ class ItemCatalogues:
         nodes = {group.namespace for group in self.declared.groups}
         problems = [p for node in nodes for row in visible_rows(self.declared.groups, node) for p in self._try(row)]
         # Mistakes in the marker of a class or module are told with the first of its tests.
-        told = set(problems)
+        known = set(problems)
         for item in items:
-            new = [p for p in self._catalogue(item, self.row_of(item))[1] if p not in told]
+            new = [p for p in self._catalogue(item, self.row_of(item))[1] if p not in known]
             problems += name_test(new, item.nodeid)
-            told |= set(new)
+            known |= set(new)
         raise_all(problems)
 
     def of(self, item: pytest.Item) -> Catalogue:
@@ -62,7 +62,7 @@ class ItemCatalogues:
         return {axis.service.name: row[axis.service][0].name for group in groups for axis in group.axes}
 
     def variants_of(self, definition: pytest.Item) -> tuple[object, ...]:
-        """What a test function has to be run for."""
+        """The variants that a test function is run for."""
         rows = self._rows_at(definition)
         if not any(rows):
             return ()
@@ -102,7 +102,7 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
 
 
 def _catalogues_at(metafunc: pytest.Metafunc) -> ItemCatalogues:
-    """What a module sees of what is declared, as far as it can be understood: the same object for the same."""
+    """The catalogues at a module, as far as its declarations can be read; modules that see the same share them."""
     definition, known = metafunc.definition, metafunc.config.stash.setdefault(_CATALOGUES, {})
     module = definition.getparent(pytest.Module)
     if module not in known:
@@ -118,7 +118,7 @@ def _catalogues_at(metafunc: pytest.Metafunc) -> ItemCatalogues:
 
 
 def _anything(_: str) -> bool:
-    """What is missing is told when all is collected."""
+    """Accept a missing file: it is reported when all is collected."""
     return True
 
 

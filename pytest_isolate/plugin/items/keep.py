@@ -61,12 +61,12 @@ class Retention:
             report.isolate_left_out = True  # type: ignore[attr-defined]  # as above
 
     def skips_resets_after(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
-        """Whether what a test has written is to stay as it is: it has failed, and no test comes after it."""
+        """True if the data of a test is to stay as it is: it has failed, and no test comes after it."""
         is_end = nextitem is None or item.session.shouldfail or item.session.shouldstop
         return self._mode != KEEP_NEVER and self._failed == item.nodeid and bool(is_end)
 
     def unreported(self, wired: Wired) -> list[Entry]:
-        """At the end, what no test's report has told: starts that have failed, and with `always` all that is up."""
+        """At the end, entries that no report has: of failed starts, and with `always` of all that is up."""
         entries = [_entry(running, running.view) for running in wired.retained.failed()]
         if self._mode == KEEP_ALWAYS:
             entries += [_entry(running, running.view) for running in wired.lifecycle.ready()]
@@ -147,7 +147,7 @@ class Retention:
         return chosen
 
     def _choose(self, found: Sequence[Labelled]) -> frozenset[str]:
-        """What is to be retained, and what holds the memory of that while it is stopped."""
+        """The objects to retain, and those that hold their memory while they are stopped."""
         # The objects of a crashed worker are removed in a thread, while others report.
         ids = {name for entry in list(self._entries.values()) for name in entry["objects"]}
         is_all = self._mode == KEEP_ALWAYS
@@ -169,7 +169,7 @@ class Retention:
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """What was kept, how to get in, how to remove it."""
+        """List what was retained, how to get in, how to remove it."""
         for line in self._lines:
             terminalreporter.write_line(line)
         if self._left_out and self._mode != KEEP_NEVER:

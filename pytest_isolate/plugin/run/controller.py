@@ -59,7 +59,7 @@ class Controller:
         self._is_handed_over = False
 
     def member(self) -> RunMembership:
-        """What the processes of the run have in common; its folder is made on the first call."""
+        """Membership of the run; its folder is made on the first call."""
         if self._member is None:
             folder = create_run_folder(self.run.run_id, self.run.owner.encode())
             known = self._config.stash.get(KNOWN_KEY, None)
@@ -123,7 +123,7 @@ class Controller:
         return warnings
 
     def _hand_over(self, engine: Engine, retained: Collection[str]) -> bool:
-        """Whether everything is killed and the guardian has taken over; then nothing is left to be told of."""
+        """Kill everything and let the guardian remove it; False where it has to be removed here."""
         guardian = find_guardian(self.member())
         if not guardian or not survives_this_process():
             return False

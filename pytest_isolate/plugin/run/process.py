@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class RunProcess:
-    """What the parts of this plugin have in common in one process. Without xdist it is controller and worker.
+    """State that the parts of this plugin share in one process. Without xdist it is controller and worker.
 
     `on_open` is called with what is wired, the run's folder and the worker's name, whenever an engine was opened.
     """
@@ -50,11 +50,11 @@ class RunProcess:
         self.report = Report(self.timeline)
         self.display = Display(tuple, None)
         self.plan = Plan()
-        """What the selected tests need; empty until they are collected."""
+        """The instances that the selected tests need; empty until they are collected."""
         self.recording: Recording | None = None
         self.wired: Wired | None = None
         self.has_engine = False
-        """Whether this process has needed an engine."""
+        """True once this process has needed an engine."""
         self._on_open = on_open
         self._member = xdist.receive(config)
         self.worker = self._member.run.worker if self._member else ""
@@ -68,13 +68,13 @@ class RunProcess:
 
     @property
     def controller(self) -> Controller:
-        """Whatever only the run's owner does; there is none in a worker."""
+        """The owner's part of the run; there is none in a worker."""
         assert self._controller is not None
         return self._controller
 
     @property
     def member(self) -> RunMembership:
-        """What the processes of the run have in common."""
+        """Membership of the run, the same in all its processes."""
         return self._member or self.controller.member()
 
     @property
@@ -85,7 +85,7 @@ class RunProcess:
 
     @property
     def runs_no_tests(self) -> bool:
-        """Whether no test will run, so that nothing may be started."""
+        """True if no test will run, so that nothing may be started."""
         return runs_no_tests(self.config, self.settings)
 
     def engine(self) -> Engine:
@@ -114,7 +114,7 @@ class RunProcess:
             self.wired = None
 
     def _takes_engine(self, instance: Instance) -> bool:
-        """Whether it is started, or copied by clients that run in a container."""
+        """True for one that is started, or copied by clients that run in a container."""
         return not instance.spec.external or instance.key in self.plan.copies
 
     def _wire(self, *, needs_engine: bool) -> Wired:

@@ -9,7 +9,8 @@ import pytest
 
 from pytest_isolate.plugin.run import xdist
 from pytest_isolate.plugin.run.process import RunProcess
-from pytest_isolate.plugin.terminal.display import display_noted, open_view
+from pytest_isolate.plugin.terminal.display import display_noted
+from pytest_isolate.plugin.terminal.views import open_view
 
 
 class Workers:
