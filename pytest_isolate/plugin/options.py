@@ -111,8 +111,8 @@ PLAN = Option(
     "plan", False, "print which services the selected tests would start, and for which of them; run nothing",
     field="plan_only", ini="")
 BIND = Option(
-    "bind", "", f"address of the engine's host on which services are published (default: {DEFAULT_BIND}, this host only; "
-    "on an engine elsewhere all its addresses)", "ADDRESS", field="bind", parse=_parse_address)
+    "bind", "", f"address of the engine's host on which services are published (default: {DEFAULT_BIND}, this host "
+    "only; on an engine elsewhere all its addresses)", "ADDRESS", field="bind", parse=_parse_address)
 HOST = Option(
     "host", "", "where published services answer, for tests (default: found out from the engine's own address)",
     "ADDRESS", field="host", parse=_parse_host, variable="PYTEST_ISOLATE_HOST")
@@ -123,8 +123,8 @@ USE = Option(
     "use", (), "hand tests this service, which runs already, instead of starting one; may be given several times",
     "SERVICE=URL", ini="default of {flag}: SERVICE=URL, one a line", variable="PYTEST_ISOLATE_USE")
 REGISTRY = Option(
-    "registry", (), "fetch images from here: those of Docker Hub, or with REGISTRY=PREFIX those of another registry (*: "
-    "of all); may be given several times", "PREFIX", ini="default of {flag}, one a line",
+    "registry", (), "fetch images from here: those of Docker Hub, or with REGISTRY=PREFIX those of another registry "
+    "(*: of all); may be given several times", "PREFIX", ini="default of {flag}, one a line",
     variable="PYTEST_ISOLATE_REGISTRY")
 PULL = Option(
     "pull", "missing", "missing, always or never: when images are fetched from their registry", "WHEN",
@@ -142,16 +142,16 @@ OPTIONS = (
     BIND,
     HOST,
     Option(
-        "no-cache", True, "start every service from its own image, and save nothing of what it makes at its first start",
-        field="cache", ini="false: as if {flag} was given", key="isolate_cache"),
+        "no-cache", True, "start every service from its own image, and save nothing of what it makes at its first "
+        "start", field="cache", ini="false: as if {flag} was given", key="isolate_cache"),
     Option(
         "in-memory", "1g", "most that a database may keep in memory, where its data is meant for one run only; 0 keeps "
-        "it on disk", "SIZE", field="in_memory_bytes",
-        parse=lambda given: 0 if given.text == "0" else _values().parse_size(given.text), value=DEFAULT_IN_MEMORY_BYTES),
+        "it on disk", "SIZE", field="in_memory_bytes", value=DEFAULT_IN_MEMORY_BYTES,
+        parse=lambda given: 0 if given.text == "0" else _values().parse_size(given.text)),
     Option("ryuk", False, field="ryuk", ini="on an engine elsewhere, have Ryuk clean up too"),
     Option(
-        "reuse", False, "keep what lives for the whole run, and use it again in the next run if nothing of it has changed",
-        field="reuse", ini="keep services as if {flag} was given"),
+        "reuse", False, "keep what lives for the whole run, and use it again in the next run if nothing of it has "
+        "changed", field="reuse", ini="keep services as if {flag} was given"),
     Option(
         "reuse-idle", "1h", "how long kept services may be unused before a later run removes them", "TIME",
         field="reuse_idle_s", parse=lambda given: _values().parse_duration(given.text), value=3600.0),
