@@ -85,7 +85,7 @@ def down(everything: bool) -> None:
             if run not in external_copies:
                 _take_down(opened, run)
         for run in external_copies:
-            click.echo(_refusal(run), err=True)
+            click.echo(_refusal(opened, run), err=True)
     if external_copies and not everything:
         raise SystemExit(EXIT_FAILED)
 
@@ -169,14 +169,14 @@ def _take_down(opened: OpenEngine, run: RunOnEngine) -> None:
     click.echo(f"removed {count(len(run.containers), 'service')} of {run.owner.project}")
 
 
-def _refusal(run: RunOnEngine) -> str:
+def _refusal(opened: OpenEngine, run: RunOnEngine) -> str:
+    by_force = opened.engine.commands.remove({LABEL_REUSE: run.owner.run})[0]
     return str(
         IsolateError(
             build_message(
                 f"what is up for {run.owner.project} belongs to somebody else",
                 found=f"started by user {run.owner.user or 'unknown'} on host {run.owner.host or 'unknown'}",
-                do=f"run pytest-isolate down as that user; by force: docker rm -fv $(docker ps -aq --filter "
-                f"label={LABEL_REUSE}={run.owner.run})",
+                do=f"run pytest-isolate down as that user; by force: {by_force}",
             )
         )
     )

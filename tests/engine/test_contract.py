@@ -12,9 +12,9 @@ import socket
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pytest
 from fakes.engine import PULLABLE, FakeEngine
 from fakes.programs import IMAGE, program
 from msgspec.structs import replace
+from waiting import wait_for
 
 from pytest_isolate.engine.api import (
     BuildRequest,
@@ -34,13 +35,13 @@ from pytest_isolate.engine.api import (
 )
 from pytest_isolate.engine.docker import cgroups
 from pytest_isolate.errors import (
+    AddressSpaceFull,
     BuildFailed,
     EngineError,
     EngineUnreachable,
     ImageNotFound,
     ObjectNotFound,
     PortTaken,
-    SubnetTaken,
 )
 from pytest_isolate.model.identity import LABEL_RUN
 
@@ -80,11 +81,11 @@ class Bench:
         return container_id
 
     def network(self, labels: Mapping[str, str] | None = None) -> str:
-        """A network with a subnet that nobody has."""
-        while True:
-            subnet = f"10.{190 + secrets.randbelow(8)}.{secrets.randbelow(256)}.{16 * secrets.randbelow(16)}/28"
-            with suppress(SubnetTaken):
-                return self.engine.create_network(self.name(), subnet, labels or self.labels)
+        return self.engine.create_network(self.name(), labels or self.labels)
+
+    def subnets(self) -> set[str]:
+        """The subnets of all networks, for the engines that have such."""
+        return set(self.engine.used_subnets())  # type: ignore[attr-defined]
 
     def dockerfile(self, *lines: str) -> str:
         """Of an image that no other suite on the engine has, which would remove it when it ends."""
@@ -152,16 +153,6 @@ def without_times(state: ContainerState) -> ContainerState:
 def on_this_host(bench: Bench) -> None:
     if not bench.facts.is_local:
         pytest.skip("sockets of this host cannot have ports of the engine's")
-
-
-def wait_for(question: Callable[[], Any], timeout_s: float = 10) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        answer = question()
-        if answer:
-            return answer
-        time.sleep(0.01)
-    raise AssertionError("did not happen in time")
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.engine)])
@@ -778,27 +769,39 @@ def test_ports_are_free_when_the_container_is_removed(bench: Bench) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", port))
         sock.listen()
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            assert client.getpeername() == ("127.0.0.1", port)
 
 
 # -- networks -----------------------------------------------------------------------------------------------------
 
 
 def test_network_is_listed_with_its_subnet_until_it_is_removed(bench: Bench) -> None:
-    before = set(bench.engine.used_subnets())
+    before = bench.subnets()
     network = bench.network()
     assert bench.engine.list_networks(bench.labels) == [network]
-    assert len(set(bench.engine.used_subnets()) - before) >= 1
+    assert len(bench.subnets() - before) >= 1
     bench.engine.remove_network(network)
     assert bench.engine.list_networks(bench.labels) == []
     bench.engine.remove_network(network)
 
 
 def test_subnet_that_overlaps_is_taken(bench: Bench) -> None:
-    before = set(bench.engine.used_subnets())
-    bench.network()
-    (subnet, *_) = set(bench.engine.used_subnets()) - before
-    with pytest.raises(SubnetTaken):
-        bench.engine.create_network(bench.name(), subnet.replace("/28", "/29"), bench.labels)
+    pool = f"10.{190 + secrets.randbelow(8)}.{secrets.randbelow(256)}.{16 * secrets.randbelow(16)}/28"
+    bench.engine.create_network(bench.name(), bench.labels, addresses=pool)
+    with pytest.raises(AddressSpaceFull, match="every one is in use"):
+        bench.engine.create_network(bench.name(), bench.labels, addresses=pool)
+
+
+def test_networks_have_room_and_names_in_order(bench: Bench) -> None:
+    base = ip_network(f"10.{190 + secrets.randbelow(8)}.{secrets.randbelow(256)}.0/25")
+    for number in (2, 1):
+        bench.engine.create_network(
+            f"{bench.tag}-{number}", bench.labels, capacity=30, order=(number, 0, 0), addresses=str(base)
+        )
+    assert len([one for one in map(ip_network, bench.subnets()) if one.version == 4 and one.subnet_of(base)]) == 2
+    names = [found.name for found in bench.engine.find_labelled("contract") if found.labels["contract"] == bench.tag]
+    assert [name[-1] for name in sorted(names)] == ["1", "2"]
 
 
 def test_neighbours_find_each_other_by_alias(bench: Bench) -> None:
@@ -844,9 +847,11 @@ def test_attached_container_is_found_on_its_second_network_until_it_is_detached(
 
 def test_attaching_twice_is_fine(bench: Bench) -> None:
     home, network = bench.network(), bench.network()
-    container = bench.start("sleep 60", network=home)
+    server = bench.start("serve 8000 hello", network=home)
     for on in (home, network, network):
-        bench.engine.attach(on, container, ["name"])
+        bench.engine.attach(on, server, ["name"])
+    client = bench.start("sleep 60", network=network)
+    assert wait_for(lambda: bench.engine.run_command(client, program("fetch name 8000")).stdout) == "hello\n"
 
 
 def test_detaching_what_is_off_the_network_or_gone_is_fine(bench: Bench) -> None:
@@ -855,6 +860,8 @@ def test_detaching_what_is_off_the_network_or_gone_is_fine(bench: Bench) -> None
     bench.engine.detach(network, container)
     bench.engine.detach(network, GONE)
     bench.engine.detach(GONE, container)
+    assert bench.engine.list_networks(bench.labels) == [network]
+    assert bench.engine.inspect_container(container).is_running
 
 
 def test_network_that_is_gone_is_not_found(bench: Bench) -> None:

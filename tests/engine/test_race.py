@@ -57,7 +57,7 @@ def open_engine(journal: str) -> Engine:
     """The real engine, or, with a journal, a fake one of this process."""
     if journal:
         return FakeEngine(Journal(Path(journal)))
-    from pytest_isolate.engine.docker.engine import connect
+    from pytest_isolate.engine.connect import connect
 
     return connect()
 

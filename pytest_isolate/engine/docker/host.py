@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from pytest_isolate.engine.api import PublishAddress
+from pytest_isolate.engine.docker.frames import moment
 from pytest_isolate.engine.docker.transport.connections import LOOPBACK_HOSTS, Endpoint
 from pytest_isolate.engine.docker.transport.discovery import find_candidates, read_docker_context
-from pytest_isolate.engine.docker.wire import moment
 from pytest_isolate.errors import EngineError
 
 
@@ -57,7 +58,6 @@ def _ask_once(ask: Callable[[], Mapping[str, Any]], now: Callable[[], float]) ->
     return Machine(memory_bytes=int(told.get("MemTotal", 0)), clock_offset_s=ahead if is_certain else 0.0)
 
 
-LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # of the engine's host, whose addresses are not known here
 # Engines give each container these three files of its own, from a folder that is named by its id. On an engine's host
 # they show elsewhere for a moment, while somebody copies files into a container.
@@ -68,19 +68,7 @@ _SHORT_ID = re.compile(r"[0-9a-f]{12}")
 Inspect = Callable[[str], Mapping[str, Any]]
 """A container as the engine describes it; EngineError where it has no such container."""
 
-
-class PublishAddress(Struct, frozen=True, kw_only=True):
-    """An address for ports to be published on, and the host that they are dialled at, empty where nobody knows it.
-
-    `is_local` says that both are of the network that this process is in.
-    """
-
-    host: str
-    publish_on: str
-    is_local: bool
-
-
-LOCAL = PublishAddress(host=LOOPBACK, publish_on=LOOPBACK, is_local=True)
+LOCAL = PublishAddress()
 
 
 def find_publish_address(

@@ -141,9 +141,9 @@ def serving(own: OwnService) -> Iterator[None]:
         _end(own, processes)
 
 
-def wait_for_other(own: OwnService, has_failed: Callable[[], bool]) -> None:
-    """Return when a service that somebody else starts listens, or that has failed."""
-    while not _listens(own.address) and not has_failed():
+def wait_for_other(address: str, has_failed: Callable[[], bool]) -> None:
+    """Return when a service that another process starts listens, or when that has failed."""
+    while not _listens(address) and not has_failed():
         time.sleep(_PAUSE_S)
 
 

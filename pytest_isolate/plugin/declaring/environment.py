@@ -18,8 +18,8 @@ from pytest_isolate.declarations.graph import build_start_order
 from pytest_isolate.declarations.loading import Catalogue, raise_all
 from pytest_isolate.declarations.placeholders import Reference, parse_references, render
 from pytest_isolate.declarations.references import valid_attributes
-from pytest_isolate.engine.api import EngineFacts
-from pytest_isolate.engine.docker.host import may_be_elsewhere
+from pytest_isolate.engine.api import EngineFacts, PublishAddress
+from pytest_isolate.engine.connect import connect, may_be_elsewhere
 from pytest_isolate.errors import DeclarationError, EngineError, EngineUnreachable, PlanError, Problem, suggest
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import Run
@@ -34,7 +34,7 @@ from pytest_isolate.plugin.service_options import read_run_overrides
 from pytest_isolate.running.containers.running import run_password
 from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.instances.external import endpoints_of
-from pytest_isolate.running.network.addresses import PublishAddress, choose_publish_address, reserve_ports
+from pytest_isolate.running.network.addresses import choose_publish_address, reserve_ports
 from pytest_isolate.running.network.ports import HeldPorts
 
 # Set beside the variables, for the workers of the run: they inherit all of them.
@@ -84,8 +84,6 @@ def _find_reach(bind: str, host: str) -> PublishAddress:
     """The address at which services are reached. An engine is asked only where it need not be on this host."""
     facts = EngineFacts(name="", version="", address="", is_local=True)
     if may_be_elsewhere(os.environ):
-        from pytest_isolate.engine.docker.engine import connect  # rarely needed so early
-
         try:
             with closing(connect(os.environ)) as engine:
                 facts = engine.facts()

@@ -20,12 +20,12 @@ from pytest_isolate.plugin.run.wiring import Wired
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.containers.view import ServiceView
-from pytest_isolate.running.evidence.shell import CONTAINER, STOPPED, build_entrance, for_program
+from pytest_isolate.running.evidence.shell import CONTAINER, build_entrance
 from pytest_isolate.running.instances.retained import MAX_RETAINED
 from pytest_isolate.running.ownership.retention import KEPT_S, write_mark
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.api import Engine, Labelled
+    from pytest_isolate.engine.api import Commands, Engine, Labelled
 
 Entry: TypeAlias = dict[str, Any]
 """An instance, or a copy on one, that is to stay: in plain types, as reports bring it from workers."""
@@ -67,9 +67,9 @@ class Retention:
 
     def unreported(self, wired: Wired) -> list[Entry]:
         """At the end, entries that no report has: of failed starts, and with `always` of all that is up."""
-        entries = [_entry(running, running.view) for running in wired.retained.failed()]
+        entries = [_entry(running, running.view, wired.engine.commands) for running in wired.retained.failed()]
         if self._mode == KEEP_ALWAYS:
-            entries += [_entry(running, running.view) for running in wired.lifecycle.ready()]
+            entries += [_entry(running, running.view, wired.engine.commands) for running in wired.lifecycle.ready()]
         return entries
 
     def _retain(self, demand: Callable[[], Demand], wired: Wired | None) -> list[Entry]:
@@ -88,7 +88,7 @@ class Retention:
         shared = [running for running in instances if not running.instance.key.place.node]
         own = [running for running in instances if running.instance.key.place.node]
         if not (own or used.fresh):
-            return [_entry(running, running.view, used.where.test) for running in shared]
+            return [_entry(running, running.view, wired.engine.commands, used.where.test) for running in shared]
         if len(self._tests | {used.where.test}) > MAX_RETAINED:
             self._left_out.add(used.where.test)
             own, copies = [], []
@@ -98,7 +98,13 @@ class Retention:
         retained = [running for running in own if wired.retained.retain(running)]
         if len(retained) < len(own):
             self._left_out.add(used.where.test)
-        return [*(_entry(running, running.view, used.where.test) for running in (*shared, *retained)), *copies]
+        return [
+            *(
+                _entry(running, running.view, wired.engine.commands, used.where.test)
+                for running in (*shared, *retained)
+            ),
+            *copies,
+        ]
 
     def _retain_copies(self, used: Demand, wired: Wired) -> list[Entry]:
         assert used.catalogue is not None
@@ -111,7 +117,7 @@ class Retention:
                 continue  # of a service that runs already nothing is kept: it is not ours
             view = wired.fresh_copies.retain(fresh_id, place_of_copy(spec, fresh_id, used.where), key, until)
             if view:
-                entries.append(_entry(there[key], view, used.where.test, copy=fresh_id.name))
+                entries.append(_entry(there[key], view, wired.engine.commands, used.where.test, copy=fresh_id.name))
             else:
                 self._left_out.add(used.where.test)
         return entries
@@ -159,8 +165,7 @@ class Retention:
         lines: list[str] = []
         for entry in entries:
             is_running = engine.inspect_container(entry["container"]).is_running
-            described = _describe(entry, names[entry["container"]], is_running=is_running)
-            lines += (for_program(engine.facts().program, line) for line in described)
+            lines += _describe(entry, names[entry["container"]], engine.commands, is_running=is_running)
         if any(not entry["is_reused"] for entry in entries):
             lines.append(f"isolate: kept for {KEPT_S / 3600:.0f} h; to remove it: pytest-isolate remove {run.run_id}")
         if any(entry["is_reused"] for entry in entries):
@@ -179,8 +184,8 @@ class Retention:
             )
 
 
-def _entry(running: RunningInstance, view: ServiceView, test: str = "", copy: str = "") -> Entry:
-    entrance, is_reused = build_entrance(view), running.domain.is_kept
+def _entry(running: RunningInstance, view: ServiceView, commands: Commands, test: str = "", copy: str = "") -> Entry:
+    entrance, is_reused = build_entrance(view, commands), running.domain.is_kept
     return {
         "service": str(running.instance.key.service),
         "copy": copy,
@@ -193,11 +198,11 @@ def _entry(running: RunningInstance, view: ServiceView, test: str = "", copy: st
     }
 
 
-def _describe(entry: Entry, name: str, *, is_running: bool) -> list[str]:
+def _describe(entry: Entry, name: str, commands: Commands, *, is_running: bool) -> list[str]:
     tests = entry["tests"]
     more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
     what = f"{entry['copy']} on {entry['service']}" if entry["copy"] else entry["service"]
     url = [f'"{entry["url"]}"'] if entry["url"] and is_running else []
-    ways = [*url, *(entry["commands"] if is_running else STOPPED)]
+    ways = [*url, *(entry["commands"] if is_running else (commands.logs(name), commands.start(name)))]
     head = f"isolate: kept {what}{f' of {tests[0]}{more}' if tests else ''}:"
     return [head, *(f"  {way.replace(CONTAINER, name)}" for way in ways)]

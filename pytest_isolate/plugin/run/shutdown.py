@@ -76,7 +76,7 @@ class Shutdown:
     def _remove(self, *, in_background: bool) -> None:
         process, wired = self._process, self._process.wired
         if not process.worker:
-            kept = wired.provider.kept_codes if wired else ()
+            kept = wired.kept_codes if wired else ()
             engine = wired.engine if wired and process.has_engine else None
             process.controller.remove_run(engine, kept, _CLEANUP_S, in_background=in_background)
         elif wired:
@@ -89,7 +89,7 @@ class Shutdown:
         if wired:
             report.fresh = wired.fresh_copies.figures()
             report.dropped = sorted(wired.engine.dropped_limits())
-            xdist.report(self._process.config, kept=sorted(wired.provider.kept_codes))
+            xdist.report(self._process.config, kept=sorted(wired.kept_codes))
 
     def _write_page(self) -> None:
         process = self._process

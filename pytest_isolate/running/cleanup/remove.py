@@ -1,4 +1,4 @@
-"""Remove every object with given labels: containers in parallel, then volumes and networks."""
+"""Removal of every object with given labels: containers in parallel, then volumes and networks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PARALLEL = 6
 
 
 def remove_all(engine: Removing, labels: Mapping[str, str], retained: Collection[str] = ()) -> None:
-    """Remove what carries all these labels, but for some ids.
+    """Remove all objects with these labels, except retained ids.
 
     Goes on after an error; CleanupError names everything that is left.
     """
@@ -24,21 +24,21 @@ def remove_all(engine: Removing, labels: Mapping[str, str], retained: Collection
         failures += _remove_each(pool, engine.list_volumes, labels, engine.remove_volume, retained)
         failures += _remove_each(pool, engine.list_networks, labels, engine.remove_network, retained)
     if failures:
-        raise CleanupError(failures, do=_by_hand(labels))
+        raise CleanupError(failures, do=["once the engine answers again:", *engine.commands.remove(labels)])
 
 
 def kill_all(engine: Engine, labels: Mapping[str, str], retained: Collection[str] = ()) -> None:
-    """Kill every container that carries all these labels, but for some; CleanupError where that cannot be done."""
+    """Kill every container with these labels, except retained ids; CleanupError where that fails."""
     with ThreadPoolExecutor(_PARALLEL) as pool:
         failures = _remove_each(pool, engine.list_containers, labels, engine.kill_container, retained)
     if failures:
-        raise CleanupError(failures, do=_by_hand(labels))
+        raise CleanupError(failures, do=["once the engine answers again:", *engine.commands.remove(labels)])
 
 
 def remove_all_before(
     engine: Removing, labels: Mapping[str, str], clock: Clock, deadline_s: float, retained: Collection[str] = ()
 ) -> None:
-    """remove_all, tried again while the engine does not answer (it may be restarting), for so many seconds."""
+    """Call `remove_all` again for `deadline_s` while the engine does not answer: it may be restarting."""
     never, started, pause = threading.Event(), clock.now(), 0.2
     while True:
         try:
@@ -64,13 +64,3 @@ def _remove_each(
     futures = [pool.submit(remove, name) for name in names]
     errors = [future.exception() for future in futures]
     return [str(error) for error in errors if error]
-
-
-def _by_hand(labels: Mapping[str, str]) -> list[str]:
-    filters = " ".join(f"--filter label={key}={value}" for key, value in labels.items())
-    return [
-        "once the engine answers again:",
-        f"docker rm -fv $(docker ps -aq {filters})",
-        f"docker volume rm $(docker volume ls -q {filters})",
-        f"docker network rm $(docker network ls -q {filters})",
-    ]

@@ -6,21 +6,35 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from pytest_isolate.engine.docker.cgroups import Counted, count
-from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.engine.api import UsageCounters
+from pytest_isolate.running.containers.handle import Service
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance
 from pytest_isolate.running.containers.security import memory_limit
 
 
-class UsageMeter:
+class UsageMeter(InstanceObserver):
     """Reads what containers have used, before they are removed. Safe to use from several threads.
 
     No engine is asked, so it costs no test its time; what cannot be seen from here is not known.
     """
 
-    def __init__(self, count: Callable[[str], Counted | None] = count) -> None:
+    def __init__(self, count: Callable[[str], UsageCounters | None]) -> None:
         self._count = count
         self._lock = threading.Lock()
         self._found: dict[str, dict[str, Any]] = {}
+        self._used: set[str] = set()
+
+    def available(self, running: RunningInstance, handle: Service) -> None:  # noqa: ARG002  # the event's signature
+        """Count what it uses from now on: what a start has used that failed says nothing of the service."""
+        with self._lock:
+            self._used.add(running.container_id)
+
+    def removing(self, running: RunningInstance) -> None:
+        """Read what it has used, before it is gone."""
+        with self._lock:
+            is_used = running.container_id in self._used
+        if is_used:
+            self.read(running)
 
     def read(self, running: RunningInstance) -> None:
         """Read it for an instance that is about to go."""
@@ -42,6 +56,6 @@ class UsageMeter:
             return dict(self._found)
 
 
-def needed_bytes(counted: Counted) -> int | None:
+def needed_bytes(counted: UsageCounters) -> int | None:
     """What could not have been given back at the peak: of files it is known at this moment only."""
     return None if counted.peak_bytes is None else max(0, counted.peak_bytes - counted.files_bytes)

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, ip_network
 
 from msgspec import Struct
 
-from pytest_isolate.engine.docker.diagnose import Attempt, EngineReport
+from pytest_isolate.engine.command_api import Attempt, EngineReport
 from pytest_isolate.running.doctor.host import Disk, Inotify, Route
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
@@ -55,7 +55,7 @@ def diagnose(facts: Facts) -> tuple[Finding, ...]:
     if facts.engine:
         engine = facts.engine
         checks += [lambda _: _engine_checks(engine), lambda f: _address_checks(f, engine)]
-    checks += [lambda f: map(check_disk, f.disks), _inotify]
+    checks += [_disks, _inotify]
     return tuple(finding for check in checks for finding in check(facts))
 
 
@@ -86,7 +86,7 @@ def check_place(engine: EngineReport) -> Finding:
 
 def check_clock(engine: EngineReport) -> Finding:
     """Where clocks differ, tokens and certificates are not valid yet, or no longer."""
-    ahead, within = engine.clock_offset_s, engine.clock_within_s
+    ahead, within = engine.clock_ahead_s, engine.clock_within_s
     difference = max(0.0, abs(ahead) - within)
     side = "ahead of" if ahead > 0 else "behind"
     if difference < 1:
@@ -110,21 +110,18 @@ def check_pool(pool: str, subnets: Iterable[str]) -> Finding:
     return Finding(check="addresses", verdict=verdict, found=found, do=do if verdict != OK else "")
 
 
-def check_engine_pools(pools: Sequence[tuple[str, int]], subnets: Iterable[str]) -> Finding:
+def check_engine_pools(engine: EngineReport) -> Finding:
     """The engine's own pools: not for our networks, but for those that others make beside them."""
-    taken = _ipv4(subnets)
+    taken = _ipv4(engine.subnets)
     total = used = 0
-    for base, size in pools or _BUILT_IN_POOLS:
+    for base, size in engine.pools or _BUILT_IN_POOLS:
         whole = ip_network(base, strict=False)
         if isinstance(whole, IPv4Network):
             total += 2 ** (size - whole.prefixlen)
             used += _parts_in_use(whole, size, taken)
     found = f"{used} of the {total} networks that the engine's own pools have room for are in use"
     verdict = WARNING if total and total - used <= max(1, total // 10) else OK
-    do = (
-        "pytest-isolate does not need them, but docker network create and compose do: docker network prune, or "
-        '"default-address-pools" in /etc/docker/daemon.json'
-    )
+    do = f"pytest-isolate does not need them, but {engine.advice.get('pools', 'others do')}"
     return Finding(check="pools", verdict=verdict, found=found, do=do if verdict != OK else "")
 
 
@@ -143,7 +140,7 @@ def check_routes(pool: str, routes: Iterable[Route], subnets: Iterable[str]) -> 
     )
 
 
-def check_disk(disk: Disk) -> Finding:
+def check_disk(disk: Disk, advice: str = "") -> Finding:
     """Room for images, containers and what tests write."""
     check = f"disk ({disk.what})"
     if disk.free_bytes is None:
@@ -155,7 +152,7 @@ def check_disk(disk: Disk) -> Finding:
         verdict, found = PROBLEM, f"{found}, but only {disk.free_files} of {disk.files} files (inodes)"
     do = "make room there"
     if disk.what == "engine":
-        do = "pytest-isolate gc; what images and volumes take: docker system df -v"
+        do = f"pytest-isolate gc; what images and volumes take: {advice}"
     return Finding(check=check, verdict=verdict, found=found, do=do if verdict != OK else "")
 
 
@@ -177,7 +174,7 @@ def check_limits(engine: EngineReport) -> Finding | None:
     if not missing:
         return None
     found = f"the engine cannot limit {' and '.join(missing)} of a container"
-    return Finding(check="limits", verdict=WARNING, found=found, do="docker info says what its host lacks")
+    return Finding(check="limits", verdict=WARNING, found=found, do=engine.advice.get("limits", ""))
 
 
 def _engine(facts: Facts) -> Iterator[Finding]:
@@ -247,12 +244,17 @@ def _address_checks(facts: Facts, engine: EngineReport) -> Iterator[Finding]:
     routes = check_routes(facts.pool, facts.routes, engine.subnets) if engine.is_local else None
     if routes:
         yield routes
-    yield check_engine_pools(engine.pools, engine.subnets)
+    yield check_engine_pools(engine)
 
 
 def _inotify(facts: Facts) -> Iterator[Finding]:
     if facts.inotify:
         yield check_inotify(facts.inotify)
+
+
+def _disks(facts: Facts) -> Iterator[Finding]:
+    advice = facts.engine.advice.get("disk", "") if facts.engine else ""
+    yield from (check_disk(disk, advice) for disk in facts.disks)
 
 
 def _is_bridge(route: Route, subnets: Container[str]) -> bool:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from pytest_isolate.engine.docker.dialects import podman_version
+from pytest_isolate.engine.docker.dialects import api_version, podman_version
+from pytest_isolate.engine.docker.refusals import explanation, is_passing, refusal_error, unreachable_error
 from pytest_isolate.engine.docker.transport.carrier import end, explained
 from pytest_isolate.engine.docker.transport.connections import ConnectionPool, Endpoint
 from pytest_isolate.engine.docker.transport.discovery import (
@@ -38,7 +39,6 @@ from pytest_isolate.engine.docker.transport.exchange import (
     send_request,
 )
 from pytest_isolate.engine.docker.transport.streams import JsonStream, LogFollower, RawConnection
-from pytest_isolate.engine.docker.wire import api_version, explanation, is_passing, refusal_error, unreachable_error
 from pytest_isolate.errors import EngineError, EngineUnreachable
 
 # An engine that is there says its version within milliseconds; one whose socket systemd holds has to start first.

@@ -10,9 +10,9 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from pytest_isolate.engine.docker.refusals import unreachable_error
 from pytest_isolate.engine.docker.transport.carrier import end, explained
 from pytest_isolate.engine.docker.transport.connections import ConnectionPool, Endpoint
-from pytest_isolate.engine.docker.wire import unreachable_error
 
 # The longest single request: removing a container with a large volume took 1.7 s, so a minute means trouble.
 REQUEST_TIMEOUT_S = 60

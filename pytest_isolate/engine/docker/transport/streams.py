@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pytest_isolate.engine.docker.refusals import unreachable_error
 from pytest_isolate.engine.docker.transport.carrier import end
 from pytest_isolate.engine.docker.transport.exchange import PIECE_BYTES, REQUEST_TIMEOUT_S, Exchange, Reply, reason_of
-from pytest_isolate.engine.docker.wire import unreachable_error
 from pytest_isolate.errors import EngineError
 
 
