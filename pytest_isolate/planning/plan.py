@@ -23,6 +23,7 @@ from pytest_isolate.planning.placement import (
     place_of,
     places_of,
 )
+from pytest_isolate.text import align
 
 
 class CopyDemand(Struct, frozen=True, kw_only=True):
@@ -161,8 +162,7 @@ def describe_plan(plan: Plan) -> Sequence[str]:
         rows.append((str(step.instance.key.service), source, lives, needs, str(step.tests), step.first_test))
     if any(step.instance.key.variation for step in plan.steps):
         rows = [(row[0], cell, *row[1:]) for row, cell in zip(rows, _variant_column(plan), strict=True)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return align(rows)
 
 
 def _variant_column(plan: Plan) -> Sequence[str]:

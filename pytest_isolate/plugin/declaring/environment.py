@@ -28,8 +28,9 @@ from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import Secret, ServiceId, ServiceSpec, StackId
 from pytest_isolate.plugin.declaring.configuration import Source
 from pytest_isolate.plugin.declaring.toml import Environment, load_environment
+from pytest_isolate.plugin.options import BIND, HOST
 from pytest_isolate.plugin.run.early import new_run, preassign_ports
-from pytest_isolate.plugin.service_options import read_early
+from pytest_isolate.plugin.service_options import read_run_overrides
 from pytest_isolate.running.containers.running import run_password
 from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.instances.external import endpoints_of
@@ -41,17 +42,15 @@ _SET_FOR = "PYTEST_ISOLATE_ENV_OF"
 _OUTSIDE_ONLY = ("host", "port", "address", "url")
 
 
-def set_environment(config: pytest.Config, source: Source, bind: str, host: str) -> None:
-    """Set the variables that the project's TOML names until pytest ends; in a worker they are inherited.
-
-    `bind` and `host` are what the options say of addresses.
-    """
+def set_environment(config: pytest.Config, source: Source) -> None:
+    """Set the variables that the project's TOML names until pytest ends; in a worker they are inherited."""
     if _is_inherited(config):
         return
     try:
-        environment = load_environment(source, read_early(config))
+        options = config.known_args_namespace
+        environment = load_environment(source, read_run_overrides(config, options))
         if environment.texts:
-            _set(config, environment, _find_reach(bind, host))
+            _set(config, environment, _find_reach(BIND.read(config, options), HOST.read(config, options)))
     except (DeclarationError, EngineError) as error:
         raise pytest.UsageError(str(error).replace(f"{config.rootpath}{os.sep}", "")) from None
 

@@ -15,7 +15,7 @@ from pytest_isolate.planning.plan import Plan, lasting_demand, peak_demand
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.running import describe_instance, instance_hash
 from pytest_isolate.sharing.board import LeaseTable
-from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, keep, promote, release, release_holder
+from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, promote, release, release_holder, retain
 
 # Tests, pytest itself and the rest of the machine need room too.
 _SHARE_OF_MEMORY = 0.8
@@ -85,7 +85,7 @@ class BudgetKeeper:
         if not instance.key.place.node:
             return True
         name, room = lease_name(instance), _room_of(instance)
-        return self._table.update(lambda leases: keep(leases, name, room, self._budget, self._peak)) is None
+        return self._table.update(lambda leases: retain(leases, name, room, self._budget, self._peak)) is None
 
     def release_worker(self, worker: str) -> None:
         """Give back what a worker held that has died."""
