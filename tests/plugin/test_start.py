@@ -344,13 +344,13 @@ def shorten_the_clean_up(project: Project) -> None:
     project.write(
         "short.py",
         """
-        import pytest_isolate.plugin.session as session
+        import pytest_isolate.plugin.run.shutdown as shutdown
         import pytest
 
         @pytest.hookimpl(tryfirst=True)
         def pytest_configure(config):
-            config.add_cleanup(lambda before=session._CLEANUP_S: setattr(session, "_CLEANUP_S", before))
-            session._CLEANUP_S = 0.3
+            config.add_cleanup(lambda before=shutdown._CLEANUP_S: setattr(shutdown, "_CLEANUP_S", before))
+            shutdown._CLEANUP_S = 0.3
         """,
     )
     text = (project.path / "conftest.py").read_text()

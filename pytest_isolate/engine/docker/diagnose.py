@@ -1,4 +1,4 @@
-"""What `pytest-isolate doctor` finds out about an engine: facts only, decided on elsewhere."""
+"""Facts about an engine for `pytest-isolate doctor`, which decides on them elsewhere."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _examine(client: Http, candidate: Candidate, now: Callable[[], float]) -> En
         limits_processes=bool(info.get("PidsLimit", True)) and not _lacks_control_groups(info),
         subnets=tuple(engine.used_subnets()),
         pools=_pools(info),
-        clock_offset_s=told - (asked + answered) / 2 if told else 0.0,
+        clock_ahead_s=told - (asked + answered) / 2 if told else 0.0,
         clock_within_s=(answered - asked) / 2,
         host=facts.host,
         publish_on=facts.publish_on,
@@ -103,7 +103,7 @@ def _is_rootless(info: Mapping[str, Any]) -> bool:
 
 
 def _lacks_control_groups(info: Mapping[str, Any]) -> bool:
-    """Whether it has none to limit anything with, whatever it says of that: Podman's answer is about the kernel."""
+    """Tell that it cannot limit anything, whatever it says of that: Podman's answer is about the kernel."""
     return _is_rootless(info) and str(info.get("CgroupVersion", "")) == "1"
 
 

@@ -38,8 +38,7 @@ class NetworkApi(Remover):
             found = self._http.ask("the engine's bridge could not be inspected", "GET", "/networks/bridge").json()
         except ObjectNotFound:
             return ""
-        configs = (found.get("IPAM") or {}).get("Config") or ()
-        return next((str(c["Gateway"]) for c in configs if c.get("Gateway")), "")
+        return bridge_gateway((found.get("IPAM") or {}).get("Config") or ())
 
     def used_subnets(self) -> Sequence[str]:
         """The subnets of every network on the engine, ours or not."""
@@ -128,3 +127,15 @@ def free_subnets(pool: str, used: Iterable[str], prefix: int, rng: random.Random
         subnet = IPv4Network((address, prefix))
         if not any(subnet.overlaps(other) for other in taken):
             yield str(subnet)
+
+
+def bridge_gateway(configs: Sequence[Mapping[str, str]]) -> str:
+    """Return the gateway of the default bridge; empty where it has no subnet.
+
+    Docker 20.10 leaves the gateway out between the daemon's very first start and its second. It is the first address
+    of the subnet then, as Docker's documentation of networks has it.
+    """
+    for config in configs:
+        if config.get("Gateway") or config.get("Subnet"):
+            return config.get("Gateway") or str(ip_network(config["Subnet"])[1])
+    return ""

@@ -29,7 +29,7 @@ class LocalHost:
         return Path(path).read_text(encoding="utf-8-sig")
 
     def kind_of(self, path: str) -> str:
-        """What is there: a file, a folder, something else, what this user may not read, or nothing."""
+        """The kind of a path: a file, a folder, something else, one that this user may not read, or nothing."""
         if not os.path.lexists(path):
             return ""
         if not os.access(path, os.R_OK):
@@ -48,7 +48,7 @@ def read_compose(raw: RawCompose, config: pytest.Config) -> RawStack:
 
 
 def _warn(problem: Problem) -> bool:
-    """Whether a warning was enough; not where the user's filters make errors of warnings."""
+    """Warn, and return True; False where the user's filters make errors of warnings."""
     file, _, line = problem.place.rpartition(":")
     text = f"{problem.subject}: {problem.reason}"
     try:

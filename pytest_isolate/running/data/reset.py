@@ -17,6 +17,7 @@ from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance, describe_instance
 from pytest_isolate.running.data.backends.base import BackendError, DataBackend
+from pytest_isolate.running.data.backends.client import open_session
 from pytest_isolate.running.data.backends.table import environment_of
 from pytest_isolate.running.data.user_function import call as call_function
 from pytest_isolate.running.data.user_function import describe_failure
@@ -108,7 +109,7 @@ class Resetter(InstanceObserver):
         """Failed, also when it takes longer than the service may take to become ready."""
         spec = running.spec
         environment = environment_of(running, spec.database or "")
-        session = self._engine.open_session(running.container_id, argv, environment)
+        session = open_session(self._engine, running.container_id, argv, environment)
         try:
             output = self._read_to_end(session, spec.timeout_s)
             code = session.exit_code()

@@ -44,7 +44,7 @@ ENGINE = EngineReport(
     limits_processes=True,
     subnets=("172.17.0.0/16",),
     pools=(),
-    clock_offset_s=0.0,
+    clock_ahead_s=0.0,
     clock_within_s=0.01,
     advice=DockerCommands().doctor_advice(),
 )
@@ -87,7 +87,7 @@ def test_every_finding_that_is_not_ok_says_what_to_do() -> None:
         is_local=False,
         host="",
         limits_memory=False,
-        clock_offset_s=99.0,
+        clock_ahead_s=99.0,
         subnets=("10.189.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
     )
     disks = (replace(DISK, free_bytes=0),)
@@ -178,7 +178,7 @@ def test_an_engine_elsewhere_is_told_with_its_addresses() -> None:
     [(0.9, 0, OK), (1.5, 0, WARNING), (-1.5, 0, WARNING), (1.5, 1, OK), (-31, 0, PROBLEM), (3600, 1, PROBLEM)],
 )
 def test_clocks_may_differ_by_less_than_a_second(ahead_s: float, within_s: float, verdict: str) -> None:
-    found = check_clock(replace(ENGINE, clock_offset_s=ahead_s, clock_within_s=within_s))
+    found = check_clock(replace(ENGINE, clock_ahead_s=ahead_s, clock_within_s=within_s))
     assert found.verdict == verdict
     if verdict != OK:
         assert ("ahead of" if ahead_s > 0 else "behind") in found.found
