@@ -15,12 +15,12 @@ def test_it_is_waited_for(web):
 
 
 def test_python_and_toml_are_the_same():
-    assert parse_probes({"json_log": {"value": "up", "field": "event"}}) == (json_log("up", field="event"),)
+    assert parse_probes({"json_log": {"value": "up"}}) == parse_probes({"json_log": "up"}) == (json_log("up"),)
 
 
 def test_a_wrong_one_is_refused():
     with pytest.raises(ValueError, match="needs a value"):
-        parse_probes({"json_log": {"field": "event"}})
+        parse_probes({"json_log": {}})
     with pytest.raises(ValueError, match=r"is not a probe") as raised:
         parse_probes("started")
     assert "json_log('started')" in raised.value.valid
