@@ -67,7 +67,7 @@ def _detach() -> None:
 
 
 def _ask_in_child(run_id: str, controller_pid: int, start_time: str) -> str:
-    """Where the engine is, as text, found and questioned by a process that ends again."""
+    """The engine's address, found and questioned by a process that ends again."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

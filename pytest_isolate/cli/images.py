@@ -101,7 +101,7 @@ def list_images(folder: Path, as_json: bool) -> None:
 
 
 def _ask(pytest_args: Sequence[str]) -> list[Mapping[str, Any]]:
-    """What pytest says that the tests need; the command ends where it cannot say."""
+    """Images that the tests need, asked of pytest; the command ends where it cannot say."""
     answers: list[Mapping[str, Any]] = []
     shown_at = float("-inf")
 

@@ -91,7 +91,7 @@ def down(everything: bool) -> None:
 
 
 class _UpPrinter:
-    """What pytest has answered so far; progress is shown at once."""
+    """Answers of pytest so far; progress is shown at once."""
 
     def __init__(self) -> None:
         self._ready: dict[int, dict[str, Any]] = {}
@@ -152,7 +152,7 @@ def _write_private(path: Path, variables: Mapping[str, str]) -> None:
 
 
 def _of_folder(runs: Sequence[RunOnEngine], folder: str) -> list[RunOnEngine]:
-    """What is up for the project that a folder lies in: the nearest, where projects lie in one another."""
+    """Runs that are up for the project that a folder lies in: the nearest, where projects are nested."""
     around = [run for run in runs if is_project_of(run.owner.project, folder)]
     nearest = max((len(run.owner.project) for run in around), default=0)
     return [run for run in around if len(run.owner.project) == nearest]

@@ -72,7 +72,7 @@ class PublishAddress(Struct, frozen=True, kw_only=True):
 
 
 class ImageFacts(Struct, frozen=True, kw_only=True):
-    """What an image says of itself. `health_command` is empty where it declares no check.
+    """Facts that an image tells. `health_command` is empty where it declares no check.
 
     `platform` is what it is made for: `linux/amd64`, `linux/arm/v7`; empty where the engine does not tell.
     """
@@ -139,7 +139,7 @@ class ContainerRequest(Struct, frozen=True, kw_only=True):
 
 
 class ContainerState(Struct, frozen=True, kw_only=True):
-    """How a container is right now. `exit_code` is None while it runs.
+    """State of a container at this moment. `exit_code` is None while it runs.
 
     `ports` are host ports by port inside, `volumes` are paths by name. `started_at` and `ended_at` are in seconds
     of the epoch, 0 where it never has; one that runs and has an `ended_at` was started again.
@@ -167,7 +167,7 @@ class LogLine(Struct, frozen=True):
 
 
 class ContainerUsage(Struct, frozen=True, kw_only=True):
-    """What a container takes at this moment, and the processor time that it has taken since it was started.
+    """Memory of a container at this moment, and its processor time since its start.
 
     Memory is without the part that the kernel can take back at once: files that were read a while ago.
     """
@@ -192,7 +192,7 @@ class UsageCounters(Struct, frozen=True, kw_only=True):
 
 
 class ExecResult(Struct, frozen=True, kw_only=True):
-    """What a command in a container did."""
+    """Outcome of a command in a container."""
 
     exit_code: int
     stdout: str
@@ -231,13 +231,13 @@ class Session(Protocol):
         """Write to its input."""
 
     def receive(self, timeout_s: float) -> tuple[int, bytes] | None:
-        """What it writes next and where to (1: stdout, 2: stderr); None when it has ended.
+        """Its next output, with the stream (1: stdout, 2: stderr); None when it has ended.
 
         EngineError when it writes nothing for so long, or when the connection to it broke.
         """
 
     def exit_code(self) -> int:
-        """How it ended; ask when there is nothing more to receive."""
+        """Its exit code; to be asked when there is nothing more to receive."""
 
     def close(self) -> None:
         """Let go of it: its input ends, and with it whatever reads from there. Safe to repeat."""
@@ -254,7 +254,7 @@ class LogTail(Protocol):
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """How far something has come that takes its time. `total` is 0 where nobody knows it; `unit` is bytes or steps."""
+    """State of work that takes its time. `total` is 0 where it is not known; `unit` is bytes or steps."""
 
     text: str
     done: int = 0
@@ -335,7 +335,7 @@ class Engine(Removing, Protocol):
     """
 
     def facts(self) -> EngineFacts:
-        """Which engine this is."""
+        """Facts about this engine."""
 
     def close(self) -> None:
         """Close the connections to the engine."""
@@ -380,7 +380,7 @@ class Engine(Removing, Protocol):
         """The id of a container that is not started yet."""
 
     def dropped_limits(self) -> Collection[str]:
-        """Which limits (memory, cpus, pids) containers that were made here should have had and do not have."""
+        """Limits (memory, cpus, pids) that containers made here should have and do not have."""
 
     def save_archive(self, container_id: str, path: str, file: Path, most_bytes: int) -> bool:
         """Write a file or folder of a container to a tar archive on this host, under its own name.
@@ -407,22 +407,22 @@ class Engine(Removing, Protocol):
         """Let a paused container go on."""
 
     def inspect_container(self, container_id: str) -> ContainerState:
-        """How a container is right now."""
+        """State of a container."""
 
     def read_usage(self, container_id: str) -> ContainerUsage | None:
-        """What a container takes; None where it does not run."""
+        """Usage of a container; None where it does not run, and on an engine that cannot tell (Capability.USAGE)."""
 
     def read_counters(self, container_id: str) -> UsageCounters | None:
         """The kernel's counters for a container, at no cost; None where they cannot be seen from this process."""
 
     def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0, stream: str = "") -> str:
-        """What a container wrote to stdout and stderr, or to the stream of that name, from `since` (epoch) on."""
+        """Log of a container, both streams or the one of that name, from `since` (epoch) on."""
 
     def follow_log(self, container_id: str, tail: int) -> LogTail:
-        """What a container writes to stdout and stderr, from so many lines before now on."""
+        """Log of a container, both streams, from so many lines before now on."""
 
     def read_log_lines(self, container_id: str, since: float) -> Sequence[LogLine]:
-        """What a container wrote to stdout and stderr from `since` (seconds of the epoch) on, line by line."""
+        """Log of a container, both streams, from `since` (seconds of the epoch) on, line by line."""
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         """Run a command in a container and wait for its end."""

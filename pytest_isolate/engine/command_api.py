@@ -36,7 +36,7 @@ class InteractiveCommand(Protocol):
         """End its input; what it still writes comes nevertheless."""
 
     def receive(self, *, is_ready: bool) -> Sequence[tuple[int, bytes]] | None:
-        """What it has written, each with its stream (1: stdout, 2: stderr); None when it has ended.
+        """Its new output, each piece with its stream (1: stdout, 2: stderr); None when it has ended.
 
         Unless the descriptor `is_ready`, only what has arrived before: the descriptor does not tell of that.
         """
@@ -45,7 +45,7 @@ class InteractiveCommand(Protocol):
         """Tell it the size of its terminal; of no effect before it has begun, and after it has ended."""
 
     def exit_code(self) -> int:
-        """How it ended; ask when there is nothing more to receive."""
+        """Its exit code; to be asked when there is nothing more to receive."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -72,7 +72,7 @@ class CommandEngine(Engine, Protocol):
         """Every container that carries a label of this name, running or not."""
 
     def stream_log(self, container_id: str, *, tail: int | None, follow: bool) -> Iterator[tuple[int, bytes]]:
-        """What a container has written, piece by piece, each with its stream; with `follow` until it ends."""
+        """Log of a container, piece by piece, each with its stream; with `follow` until it ends."""
 
     def open_interactive(self, container_id: str, argv: Sequence[str], *, terminal: str) -> InteractiveCommand:
         """Start a command in a container; with a terminal of its own where `terminal` names a kind (TERM)."""

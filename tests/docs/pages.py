@@ -9,7 +9,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
-ERROR_PAGES = tuple(DOCS / f"{name}.md" for name in ("errors", "errors-declarations", "errors-stacks", "errors-engine"))
 NAMES = (
     "how-it-works",
     "declaring",
@@ -25,7 +24,10 @@ NAMES = (
     "report",
     "registries",
     "running-services",
+    "snapshots",
+    *(ERRORS := ("errors", "errors-declarations", "errors-stacks", "errors-engine")),
 )
+ERROR_PAGES = tuple(DOCS / f"{name}.md" for name in ERRORS)
 CHECKED = [
     ROOT / "README.md",
     *(DOCS / f"{name}.md" for name in NAMES),

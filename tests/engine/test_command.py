@@ -30,7 +30,7 @@ COMMAND = [sys.executable, "-c", "from pytest_isolate.cli.main import main; main
 AS_NOBODY = """
 import os, sys
 import pytest_isolate.cli.main as command
-import pytest_isolate.cli.doctor, pytest_isolate.engine.docker.diagnose, ssl
+import pytest_isolate.engine.docker.diagnose, pytest_isolate.engine.docker.podman, ssl
 os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
 sys.argv[:] = ["pytest-isolate", *sys.argv[1:]]
 command.main()

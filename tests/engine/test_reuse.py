@@ -366,7 +366,7 @@ def test_runs_at_the_same_time_share_and_neither_takes_it_from_the_other(keeper:
     keeper.project.tests(TESTS, IDS, name="test_short.py")
     runs = [keeper.project.start("--isolate-reuse", "--isolate-reuse-idle=1s", "test_it.py") for _ in range(2)]
     notes = keeper.path / "notes"
-    runs[0].wait_for(lambda: notes.exists() and len(notes.read_text().split()) == 2, 60)
+    runs[0].wait_for(lambda: notes.exists() and len(notes.read_text().split()) == 2)
     keeper.run("--isolate-reuse-idle=1s", "test_short.py")
     keeper.gc()
     (keeper.path / "go-on").touch()

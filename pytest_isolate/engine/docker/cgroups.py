@@ -1,4 +1,4 @@
-"""What containers take, read where the kernel counts it: at no cost, where its control groups can be seen from here.
+"""Usage of containers as the kernel counts it: at no cost, where its control groups can be seen from here.
 
 Docker 20.10 answers the question for one container once a second only, and lets whoever asks earlier wait for that.
 """
@@ -23,7 +23,7 @@ _NAMES = (
 
 
 def count(container_id: str, root: Path = ROOT) -> UsageCounters | None:
-    """What a container takes; None where it has ended, or cannot be seen from here."""
+    """Counters of a container; None where it has ended, or cannot be seen from here."""
     for folder in _find(container_id, root):
         with suppress(OSError, ValueError, KeyError):
             return _count_second(folder)

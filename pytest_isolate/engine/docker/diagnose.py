@@ -1,4 +1,4 @@
-"""What `pytest-isolate doctor` finds out about an engine: facts only, decided on elsewhere."""
+"""Facts about an engine for `pytest-isolate doctor`, which decides on them elsewhere."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _is_rootless(info: Mapping[str, Any]) -> bool:
 
 
 def _lacks_control_groups(info: Mapping[str, Any]) -> bool:
-    """Whether it has none to limit anything with, whatever it says of that: Podman's answer is about the kernel."""
+    """Tell that it cannot limit anything, whatever it says of that: Podman's answer is about the kernel."""
     return _is_rootless(info) and str(info.get("CgroupVersion", "")) == "1"
 
 

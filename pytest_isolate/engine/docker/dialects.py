@@ -1,4 +1,4 @@
-"""What engines that speak Docker's API do in their own way: one value for each, chosen by what it says of itself.
+"""Differences between engines that speak Docker's API: one value for each, chosen by what it says of itself.
 
 Words of errors are no part of it: engine.docker.refusals knows those of all engines.
 """
@@ -20,7 +20,7 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class Dialect(Struct, frozen=True, kw_only=True):
-    """How one kind of engine differs from others.
+    """Differences of one engine from others.
 
     `exit_events` are the names of the event that a container has ended. `registries` stand before the names of images
     that were given without one. `image_details` is where an image's health check is told, if not in its inspection;
@@ -75,7 +75,7 @@ def dialect_of(version: Mapping[str, Any]) -> Dialect:
 
 
 def podman_version(server: str, api: str = "") -> dict[str, Any]:
-    """What a Podman would say of itself, by the word `Libpod/4.3.1 (linux)` in its answers; nothing for others.
+    """Podman's answer about itself, by the word `Libpod/4.3.1 (linux)` in its answers; nothing for others.
 
     To be asked takes Podman 4.3 most of a second: it runs programs to find out their versions.
     """

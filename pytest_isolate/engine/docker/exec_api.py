@@ -1,4 +1,4 @@
-"""What containers write on a Docker engine, and commands that run in them."""
+"""Logs of containers on a Docker engine, and commands that run in them."""
 
 from __future__ import annotations
 

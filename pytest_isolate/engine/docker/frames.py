@@ -1,4 +1,4 @@
-"""What containers write, as the Docker Engine API hands it over: in frames, each with its stream. Pure."""
+"""Output of containers as the Docker Engine API hands it over: in frames, each with its stream. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FRAME = struct.Struct(">BxxxL")
 
 
 def split_frames(raw: bytes) -> Iterator[tuple[int, bytes]]:
-    """What a container wrote, piece by piece, each with the number of its stream (API: "Attach to a container").
+    """Output of a container, piece by piece, each with the number of its stream (API: "Attach to a container").
 
     A last piece that is cut counts as far as it goes.
     """

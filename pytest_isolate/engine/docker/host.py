@@ -1,4 +1,4 @@
-"""Where the ports that an engine publishes answer, seen from this process.
+"""Address of the ports that an engine publishes, seen from this process.
 
 It may run on the engine's host, on another one, or in a container of the engine's, which has a network of its own.
 """
@@ -35,7 +35,7 @@ _MORE_ASKS = 3
 
 
 def ask_machine(ask: Callable[[], Mapping[str, Any]], now: Callable[[], float] = time.time) -> Machine:
-    """What an engine's machine is like, by what the engine tells of itself.
+    """The engine's machine, as the engine describes it.
 
     A difference that the way there and back may explain counts as none. A clock that seems to be behind is asked for
     again: Docker from 25 on gives who asks meanwhile an answer that it began before (moby's pull request 45847).
@@ -74,7 +74,7 @@ LOCAL = PublishAddress()
 def find_publish_address(
     address: str, inspect: Inspect, own_ids: Callable[[], Sequence[str]] | None = None
 ) -> PublishAddress:
-    """How the engine at an address is reached. `own_ids` are ids that the container around us may have."""
+    """Address of the published ports of an engine. `own_ids` are ids that the container around us may have."""
     if address.startswith("unix://"):
         return _find_around(inspect, (own_ids or read_own_ids)())
     host = _host_of(address)
@@ -82,7 +82,7 @@ def find_publish_address(
 
 
 def may_be_elsewhere(env: Mapping[str, str]) -> bool:
-    """Whether the engine may be one whose published ports are not on 127.0.0.1; no engine is asked."""
+    """Tell, without asking an engine, that its published ports may not be on 127.0.0.1."""
     return bool(far_address(env) or (_first_address(env).startswith("unix://") and read_own_ids()))
 
 

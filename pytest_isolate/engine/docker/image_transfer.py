@@ -47,7 +47,7 @@ class DockerImageTransfer:
 
 
 def parse_loaded(answer: str) -> list[str]:
-    """What an engine has loaded, by what it says of it; EngineError where it says that it has not."""
+    """Images that an engine says it has loaded; EngineError where it says that it has not."""
     try:
         said = [json.loads(line) for line in answer.splitlines() if line.strip()]
     except ValueError:

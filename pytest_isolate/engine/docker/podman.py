@@ -42,7 +42,7 @@ class OwnService(Struct, frozen=True, kw_only=True):
 
     @property
     def folder(self) -> Path:
-        """What is its own: the socket, and what it says."""
+        """Folder of its socket, and of what it says."""
         return Path(self.address.removeprefix(_UNIX)).parent
 
 
@@ -148,7 +148,6 @@ def wait_for_other(address: str, has_failed: Callable[[], bool]) -> None:
 
 
 def _listens(address: str) -> bool:
-    """Whether somebody accepts connections at a socket of this host."""
     with socket.socket(socket.AF_UNIX) as sock:
         try:
             sock.connect(address.removeprefix(_UNIX))

@@ -10,7 +10,7 @@ _NOT_FOUND = 404
 
 
 def explanation(answer: bytes) -> str:
-    """Why an engine refuses, in its own words."""
+    """The reason of a refusal, in the engine's own words."""
     text = answer.decode(errors="replace").strip()
     try:
         return str(json.loads(text)["message"])
@@ -33,7 +33,7 @@ def unreachable_error(what: str, address: str, reason: str) -> EngineUnreachable
 
 
 def refusal_error(what: str, status: int, explanation: str) -> EngineError:
-    """Which error an engine's refusal is; engines tell most of their reasons in words only."""
+    """The error that stands for an engine's refusal."""
     if status == _NOT_FOUND:
         return ObjectNotFound(what, found=[explanation])
     text = explanation.lower()
@@ -47,17 +47,17 @@ def refusal_error(what: str, status: int, explanation: str) -> EngineError:
 
 
 def is_in_use(explanation: str) -> bool:
-    """Whether a network could not be removed only because containers are still on it."""
+    """Tell that a network could not be removed only because containers are still on it."""
     return "has active endpoints" in explanation
 
 
 def is_attached(explanation: str) -> bool:
-    """Whether a container could not be attached to a network only because it is on it."""
+    """Tell that a container could not be attached to a network only because it is on it."""
     return "already exists in network" in explanation or "network is already connected" in explanation
 
 
 def is_half_detached(explanation: str) -> bool:
-    """Whether a container was taken off a network but for its names there.
+    """Tell that a container was taken off a network but for its names there.
 
     Podman 4's server of names is away for a moment when the last container of a host goes, or the first one comes.
     """
@@ -65,5 +65,5 @@ def is_half_detached(explanation: str) -> bool:
 
 
 def is_passing(explanation: str) -> bool:
-    """Whether a question is refused only for as long as somebody else takes a container off a network."""
+    """Tell that a question is refused only while another process takes a container off a network."""
     return "network inspection mismatch" in explanation

@@ -36,7 +36,6 @@ class Remover:
         self._http = client
 
     def _dialect(self) -> Dialect:
-        """How this kind of engine differs from others."""
         return dialect_of(self._http.version())
 
     @property
@@ -108,7 +107,7 @@ class Remover:
             self._http.ask(what, "DELETE", path)
 
     def _is_removed(self, what: str, path: str, pause_s: float) -> bool:
-        """Whether it is gone; where it is in use, after a while for what is on it to go."""
+        """Try to remove it; where it is in use, wait for what is on it to go."""
         if self._dialect().empties_networks and self._members(what, path):
             time.sleep(pause_s)
             return False

@@ -62,7 +62,7 @@ def pull(engine: Http, image: str, tell: ProgressCallback, platform: str | None)
 
 
 def _pull_once(engine: Http, asked: Pull, login: Login, tell: ProgressCallback) -> str:
-    """Why it failed, in the engine's or the registry's words; empty where it did not."""
+    """Return why it failed, in the engine's or the registry's words; empty where it did not."""
     count = PullCount()
     what = f"image {asked.image} could not be pulled"
     try:

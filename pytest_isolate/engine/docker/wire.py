@@ -134,7 +134,7 @@ def container_usage(found: Mapping[str, Any]) -> ContainerUsage | None:
 
 
 def dropped_limits(request: ContainerRequest, found: Mapping[str, Any]) -> set[str]:
-    """Which limits of a request the container that was made of it does not have, by an answer to its inspection."""
+    """Limits of a request that the container made of it does not have, by an answer to its inspection."""
     host = found["HostConfig"]
     asked = {"memory": request.memory_bytes, "cpus": request.cpus, "pids": request.pids}
     held = {
@@ -152,7 +152,7 @@ def death(event: Mapping[str, Any]) -> Event:
 
 
 def has_labels(event: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether an event of `GET /events` is of a container that carries all these labels."""
+    """Tell that an event of `GET /events` is of a container that carries all these labels."""
     return labels.items() <= (event["Actor"].get("Attributes") or {}).items()
 
 
@@ -204,7 +204,7 @@ class PullCount:
         self._layers: dict[str, tuple[int, int]] = {}
 
     def add(self, line: Mapping[str, Any]) -> Progress:
-        """How far the pull has come with one more line of `POST /images/create`."""
+        """Progress of the pull with one more line of `POST /images/create`."""
         status, layer, detail = str(line.get("status", "")), str(line.get("id", "")), line.get("progressDetail") or {}
         if status == "Downloading":
             self._layers[layer] = (int(detail.get("current", 0)), int(detail.get("total", 0)))
@@ -219,7 +219,7 @@ class PullCount:
 
 
 def build_step(line: str) -> Progress:
-    """How far a build has come with a line such as `Step 2/7 : RUN make`."""
+    """Progress of a build with a line such as `Step 2/7 : RUN make`."""
     match = re.fullmatch(_STEP, line, re.DOTALL)
     if not match:
         return Progress(text=line)
@@ -227,7 +227,7 @@ def build_step(line: str) -> Progress:
 
 
 def is_step(line: str) -> bool:
-    """Whether a build says with this line which step it has come to."""
+    """Tell that a line of a build begins a step."""
     return re.fullmatch(_STEP, line, re.DOTALL) is not None
 
 

@@ -140,7 +140,7 @@ def _behind(value: object, location: Location) -> object:
 
 
 def _is_container(value: object) -> bool:
-    """Whether it is a container of testcontainers, which is imported by whoever has made one."""
+    """True for a container of testcontainers. Where there is one, the library is imported already."""
     core = sys.modules.get("testcontainers.core.container")
     return core is not None and isinstance(value, core.DockerContainer)
 

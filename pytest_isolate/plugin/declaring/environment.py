@@ -81,7 +81,7 @@ def _is_inherited(config: pytest.Config) -> bool:
 
 
 def _find_reach(bind: str, host: str) -> PublishAddress:
-    """The address at which services are reached. An engine is asked only where it need not be on this host."""
+    """Address of published ports. An engine is asked only where it need not be on this host."""
     facts = EngineFacts(name="", version="", address="", is_local=True)
     if may_be_elsewhere(os.environ):
         try:
@@ -145,7 +145,7 @@ def _problem(key: str, reference: Reference, services: Mapping[str, ServiceSpec]
 
 
 def _view(spec: ServiceSpec, run: Run, ports: HeldPorts | None) -> ServiceView:
-    """The facts of a service before it starts; all of one that runs already, which has no held ports."""
+    """View of a service before it starts; complete for one that runs already, which has no held ports."""
     service_id = ServiceId(StackId(""), spec.name)
     password = run_password(run, service_id) if isinstance(spec.password, Secret) else spec.password
     endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()} if ports else {}

@@ -242,7 +242,7 @@ def _build_launcher(
     return Launcher(
         context,
         Networks(engine, settings.subnets, rng),
-        Addresses(rng, reach=reach, known=member.ports),
+        Addresses(rng, reach=reach, known=member.ports, facts=engine.facts()),
         Volumes(engine),
         in_memory_bytes(engine, settings),
         plan.copies,

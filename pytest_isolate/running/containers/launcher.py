@@ -11,7 +11,7 @@ from itertools import count
 
 from msgspec.structs import replace
 
-from pytest_isolate.engine.api import ContainerRequest, PortBinding
+from pytest_isolate.engine.api import Capability, ContainerRequest, PortBinding, require
 from pytest_isolate.errors import EngineError, IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN
@@ -166,7 +166,6 @@ class Launcher:
         # A later run may ask for copies of what is kept.
         is_copied = start.domain.is_kept or instance.key in self._copied
         number = f"{next(self._numbers)}{self._run.worker}"
-        extra_hosts = (*spec.container.extra_hosts, *hosts_of(start.needed))
         return ContainerRequest(
             name=run.resource_name(instance.key.service.stack.name, spec.name, secrets.token_hex(2), number),
             image=_image_name(start),
@@ -191,8 +190,16 @@ class Launcher:
             cap_drop=("ALL",),
             cap_add=capabilities(spec),
             no_new_privileges=not spec.new_privileges,
-            settings=replace(spec.container, extra_hosts=extra_hosts),
+            settings=replace(spec.container, extra_hosts=self._extra_hosts(start)),
         )
+
+    def _extra_hosts(self, start: StartRequest) -> Pairs:
+        hosts = (*start.instance.spec.container.extra_hosts, *hosts_of(start.needed))
+        if hosts:
+            what = f"service {describe_instance(start.instance, self._run)} cannot know {', '.join(dict(hosts))}"
+            way_out = "give it the address itself, for instance in env=, or a name that its DNS server knows"
+            require(self._engine.facts(), Capability.EXTRA_HOSTS, what, way_out)
+        return hosts
 
     def _remove_quietly(self, container_id: str) -> None:
         with suppress(IsolateError):  # the clean-up at the end finds it by its labels, tries again and reports

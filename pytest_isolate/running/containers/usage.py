@@ -1,4 +1,4 @@
-"""What each service of a run has used at most: read before its container goes."""
+"""Peak usage of each service of a run, read before its container goes."""
 
 from __future__ import annotations
 
@@ -57,5 +57,5 @@ class UsageMeter(InstanceObserver):
 
 
 def needed_bytes(counted: UsageCounters) -> int | None:
-    """What could not have been given back at the peak: of files it is known at this moment only."""
+    """Bytes that could not have been given back at the peak: of files it is known at this moment only."""
     return None if counted.peak_bytes is None else max(0, counted.peak_bytes - counted.files_bytes)

@@ -12,13 +12,12 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from pytest_isolate.engine.api import Commands
+from pytest_isolate.model.fresh import COPY_METHODS
 from pytest_isolate.model.service import Secret, ServiceSpec
 from pytest_isolate.running.containers.view import ServiceView, default_url
 
 CONTAINER = "{container}"
 _OWN_PASSWORD = "{self.password}"  # noqa: S105  # a placeholder
-_REDIS = "exec $(command -v redis-cli || command -v valkey-cli)"
-_MARIADB = "exec $(command -v mariadb || command -v mysql)"
 
 
 class AccessHints(Struct, frozen=True, kw_only=True):
@@ -63,17 +62,13 @@ def _url(view: ServiceView, commands: Commands) -> str:
 def _client(view: ServiceView, commands: Commands) -> str:
     """The server's own client, inside the container, where we know its protocol."""
     spec = view.spec
+    method = COPY_METHODS.get(spec.copies or "")
+    if method is None or not (method.client and spec.ports):
+        return ""
     user, database = shlex.quote(spec.user or ""), shlex.quote(spec.database or "")
-    match spec.copies:
-        case "postgres":
-            return _enter(view, commands, "PGPASSWORD", f"psql -h 127.0.0.1 -p {spec.ports[0]} -U {user} -d {database}")
-        case "mariadb":
-            words = f"{_MARIADB} -h 127.0.0.1 -P {spec.ports[0]} -u {user} {database}"
-            return _enter(view, commands, "MYSQL_PWD", f"sh -c {shlex.quote(words)}")
-        case "redis":
-            words = f"{_REDIS} -p {spec.ports[0]} -n {database}"
-            return _enter(view, commands, "REDISCLI_AUTH", f"sh -c {shlex.quote(words)}")
-    return ""
+    words = method.client.format(port=spec.ports[0], user=user, database=database)
+    in_shell = f"sh -c {shlex.quote(words)}" if words.startswith("exec ") else words
+    return _enter(view, commands, method.password_variable, in_shell)
 
 
 def _enter(view: ServiceView, commands: Commands, variable: str, command: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from msgspec.structs import replace
 
 from pytest_isolate.declarations.values import PULL_ALWAYS, PULL_NEVER
-from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, ProgressCallback
+from pytest_isolate.engine.api import BuildRequest, Capability, Engine, ImageFacts, ProgressCallback, require
 from pytest_isolate.errors import ImageNotFound
 from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.running.images.build_digest import digest_sources
@@ -83,6 +83,12 @@ class Images:
     def _build(self, request: BuildRequest) -> ImageFacts:
         """Build the image, unless its sources are those of the last build: an engine takes long even from its cache."""
         tag = request.tag
+        require(
+            self._engine.facts(),
+            Capability.BUILD,
+            f"image {tag} cannot be built of {request.context}",
+            "build it elsewhere, push it to a registry, and declare image= in place of build=",
+        )
         sources = digest_sources(request, self._engine.find_image)
         found = self._engine.find_image(tag) if sources and not request.pull else None
         if found and self._built.read(tag) == _record(sources, found):

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
-from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, Labelled
+from pytest_isolate.engine.api import BuildRequest, Capability, Engine, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
 from pytest_isolate.model.service import Secret, ServiceSpec
@@ -55,6 +55,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         return f"{REPOSITORY}:{self.digest}"
 
 
+_NEEDED = {Capability.PAUSE, Capability.FILES_OUT, Capability.BUILD}
+
+
 class Snapshots:
     """Finds and saves snapshots. `secret` is this user's: random passwords in them are derived from it."""
 
@@ -73,7 +76,7 @@ class Snapshots:
 
     def identify(self, spec: ServiceSpec, stack: str, image: ImageFacts) -> Snapshot | None:
         """Identify the snapshot of a service; None where its first start cannot be saved."""
-        if not can_be_snapshotted(spec):
+        if not can_be_snapshotted(spec) or not self._engine.facts().capabilities >= _NEEDED:
             return None
         contents = read_digests(spec.files)
         anywhere = snapshot_digest(spec, stack, image.image_id, contents, b"")

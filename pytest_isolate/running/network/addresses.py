@@ -1,4 +1,4 @@
-"""Which host address and ports an instance is published on."""
+"""Host address and ports that an instance is published on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from pytest_isolate.engine.api import LOOPBACK, EngineFacts, PublishAddress
+from pytest_isolate.engine.api import LOOPBACK, Capability, EngineFacts, PublishAddress, require
 from pytest_isolate.errors import EngineError, StartError
 from pytest_isolate.model.service import StackId
 from pytest_isolate.planning.placement import Instance, NetworkKey
@@ -27,7 +27,7 @@ LOCAL = PublishAddress()
 
 
 def choose_publish_address(facts: EngineFacts, bind: str = "", host: str = "") -> PublishAddress:
-    """How the engine's ports are reached; `bind` and `host` are what the user says, empty where nothing.
+    """Choose the address of published ports; `bind` and `host` are the user's options, empty where not given.
 
     EngineError where they cannot be: an address that is not one of this host, or one that nobody knows.
     """
@@ -71,8 +71,14 @@ class Addresses:
     """
 
     def __init__(
-        self, rng: random.Random, *, reach: PublishAddress = LOCAL, known: PreassignedPorts | None = None
+        self,
+        rng: random.Random,
+        *,
+        reach: PublishAddress = LOCAL,
+        known: PreassignedPorts | None = None,
+        facts: EngineFacts | None = None,
     ) -> None:
+        self._facts = facts
         self._rng = rng
         self._reach = reach
         self._known = known or {}
@@ -102,6 +108,9 @@ class Addresses:
                 found=f"the engine publishes ports at {self._reach.host}, where no stack has an address of its own",
                 do="use ports='held' for the stack, or an engine on this host",
             )
+        if self._facts:
+            what = f"service {label} cannot have its native ports"
+            require(self._facts, Capability.NATIVE_PORTS, what, "use ports='held' for the stack")
 
     def release(self, key: NetworkKey) -> None:
         """Give the loopback address of a stack back."""
@@ -135,6 +144,6 @@ def _reserve_on(reach: PublishAddress) -> str:
 
 
 def _is_the_projects(instance: Instance) -> bool:
-    """Whether it is what all tests share under its plain name, as it is declared."""
+    """Tell that all tests share it under its plain name, as it is declared."""
     key = instance.key
     return key.service.stack == StackId("") and not (key.place.node or key.place.worker or key.variation)

@@ -39,7 +39,7 @@ class _Key(Struct, frozen=True):
 
 
 class _Kind(Struct, frozen=True):
-    """What networks have to have in common for one to take the other's place."""
+    """Properties that networks share where one may take the other's place."""
 
     order: tuple[int, ...]
     room: int

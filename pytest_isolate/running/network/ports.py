@@ -117,7 +117,7 @@ def claim_loopback_address(rng: random.Random) -> tuple[str, socket.socket]:
 
 
 def describe_holder(host: str, port: int) -> str:
-    """Which process listens on a port of an address, as far as the rights of this one allow to see."""
+    """Name the process that listens on a port, as far as the rights of this one allow to see."""
     import psutil  # only to explain an error
 
     try:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_isolate.declarations import values
-from pytest_isolate.declarations.keys import LOCATED_PARSERS, SERVICE_KEYS, SERVICE_PARSERS
+from pytest_isolate.declarations.keys import KEYS, SERVICE_KEYS
 from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
@@ -28,9 +28,8 @@ MIB = 1024 * 1024
 
 
 def parse(key: str, value: object) -> object:
-    if key in LOCATED_PARSERS:
-        return LOCATED_PARSERS[key](value, HERE)
-    return SERVICE_PARSERS[key](value)
+    place = (HERE,) if KEYS[key].is_located else ()
+    return KEYS[key].parse(value, *place)
 
 
 def refusal(key: str, value: object) -> tuple[str, str, str]:

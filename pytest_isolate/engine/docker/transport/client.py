@@ -81,7 +81,7 @@ def open_candidate(candidate: Candidate, env: Mapping[str, str]) -> Http:
 
 
 def why_no_engine(client: Http) -> str:
-    """Why nobody answers as an engine does; empty where one does."""
+    """Reason why no engine answers; empty where one does."""
     try:
         client.version()
     except EngineError as error:
@@ -107,7 +107,7 @@ class Http:
         self.idle.close()
 
     def version(self, what: str = "the engine did not say its version") -> Mapping[str, Any]:
-        """What the engine says of itself, asked once."""
+        """The engine's answer about itself, asked for once."""
         # Podman listens on such a socket, and says in each answer what takes it long to tell when asked.
         if not self._version and self.address.startswith("unix://"):
             self._version = podman_version(*self._greet(what))
@@ -226,7 +226,7 @@ class Http:
         return f"/v{version}{path}{tail}"
 
     def _greet(self, what: str) -> tuple[str, str]:
-        """Which program answers, in its own words, and its version of the API."""
+        """Name of the program that answers, and its version of the API."""
         with (
             self._explained(what),
             closing(open_exchange(self.endpoint, self.idle, "GET", "/_ping", None, _FIRST_ANSWER_S)) as exchange,
