@@ -247,8 +247,16 @@ def test_no_signal_but_a_kill_ends_it(project: Project) -> None:
 
 @pytest.mark.engine
 @pytest.mark.usefixtures("base_image")
-@pytest.mark.parametrize("distribution", ["-pno:xdist", "-n2"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=["kill", "term", "hup"])
+@pytest.mark.parametrize(
+    ("number", "distribution"),
+    [
+        (signal.SIGKILL, "-pno:xdist"),
+        (signal.SIGKILL, "-n2"),
+        (signal.SIGTERM, "-pno:xdist"),
+        (signal.SIGHUP, "-pno:xdist"),
+    ],
+    ids=["kill", "kill-n2", "term", "hup"],
+)
 def test_everything_goes_within_two_seconds_of_the_controller(
     project: Project, docker_client: Any, distribution: str, number: signal.Signals
 ) -> None:

@@ -174,7 +174,7 @@ class Report:
 
 _WORTH_TELLING_S = 0.5
 _SHOWN_S = 0.05
-# No hint of plugin.summary comes below these.
+# No hint of terminal.summary comes below these.
 _SLOW_START_S = 2.0
 _MUCH = 0.9
 _PARTS = {
