@@ -107,7 +107,7 @@ def shell(project: Project, docker_client: Any) -> Iterator[Shell]:
 
 
 def fetch(address: str) -> str:
-    with urlopen(f"http://{address}/", timeout=10) as answer:
+    with urlopen(f"http://{address}/", timeout=60) as answer:
         return answer.read().decode()
 
 

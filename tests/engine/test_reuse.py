@@ -26,7 +26,7 @@ TESTS = """
 from urllib.request import urlopen
 
 def get(service, path="/"):
-    with urlopen(f"http://{service.address}{path}", timeout=10) as answer:
+    with urlopen(f"http://{service.address}{path}", timeout=60) as answer:
         return answer.read().decode()
 
 def note(text):

@@ -32,7 +32,7 @@ from urllib.request import urlopen
 from waiting import wait_for
 
 def get(service, path="/"):
-    with urlopen(f"http://{service.address}{path}", timeout=10) as answer:
+    with urlopen(f"http://{service.address}{path}", timeout=60) as answer:
         return answer.read().decode()
 
 def read_soon(name):

@@ -144,7 +144,7 @@ def test_service_that_never_listens_is_not_waited_for_without_end(
     began = time.monotonic()
     with pytest.raises(EngineUnreachable), served(place.env):
         pass
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50
 
 
 def test_service_of_somebody_else_is_waited_for_until_it_fails(place: Place) -> None:
