@@ -14,11 +14,12 @@ import pytest
 from pytest_isolate.engine.api import Capability, ContainerState, ImageFacts, PublishAddress
 from pytest_isolate.errors import EngineError, StartError
 from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import Build
+from pytest_isolate.model.service import Build, ContainerSettings
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.plugin.run.opening import in_memory_bytes
 from pytest_isolate.running.containers.controls import ContainerControls
 from pytest_isolate.running.containers.launcher import Launcher
+from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.data.backends.client import Client, run_to_end
 from pytest_isolate.running.faults.network import Target
 from pytest_isolate.running.images.images import Images
@@ -26,10 +27,11 @@ from pytest_isolate.running.images.snapshots import Snapshots
 from pytest_isolate.running.instances.client_containers import ClientContainers
 from pytest_isolate.running.network.addresses import Addresses
 from pytest_isolate.running.testcontainers.sdk_container import ContainerView
+from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.sharing.board import Board
 from pytest_isolate.sharing.folders import Usage
 
-from .builders import make_run, sid, spec
+from .builders import FakeClock, make_run, sid, spec
 from .stub_engine import StubEngine
 
 BUILT = spec("auth", image=None, build=Build(context="/srv/auth", dockerfile="/srv/auth/Dockerfile"))
@@ -40,6 +42,11 @@ def engine() -> Any:
     engine = StubEngine()
     engine.inspect_container = lambda _: ContainerState(is_running=True)
     return engine
+
+
+def context_of(engine: Any) -> RunContext:
+    clock = FakeClock()
+    return RunContext(engine=engine, run=make_run(), clock=clock, timeline=Timeline(clock))
 
 
 def instance(**values: object) -> Instance:
@@ -80,13 +87,14 @@ def copy_out(engine: Any, _: Path) -> None:
 
 
 def know_hosts(engine: Any, _: Path) -> None:
-    launcher = Launcher(engine, make_run(), None, None, lambda: 0.0)  # type: ignore[arg-type]
-    launcher._extra_hosts(SimpleNamespace(instance=instance(), extra_hosts=(("db", "10.0.0.1"),)))
+    hosts = ContainerSettings(extra_hosts=(("db", "10.0.0.1"),))
+    start = SimpleNamespace(instance=instance(container=hosts), needed={})
+    Launcher(context_of(engine), None, None, None)._extra_hosts(start)  # type: ignore[arg-type]
 
 
 def run_clients(engine: Any, _: Path) -> None:
     running = SimpleNamespace(instance=instance(), spec=spec("web"))
-    ClientContainers(engine, make_run(), None, lambda _: True, lambda: None).attach(running)  # type: ignore[arg-type]
+    ClientContainers(context_of(engine), None, lambda _: True, lambda: None).attach(running)  # type: ignore[arg-type]
 
 
 def native_ports(engine: Any, _: Path) -> None:
