@@ -14,7 +14,7 @@ import pytest
 from pytest_isolate.engine.api import Capability, ContainerState, ImageFacts, PublishAddress
 from pytest_isolate.errors import EngineError, StartError
 from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import Build
+from pytest_isolate.model.service import Build, ContainerSettings
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.plugin.run.opening import in_memory_bytes
 from pytest_isolate.running.containers.controls import ContainerControls
@@ -79,14 +79,19 @@ def copy_out(engine: Any, _: Path) -> None:
     ContainerView.get_archive(SimpleNamespace(_engine=engine, _service="web", id="c1"), "/srv")  # type: ignore[arg-type]
 
 
+def context(engine: Any) -> Any:
+    return SimpleNamespace(engine=engine, run=make_run(), clock=SimpleNamespace(time=None))
+
+
 def know_hosts(engine: Any, _: Path) -> None:
-    launcher = Launcher(engine, make_run(), None, None, lambda: 0.0)  # type: ignore[arg-type]
-    launcher._extra_hosts(SimpleNamespace(instance=instance(), extra_hosts=(("db", "10.0.0.1"),)))
+    settings = ContainerSettings(extra_hosts=(("db", "10.0.0.1"),))
+    launcher = Launcher(context(engine), None, None, None)  # type: ignore[arg-type]
+    launcher._extra_hosts(SimpleNamespace(instance=instance(container=settings), needed={}))  # type: ignore[arg-type]
 
 
 def run_clients(engine: Any, _: Path) -> None:
-    running = SimpleNamespace(instance=instance(), spec=spec("web"))
-    ClientContainers(engine, make_run(), None, lambda _: True, lambda: None).attach(running)  # type: ignore[arg-type]
+    running: Any = SimpleNamespace(instance=instance(), spec=spec("web"))
+    ClientContainers(context(engine), None, lambda _: True, lambda: None).attach(running)  # type: ignore[arg-type]
 
 
 def native_ports(engine: Any, _: Path) -> None:
