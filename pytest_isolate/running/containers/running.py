@@ -43,7 +43,7 @@ class StartRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def starts_from_snapshot(self) -> bool:
-        """True where it starts from a snapshot."""
+        """True where its image is not the declared one."""
         return self.tag != image_tag(self.instance.spec)
 
 
@@ -77,8 +77,7 @@ class RunningInstance(Struct, frozen=True, kw_only=True):
 class InstanceObserver:
     """Hears what happens to the instances of this process; every event is ignored unless a subclass wants it.
 
-    An event is told in the thread in which it happens. What an observer raises from `launched` and `ready` fails the
-    start.
+    An event is told in the thread in which it happens. What `launched` and `ready` raise fails the start.
     """
 
     def launched(self, running: RunningInstance) -> None:
@@ -156,10 +155,9 @@ def describe_instance(instance: Instance, run: Run) -> str:
     """A service as error texts name it: `'auth' (registry/auth:1.4, stack hr, worker gw1)`."""
     stack = instance.key.service.stack.name
     used = instance.spec.external
-    parts = [f"given by {used.given_by}" if used else instance.spec.image or "built image"]
-    parts += [f"stack {stack}"] if stack else []
-    parts += [f"worker {run.worker}"] if run.worker else []
-    return f"{instance.spec.name!r} ({', '.join(parts)})"
+    what = f"given by {used.given_by}" if used else instance.spec.image or "built image"
+    parts = (what, stack and f"stack {stack}", run.worker and f"worker {run.worker}")
+    return f"{instance.spec.name!r} ({', '.join(filter(None, parts))})"
 
 
 def name_error(instance: Instance, run: Run, error: StartError | EngineError) -> StartError:

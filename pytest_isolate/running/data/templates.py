@@ -1,4 +1,4 @@
-"""Templates: init is run once for each content, by whichever process comes first; the others adopt what came of it."""
+"""Templates: init is run once for each content, by the process that comes first; the others adopt what came of it."""
 
 from __future__ import annotations
 
@@ -168,11 +168,10 @@ class Templates:
             case InitFiles(path=path):
                 self._run_files(backend, Path(path), database)
             case InitCommand(argv=argv):
-                found = run_to_end(
-                    self._engine, self._running.container_id, argv, environment_of(self._running, database)
-                )
-                if found[0] != 0:
-                    raise InitOutput(f"exit code {found[0]}; {found[1].strip() or 'it wrote nothing'}")
+                variables = environment_of(self._running, database)
+                code, output = run_to_end(self._engine, self._running.container_id, argv, variables)
+                if code != 0:
+                    raise InitOutput(f"exit code {code}; {output.strip() or 'it wrote nothing'}")
             case InitFunction(function=function):
                 handle = build_handle(spec.name, self._base, self._running.view, database)
                 try:
@@ -181,7 +180,7 @@ class Templates:
                     raise InitOutput(describe_failure(error)) from error
 
     def _run_files(self, backend: DataBackend, path: Path, database: str) -> None:
-        """Copied as a whole folder, so that the files can include each other."""
+        # All of them are copied, so that they can include each other.
         files = init_files(str(path), self._suffixes)
         folder = f"/tmp/isolate-init-{database}"  # noqa: S108  # inside the container
         root = path if path.is_dir() else path.parent

@@ -69,7 +69,7 @@ class Networks:
     def preparing(
         self, instance: Instance, domain: SharingDomain, raise_if_closing: Callable[[], None]
     ) -> Iterator[None]:
-        """Make the network of an instance during the block. What goes wrong is told to whoever asks for it."""
+        """Make the network of an instance during the block. What goes wrong is told when it is asked for."""
         if instance.key.place.node:
             yield  # a place takes away with its instances what these asked for, and no more
             return
@@ -116,7 +116,6 @@ class Networks:
         return empty
 
     def _agree(self, instance: Instance, domain: SharingDomain, raise_if_closing: Callable[[], None]) -> str:
-        """Make a shared network in one process only; the others find it on the board."""
         if domain.board is None:
             return self._create(instance, domain)
         stack = instance.network.stack

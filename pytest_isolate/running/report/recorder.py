@@ -57,7 +57,6 @@ class Recorder(InstanceObserver):
             return tuple({secret for running in self._known.values() for secret in running.secrets})
 
     def launched(self, running: RunningInstance) -> None:
-        """Write down a container that was started."""
         self._note(running, found=False)
 
     def available(self, running: RunningInstance, handle: Service) -> None:  # noqa: ARG002  # the event's signature

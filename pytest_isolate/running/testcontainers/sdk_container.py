@@ -49,7 +49,7 @@ class ContainerView:
         self._health = health
         self.id = container_id
         self.is_given_up = False
-        """True when whoever asks has nothing more to wait for."""
+        """True when the module is to stop waiting."""
         self.last_answer = ""
         """The last words of a command that failed, which a wait that goes on sees."""
 
@@ -59,7 +59,7 @@ class ContainerView:
         return self._asked
 
     def check(self) -> None:
-        """GivenUp, once it is."""
+        """WaitCancelled, once it is given up."""
         if self.is_given_up:
             raise WaitCancelled
 
@@ -162,13 +162,11 @@ class ContainerView:
 
 
 def _surroundings(environment: Mapping[str, str] | Sequence[str] | None, workdir: str | None) -> list[str]:
-    """Return the words before a command that has variables or a folder of its own."""
     pairs = [f"{k}={v}" for k, v in environment.items()] if isinstance(environment, Mapping) else environment or []
     return [*([*_CHANGE_FOLDER, str(workdir)] if workdir else []), *(["env", *pairs] if pairs else [])]
 
 
 def _below(folder: str, archive: bytes) -> bytes:
-    """The same archive for the container's root."""
     moved = io.BytesIO()
     with tarfile.open(fileobj=io.BytesIO(archive)) as old, tarfile.open(fileobj=moved, mode="w") as new:
         for entry in old:

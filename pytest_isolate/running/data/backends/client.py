@@ -13,6 +13,8 @@ from pytest_isolate.errors import EngineError
 
 # The longest that a server may take for one statement of ours: to copy gigabytes takes its time.
 TIMEOUT_S = 120
+# A migration that says nothing for so long is stuck.
+_LONG_S = 600
 
 
 def open_session(engine: Engine, container_id: str, argv: Sequence[str], env: Mapping[str, str]) -> Session:
@@ -72,7 +74,3 @@ def run_to_end(engine: Engine, container_id: str, argv: Sequence[str], env: Mapp
         return session.exit_code(), output.decode(errors="replace")
     finally:
         session.close()
-
-
-# A migration that says nothing for so long is stuck.
-_LONG_S = 600
