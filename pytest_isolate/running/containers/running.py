@@ -50,9 +50,8 @@ class StartRequest(Struct, frozen=True, kw_only=True):
 class RunningInstance(Struct, frozen=True, kw_only=True):
     """An instance with a started container, on its own network. `started_at` is in seconds of the epoch.
 
-    One that runs already (`spec.external`) has no container: its ids are empty.
-
-    `secrets` is what must not be printed: passwords that no user wrote down, its own and those of what it needs.
+    One that runs already (`spec.external`) has no container: its ids are empty. `secrets` is what must not be printed:
+    passwords that no user wrote down, its own and those of what it needs.
     """
 
     instance: Instance

@@ -205,7 +205,12 @@ class FreshCopies(InstanceObserver):
             pool = self._pools.get(key)
             if pool is None:
                 if key not in self._copies and not domain.is_kept:
-                    raise _unplanned(running)
+                    raise FreshError(
+                        f"no test was known to need fresh copies of {running.spec.name!r}, so its first state was not "
+                        "put aside",
+                        found="the fixture is asked for by getfixturevalue() only, which cannot be known beforehand",
+                        do="name it: @pytest.mark.usefixtures(...) on one of the tests",
+                    )
                 pool = self._pools[key] = self._build_pool(running, base)
                 if domain.is_kept:
                     self._kept.add(key)
@@ -216,8 +221,7 @@ class FreshCopies(InstanceObserver):
         board = running.domain.board or self._errors
         makers = makers_of(board, self._clock)
         makers.sign_up(self._run.run_id, self._run.worker)
-        is_private = running.domain.board is None
-        workers = 1 if is_private else self._workers
+        workers = 1 if running.domain.board is None else self._workers
 
         def raise_if_closing() -> None:
             pool.raise_if_closing()
@@ -234,11 +238,3 @@ class FreshCopies(InstanceObserver):
             clock=self._clock,
         )
         return pool
-
-
-def _unplanned(running: RunningInstance) -> FreshError:
-    return FreshError(
-        f"no test was known to need fresh copies of {running.spec.name!r}, so its first state was not put aside",
-        found="the fixture is asked for by getfixturevalue() only, which cannot be known beforehand",
-        do="name it: @pytest.mark.usefixtures(...) on one of the tests",
-    )

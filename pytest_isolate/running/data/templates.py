@@ -99,10 +99,7 @@ def _is_filled(cell: object) -> bool:
 
 
 class Templates:
-    """The templates of one instance, agreed with all processes that use it.
-
-    `board` lasts as long as the instance; failures go to the run's own, `errors`: the next run tries again.
-    """
+    """The templates of one instance, agreed on `board` with all processes that use it; `errors` is the run's own."""
 
     def __init__(
         self,
@@ -145,6 +142,7 @@ class Templates:
         try:
             self._build(spec, name)
         except FreshError as error:
+            # Not on the instance's board, which may outlive the run: the next run tries again.
             self._errors.publish(f"{code} failed", {"error": str(error)})
             raise
         self._board.publish(code, {"template": name})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pytest_isolate.errors import IsolateError, StartError
@@ -139,10 +139,8 @@ def machine_budget(memory_bytes: int = 0) -> Resources:
 def _own_memory() -> int:
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
+        with suppress(OSError, ValueError):  # no such control group, or "max"
             total = min(total, int(Path(path).read_text()))
-        except (OSError, ValueError):
-            continue  # no such control group, or "max"
     return total
 
 

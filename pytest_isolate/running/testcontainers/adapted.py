@@ -133,10 +133,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 def read_settings(module: DockerContainer) -> Settings:
-    """The settings of a module at the moment at which it would have its container made.
-
-    Some attributes are missing in older releases.
-    """
+    """The settings of a module at the moment at which it would have its container made."""
+    # Some attributes are missing in older releases.
     found: dict[str, Any] = vars(module)
     strategy = found.get("_wait_strategy")
     return Settings(

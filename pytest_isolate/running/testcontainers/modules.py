@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pytest_isolate.engine.api import Engine
@@ -70,10 +71,8 @@ class Modules:
 def attach(module: DeclaredModule, source: Started) -> PatchedModule:
     """The module of a container that is there already: configured as before a start, and not started again."""
     met = module.adapt(source)
-    try:
+    with suppress(StartIntercepted):  # it is configured, which is all that is wanted
         met.start()
-    except StartIntercepted:
-        pass  # it is configured, which is all that is wanted
     met._container = source.container
     return met
 

@@ -13,10 +13,7 @@ from pytest_isolate.running.testcontainers.sdk_container import ContainerView
 
 
 class StartIntercepted(BaseException):
-    """The module would have its container made now, and that is all that was to be seen.
-
-    No Exception: some modules log those, or try again.
-    """
+    """The module would have its container made now. No Exception: some modules log those, or try again."""
 
 
 class ContainerSource(Protocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
@@ -84,10 +85,8 @@ class MariadbBackend(DataBackend):
         database = self._running.spec.database or ""
         query = f"SELECT id FROM information_schema.processlist WHERE db = {_text(database)} AND id <> CONNECTION_ID()"
         for number in self._run(query):
-            try:
+            with suppress(BackendError):  # it has gone by itself
                 self._run(f"KILL {number}")
-            except BackendError:
-                continue  # it has gone by itself
         self.drop(database)
         self.create(PRISTINE, database)
 

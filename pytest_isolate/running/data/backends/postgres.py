@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.model.reset import Pristine
@@ -136,10 +137,8 @@ class PostgresBackend(ExternalBackend):
         Measured behind tests that make 100 tables: a reset takes 24 ms where this was done ahead, 180 ms where not.
         """
         for name in self._run(f"SELECT datname FROM pg_database WHERE datname LIKE '{_AWAY}%'"):
-            try:
+            with suppress(BackendError):  # such as one with a replication slot, which does no harm
                 self.drop(name)
-            except BackendError:
-                continue  # such as one with a replication slot: it does no harm
         if not self._exists(_SPARE):
             self._copy(self._pristine, _SPARE)
 
