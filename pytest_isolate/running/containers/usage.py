@@ -13,10 +13,7 @@ from pytest_isolate.running.containers.security import memory_limit
 
 
 class UsageMeter(InstanceObserver):
-    """Reads what containers have used, before they are removed. Safe to use from several threads.
-
-    No engine is asked, so it costs no test its time; what cannot be seen from here is not known.
-    """
+    """Reads what containers have used before they are removed. No engine is asked, so it costs no test its time."""
 
     def __init__(self, count: Callable[[str], UsageCounters | None]) -> None:
         self._count = count

@@ -73,11 +73,7 @@ class FreshCopies(InstanceObserver):
         self._names: Iterator[str] = map(lambda n: str(CopyName(run.run_id, run.worker, n)), itertools.count(1))  # noqa: C417
 
     def ready(self, running: RunningInstance) -> None:
-        """Put the state of a service that has just become ready aside, before any test is given it.
-
-        What is kept may be asked for copies by a later run, which comes too late for that. As it may never be asked, a
-        failure is no error there.
-        """
+        """Put the state of a service that has just become ready aside, before any test is given it."""
         spec = running.spec
         is_wanted = running.instance.key in self._copies or isinstance(spec.reset, Pristine)
         if spec.copies is None or not (is_wanted or running.domain.is_kept):
@@ -90,7 +86,7 @@ class FreshCopies(InstanceObserver):
                 backend.save_pristine()
         except (BackendError, EngineError) as error:
             if not is_wanted:
-                return
+                return  # a later run may ask for copies of what is kept, or may not
             raise EngineError("its first state could not be put aside", found=str(error)) from error
         with self._lock:
             self._opened[running.container_id] = backend  # to open one costs more than all that it is used for here

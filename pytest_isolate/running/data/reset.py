@@ -29,7 +29,7 @@ _TICK_S = 0.01
 
 
 class Failed(Exception):
-    """A reset that did not do what it should; `str()` of it is what was found."""
+    """A reset that failed; `str()` of it is what was found."""
 
 
 class Resetter(InstanceObserver):

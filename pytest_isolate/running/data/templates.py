@@ -28,10 +28,7 @@ _CONSTANTS = (str, bytes, int, float, bool, type(None), PurePath)
 
 
 def digest_init(spec: FreshSpec, run_id: str, suffixes: tuple[str, ...]) -> str:
-    """The hash of an init's content, or of the key that stands for it.
-
-    What a function calls elsewhere is not seen, so without a key its state is never used by another run.
-    """
+    """The hash of an init's content, or of the key that stands for it."""
     parts = _parts(spec.init, run_id, suffixes) if spec.key is None else (b"key", spec.key.encode())
     total = hashlib.sha256()
     for part in parts:
@@ -54,6 +51,7 @@ def _parts(init: Init | None, run_id: str, suffixes: tuple[str, ...]) -> Iterato
         case InitCommand(argv=argv):
             yield "\0".join(argv).encode()
         case InitFunction(function=function):
+            # What it calls elsewhere is not seen, so without a key its state is never used by another run.
             yield run_id.encode()
             yield from _function_parts(function, set())
 

@@ -179,7 +179,7 @@ def check_inotify(inotify: Inotify) -> Finding:
 
 
 def check_limits(engine: EngineReport) -> Finding | None:
-    """Limits that an engine does not know protect nobody."""
+    """Limits that an engine does not know protect nothing."""
     lacking = [("memory", engine.limits_memory), ("processes", engine.limits_processes)]
     missing = [name for name, is_there in lacking if not is_there]
     if not missing:

@@ -96,10 +96,7 @@ class Snapshots:
         return found if found and self._engine.find_image(f"{REPOSITORY}:{found[0]}") else None
 
     def wait_until_available(self, snapshot: Snapshot, raise_if_closing: Callable[[], None]) -> bool:
-        """Return true when the snapshot can be used; wait for one that this process is about to save.
-
-        The first caller that gets false must `save` or `release` the snapshot.
-        """
+        """Wait until it can be used. False where there is none: the first caller then has to `save` or `release` it."""
         with self._guard:
             build = self._builds.get(snapshot.digest)
             if build is None and self._engine.find_image(snapshot.tag) is None:

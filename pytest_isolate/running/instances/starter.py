@@ -66,14 +66,11 @@ class Starter:
         self._observers = observers
 
     def start(self, instance: Instance, wait: Wait) -> RunningInstance:
-        """Return the instance, ready; StartError otherwise, the same in every process of the run.
-
-        `wait` returns what it needs. What has to be taken back when a later step fails is noted in `undo`.
-        """
+        """Return the instance, ready; StartError otherwise, the same in every process of the run."""
         with self._agreement.claim(instance, partial(self._find_reuse_code, instance, wait)) as claim:
             if claim.record:
                 return self._adopt(claim, wait)
-            with self._agreement.starting(claim), ExitStack() as undo:
+            with self._agreement.starting(claim), ExitStack() as undo:  # what to take back where a later step fails
                 image = self._find_image(claim)
                 needed = self._wait_for_dependencies(instance, wait)
                 self._wait_for_room(instance, undo)

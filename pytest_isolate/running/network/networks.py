@@ -96,15 +96,13 @@ class Networks:
         self._attachments.get(attachment, lambda: self._engine.attach(network_id, container_id, aliases))
 
     def forget(self, key: NetworkKey) -> Callable[[], None]:
-        """Let the next one who asks get another network; what is returned empties this one, for others to take over.
-
-        Making and removing a network takes the engine as long as starting a container.
-        """
+        """Let the next one who asks get another network; what is returned empties this one, for others to take over."""
         network_id = self._networks.pop(_Key(key, is_kept=False))
         attached = [a for a in self._attachments.keys() if a.network_id == network_id]
         for attachment in attached:
             self._attachments.pop(attachment)
 
+        # Emptied and not removed: to make and remove a network takes the engine as long as to start a container.
         def empty() -> None:
             if network_id is None:
                 return

@@ -26,15 +26,13 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
 
 
 class HeldPorts(Struct):
-    """Ports at one host: inner port to host port, and the sockets that hold them.
-
-    `publish_on` is the address that the engine publishes them on, where that is another one.
-    """
+    """Ports at one host: inner port to host port, and the sockets that hold them."""
 
     host: str
     by_inner: dict[int, int]
     sockets: list[socket.socket] = field(default_factory=list)
     publish_on: str = ""
+    """The address that the engine publishes them on, where that is another one."""
 
     def release(self) -> None:
         """Let go of the ports. Safe to repeat."""

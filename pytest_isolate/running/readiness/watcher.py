@@ -44,16 +44,13 @@ class Watcher:
         *,
         is_first: bool = True,
     ) -> None:
-        """Return when it is ready; StartError when it dies, NotReadyError when it takes longer than declared.
-
-        Of a container that was started before, the engine may tell only now that its earlier life has ended.
-        """
+        """Return when it is ready; StartError when it dies, NotReadyError when it takes longer than declared."""
         engine = self.context.engine
         died = self.exit_watcher.watch(running.container_id)
         # It may have died before this process listened for its id.
         if not engine.inspect_container(running.container_id).is_running:
             died.set()
-        # Followed from here: after an exit the engine can be asked for a log only 0.1 s later, when the network is gone.
+        # Followed from here: after an exit a log can be asked for only 0.1 s later, when the network is gone.
         with closing(engine.follow_log(running.container_id, _LOG_LINES)) as log:
             _Wait(self, running, died, log, is_first=is_first).run(started_at, raise_if_closing)
 

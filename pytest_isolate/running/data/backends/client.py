@@ -1,4 +1,4 @@
-"""A command line client in a container that stays open: to start one takes tens of milliseconds, to ask it about 1 ms."""
+"""A command line client that stays open in a container: to start one takes tens of milliseconds, to ask it about one."""
 
 from __future__ import annotations
 

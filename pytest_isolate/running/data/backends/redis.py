@@ -116,10 +116,8 @@ class RedisBackend(DataBackend):
         pass  # what is emptied and filled again is in use until then
 
     def reset(self) -> None:
-        """Empty every database that is no copy, and restore the declared one. Connections stay open.
-
-        Where there is nothing to restore, a test may even have said FLUSHALL.
-        """
+        """Empty every database that is no copy, and restore the declared one. Connections stay open."""
+        # Where there is nothing to restore, a test may even have said FLUSHALL.
         self._script(
             _EMPTY_ALL if self._begins_empty else _FIND_SOURCE + _EMPTY_ALL + _RESTORE + _COPY,
             "",
