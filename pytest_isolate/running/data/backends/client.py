@@ -1,4 +1,4 @@
-"""A command line client that stays open in a container: to start one takes tens of milliseconds, to ask it about one."""
+"""A command line client that stays open in a container: its start takes tens of milliseconds, a question about one."""
 
 from __future__ import annotations
 

@@ -118,11 +118,7 @@ class RedisBackend(DataBackend):
     def reset(self) -> None:
         """Empty every database that is no copy, and restore the declared one. Connections stay open."""
         # Where there is nothing to restore, a test may even have said FLUSHALL.
-        self._script(
-            _EMPTY_ALL if self._begins_empty else _FIND_SOURCE + _EMPTY_ALL + _RESTORE + _COPY,
-            "",
-            PRISTINE,
-        )
+        self._script(_EMPTY_ALL if self._begins_empty else _FIND_SOURCE + _EMPTY_ALL + _RESTORE + _COPY, "", PRISTINE)
 
     def close(self) -> None:
         self._client.close()
