@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_isolate.presets.valkey import valkey
     from pytest_isolate.running.containers.handle import Service, Stack
     from pytest_isolate.running.data.fresh_service import FreshService
-    from pytest_isolate.running.testcontainers.module_service import ModuleService
+    from pytest_isolate.running.testcontainers.modules import ModuleService
 
 _NAMES = {
     "engine.api": ("ExecResult",),
@@ -39,7 +39,7 @@ _NAMES = {
     "plugin.declaring.override": ("ServiceChanges", "override"),
     "running.containers.handle": ("Service", "Stack"),
     "running.data.fresh_service": ("FreshService",),
-    "running.testcontainers.module_service": ("ModuleService",),
+    "running.testcontainers.modules": ("ModuleService",),
 }
 # Presets, each in a module of the same name.
 _PRESETS = (

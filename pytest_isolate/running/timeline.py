@@ -13,10 +13,7 @@ from pytest_isolate.running.clock import Clock
 
 
 class Span(Struct, frozen=True, kw_only=True):
-    """One thing that took time: `what` is image, network, create, start, ready, dependencies or clean-up.
-
-    Each instance is provided in a thread of its own, so what belongs to one start has one `thread`.
-    """
+    """One thing that took time: `what` is image, network, create, start, ready, dependencies or clean-up."""
 
     what: str
     subject: str
@@ -24,6 +21,7 @@ class Span(Struct, frozen=True, kw_only=True):
     ended: float
     failed: bool = False
     thread: int = 0
+    """Each instance is started in a thread of its own, so what belongs to one start has one thread."""
 
     @property
     def seconds(self) -> float:

@@ -32,16 +32,12 @@ from pytest_isolate.running.images.images import Images
 from pytest_isolate.running.images.imported import ImportedImages
 from pytest_isolate.running.images.snapshots import Snapshots
 from pytest_isolate.running.instances.agreement import Agreement
-from pytest_isolate.running.instances.base_image import BaseImages
-from pytest_isolate.running.instances.budget import BudgetKeeper
+from pytest_isolate.running.instances.budget import BudgetKeeper, StartGate
 from pytest_isolate.running.instances.client_containers import ClientContainers
 from pytest_isolate.running.instances.external import ExternalServices
-from pytest_isolate.running.instances.gate import StartGate
-from pytest_isolate.running.instances.handles import Handles
-from pytest_isolate.running.instances.lifecycle import Lifecycle
-from pytest_isolate.running.instances.removal import Remover
-from pytest_isolate.running.instances.retained import RetainedInstances
-from pytest_isolate.running.instances.starter import Starter
+from pytest_isolate.running.instances.lifecycle import Handles, Lifecycle
+from pytest_isolate.running.instances.retained import Remover, RetainedInstances
+from pytest_isolate.running.instances.starter import BaseImages, Starter
 from pytest_isolate.running.network.addresses import Addresses, choose_publish_address
 from pytest_isolate.running.network.networks import Networks
 from pytest_isolate.running.network.volumes import Volumes

@@ -15,10 +15,7 @@ _PARALLEL = 6
 
 
 def remove_all(engine: Removing, labels: Mapping[str, str], retained: Collection[str] = ()) -> None:
-    """Remove all objects with these labels, except retained ids.
-
-    Goes on after an error; CleanupError names everything that is left.
-    """
+    """Remove all objects with these labels, except retained ids; CleanupError names all that is left in the end."""
     with ThreadPoolExecutor(_PARALLEL) as pool:
         failures = _remove_each(pool, engine.list_containers, labels, engine.remove_container, retained)
         failures += _remove_each(pool, engine.list_volumes, labels, engine.remove_volume, retained)

@@ -74,7 +74,6 @@ class Ryuk:
             return port
 
     def _start(self) -> int:
-        """Start a Ryuk and return its published port; another port is tried where one is in use."""
         image = self._env.get(*_IMAGE)
         if self._engine.find_image(image) is None:
             self._engine.pull_image(image, lambda _: None)
@@ -91,7 +90,7 @@ class Ryuk:
         raise AssertionError("unreachable")
 
     def _build_request(self, image: str, port: int) -> ContainerRequest:
-        """Build the request. Its run label differs from that of the run: Ryuk would remove itself first."""
+        # Its run label differs from that of the run: Ryuk would remove itself first.
         return ContainerRequest(
             name=self._run.resource_name("ryuk"),
             image=image,
@@ -103,7 +102,6 @@ class Ryuk:
         )
 
     def _connect(self, port: int) -> socket.socket:
-        """Connect and have Ryuk watch the run; try again until it is up, EngineError where it is not up in time."""
         deadline = time.monotonic() + _UP_WITHIN_S
         while True:
             try:

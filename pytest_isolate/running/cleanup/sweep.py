@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -60,10 +61,7 @@ class Sweep:
         """Remove what was judged dead, containers first; goes on after errors, and raises them as a CleanupError."""
         failures: list[str] = []
         removed: list[Labelled] = []
-
-        def remove(found: Sequence[Labelled]) -> None:
-            self._remove_each(found, removed, failures)
-
+        remove = partial(self._remove_each, removed=removed, failures=failures)
         dead = [j.found for j in judged if j.verdict.is_dead and LABEL_REUSE not in j.found.labels]
         remove([item for item in dead if item.kind != "image"])
         removed += self._remove_images([item for item in dead if item.kind == "image"])

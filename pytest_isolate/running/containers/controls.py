@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
-from pytest_isolate.engine.api import Capability, ContainerState, ExecResult, require
+from pytest_isolate.engine.api import Capability, ExecResult, require
 from pytest_isolate.errors import FaultError, IsolateError
 from pytest_isolate.running.faults.target import Target
 
@@ -26,61 +26,50 @@ class ContainerControls:
         self.start = start_again
 
     def logs(self) -> str:
-        """Return all that it has written."""
         return self._engine.read_logs(self._id)
 
     def exec(self, argv: Sequence[str]) -> ExecResult:
-        """Run a command inside."""
         return self._engine.run_command(self._id, argv)
 
     def stop(self, timeout_s: int) -> None:
-        """Ask it to stop, and kill it when it does not in time."""
         self._hold_data()
         self._engine.stop_container(self._id, timeout_s)
 
     def restart(self, timeout_s: int) -> None:
-        """Stop and start it."""
         self.stop(timeout_s)
         self.start()
 
     def kill(self) -> None:
-        """End it at once."""
         self._hold_data()
         self._engine.kill_container(self._id)
 
     def pause(self) -> None:
-        """Freeze it; EngineError where the engine cannot."""
         what = f"service {self._target.service!r} cannot be paused"
         require(self._engine.facts(), Capability.PAUSE, what, "stop() or kill() it: then it does not answer either")
         self._engine.pause_container(self._id)
 
     def unpause(self) -> None:
-        """Let it go on."""
         self._engine.unpause_container(self._id)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Frozen, and going on afterwards."""
         self._require_running("paused")
         try:
             self.pause()
             yield
         finally:
-            # Whoever has unpaused, stopped or killed it meanwhile by hand has undone it.
+            # A test may have undone it meanwhile: unpaused, stopped or killed it by hand.
             if self._engine.inspect_container(self._id).is_paused:
                 self.unpause()
 
     def stopped(self, timeout_s: int) -> AbstractContextManager[None]:
-        """Asked to stop, and started again afterwards."""
         return self._down("stopped", partial(self.stop, timeout_s))
 
     def killed(self) -> AbstractContextManager[None]:
-        """Ended at once, and started again afterwards."""
         return self._down("killed", self.kill)
 
     @contextmanager
     def disconnected(self) -> Iterator[None]:
-        """Cut off from everything, and reachable again afterwards."""
         self._require_running("disconnected")
         from pytest_isolate.running.faults.network import disconnect  # few tests need it
 
@@ -88,7 +77,7 @@ class ContainerControls:
             yield
 
     def slow(self, *, latency: object, jitter: object, loss: object, rate: object) -> AbstractContextManager[None]:
-        """Its packets are held up, and go at their own pace again afterwards. A wrong value is told at once."""
+        """Parse the values at once, so that a wrong one is told before the block begins."""
         from pytest_isolate.running.faults.impairment import parse_impairment  # few tests need it
 
         impairment = parse_impairment(latency, jitter, loss, rate)
@@ -110,7 +99,7 @@ class ContainerControls:
             end()
             yield
         finally:
-            # Whoever has started it meanwhile by hand has undone it.
+            # A test may have started it meanwhile by hand.
             if not self._engine.inspect_container(self._id).is_running:
                 self.start()
 
@@ -122,7 +111,9 @@ class ContainerControls:
         raise FaultError(
             self._target.service,
             f"cannot be {done}, because it does not run",
-            found=_describe(state),
+            found="its container is paused"
+            if state.is_paused
+            else f"its container has exited with code {state.exit_code}",
             do="unpause() it first, or leave the block that has paused it"
             if state.is_paused
             else "start() it first, or leave the block that has stopped it; logs() tells why it ended by itself",
@@ -149,7 +140,3 @@ class Refusing:
 
 
 Controls: TypeAlias = ContainerControls | Refusing
-
-
-def _describe(state: ContainerState) -> str:
-    return "its container is paused" if state.is_paused else f"its container has exited with code {state.exit_code}"

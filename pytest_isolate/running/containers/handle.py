@@ -117,8 +117,7 @@ class Service:
 
     def logs(self) -> str:
         """Everything that it has written to stdout and stderr so far."""
-        text: str = self._ask(self._controls.logs)
-        return text
+        return str(self._ask(self._controls.logs))
 
     def exec(self, *argv: str, check: bool = False) -> ExecResult:
         """Run a command inside its container. With `check`, ExecError if it does not end with code 0."""
@@ -168,12 +167,7 @@ class Service:
         return self._controls.disconnected()
 
     def slow(
-        self,
-        *,
-        latency: float | str = 0,
-        jitter: float | str = 0,
-        loss: float | str = 0,
-        rate: str | None = None,
+        self, *, latency: float | str = 0, jitter: float | str = 0, loss: float | str = 0, rate: str | None = None
     ) -> AbstractContextManager[None]:
         """On a slow network for the length of a block, for tests and neighbours: what it sends is held up, or lost.
 

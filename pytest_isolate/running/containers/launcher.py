@@ -37,7 +37,7 @@ from pytest_isolate.running.network.ports import HeldPorts
 from pytest_isolate.running.network.volumes import Volumes
 from pytest_isolate.running.ownership.domains import SharingDomain
 
-# Somebody else took a port between our picking it and the engine's publishing it: rare, and a new one is free.
+# Another process may take a port between our picking it and the engine's publishing it: rare, and a new one is free.
 _PORT_TRIES = 5
 HOST_GATEWAY = "host-gateway"
 """Stands for the engine's host in a container's table of names (Docker 20.10)."""
@@ -80,7 +80,7 @@ class Launcher:
         return network_id
 
     def launch(self, start: StartRequest, network_id: str) -> RunningInstance:
-        """Return a started container; on other ports when somebody else has taken the first ones."""
+        """Return a started container; on other ports where another process has taken the first ones."""
         for attempt in range(1, _PORT_TRIES + 1):
             ports = self._addresses.hold(start.instance, describe_instance(start.instance, self._run))
             try:
@@ -100,22 +100,16 @@ class Launcher:
         running.ports.release()
 
     def remove_partial(self, instance: Instance, domain: SharingDomain, code: str) -> None:
-        """Remove what somebody began who has died, or what does not run any more, before it is made anew.
-
-        A volume stays where another container uses it too.
-        """
+        """Remove what a dead process has left or what does not run any more, but no volume that is in use elsewhere."""
         for container_id in self._engine.list_containers({LABEL_RUN: domain.run.run_id, LABEL_INSTANCE: code}):
             self._engine.remove_container(container_id)
         self._volumes.remove_unused(instance, domain, code)
 
     def forget_network(self, key: NetworkKey, *, is_left: bool) -> Callable[[], None]:
-        """Let the next one who asks get another network, volumes and address; what is returned removes these.
-
-        Where a container is left there, they stay.
-        """
+        """Let the next one who asks get another network, volumes and address; what is returned removes these."""
         removals = (self._networks.forget(key), self._volumes.forget(key))
         if is_left:
-            return lambda: None
+            return lambda: None  # a container is left there, so they stay
         self._addresses.release(key)
 
         def remove() -> None:
@@ -207,7 +201,7 @@ class Launcher:
 
 
 def _image_name(start: StartRequest) -> str:
-    """Return the tag; the image's id when a platform is set, because two platforms cannot share one tag."""
+    # Two platforms cannot share one tag.
     has_platform = start.instance.spec.platform and not start.starts_from_snapshot
     return start.image.image_id if has_platform else start.tag
 

@@ -18,7 +18,6 @@ from pytest_isolate.running.containers.running import RunningInstance, describe_
 from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.images.images import image_tag
 
-_HOLDER = ("sleep", "infinity")
 _HOLDER_BYTES = 16 * 1024**2
 # A server goes on to say so with each attempt.
 _LOG_LINES = 50
@@ -38,15 +37,12 @@ def advise_if_full(text: str, running: RunningInstance) -> str:
 
 def log_hints(engine: Engine, instances: Iterable[RunningInstance]) -> list[str]:
     """Return what to do about those of these instances whose logs say what their tests cannot know."""
-    texts = []
+    hints = []
     for running in instances:
         if running.memory_folders:
-            try:
-                text = engine.read_logs(running.container_id, tail=_LOG_LINES)
-            except EngineError:
-                continue  # the test's own error tells more
-            texts.append(advise_if_full(text, running))
-    return [text for text in texts if text]
+            with suppress(EngineError):  # the test's own error tells more
+                hints.append(advise_if_full(engine.read_logs(running.container_id, tail=_LOG_LINES), running))
+    return list(filter(None, hints))
 
 
 class Memory:
@@ -69,8 +65,8 @@ class Memory:
                 name=name,
                 image=image_tag(running.spec),
                 labels={**running.domain.run.labels(), LABEL_HOLDS: running.container_id},
-                entrypoint=_HOLDER[:1],
-                command=_HOLDER[1:],
+                entrypoint=("sleep",),
+                command=("infinity",),
                 network="none",
                 volumes={name: path for name, path in state.volumes.items() if path in running.memory_folders},
                 memory_bytes=_HOLDER_BYTES,
@@ -92,7 +88,7 @@ class Memory:
             )
 
     def release(self, running: RunningInstance) -> None:
-        """It runs again, and holds its folders itself."""
+        """After it was started again: it holds its folders itself."""
         for holder in self._holders(running) if running.memory_folders else ():
             with suppress(EngineError):  # the clean-up at the end finds it by its labels, tries again and reports
                 self._engine.remove_container(holder)

@@ -43,16 +43,15 @@ class StartRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def starts_from_snapshot(self) -> bool:
-        """True where it starts from a snapshot."""
+        """True where its image is not the declared one."""
         return self.tag != image_tag(self.instance.spec)
 
 
 class RunningInstance(Struct, frozen=True, kw_only=True):
     """An instance with a started container, on its own network. `started_at` is in seconds of the epoch.
 
-    One that runs already (`spec.external`) has no container: its ids are empty.
-
-    `secrets` is what must not be printed: passwords that no user wrote down, its own and those of what it needs.
+    One that runs already (`spec.external`) has no container: its ids are empty. `secrets` is what must not be printed:
+    passwords that no user wrote down, its own and those of what it needs.
     """
 
     instance: Instance
@@ -77,8 +76,7 @@ class RunningInstance(Struct, frozen=True, kw_only=True):
 class InstanceObserver:
     """Hears what happens to the instances of this process; every event is ignored unless a subclass wants it.
 
-    An event is told in the thread in which it happens. What an observer raises from `launched` and `ready` fails the
-    start.
+    An event is told in the thread in which it happens. What `launched` and `ready` raise fails the start.
     """
 
     def launched(self, running: RunningInstance) -> None:
@@ -156,10 +154,9 @@ def describe_instance(instance: Instance, run: Run) -> str:
     """A service as error texts name it: `'auth' (registry/auth:1.4, stack hr, worker gw1)`."""
     stack = instance.key.service.stack.name
     used = instance.spec.external
-    parts = [f"given by {used.given_by}" if used else instance.spec.image or "built image"]
-    parts += [f"stack {stack}"] if stack else []
-    parts += [f"worker {run.worker}"] if run.worker else []
-    return f"{instance.spec.name!r} ({', '.join(parts)})"
+    what = f"given by {used.given_by}" if used else instance.spec.image or "built image"
+    parts = (what, stack and f"stack {stack}", run.worker and f"worker {run.worker}")
+    return f"{instance.spec.name!r} ({', '.join(filter(None, parts))})"
 
 
 def name_error(instance: Instance, run: Run, error: StartError | EngineError) -> StartError:

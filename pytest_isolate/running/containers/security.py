@@ -22,11 +22,8 @@ DEFAULT_CAPABILITIES = (
     "SETUID",
     "SYS_CHROOT",
 )
-
-
 # Where a server whose own data is on disk keeps the copies that last as long as a test.
 COPIES = "/srv/isolate-copies"
-
 # A limit for each container: without one the kernel may end the test runner instead of the service that ate it all.
 DEFAULT_MEMORY_BYTES = 2048 * MIB
 
@@ -43,8 +40,8 @@ def memory_folders(
 ) -> dict[str, int]:
     """The folders that a container keeps in memory, with the most bytes of each.
 
-    Where the data comes from a snapshot, only the fresh copies that tests are given of it. None where the user has
-    limited the service's memory, of which they would take a part, and none that lie in a volume of the user's.
+    Where the data comes from a snapshot, only the copies made of it. None where the user has limited the memory, of
+    which they would take a part, and none that lie in a volume of the user's.
     """
     if not spec.in_memory or not size_bytes or isinstance(spec.memory_bytes, int):
         return {}

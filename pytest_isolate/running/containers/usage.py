@@ -13,10 +13,7 @@ from pytest_isolate.running.containers.security import memory_limit
 
 
 class UsageMeter(InstanceObserver):
-    """Reads what containers have used, before they are removed. Safe to use from several threads.
-
-    No engine is asked, so it costs no test its time; what cannot be seen from here is not known.
-    """
+    """Reads what containers have used before they are removed. No engine is asked, so it costs no test its time."""
 
     def __init__(self, count: Callable[[str], UsageCounters | None]) -> None:
         self._count = count
@@ -25,19 +22,18 @@ class UsageMeter(InstanceObserver):
         self._used: set[str] = set()
 
     def available(self, running: RunningInstance, handle: Service) -> None:  # noqa: ARG002  # the event's signature
-        """Count what it uses from now on: what a start has used that failed says nothing of the service."""
+        """Count from now on: what a failed start has used says nothing of the service."""
         with self._lock:
             self._used.add(running.container_id)
 
     def removing(self, running: RunningInstance) -> None:
-        """Read what it has used, before it is gone."""
         with self._lock:
             is_used = running.container_id in self._used
         if is_used:
             self.read(running)
 
     def read(self, running: RunningInstance) -> None:
-        """Read it for an instance that is about to go."""
+        """Read what an instance has used that is about to go."""
         counted = self._count(running.container_id)
         found = {
             "service": str(running.instance.key.service),

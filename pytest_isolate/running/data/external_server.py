@@ -1,4 +1,4 @@
-"""Databases on servers that outlive this process: nothing of them stays, whoever dies.
+"""Databases on servers that outlive this process: nothing of them stays, whichever process dies.
 
 Each process has a pristine state, templates and copies of its own there, all with its name in theirs. It signs up in a
 folder of the user's before it makes the first; the next one that comes to the server drops what the dead have left.
@@ -21,11 +21,9 @@ from pytest_isolate.running.data.names import CopyName, Makers
 from pytest_isolate.sharing.board import Board
 from pytest_isolate.sharing.owners import read_owner, read_start_time
 
-_SWEEP = "sweep"
-
 
 def makers_of(board: Board, clock: Clock) -> Makers:
-    """The processes that have signed up on a board, as they are judged from this one."""
+    """Return the processes that have signed up on a board, as they are judged from this one."""
     return Makers(board=board, here=read_owner(), read_start_time=read_start_time, time=clock.time)
 
 
@@ -40,19 +38,16 @@ class ExternalCopies:
         self._entered: list[RunningInstance] = []
 
     def register(self, running: RunningInstance) -> None:
-        """Before the first database is made there: sign up, and drop what dead processes have left.
-
-        What cannot be dropped is in nobody's way, and is left to a later run.
-        """
+        """Sign up before the first database is made there, and drop what dead processes have left, where possible."""
         self._makers.sign_up(self._run.run_id, self._run.worker)
         with self._lock:
             self._entered.append(running)
-        # Two workers that drop the same databases would be told of each by an error.
-        with self._makers.board.claim(_SWEEP, lambda: None), suppress(BackendError, EngineError):
+        # Without the claim, two workers that drop the same databases would get an error for each.
+        with self._makers.board.claim("sweep", lambda: None), suppress(BackendError, EngineError):
             self._drop(running, self._makers.is_dead)
 
     def unregister(self) -> None:
-        """Drop all that this process has made. Where that fails, the next one finds that this one is gone."""
+        """Drop all that this process has made. Where that fails, the next process finds that this one is gone."""
         with self._lock:
             entered, self._entered = self._entered, []
         try:

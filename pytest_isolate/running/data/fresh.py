@@ -23,7 +23,7 @@ from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.data.backends.base import BackendError, DataBackend, closed_on_failure
 from pytest_isolate.running.data.backends.table import backend_of
 from pytest_isolate.running.data.external_server import ExternalCopies, makers_of
-from pytest_isolate.running.data.fresh_service import FreshService, build_handle, view_database
+from pytest_isolate.running.data.fresh_service import FreshService, build_handle
 from pytest_isolate.running.data.names import CopyName
 from pytest_isolate.running.data.pool import CopyPool
 from pytest_isolate.running.data.templates import Templates
@@ -35,12 +35,11 @@ MAX_IDLE_COPIES = 48
 
 
 class Lease(Struct, frozen=True):
-    """A copy that somebody has: until his place ends, whether or not he is connected to it."""
+    """A copy in use: until its place ends, whether or not a test is connected to it."""
 
     pool: CopyPool
     name: str
     handle: FreshService
-    view: ServiceView
 
 
 class FreshCopies(InstanceObserver):
@@ -74,11 +73,7 @@ class FreshCopies(InstanceObserver):
         self._names: Iterator[str] = map(lambda n: str(CopyName(run.run_id, run.worker, n)), itertools.count(1))  # noqa: C417
 
     def ready(self, running: RunningInstance) -> None:
-        """Put the state of a service that has just become ready aside, before anybody is given it.
-
-        What is kept may be asked for copies by a later run, which comes too late for that. As nobody may ever ask, it
-        goes on where that fails.
-        """
+        """Put the state of a service that has just become ready aside, before any test is given it."""
         spec = running.spec
         is_wanted = running.instance.key in self._copies or isinstance(spec.reset, Pristine)
         if spec.copies is None or not (is_wanted or running.domain.is_kept):
@@ -91,7 +86,7 @@ class FreshCopies(InstanceObserver):
                 backend.save_pristine()
         except (BackendError, EngineError) as error:
             if not is_wanted:
-                return
+                return  # a later run may ask for copies of what is kept, or may not
             raise EngineError("its first state could not be put aside", found=str(error)) from error
         with self._lock:
             self._opened[running.container_id] = backend  # to open one costs more than all that it is used for here
@@ -114,7 +109,7 @@ class FreshCopies(InstanceObserver):
     def handle(
         self, want: CopyDemand, place: Place, running: RunningInstance, base: Service, test: str
     ) -> FreshService:
-        """A place's own copy of an instance, the same as long as the place lasts."""
+        """Return a place's own copy of an instance, the same as long as the place lasts."""
         key = (want.fresh_id, place, running.instance.key)
         with self._lock:
             lease = self._leases.get(key)
@@ -122,19 +117,18 @@ class FreshCopies(InstanceObserver):
             pool = self._pool(running, base)
             pool.expect(want)
             name, database = self._take(pool, want.fresh_id, test)
-            handle = build_handle(want.spec.name, base, running.view, database)
-            lease = Lease(pool, name, handle, view_database(running.view, database))
+            lease = Lease(pool, name, build_handle(want.spec.name, base, running.view, database))
             with self._lock:
                 self._leases[key] = lease
         return lease.handle
 
     def retain(self, fresh_id: ServiceId, place: Place, key: InstanceKey, until: float) -> ServiceView | None:
-        """A place's copy of an instance, which stays until then as long as its server does; None where it cannot."""
+        """Have a place's copy stay until then, as long as its server does; return its view, None where it cannot."""
         with self._lock:
             lease = self._leases.get((fresh_id, place, key))
         if lease is None or not lease.pool.retain(lease.name, until):
             return None
-        return lease.view
+        return lease.handle._view
 
     def end_places(self, has_ended: Callable[[Place], bool]) -> None:
         """Take back the copies of places that have ended; they are dropped in the background."""
@@ -151,7 +145,7 @@ class FreshCopies(InstanceObserver):
         self._close_behind(pools)
 
     def forget(self, keys: Collection[InstanceKey]) -> None:
-        """These instances are gone, and with them every copy on them."""
+        """Forget instances that are gone, and with them every copy on them."""
         with self._lock:
             for lease_key in [k for k in self._leases if k[2] in keys]:
                 del self._leases[lease_key]
@@ -159,7 +153,7 @@ class FreshCopies(InstanceObserver):
         self._close_behind(pools)
 
     def close(self, timeout_s: float) -> None:
-        """Make and hand out nothing more; on servers that go on, drop every copy."""
+        """Make and hand out no more copies; on servers that go on, drop all of them."""
         with self._lock:
             pools, self._pools = self._pools, {}
             opened, self._opened = self._opened, {}
@@ -207,7 +201,12 @@ class FreshCopies(InstanceObserver):
             pool = self._pools.get(key)
             if pool is None:
                 if key not in self._copies and not domain.is_kept:
-                    raise _unplanned(running)
+                    raise FreshError(
+                        f"no test was known to need fresh copies of {running.spec.name!r}, so its first state was not "
+                        "put aside",
+                        found="the fixture is asked for by getfixturevalue() only, which cannot be known beforehand",
+                        do="name it: @pytest.mark.usefixtures(...) on one of the tests",
+                    )
                 pool = self._pools[key] = self._build_pool(running, base)
                 if domain.is_kept:
                     self._kept.add(key)
@@ -218,8 +217,7 @@ class FreshCopies(InstanceObserver):
         board = running.domain.board or self._errors
         makers = makers_of(board, self._clock)
         makers.sign_up(self._run.run_id, self._run.worker)
-        is_private = running.domain.board is None
-        workers = 1 if is_private else self._workers
+        workers = 1 if running.domain.board is None else self._workers
 
         def raise_if_closing() -> None:
             pool.raise_if_closing()
@@ -236,11 +234,3 @@ class FreshCopies(InstanceObserver):
             clock=self._clock,
         )
         return pool
-
-
-def _unplanned(running: RunningInstance) -> FreshError:
-    return FreshError(
-        f"no test was known to need fresh copies of {running.spec.name!r}, so its first state was not put aside",
-        found="the fixture is asked for by getfixturevalue() only, which cannot be known beforehand",
-        do="name it: @pytest.mark.usefixtures(...) on one of the tests",
-    )

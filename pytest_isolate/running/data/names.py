@@ -1,4 +1,4 @@
-"""The names of what is made on a server. They say whose it is: nobody drops what a living process has made."""
+"""The names of what is made on a server. They tell its maker, so that nothing of a living process is dropped."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Makers(Struct, frozen=True, kw_only=True):
     time: Callable[[], float]
 
     def sign_up(self, run_id: str, worker: str) -> None:
-        """Say who this process is. Call it before it makes its first copy."""
+        """Note who this process is. Call it before it makes its first copy."""
         maker = CopyName(run_id, worker, 0).maker
         self.board.publish(_code(maker), {"owner": self.here.encode()})
 
     def sign_off(self, run_id: str, worker: str) -> None:
-        """This process has left nothing behind."""
+        """Note that this process has left nothing behind."""
         self.board.withdraw(_code(CopyName(run_id, worker, 0).maker))
 
     def is_dead(self, maker: tuple[str, str]) -> bool:
@@ -35,7 +35,7 @@ class Makers(Struct, frozen=True, kw_only=True):
         return record is not None and judge(parse_owner(record["owner"]), self.here, self.read_start_time).is_dead
 
     def retain(self, name: str, until: float) -> None:
-        """Have nobody drop a copy before this time, in seconds of the epoch."""
+        """Have a copy stay until this time, in seconds of the epoch."""
         self.board.publish(_retained_code(name), {"until": until})
 
     def orphans(self, names: Iterable[str]) -> list[str]:
@@ -46,10 +46,9 @@ class Makers(Struct, frozen=True, kw_only=True):
             copy = parse_copy_name(name)
             if copy is None or self._is_retained(name):
                 continue
-            maker = copy.maker
-            if maker not in verdicts:
-                verdicts[maker] = self.is_dead(maker)
-            if verdicts[maker]:
+            if copy.maker not in verdicts:
+                verdicts[copy.maker] = self.is_dead(copy.maker)
+            if verdicts[copy.maker]:
                 found.append(name)
         return found
 
@@ -66,9 +65,8 @@ def _retained_code(name: str) -> str:
     return f"spared copy {name}"
 
 
-# Nobody is ever connected to it, so it can be copied at any time.
+# Nothing ever connects to it, so it can be copied at any time.
 PRISTINE = "isolate_pristine"
-_TEMPLATE = "isolate_template_"
 # PostgreSQL cuts names at 63 bytes.
 _COPY = re.compile(r"isolate_copy_([0-9a-z]+)_([0-9a-z]*)_([0-9]+)")
 _OWN = re.compile(r"isolate_(?:pristine|template_[0-9a-f]{20}|copy(?=\w+_[0-9]+))_([0-9a-z]+)_([0-9a-z]*)(?:_[0-9]+)?")
@@ -97,9 +95,8 @@ def parse_copy_name(name: str) -> CopyName | None:
 
 
 def template_name(digest: str, suffix: str = "") -> str:
-    """The template for an initial state."""
-    # With a suffix, too, it is at most as long as PostgreSQL's names.
-    return f"{_TEMPLATE}{digest[: 20 if suffix else 32]}{suffix}"
+    """The template for an initial state; with a suffix, too, no longer than PostgreSQL's names may be."""
+    return f"isolate_template_{digest[: 20 if suffix else 32]}{suffix}"
 
 
 def own_suffix(run_id: str, worker: str) -> str:

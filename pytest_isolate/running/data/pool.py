@@ -21,7 +21,7 @@ _TIMEOUT_S = 60
 _SWEEP_S = 20.0
 # What the copies that are ready may take, those of all workers together.
 _MOST_BYTES = 512 << 20
-# Of numbered databases, a quarter may stay behind for somebody to look inside.
+# Of numbered databases, a quarter may stay behind to be looked into.
 _SPARED_PART = 4
 
 _SERVER = "see the service's log, and give its container more memory or processors"
@@ -32,7 +32,7 @@ class DropOrphans:
 
 
 class CopyPool:
-    """The copies that this process makes of one instance, and nobody else's."""
+    """The copies that this process makes of one instance."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class CopyPool:
             return name, self._database[name]
 
     def give_back(self, name: str) -> None:
-        """The test of a copy has ended."""
+        """Take a copy back whose test has ended."""
         with self._changed:
             self._table.give_back(name)
             self._changed.notify_all()
@@ -115,7 +115,7 @@ class CopyPool:
                 for name in self._table.empty() if drop else ():
                     self._backend.drop(name)
             except (BackendError, EngineError):
-                pass  # whoever uses the server next finds them, and that we are gone
+                pass  # the next process that uses the server finds them, and that this one is gone
             finally:
                 self._backend.close()
 
@@ -144,7 +144,7 @@ class CopyPool:
         if self._is_closing:
             raise FreshError("the run is ending")
 
-    # -- whoever takes --------------------------------------------------------------------------------------------
+    # -- in the thread of the test --------------------------------------------------------------------------------
 
     def _await(self, fresh_id: ServiceId) -> str:
         self._changed.notify_all()
@@ -195,11 +195,12 @@ class CopyPool:
             try:
                 self._carry_out(step)
             except (BackendError, EngineError) as error:
-                self._forget_way()
+                if self._backend:
+                    self._backend.close()
+                    self._backend = None
                 self._tell(step, error)
 
     def _next_step(self) -> Create[ServiceId] | Drop | DropOrphans | None:
-        """Wait until there is something to do; None at the end."""
         with self._changed:
             while not self._is_closing:
                 now = self._clock.now()
@@ -220,7 +221,9 @@ class CopyPool:
             case Create(kind):
                 name, began = next(self._names), self._clock.now()
                 database = backend.create(self._template[kind], name)
-                self._bound_pool(backend.size_bytes(self._template[kind]))
+                size_bytes = backend.size_bytes(self._template[kind])
+                if size_bytes:  # large copies are in memory as a rule, which has no room for many that are ready
+                    self._table.cap = max(1, min(self._table.cap, _MOST_BYTES // (size_bytes * self._workers)))
                 with self._changed:
                     self._made_s.append(self._clock.now() - began)
                     self._database[name] = database
@@ -233,11 +236,6 @@ class CopyPool:
                 for name in self._makers.orphans(backend.databases()):
                     backend.drop(name)
 
-    def _bound_pool(self, size_bytes: int) -> None:
-        """Keep no more of large copies ready than there may be room for, which is memory as a rule."""
-        if size_bytes:
-            self._table.cap = max(1, min(self._table.cap, _MOST_BYTES // (size_bytes * self._workers)))
-
     def _open(self) -> DataBackend:
         backend = self._open_backend()
         self._room = backend.room
@@ -247,7 +245,7 @@ class CopyPool:
         return backend
 
     def _tell(self, step: Create[ServiceId] | Drop | DropOrphans, error: IsolateError) -> None:
-        """Whoever waits for a copy that cannot be made is told why; whoever comes later has it tried again."""
+        """Fail the tests that wait for a copy that cannot be made; for those that come later it is tried again."""
         if not isinstance(step, Create):
             return  # what was not dropped now is found by a later sweep, or goes with the container
         with self._changed:
@@ -255,11 +253,6 @@ class CopyPool:
             self._table.failed(step.kind)
             self._failures.setdefault(step.kind, []).append(told)
             self._changed.notify_all()
-
-    def _forget_way(self) -> None:
-        backend, self._backend = self._backend, None
-        if backend:
-            backend.close()
 
     def _spawn(self, name: str, work: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=work, args=args, name=name, daemon=True)

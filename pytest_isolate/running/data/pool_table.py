@@ -1,7 +1,7 @@
 """Table of the copies of a process, and what to do next about them: pure, so that it can be tried in all its states.
 
-A copy is handed out once and never again. It is somebody's from then on until he gives it back, whether or not he is
-connected to it, and is dropped only after that.
+A copy is handed out once and never again. It is its taker's until it is given back, whether or not a connection is
+open, and is dropped only after that.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from msgspec import Struct, field
 
 Kind = TypeVar("Kind")
 
-# What is ready before anybody has shown how fast he takes.
+# Copies that are ready before it is known how fast they are taken.
 _FIRST = 8
 # A test that comes finds a copy when so many seconds' worth of takes are there.
 _HORIZON_S = 4.0
 # Takes are remembered for so long.
 _MEMORY_S = 5.0
-# Whatever the plan expects of this process, which does not know what the others will leave to it.
+# Whatever the plan expects: a process does not know which tests the others leave to it.
 _LEAST = 2
 
 
@@ -63,11 +63,11 @@ class PoolTable(Generic[Kind]):
         self.pools.setdefault(kind, Pool(kind=kind, expected=expected))
 
     def open(self, kind: Kind) -> None:
-        """The template of a kind is there."""
+        """Note that the template of a kind is there."""
         self.pools[kind].is_open = True
 
     def take(self, kind: Kind, now: float) -> str | None:
-        """A copy that is ready, for the one who asks; None where none is, and then he waits."""
+        """Return a copy that is ready; None where none is, and then the taker waits."""
         pool = self.pools[kind]
         pool.is_failing = False
         pool.taken += 1
@@ -81,7 +81,7 @@ class PoolTable(Generic[Kind]):
         return None
 
     def take_awaited(self, kind: Kind) -> str | None:
-        """A copy for one who waits, once there is one."""
+        """Return a copy for a taker who waits, once there is one."""
         pool = self.pools[kind]
         if not pool.ready:
             return None
@@ -89,7 +89,7 @@ class PoolTable(Generic[Kind]):
         return self._hand_over(pool)
 
     def leave(self, kind: Kind) -> None:
-        """One who waits gives up."""
+        """Note that a taker who waits gives up."""
         self.pools[kind].waiting -= 1
 
     def created(self, kind: Kind, name: str) -> None:
@@ -98,21 +98,21 @@ class PoolTable(Generic[Kind]):
         self.pools[kind].ready.append(name)
 
     def failed(self, kind: Kind) -> None:
-        """Note that it could not be done: it is not asked for again unless somebody waits for it."""
+        """Note that it could not be done: it is not asked for again unless a taker waits for it."""
         self.pools[kind].is_failing = True
 
     def give_back(self, name: str) -> None:
-        """The test of a copy has ended. Safe to repeat."""
+        """Take a copy back whose test has ended. Safe to repeat."""
         if name in self.held:
             self.held.remove(name)
             self.to_drop.append(name)
 
     def retain(self, name: str) -> None:
-        """A copy is not to be dropped any more, whoever gives it back."""
+        """Never drop a copy, also when it is given back."""
         self.held.discard(name)
 
     def next_step(self, now: float) -> Create[Kind] | Drop | None:
-        """Whoever waits goes first; then what is missing, while there is room; then what is to be dropped."""
+        """Serve waiting takers first; then make what is missing, while there is room; then drop what was given back."""
         pools = [pool for pool in self.pools.values() if pool.is_open]
         awaited = max(pools, key=lambda pool: pool.waiting - len(pool.ready), default=None)
         if awaited and awaited.waiting > len(awaited.ready):
@@ -138,7 +138,7 @@ class PoolTable(Generic[Kind]):
         return len(self.to_drop) + sum(len(pool.ready) for pool in self.pools.values())
 
     def empty(self) -> list[str]:
-        """Every copy, of which nothing is known any more: the end."""
+        """Forget every copy, and return their names: the end."""
         names = [*self.held, *self.to_drop, *(name for pool in self.pools.values() for name in pool.ready)]
         self.held.clear()
         self.to_drop.clear()

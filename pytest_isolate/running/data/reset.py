@@ -16,11 +16,10 @@ from pytest_isolate.planning.placement import InstanceKey
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance, describe_instance
+from pytest_isolate.running.data import user_function
 from pytest_isolate.running.data.backends.base import BackendError, DataBackend
 from pytest_isolate.running.data.backends.client import open_session
 from pytest_isolate.running.data.backends.table import environment_of
-from pytest_isolate.running.data.user_function import call as call_function
-from pytest_isolate.running.data.user_function import describe_failure
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.text import redact
 
@@ -30,7 +29,7 @@ _TICK_S = 0.01
 
 
 class Failed(Exception):
-    """A reset that did not do what it should; `str()` of it is what was found."""
+    """A reset that failed; `str()` of it is what was found."""
 
 
 class Resetter(InstanceObserver):
@@ -60,7 +59,7 @@ class Resetter(InstanceObserver):
             self._state(running).prepare()
 
     def restarted(self, running: RunningInstance) -> None:
-        """An instance was stopped or killed, and started: what was open in it is so no more."""
+        """After a stop or kill, reopen what was open in the instance."""
         with self._lock:
             state = self._pristine.get(running.instance.key)
         if state:
@@ -72,11 +71,11 @@ class Resetter(InstanceObserver):
             with self._timeline.measure("reset", str(running.instance.key.service)):
                 self._carry_out(reset, running, handle)
         except (Failed, BackendError, EngineError) as error:
-            found = str(error) if not isinstance(error, EngineError) else [error.what, *error.found]
+            found = [error.what, *error.found] if isinstance(error, EngineError) else [str(error)]
             raise self._error(reset, running, test, found) from error
 
     def forget(self, keys: Collection[InstanceKey]) -> None:
-        """These instances are gone."""
+        """Close what is open for instances that are gone."""
         with self._lock:
             states = [self._pristine.pop(key) for key in keys if key in self._pristine]
         for state in states:
@@ -106,7 +105,6 @@ class Resetter(InstanceObserver):
             return self._pristine.setdefault(running.instance.key, PristineState(lambda: self._open_backend(running)))
 
     def _run_command(self, running: RunningInstance, argv: tuple[str, ...]) -> None:
-        """Failed, also when it takes longer than the service may take to become ready."""
         spec = running.spec
         environment = environment_of(running, spec.database or "")
         session = open_session(self._engine, running.container_id, argv, environment)
@@ -133,20 +131,18 @@ class Resetter(InstanceObserver):
         raise Failed(f"it has not ended within {timeout_s:g} s; {_shorten(output)}")
 
     def _call_function(self, function: Callable[[Service], object], handle: Service) -> None:
-        """Whatever says in the user's code that it has failed is told as its own, with the user's own lines."""
         try:
-            call_function(function, handle)
+            user_function.call(function, handle)
         except self._failures as error:
-            raise Failed(describe_failure(error)) from error
+            raise Failed(user_function.describe_failure(error)) from error
 
-    def _error(self, reset: Reset, running: RunningInstance, test: str, found: str | list[str]) -> ResetError:
+    def _error(self, reset: Reset, running: RunningInstance, test: str, found: list[str]) -> ResetError:
         secrets = (*running.secrets, running.view.password or "")
-        lines = [found] if isinstance(found, str) else found
         return ResetError(
             describe_instance(running.instance, self._run),
             test,
             tried=redact(describe_reset(reset), secrets),
-            found=[redact(line, secrets) for line in lines],
+            found=[redact(line, secrets) for line in found],
             do=[
                 f"it is declared at {running.spec.location}",
                 "it runs already, so tests that come later find it as the reset has left it"
@@ -157,7 +153,7 @@ class Resetter(InstanceObserver):
 
 
 class PristineState:
-    """The preset's own way for one instance: what can be done ahead is done while tests run."""
+    """The preset's own reset of one instance: what can be done ahead is done while tests run."""
 
     def __init__(self, open_backend: Callable[[], DataBackend]) -> None:
         self._open_backend = open_backend
@@ -228,13 +224,11 @@ def call(reset: Http, endpoint: Endpoint, timeout_s: float) -> None:
         raise Failed(f"no answer from {endpoint.address}: {getattr(error, 'strerror', None) or error}") from error
     finally:
         connection.close()
-    is_right = answer.status == reset.status if reset.status else answer.status < 400
-    if not is_right:
+    if not (answer.status == reset.status if reset.status else answer.status < 400):
         raise Failed(f"status {answer.status} {answer.reason} from {endpoint.address}; {_shorten(body)}")
 
 
 def _shorten(output: bytes) -> str:
-    """The last lines of an output, for people."""
     lines = output.decode(errors="replace").strip().splitlines()
     cut = ["..."] if len(lines) > _MOST_LINES else []
     return "\n".join([*cut, *lines[-_MOST_LINES:]]) or "it said nothing"

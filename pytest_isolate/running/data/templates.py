@@ -1,4 +1,4 @@
-"""Templates: init is run once for each content, by whichever process comes first; the others adopt what came of it."""
+"""Templates: init is run once for each content, by the process that comes first; the others adopt what came of it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,7 @@ _CONSTANTS = (str, bytes, int, float, bool, type(None), PurePath)
 
 
 def digest_init(spec: FreshSpec, run_id: str, suffixes: tuple[str, ...]) -> str:
-    """The hash of an init's content, or of the key that stands for it.
-
-    What a function calls elsewhere is not seen, so without a key its state is never used by another run.
-    """
+    """The hash of an init's content, or of the key that stands for it."""
     parts = _parts(spec.init, run_id, suffixes) if spec.key is None else (b"key", spec.key.encode())
     total = hashlib.sha256()
     for part in parts:
@@ -54,6 +51,7 @@ def _parts(init: Init | None, run_id: str, suffixes: tuple[str, ...]) -> Iterato
         case InitCommand(argv=argv):
             yield "\0".join(argv).encode()
         case InitFunction(function=function):
+            # What it calls elsewhere is not seen, so without a key its state is never used by another run.
             yield run_id.encode()
             yield from _function_parts(function, set())
 
@@ -99,10 +97,7 @@ def _is_filled(cell: object) -> bool:
 
 
 class Templates:
-    """The templates of one instance, agreed with all processes that use it.
-
-    `board` lasts as long as the instance; failures go to the run's own, `errors`: the next run tries again.
-    """
+    """The templates of one instance, agreed on `board` with all processes that use it; `errors` is the run's own."""
 
     def __init__(
         self,
@@ -145,6 +140,7 @@ class Templates:
         try:
             self._build(spec, name)
         except FreshError as error:
+            # Not on the instance's board, which may outlive the run: the next run tries again.
             self._errors.publish(f"{code} failed", {"error": str(error)})
             raise
         self._board.publish(code, {"template": name})
@@ -168,11 +164,10 @@ class Templates:
             case InitFiles(path=path):
                 self._run_files(backend, Path(path), database)
             case InitCommand(argv=argv):
-                found = run_to_end(
-                    self._engine, self._running.container_id, argv, environment_of(self._running, database)
-                )
-                if found[0] != 0:
-                    raise InitOutput(f"exit code {found[0]}; {found[1].strip() or 'it wrote nothing'}")
+                variables = environment_of(self._running, database)
+                code, output = run_to_end(self._engine, self._running.container_id, argv, variables)
+                if code != 0:
+                    raise InitOutput(f"exit code {code}; {output.strip() or 'it wrote nothing'}")
             case InitFunction(function=function):
                 handle = build_handle(spec.name, self._base, self._running.view, database)
                 try:
@@ -181,7 +176,7 @@ class Templates:
                     raise InitOutput(describe_failure(error)) from error
 
     def _run_files(self, backend: DataBackend, path: Path, database: str) -> None:
-        """Copied as a whole folder, so that the files can include each other."""
+        # All of them are copied, so that they can include each other.
         files = init_files(str(path), self._suffixes)
         folder = f"/tmp/isolate-init-{database}"  # noqa: S108  # inside the container
         root = path if path.is_dir() else path.parent

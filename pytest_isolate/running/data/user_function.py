@@ -30,7 +30,7 @@ def describe_failure(error: BaseException) -> str:
 
 
 def _run_apart(coroutine: Coroutine[Any, Any, object]) -> None:
-    """In a thread of its own: in this one a loop may run already, and a loop that ends here would take its place."""
+    # In a thread of its own: in this one a loop may run already, and a loop that ends here would take its place.
     import asyncio  # costs more than most runs spend on functions
 
     raised: list[BaseException] = []

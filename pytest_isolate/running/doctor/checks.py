@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, ip_network
 
 from msgspec import Struct
@@ -13,7 +13,7 @@ from pytest_isolate.running.doctor.host import Disk, Inotify, Route
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 GIB = 1 << 30
 _OLDEST = {"Docker": (20, 10), "Podman": (4, 3)}
-# What Docker divides where nobody has configured pools (libnetwork, ipamutils).
+# What Docker divides where no pools are configured (libnetwork, ipamutils).
 _BUILT_IN_POOLS = (
     ("172.17.0.0/16", 16),
     ("172.18.0.0/16", 16),
@@ -55,12 +55,19 @@ def _judge(check: str, verdict: str, found: str, do: str = "") -> Finding:
 
 def diagnose(facts: Facts) -> tuple[Finding, ...]:
     """Every check that can be made with these facts, in the order in which to read them."""
-    checks: list[Callable[[Facts], Iterable[Finding]]] = [_engine, _rights]
+    return tuple(_check(facts))
+
+
+def _check(facts: Facts) -> Iterator[Finding]:
+    yield from _engine(facts)
+    yield from _rights(facts)
     if facts.engine:
-        engine = facts.engine
-        checks += [lambda _: _engine_checks(engine), lambda f: _address_checks(f, engine)]
-    checks += [_disks, _inotify]
-    return tuple(finding for check in checks for finding in check(facts))
+        yield from _engine_checks(facts.engine)
+        yield from _address_checks(facts, facts.engine)
+    advice = facts.engine.advice.get("disk", "") if facts.engine else ""
+    yield from (check_disk(disk, advice) for disk in facts.disks)
+    if facts.inotify:
+        yield check_inotify(facts.inotify)
 
 
 def check_version(engine: EngineReport) -> Finding:
@@ -172,7 +179,7 @@ def check_inotify(inotify: Inotify) -> Finding:
 
 
 def check_limits(engine: EngineReport) -> Finding | None:
-    """Limits that an engine does not know protect nobody."""
+    """Limits that an engine does not know protect nothing."""
     lacking = [("memory", engine.limits_memory), ("processes", engine.limits_processes)]
     missing = [name for name, is_there in lacking if not is_there]
     if not missing:
@@ -251,18 +258,7 @@ def _address_checks(facts: Facts, engine: EngineReport) -> Iterator[Finding]:
     yield check_engine_pools(engine)
 
 
-def _inotify(facts: Facts) -> Iterator[Finding]:
-    if facts.inotify:
-        yield check_inotify(facts.inotify)
-
-
-def _disks(facts: Facts) -> Iterator[Finding]:
-    advice = facts.engine.advice.get("disk", "") if facts.engine else ""
-    yield from (check_disk(disk, advice) for disk in facts.disks)
-
-
 def _is_bridge(route: Route, subnets: Container[str]) -> bool:
-    """Tell that a route leads to a network of the engine; some came or went since they were listed."""
     return route.subnet in subnets or route.interface.startswith(("br-", "docker"))
 
 
@@ -272,7 +268,6 @@ def _ipv4(subnets: Iterable[str]) -> list[IPv4Network]:
 
 
 def _parts_in_use(whole: IPv4Network, size: int, taken: Sequence[IPv4Network]) -> int:
-    """Count the subnets of a pool that overlap with a network."""
     near = [network for network in taken if network.overlaps(whole)]
     parts = whole.subnets(new_prefix=size) if near else ()
     return sum(any(part.overlaps(network) for network in near) for part in parts)

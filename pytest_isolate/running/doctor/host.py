@@ -100,7 +100,6 @@ def _group_names(numbers: Iterable[int]) -> list[str]:
 
 
 def _count_inotify(user: int) -> int:
-    """Count the open inotify instances of a user's processes, as far as they can be seen."""
     count = 0
     for process in Path("/proc").iterdir():
         if not re.fullmatch(r"\d+", process.name):

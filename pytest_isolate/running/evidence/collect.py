@@ -63,16 +63,12 @@ class EvidenceCollector:
     def examine(
         self, used: Sequence[RunningInstance], began: Sequence[tuple[str, float]], until: float, *, is_first: bool
     ) -> list[Evidence]:
-        """Return state and lines of each service in these phases, up to a moment.
-
-        A test's first report holds lines of the start too, where the service is the test's own. An engine that does not
-        answer is asked once.
-        """
+        """Return state and lines of each service in these phases; of a test's own services, of their start too."""
         found: list[Evidence] = []
         for running in used:
             try:
                 found.append(self._examine(running, began, until, is_first=is_first))
-            except EngineUnreachable as error:
+            except EngineUnreachable as error:  # so it is asked no more
                 return [*found, _unknown(running, error.what)]
             except ObjectNotFound:
                 found.append(_unknown(running, "its container is gone"))

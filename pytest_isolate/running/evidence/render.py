@@ -109,7 +109,9 @@ def render(evidence: Evidence, stored: str = "") -> list[str]:
         lines.append("hurry   its last lines may be missing: so many tests have failed that they were not waited for")
     lines += [f"stored  {stored}"] if stored else []
     for part in evidence.parts:
-        lines += _render_part(part, stored)
+        shown = [f"{_clock(line.when)}  {cut_line(_plain(line.text))}" for line in part.lines]
+        lines.append(f"{part.phase} ({count(len(part.lines), 'line')})")
+        lines += [f"  {text}" for text in cut_middle(shown, MOST_LINES, stored)]
     return lines if evidence.parts else [*lines, "log     it wrote nothing"]
 
 
@@ -137,14 +139,6 @@ def cut_line(text: str, most: int = MOST_CHARACTERS) -> str:
         return text
     half = most // 2
     return f"{text[:half]} ... {len(text) - 2 * half} characters left out ... {text[-half:]}"
-
-
-def _render_part(part: Part, stored: str) -> list[str]:
-    shown = [f"{_clock(line.when)}  {cut_line(_plain(line.text))}" for line in part.lines]
-    return [
-        f"{part.phase} ({count(len(part.lines), 'line')})",
-        *(f"  {text}" for text in cut_middle(shown, MOST_LINES, stored)),
-    ]
 
 
 def _describe_exit(state: ContainerState) -> str:

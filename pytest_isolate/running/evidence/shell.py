@@ -47,7 +47,6 @@ def password_words(spec: ServiceSpec, password: str, commands: Commands) -> str:
 
 
 def _url(view: ServiceView, commands: Commands) -> str:
-    """A url for double quotes of a shell."""
     if not view.spec.ports:
         return ""
     template = view.spec.url or default_url(view.spec)
@@ -60,7 +59,6 @@ def _url(view: ServiceView, commands: Commands) -> str:
 
 
 def _client(view: ServiceView, commands: Commands) -> str:
-    """The server's own client, inside the container, where we know its protocol."""
     spec = view.spec
     method = COPY_METHODS.get(spec.copies or "")
     if method is None or not (method.client and spec.ports):

@@ -50,8 +50,7 @@ class Delayer:
     def stop(self, filter_number: int, message: bytes) -> None:
         """Tell the filter this, which ends the queue, let go of all that wait, and return when nothing does."""
         try:
-            arguments = (filter_number, self._calls.content_at, len(message), 0, 0, 0)
-            self._ask("sendto", *arguments, content=message, then=_ignore)
+            self._send(filter_number, message)
             # What has come before the filter has heard it.
             self._take()
         except EngineError as error:
@@ -69,7 +68,6 @@ class Delayer:
             self.failure = error
 
     def _has_emptied(self) -> bool:
-        """With nothing more to come, let go of what is there."""
         for _, number in self._waiting:
             self._judge(number, netlink.ACCEPT)
         self._waiting.clear()
@@ -82,7 +80,6 @@ class Delayer:
             self._ask("ppoll", self._calls.content_at, 2, 0, 0, content=both, then=self._on_something)
 
     def _hear(self) -> None:
-        """Wait for one reply, or until the next packet has to go."""
         due_in = self._waiting[0][0] - time.monotonic() if self._waiting else _LONGEST_WAIT_S
         try:
             reply = self._calls.receive(min(max(due_in, _SHORTEST_WAIT_S), _LONGEST_WAIT_S))
@@ -120,16 +117,15 @@ class Delayer:
             self._judge(heapq.heappop(self._waiting)[1], netlink.ACCEPT)
 
     def _judge(self, number: int, verdict: int) -> None:
-        message = netlink.verdict_message(self._queue, number, verdict)
-        arguments = (self._socket, self._calls.content_at, len(message), 0, 0, 0)
-        self._ask("sendto", *arguments, content=message, then=_ignore)
+        self._send(self._socket, netlink.verdict_message(self._queue, number, verdict))
 
-    def _ask(self, call: str, *arguments: int, content: bytes = b"", then: Callable[[Reply], None]) -> None:
+    def _send(self, socket_number: int, message: bytes) -> None:
+        self._ask("sendto", socket_number, self._calls.content_at, len(message), 0, 0, 0, content=message)
+
+    def _ask(
+        self, call: str, *arguments: int, content: bytes = b"", then: Callable[[Reply], None] = lambda _: None
+    ) -> None:
         # stop() asks from another thread.
         with self._lock:
             self._expected.append(then)
             self._calls.send(call, *arguments, content=content)
-
-
-def _ignore(_: Reply) -> None:
-    """A request whose reply says nothing of use."""

@@ -24,7 +24,7 @@ _REQUEST, _ACK, _CREATE, _APPEND = 0x1, 0x4, 0x400, 0x800
 _BATCH_BEGIN, _BATCH_END, _ERROR = 0x10, 0x11, 2
 _TABLES, _QUEUE = 10, 3
 _NEW_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE, _DELETE_RULE = 0, 2, 3, 6, 8
-# The table goes with the socket that made it: whoever dies leaves no rule behind.
+# The table goes with the socket that made it: a process that dies leaves no rule behind.
 _OWNER = 2
 _PACKET, _VERDICT, _CONFIG = 0, 1, 2
 _BIND, _COPY_PACKET, _WHOLE_SEGMENTS, _LONGEST = 1, 2, 4, 65535
@@ -108,7 +108,7 @@ _Change = tuple[int, int, bytes]
 
 
 def _batches(changes: Sequence[_Change]) -> list[bytes]:
-    """Each change by itself, because together they are longer than what fits into one call."""
+    # Each change by itself: together they are longer than what fits into one call.
     return [
         _message(0, _BATCH_BEGIN, _REQUEST, b"", resource=_TABLES, family=0)
         + _message(_TABLES, kind, _REQUEST | _ACK | flags, content)

@@ -166,7 +166,6 @@ def _remove_table(target: Target, calls: RemoteSyscalls, filter_number: int, tab
 
 
 def _ended_early(target: Target, done: str, error: EngineError) -> FaultError:
-    """The helper has gone, and with it its rules."""
     return FaultError(
         target.service,
         f"was not {done} to the end of the block",
@@ -176,5 +175,5 @@ def _ended_early(target: Target, done: str, error: EngineError) -> FaultError:
 
 
 def _table_name() -> str:
-    """Several faults may hold at a time, of several processes."""
+    # Several faults may hold at a time, of several processes.
     return f"isolate-{secrets.token_hex(4)}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from msgspec import Struct
 
@@ -67,20 +66,12 @@ class Architecture(Struct, frozen=True, kw_only=True):
 
 
 _CALLS = ("socket", "sendto", "recvfrom", "ppoll", "getpid")
-MACHINES: Mapping[str, Architecture] = MappingProxyType(
-    {
-        "amd64": Architecture(
-            elf_number=62,
-            code=_X86_64,
-            calls=MappingProxyType(dict(zip(_CALLS, (41, 44, 45, 271, 39), strict=True))),
-        ),
-        "arm64": Architecture(
-            elf_number=183,
-            code=_AARCH64,
-            calls=MappingProxyType(dict(zip(_CALLS, (198, 206, 207, 73, 172), strict=True))),
-        ),
-    }
-)
+MACHINES: Mapping[str, Architecture] = {
+    "amd64": Architecture(elf_number=62, code=_X86_64, calls=dict(zip(_CALLS, (41, 44, 45, 271, 39), strict=True))),
+    "arm64": Architecture(
+        elf_number=183, code=_AARCH64, calls=dict(zip(_CALLS, (198, 206, 207, 73, 172), strict=True))
+    ),
+}
 
 
 def build_program(machine: Architecture) -> bytes:
@@ -115,10 +106,9 @@ class RemoteSyscalls:
         hello = self.receive(_ANSWER_S)
         if hello is None:
             raise EngineError("a program could not be run in a container", found=self._last_words())
-        start = hello.result
-        self.content_at = start + _CALL.size
+        self.content_at = hello.result + _CALL.size
         """The address of the bytes that go with a call."""
-        self.received_at = start + REQUEST_BYTES + _RESULT.size
+        self.received_at = hello.result + REQUEST_BYTES + _RESULT.size
         """The address of the bytes that come back with its result."""
 
     def send(self, call: str, *arguments: int, content: bytes = b"") -> None:

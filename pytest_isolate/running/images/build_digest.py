@@ -52,10 +52,7 @@ def digest_sources(request: BuildRequest, find_image: FindImage) -> str | None:
 
 
 def digest_anywhere(request: BuildRequest) -> str | None:
-    """Digest of files and arguments that does not depend on their folder; None where they cannot be read.
-
-    It identifies images that were built elsewhere: base images, and what a build fetches, are not part of it.
-    """
+    """Digest of files and arguments in any folder, without base images; None where they cannot be read."""
     dockerfile, context = Path(request.dockerfile), Path(request.context)
     try:
         name = dockerfile.relative_to(context) if dockerfile.is_relative_to(context) else dockerfile.read_bytes()

@@ -58,12 +58,10 @@ def _is_left_out(patterns: Sequence[_Pattern], path: str) -> bool:
 
 
 def _holds_more(patterns: Sequence[_Pattern], folder: str) -> bool:
-    """True where something in a folder that is left out may be sent all the same."""
     return any(pattern.is_exception and pattern.text.startswith(folder) for pattern in patterns)
 
 
 def _parse(line: str) -> _Pattern | None:
-    """Parse a line; None for comments and empty lines."""
     line = line.strip()
     if not line or line.startswith("#"):
         return None

@@ -57,7 +57,6 @@ class Images:
             return self._find(spec, tag) or self._pull(spec, tag)
 
     def _find(self, spec: ServiceSpec, tag: str) -> ImageFacts | None:
-        """Find the image on the engine, if it is of the right platform."""
         found = self._engine.find_image(tag)
         return found if found and is_for(spec.platform, found) else None
 

@@ -32,14 +32,12 @@ class ImportedImages:
             self._board.publish(_frozen(frozen.anywhere), {"digest": frozen.digest, "password": frozen.password})
 
     def find_built(self, request: BuildRequest) -> ImageFacts | None:
-        """Find an image that was built elsewhere from the same sources, and give it the name of this build.
-
-        A base image of which this engine has another version counts as a change; one that it does not have does not.
-        """
+        """Find an image that was built elsewhere from the same sources, and give it the name of this build."""
         if self._board.read(_ANY) is None:
             return None
         sources = digest_anywhere(request)
         record = self._board.read(_built(sources)) if sources else None
+        # A base image of which this engine has another version counts as a change; one that it does not have does not.
         if record is None or not all(self._is_same(name, known) for name, known in record["bases"].items()):
             return None
         found = self._engine.find_image(record["image"])

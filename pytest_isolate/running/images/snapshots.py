@@ -92,15 +92,11 @@ class Snapshots:
         )
 
     def _find_imported(self, anywhere: str) -> tuple[str, str | None] | None:
-        """Find digest and password of a loaded snapshot that the engine still has."""
         found = self._imported.find_snapshot(anywhere) if self._imported else None
         return found if found and self._engine.find_image(f"{REPOSITORY}:{found[0]}") else None
 
     def wait_until_available(self, snapshot: Snapshot, raise_if_closing: Callable[[], None]) -> bool:
-        """Return true when the snapshot can be used; wait for one that this process is about to save.
-
-        The first caller that gets false must `save` or `release` the snapshot.
-        """
+        """Wait until it can be used. False where there is none: the first caller then has to `save` or `release` it."""
         with self._guard:
             build = self._builds.get(snapshot.digest)
             if build is None and self._engine.find_image(snapshot.tag) is None:
@@ -150,21 +146,18 @@ class Snapshots:
         with self._guard:
             wait(self._builds.values(), timeout_s)
 
-    def _save(self, snapshot: Snapshot, container_id: str, folder: Path) -> bool:
-        for number, path in enumerate(snapshot.folders):
-            if not self._engine.save_archive(container_id, path, folder / f"{number}.tar", MOST_BYTES):
-                self._usage.note(_too_large(snapshot))
-                return False
-        return True
-
     def _save_paused(self, snapshot: Snapshot, container_id: str, folder: Path) -> bool:
-        """Save folders of the paused container: all files are of one moment, as after a crash."""
+        # Paused, so that all files are of one moment, as after a crash.
         try:
             self._engine.pause_container(container_id)
         except EngineError:
             return False
         try:
-            return self._save(snapshot, container_id, folder)
+            for number, path in enumerate(snapshot.folders):
+                if not self._engine.save_archive(container_id, path, folder / f"{number}.tar", MOST_BYTES):
+                    self._usage.note(_too_large(snapshot))
+                    return False
+            return True
         except (EngineError, OSError):
             return False
         finally:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -118,7 +118,10 @@ class ImageStore:
         with os.fdopen(descriptor, "w") as file:
             json.dump({"version": _VERSION, **to_builtins(index)}, file, indent=1)
         os.replace(new, self.folder / INDEX)
-        self._remove_but({blob.digest for blob in index.blobs()})
+        kept = {blob.digest for blob in index.blobs()}
+        for path in self.folder.iterdir():
+            if _OURS.fullmatch(path.name) and path.name not in kept:
+                path.unlink(missing_ok=True)
 
     def put(self, pieces: Iterable[bytes]) -> Blob:
         """Store content under its digest, where it is not there yet."""
@@ -151,11 +154,6 @@ class ImageStore:
         # Passwords of snapshots are in it.
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return self.folder
-
-    def _remove_but(self, kept: Collection[str]) -> None:
-        for path in self.folder.iterdir():
-            if _OURS.fullmatch(path.name) and path.name not in kept:
-                path.unlink(missing_ok=True)
 
 
 def _broken(path: Path, why: str) -> IsolateError:

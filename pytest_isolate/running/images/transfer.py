@@ -58,11 +58,10 @@ def _own(engine: Engine, use: ImageUse, image: ImageFacts) -> RequiredImage:
 
 
 def _origins(engine: Engine, spec: ServiceSpec) -> Iterator[BuildOrigin]:
-    """Origin of an image that is built here; none where its sources cannot be read."""
     if spec.build:
         request = build_request(spec)
         sources = digest_anywhere(request)
-        if sources:
+        if sources:  # else they cannot be read
             yield BuildOrigin(sources=sources, bases=read_bases(request, engine.find_image))
 
 
@@ -77,7 +76,6 @@ def _snapshots(
 
 
 def _merge(one: RequiredImage, other: RequiredImage) -> RequiredImage:
-    """Merge two services' needs of the same image."""
     return replace(
         one,
         names=tuple(dict.fromkeys((*one.names, *other.names))),

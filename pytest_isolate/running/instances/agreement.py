@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -21,24 +20,19 @@ from pytest_isolate.running.containers.running import (
     build_view,
     choose_password,
     collect_secrets,
-    full_fingerprint,
     instance_hash,
     name_error,
 )
 from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.images.snapshots import Snapshot
-from pytest_isolate.running.instances.base_image import BaseImage
-from pytest_isolate.running.instances.gate import StartGate
+from pytest_isolate.running.instances.budget import StartGate
 from pytest_isolate.running.ownership.domains import KeptDomain, SharingDomain, SharingDomains
 from pytest_isolate.sharing.board import Board
 from pytest_isolate.sharing.owners import read_start_time
 
 
 class Claim(Struct, frozen=True, kw_only=True):
-    """The right to start an instance, which one process has at a time; `record` is there where one has started it.
-
-    `code` is what the instance is known by on its domain's board.
-    """
+    """The right of one process to start an instance, known by `code` on its board; `record` tells of one that runs."""
 
     instance: Instance
     domain: SharingDomain
@@ -151,7 +145,7 @@ class Agreement:
             raise named from error
 
     def _remove_older(self, record: Mapping[str, Any]) -> None:
-        """Remove an older version of a kept service: on one network both would answer to its name."""
+        # On one network both versions would answer to the service's name.
         self._context.engine.remove_container(record["container"])
         for volume in record["volumes"]:
             self._context.engine.remove_volume(volume)
@@ -165,18 +159,6 @@ class Agreement:
             return state.is_running and not state.is_paused
         except EngineError:
             return False
-
-
-def reuse_code(instance: Instance, image: BaseImage, needed: Mapping[str, RunningInstance]) -> str:
-    """Return what later runs know an instance by.
-
-    Only the full fingerprint proves that yesterday's instance is what today's declaration asks for.
-    """
-    # With and without snapshots its password differs.
-    code = full_fingerprint(instance, image.facts, needed) + (image.snapshot.digest[:8] if image.snapshot else "")
-    variation = describe_variation(instance.key.variation)
-    # Used for another variation, it would have to be attached to networks that come before its own.
-    return code + (hashlib.sha256(variation.encode()).hexdigest()[:8] if variation else "")
 
 
 def read_record(

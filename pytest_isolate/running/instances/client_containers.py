@@ -17,7 +17,6 @@ from pytest_isolate.running.containers.running import RunningInstance, describe_
 from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.images.images import Images, image_tag
 
-_IDLE = ("sleep", "infinity")
 _MEMORY_BYTES = 256 * MIB
 
 
@@ -38,7 +37,7 @@ class ClientContainers:
         self._require_guard = require_guard
 
     def attach(self, running: RunningInstance) -> RunningInstance:
-        """The instance, with a container for its clients where some will be asked for."""
+        """Return the instance, with a container for its clients where tests will ask for copies."""
         if not self._is_copied(running.instance.key):
             return running
         check_same_host(running, self._engine, self._run)
@@ -54,8 +53,8 @@ class ClientContainers:
             name=self._run.resource_name(running.spec.name, "clients", secrets.token_hex(4)),
             image=image_tag(running.spec),
             labels=self._run.labels(),
-            entrypoint=_IDLE[:1],
-            command=_IDLE[1:],
+            entrypoint=("sleep",),
+            command=("infinity",),
             # Whatever address tests find it at, 127.0.0.1 included, is the same there.
             network="host",
             settings=ContainerSettings(extra_hosts=hosts_of({running.spec.name: running})),

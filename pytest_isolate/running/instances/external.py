@@ -24,8 +24,8 @@ from pytest_isolate.running.containers.running import (
 )
 from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.context import RunContext
+from pytest_isolate.running.instances.budget import StartGate
 from pytest_isolate.running.instances.client_containers import ClientContainers
-from pytest_isolate.running.instances.gate import StartGate
 from pytest_isolate.running.ownership.domains import SharingDomain
 from pytest_isolate.running.readiness import probing
 from pytest_isolate.running.readiness.loop import wait_until_ready
@@ -44,10 +44,8 @@ def endpoints_of(spec: ServiceSpec, used: ExternalService) -> dict[int, Endpoint
 
 
 def probes_of(spec: ServiceSpec) -> tuple[Probe, ...]:
-    """The probes that can be asked from outside; a connection to its main port where there is none.
-
-    They speak without TLS, so of a service that is reached with it no more can be asked.
-    """
+    """The probes that can be asked from outside; a connection to its main port where there is none."""
+    # Probes speak without TLS: of a service that is reached with it no more than a connection can be asked.
     outside = tuple(probe for probe in spec.ready if probe.needs_port)
     is_tls = spec.external is not None and spec.external.url.partition("://")[0] in _TLS_SCHEMES
     return outside if outside and not is_tls else (Tcp(port=spec.ports[0]),)

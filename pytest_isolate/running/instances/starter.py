@@ -1,6 +1,6 @@
 """The story of one instance, from asked for to published.
 
-    agree who starts it ── somebody has: adopt what is published
+    agree who starts it ── started elsewhere: adopt what is published
       └ image ─ what it needs ─ room in the budget
           └ snapshot or image ─ network ─ guardian ─ container ─ ready ─ save the snapshot ─ tell the observers
               └ publish
@@ -10,20 +10,32 @@ A step that fails takes back what came before it, and the error is published in 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
+from msgspec import Struct
+
+from pytest_isolate.engine.api import ImageFacts
 from pytest_isolate.errors import IsolateError, StartError
+from pytest_isolate.model.service import describe_variation
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.containers.launcher import Launcher
-from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance, StartRequest, describe_instance
+from pytest_isolate.running.containers.running import (
+    InstanceObserver,
+    RunningInstance,
+    StartRequest,
+    describe_instance,
+    full_fingerprint,
+)
 from pytest_isolate.running.context import RunContext
-from pytest_isolate.running.instances.agreement import Agreement, Claim, read_record, reuse_code
-from pytest_isolate.running.instances.base_image import BaseImage, BaseImages
+from pytest_isolate.running.images.images import Images, image_tag
+from pytest_isolate.running.images.snapshots import Snapshot, Snapshots
+from pytest_isolate.running.instances.agreement import Agreement, Claim, read_record
+from pytest_isolate.running.instances.budget import RunClosing, StartGate
 from pytest_isolate.running.instances.external import check_reachable
-from pytest_isolate.running.instances.gate import RunClosing, StartGate
-from pytest_isolate.running.instances.removal import Remover
+from pytest_isolate.running.instances.retained import Remover
 from pytest_isolate.running.readiness.watcher import Watcher
 
 Wait = Callable[[InstanceKey], RunningInstance]
@@ -54,14 +66,11 @@ class Starter:
         self._observers = observers
 
     def start(self, instance: Instance, wait: Wait) -> RunningInstance:
-        """Return the instance, ready; StartError otherwise, the same in every process of the run.
-
-        `wait` returns what it needs. What has to be taken back when a later step fails is noted in `undo`.
-        """
+        """Return the instance, ready; StartError otherwise, the same in every process of the run."""
         with self._agreement.claim(instance, partial(self._find_reuse_code, instance, wait)) as claim:
             if claim.record:
                 return self._adopt(claim, wait)
-            with self._agreement.starting(claim), ExitStack() as undo:
+            with self._agreement.starting(claim), ExitStack() as undo:  # what to take back where a later step fails
                 image = self._find_image(claim)
                 needed = self._wait_for_dependencies(instance, wait)
                 self._wait_for_room(instance, undo)
@@ -82,10 +91,9 @@ class Starter:
         image, needed = self._images.find(instance), self._needed(instance, wait)
         if not all(running.domain.is_kept for running in needed.values()):
             return None
-        return reuse_code(instance, image, needed)
+        return _reuse_code(instance, image, needed)
 
     def _adopt(self, claim: Claim, wait: Wait) -> RunningInstance:
-        """Return the instance that another process has published."""
         instance = claim.instance
         needed = self._needed(instance, wait)
         self._gate.wait_for_room(instance)
@@ -158,3 +166,54 @@ class Starter:
     def _tell_ready(self, running: RunningInstance) -> None:
         for observer in self._observers:
             observer.ready(running)
+
+
+class BaseImage(Struct, frozen=True):
+    """A declared image, and the snapshot that the service has or could have of it."""
+
+    facts: ImageFacts
+    snapshot: Snapshot | None
+
+
+class BaseImages:
+    """Finds images, and takes and uses snapshots where they are on."""
+
+    def __init__(self, context: RunContext, images: Images, snapshots: Snapshots | None, gate: StartGate) -> None:
+        self._context = context
+        self._images = images
+        self._snapshots = snapshots
+        self._gate = gate
+
+    def find(self, instance: Instance) -> BaseImage:
+        """Return the image of an instance; it is fetched or built where it is not there."""
+        with self._context.measure("image", instance):
+            facts = self._images.ensure(instance.spec)
+        return BaseImage(facts, self.find_snapshot(instance, facts))
+
+    def find_snapshot(self, instance: Instance, facts: ImageFacts) -> Snapshot | None:
+        """Return the snapshot that an instance has or could have; None where there are to be none."""
+        stack = instance.key.service.stack.name
+        return self._snapshots.identify(instance.spec, stack, facts) if self._snapshots else None
+
+    def choose_tag(self, instance: Instance, image: BaseImage, undo: ExitStack) -> str:
+        """Return the snapshot's tag where there is one; the first who asks makes it for all others."""
+        if self._snapshots and image.snapshot:
+            if self._snapshots.wait_until_available(image.snapshot, self._gate.raise_if_closing):
+                return image.snapshot.tag
+            undo.callback(self._snapshots.release, image.snapshot)
+        return image_tag(instance.spec)
+
+    def save_snapshot(self, start: StartRequest, running: RunningInstance) -> None:
+        """Save what an instance that has just become ready has made of itself, where that is not there yet."""
+        if self._snapshots and start.snapshot and start.tag != start.snapshot.tag:
+            with self._context.measure("snapshot", start.instance):
+                self._snapshots.save(start.snapshot, running.container_id)
+
+
+def _reuse_code(instance: Instance, image: BaseImage, needed: Mapping[str, RunningInstance]) -> str:
+    """Return what later runs know it by: with the full fingerprint, so that it is what today's declaration asks for."""
+    # With and without snapshots its password differs.
+    code = full_fingerprint(instance, image.facts, needed) + (image.snapshot.digest[:8] if image.snapshot else "")
+    variation = describe_variation(instance.key.variation)
+    # Used for another variation, it would have to be attached to networks that come before its own.
+    return code + (hashlib.sha256(variation.encode()).hexdigest()[:8] if variation else "")

@@ -29,7 +29,7 @@ LOCAL = PublishAddress()
 def choose_publish_address(facts: EngineFacts, bind: str = "", host: str = "") -> PublishAddress:
     """Choose the address of published ports; `bind` and `host` are the user's options, empty where not given.
 
-    EngineError where they cannot be: an address that is not one of this host, or one that nobody knows.
+    EngineError where there is none: an address that is not one of this host, or an engine whose host is not known.
     """
     if facts.is_local:
         publish_on = check_bind_ip(bind or LOOPBACK)
@@ -86,15 +86,14 @@ class Addresses:
 
     def hold(self, instance: Instance, label: str) -> HeldPorts:
         """The ports of an instance, held until they are released. Errors name the service as `label` does."""
-        reach = self._reach
         if instance.native_ports:
             self._check_native(label)
             host, _ = self._claims.get(instance.network, lambda: claim_loopback_address(self._rng))
             return hold_native_ports(instance.spec.ports, host, label)
         told = self._known.get(instance.spec.name) if _is_the_projects(instance) else None
         if told:
-            return reserve_preassigned_ports(told, reach)
-        return reserve_ports(instance.spec.ports, reach, self._rng)
+            return reserve_preassigned_ports(told, self._reach)
+        return reserve_ports(instance.spec.ports, self._reach, self._rng)
 
     def publish_on(self, ports: HeldPorts) -> str:
         """The address that the engine publishes these ports on."""
@@ -139,11 +138,9 @@ def reserve_preassigned_ports(told: Mapping[int, int], reach: PublishAddress) ->
 
 
 def _reserve_on(reach: PublishAddress) -> str:
-    """The address of this host on which ports are held."""
     return LOOPBACK if reach.publish_on == EVERYWHERE else reach.publish_on
 
 
 def _is_the_projects(instance: Instance) -> bool:
-    """Tell that all tests share it under its plain name, as it is declared."""
     key = instance.key
     return key.service.stack == StackId("") and not (key.place.node or key.place.worker or key.variation)

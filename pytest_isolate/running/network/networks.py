@@ -69,7 +69,7 @@ class Networks:
     def preparing(
         self, instance: Instance, domain: SharingDomain, raise_if_closing: Callable[[], None]
     ) -> Iterator[None]:
-        """Make the network of an instance during the block. What goes wrong is told to whoever asks for it."""
+        """Make the network of an instance during the block. What goes wrong is told when it is asked for."""
         if instance.key.place.node:
             yield  # a place takes away with its instances what these asked for, and no more
             return
@@ -96,15 +96,13 @@ class Networks:
         self._attachments.get(attachment, lambda: self._engine.attach(network_id, container_id, aliases))
 
     def forget(self, key: NetworkKey) -> Callable[[], None]:
-        """Let the next one who asks get another network; what is returned empties this one, for others to take over.
-
-        Making and removing a network takes the engine as long as starting a container.
-        """
+        """Let the next one who asks get another network; what is returned empties this one, for others to take over."""
         network_id = self._networks.pop(_Key(key, is_kept=False))
         attached = [a for a in self._attachments.keys() if a.network_id == network_id]
         for attachment in attached:
             self._attachments.pop(attachment)
 
+        # Emptied and not removed: to make and remove a network takes the engine as long as to start a container.
         def empty() -> None:
             if network_id is None:
                 return
@@ -116,7 +114,6 @@ class Networks:
         return empty
 
     def _agree(self, instance: Instance, domain: SharingDomain, raise_if_closing: Callable[[], None]) -> str:
-        """Make a shared network in one process only; the others find it on the board."""
         if domain.board is None:
             return self._create(instance, domain)
         stack = instance.network.stack

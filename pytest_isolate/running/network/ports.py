@@ -1,7 +1,7 @@
 """Host ports: picked by the kernel, and held while the instance lives.
 
-A held socket is bound with SO_REUSEADDR and never listens: the kernel gives its port to nobody else, while the engine,
-which binds with SO_REUSEADDR too, can still listen on it, also after a restart of the container.
+A held socket is bound with SO_REUSEADDR and never listens: the kernel gives its port to no other process, while the
+engine, which binds with SO_REUSEADDR too, can still listen on it, also after a restart of the container.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from pytest_isolate.engine.api import LOOPBACK
 from pytest_isolate.errors import AddressSpaceFull, StartError
 
-# Claims a loopback address for one stack: bound without SO_REUSEADDR, so a second claim fails, whoever makes it.
+# Claims a loopback address for one stack: bound without SO_REUSEADDR, so a second claim fails, in any process.
 _CLAIM_PORT = 61_173
 _CLAIM_TRIES = 200
 REMOTE_RANGE = range(20_000, 30_000)
@@ -26,15 +26,13 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
 
 
 class HeldPorts(Struct):
-    """Ports at one host: inner port to host port, and the sockets that hold them.
-
-    `publish_on` is the address that the engine publishes them on, where that is another one.
-    """
+    """Ports at one host: inner port to host port, and the sockets that hold them."""
 
     host: str
     by_inner: dict[int, int]
     sockets: list[socket.socket] = field(default_factory=list)
     publish_on: str = ""
+    """The address that the engine publishes them on, where that is another one."""
 
     def release(self) -> None:
         """Let go of the ports. Safe to repeat."""

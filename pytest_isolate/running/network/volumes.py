@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 
 from msgspec import Struct
@@ -37,10 +38,8 @@ class Volumes:
     def remove_unused(self, instance: Instance, domain: SharingDomain, code: str) -> None:
         """Remove an instance's volumes, but those that a container uses."""
         for name, _ in instance.spec.volumes:
-            try:
+            with suppress(EngineError):
                 self._engine.remove_volume(_volume_name(instance, domain, code, name))
-            except EngineError:
-                continue
 
     def forget(self, key: NetworkKey) -> Callable[[], None]:
         """Let the next one who asks make new volumes for a stack; what is returned removes these."""

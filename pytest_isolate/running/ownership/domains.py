@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from msgspec import Struct
 
 from pytest_isolate.model.identity import Run
@@ -15,22 +17,15 @@ class SharingDomain(Struct, frozen=True, kw_only=True):
 
     run: Run
     board: Board | None = None
-
-    @property
-    def is_kept(self) -> bool:
-        """True where its instances outlive the run."""
-        return False
+    is_kept: ClassVar[bool] = False
+    """True where its instances outlive the run."""
 
 
 class KeptDomain(SharingDomain, frozen=True, kw_only=True):
     """The domain of what the project keeps."""
 
     reuse_store: ReuseStore
-
-    @property
-    def is_kept(self) -> bool:
-        """True where its instances outlive the run."""
-        return True
+    is_kept: ClassVar[bool] = True
 
 
 class SharingDomains(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Marks on the engine: the objects that runs have left for somebody to look inside, and until when.
+"""Marks on the engine: the objects that runs have left to be looked into, and until when.
 
 Labels of what exists cannot be changed, and files of one user are not seen by another. So a mark is an empty volume,
 seen by every sweep, whose label names the objects. One request makes it: from then on all of them are kept, or none.
@@ -15,7 +15,7 @@ from msgspec import Struct
 from pytest_isolate.engine.api import Engine, Removing
 from pytest_isolate.model.identity import LABEL_KEPT, LABEL_RUN, Run
 
-# Over a night; who needs longer has noted down what there is to see.
+# Over a night: by then what there is to see has been noted down.
 KEPT_S = 24 * 3600.0
 
 

@@ -17,7 +17,6 @@ from pytest_isolate.sharing.owners import Verdict, judge
 
 _USERS = "users"
 _MANUAL = "up-"
-_ALONE = "alone"
 ReadStartTime = Callable[[int], "str | None"]
 
 
@@ -53,7 +52,7 @@ class ReuseStore:
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Return a lock: no other process starts or removes what is kept here while it is held."""
-        return self.board.claim(_ALONE, lambda: None)
+        return self.board.claim("alone", lambda: None)
 
     def clear(self, remove: Callable[[], None]) -> None:
         """Remove all that is kept, and forget it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
@@ -97,10 +97,7 @@ def _state(labels: Mapping[str, str], verdict: Verdict) -> str:
 
 def _build_run(items: Sequence[tuple[Labelled, Verdict]]) -> RunOnEngine:
     containers = [item for item, _ in items if item.kind == "container"]
-    others: dict[str, int] = {}
-    for item, _ in items:
-        if item.kind != "container":
-            others[item.kind] = others.get(item.kind, 0) + 1
+    others = Counter(item.kind for item, _ in items if item.kind != "container")
     first, verdict = min(items, key=lambda pair: (pair[0].kind != "container", pair[0].name))
     ordered = tuple(sorted(containers, key=lambda c: (describe_service(c.labels), c.name)))
     return RunOnEngine(owner=read_whose(first.labels, verdict), containers=ordered, others=others)

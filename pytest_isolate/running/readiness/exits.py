@@ -67,7 +67,7 @@ class ExitWatcher:
                 if event:
                     event.set()
         except EngineError:
-            pass  # whoever waits asks the engine next, and gets this error in full
+            pass  # each wait asks the engine next, and gets this error in full
         finally:
             if not self._is_stopped:
                 with self._lock:

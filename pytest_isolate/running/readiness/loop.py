@@ -34,10 +34,7 @@ def wait_until_ready(
     clock: Clock,
     timeout_s: float,
 ) -> Outcome:
-    """Ask each probe in turn until it answers Ready; the deadline is for all of them together.
-
-    `read_exit` returns None when the exit event belongs to a previous start of the container.
-    """
+    """Ask each probe in turn until it answers Ready; the deadline is for all of them together."""
     started = clock.now()
     asked = 0
     for probe in probes:
@@ -50,7 +47,7 @@ def wait_until_ready(
                 death = read_exit()
                 answer = death or answer
                 if death is None:
-                    died.clear()
+                    died.clear()  # the exit event belongs to a previous start of the container
             waited = clock.now() - started
             if isinstance(answer, Dead) or (isinstance(answer, NotYet) and waited >= timeout_s):
                 return Outcome(answer=answer, probe=probe, asked=asked, waited_s=waited)

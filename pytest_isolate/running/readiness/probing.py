@@ -17,8 +17,8 @@ from pytest_isolate.model.probes import Answer, Command, Ended, Http, Log, NotYe
 
 _CONNECT_S = 1.0
 _ANSWER_S = 2.0
-# An engine's proxy that finds nobody behind it hangs up within a millisecond; a server that waits for its client to
-# speak first stays silent. This is how long silence must last to count.
+# An engine's proxy that finds no listener behind it hangs up within a millisecond; a server that waits for its client
+# to speak first stays silent. This is how long silence must last to count.
 _SILENCE_S = 0.1
 _READ_BYTES = 4096
 
@@ -121,13 +121,9 @@ def _ask_command(probe: Command, target: Target, engine: Engine) -> Answer:
     return NotYet(f"exit code {result.exit_code}" + (f": {said[-1]}" if said else ""))
 
 
-def _ask_ended(_: Ended, __: Target, ___: Engine) -> Answer:
-    return NotYet("it still runs")  # its end is heard of from the engine, and ends the wait
-
-
 _ASKED: Mapping[type[Probe], Callable[[Any, Target, Engine], Answer]] = {
     Command: _ask_command,
-    Ended: _ask_ended,
+    Ended: lambda *_: NotYet("it still runs"),  # the engine tells of its end, which ends the wait
     Http: _ask_http,
     Log: _ask_log,
     Tcp: _ask_tcp,

@@ -9,16 +9,7 @@ from functools import partial
 
 from pytest_isolate.engine.api import ContainerState, LogTail, Progress
 from pytest_isolate.errors import EngineError, EngineUnreachable, NotReadyError, StartError
-from pytest_isolate.model.probes import (
-    Answer,
-    Command,
-    Dead,
-    Ended,
-    NotYet,
-    OwnWait,
-    Probe,
-    Tcp,
-)
+from pytest_isolate.model.probes import Answer, Command, Dead, Ended, NotYet, OwnWait, Probe, Tcp
 from pytest_isolate.running.containers.memory import advise_if_full
 from pytest_isolate.running.containers.running import RunningInstance, describe_instance
 from pytest_isolate.running.context import RunContext
@@ -53,23 +44,18 @@ class Watcher:
         *,
         is_first: bool = True,
     ) -> None:
-        """Return when it is ready; StartError when it dies, NotReadyError when it takes longer than declared.
-
-        Of a container that was started before, the engine may tell only now that its earlier life has ended.
-        """
+        """Return when it is ready; StartError when it dies, NotReadyError when it takes longer than declared."""
         engine = self.context.engine
         died = self.exit_watcher.watch(running.container_id)
-        # It may have died before anybody listened for its id.
+        # It may have died before this process listened for its id.
         if not engine.inspect_container(running.container_id).is_running:
             died.set()
-        # Once it has died the engine reads its log only when its network is gone, 0.1 s later; who follows it has it.
+        # Followed from here: after an exit a log can be asked for only 0.1 s later, when the network is gone.
         with closing(engine.follow_log(running.container_id, _LOG_LINES)) as log:
             _Wait(self, running, died, log, is_first=is_first).run(started_at, raise_if_closing)
 
 
 class _Wait:
-    """One wait for one container."""
-
     def __init__(
         self, watcher: Watcher, running: RunningInstance, died: threading.Event, log: LogTail, *, is_first: bool
     ) -> None:
@@ -86,7 +72,6 @@ class _Wait:
         self._exit: ContainerState | None = None
 
     def run(self, started_at: float, raise_if_closing: Callable[[], None]) -> None:
-        """Return when it is ready; raise what ended the wait otherwise."""
         if not self._probes:
             self._settle()
             return
@@ -134,7 +119,6 @@ class _Wait:
         return answer
 
     def _tell(self, probe: Probe, said: str = "") -> None:
-        """Show what is asked, and what was answered last."""
         self._context.timeline.on_progress(Progress(text=f"asks {_describe_question(probe, self._running)}{said}"))
 
     def _check_end(self, answer: Dead) -> None:
@@ -195,7 +179,6 @@ class _Wait:
         )
 
     def _own_wait_error(self, answer: Dead) -> NotReadyError:
-        """Return the error for what a module of testcontainers has raised while it started."""
         running, module = self._running, self._running.spec.module
         assert module is not None
         return NotReadyError(
@@ -256,7 +239,6 @@ def _may_be_out_of_memory(state: ContainerState) -> bool:
 
 
 def _describe_question(probe: Probe, running: RunningInstance) -> str:
-    """Name a probe, and where it is asked."""
     if not probe.needs_port:
         return str(probe)
     return f"{probe} at {running.view.endpoints[probe.port or running.spec.ports[0]].address}"

@@ -199,6 +199,5 @@ def _size(log: ContainerLog | None) -> int:
 
 
 def _cut(log: ContainerLog, most: int) -> ContainerLog:
-    """Keep the last lines of a log: they tell more than the first."""
     left_out = len(log.lines) - count_fitting(reversed(log.lines), most)
     return replace(log, lines=log.lines[left_out:], head=0, cut=log.cut + left_out)

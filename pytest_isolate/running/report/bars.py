@@ -108,7 +108,6 @@ def groups_of(page: Page, axis: Axis) -> list[Group]:
 
 
 def _image_lanes(page: Page, axis: Axis) -> Iterator[Lane]:
-    """A lane for each image that was pulled or built, and one for all others."""
     image_of = {run.name: run.launched.image for run in page.services}
     longest: dict[str, TimelineSpan] = {}
     # Services that share an image wait for it side by side: the longest wait is that of its pull or build.
@@ -128,7 +127,6 @@ def _image_lanes(page: Page, axis: Axis) -> Iterator[Lane]:
 
 
 def _service_lanes(page: Page, axis: Axis) -> Iterator[Lane]:
-    """Lanes of each service: its runs follow each other in a lane where they do not overlap."""
     for name in dict.fromkeys(run.name for run in page.services):
         for runs in pack(run for run in page.services if run.name == name):
             bars = tuple(bar for run in runs for bar in _service_bars(run, axis))

@@ -43,16 +43,12 @@ def usages_of(page: Page, axis: Axis) -> list[Usage]:
                 Usage(
                     name=name,
                     runs=len(runs),
-                    memory=curve(_sum(runs, axis, _memory)),
+                    memory=curve(_sum(runs, axis, lambda _, sample: sample.memory_bytes)),
                     processor=curve(_sum(runs, axis, _processor)),
                     processor_s=sum(max(sample.cpu_s for sample in run.samples) for run in runs),
                 )
             )
     return sorted(found, key=lambda usage: -usage.memory.most)
-
-
-def _memory(_: UsageSample, sample: UsageSample) -> float:
-    return sample.memory_bytes
 
 
 def _processor(before: UsageSample, sample: UsageSample) -> float:

@@ -57,9 +57,6 @@ def _lines(log: ContainerLog, start: int, end: int, began: float) -> Iterator[st
         yield f"{moment - began:>12.3f} {text}\n"
 
 
-_FOLDER = "pytest_isolate.running.report"
-
-
 def render(page: Page) -> str:
     """Render the page. Jinja2 escapes everything recorded; only our own style and script are put in as they are."""
     environment = Environment(
@@ -88,7 +85,6 @@ def render(page: Page) -> str:
 
 
 def _by_stack(services: Sequence[ServiceRun]) -> dict[str, dict[str, list[ServiceRun]]]:
-    """Service runs by stack and service; the services of no stack come first."""
     table: dict[str, dict[str, list[ServiceRun]]] = {}
     for run in sorted(services, key=lambda run: run.launched.stack):
         table.setdefault(run.launched.stack, {}).setdefault(run.launched.service, []).append(run)
@@ -102,4 +98,4 @@ def _allowed(text: str) -> Markup:
 
 
 def _read(name: str) -> str:
-    return files(_FOLDER).joinpath(name).read_text(encoding="utf-8")
+    return files("pytest_isolate.running.report").joinpath(name).read_text(encoding="utf-8")

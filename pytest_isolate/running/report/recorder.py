@@ -20,7 +20,6 @@ from pytest_isolate.running.report.records import (
     Journal,
     Launched,
     Reader,
-    Record,
     Removed,
     TimelineSpan,
     UsageSample,
@@ -57,7 +56,6 @@ class Recorder(InstanceObserver):
             return tuple({secret for running in self._known.values() for secret in running.secrets})
 
     def launched(self, running: RunningInstance) -> None:
-        """Write down a container that was started."""
         self._note(running, found=False)
 
     def available(self, running: RunningInstance, handle: Service) -> None:  # noqa: ARG002  # the event's signature
@@ -75,7 +73,7 @@ class Recorder(InstanceObserver):
         self._journal.write(Removed(at=self._clock.time(), container=running.container_id))
 
     def close(self, spans: Iterable[Span]) -> None:
-        """The process ends: what it knows is looked at for the last time, and its timeline is written down."""
+        """Look at all that this process knows for the last time, and write its timeline down."""
         with self._lock:
             known = list(self._known.values())
         with ThreadPoolExecutor(_PARALLEL_LOOKS, "isolate-look-back") as pool:
@@ -90,7 +88,6 @@ class Recorder(InstanceObserver):
             self._journal.write(describe(running, self._worker, threading.get_ident(), found=found))
 
     def _look_back(self, running: RunningInstance) -> None:
-        records: list[Record] = []
         try:
             taken = self._engine.read_usage(running.container_id)
             # One that is kept wrote for earlier runs, too.
@@ -99,11 +96,9 @@ class Recorder(InstanceObserver):
         except EngineError:
             return  # it is gone, or the engine is; the run tells that
         now, secrets = self._clock.time(), self.secrets
-        if taken:
-            records.append(_sample(now, running.container_id, taken))
         texts = [(line.when, redact(plain_text(line.text), secrets)) for line in lines]
-        records.append(shorten(now, running.container_id, texts, MOST_LOG_CHARACTERS))
-        self._journal.write(*records)
+        log = shorten(now, running.container_id, texts, MOST_LOG_CHARACTERS)
+        self._journal.write(*([_sample(now, running.container_id, taken)] if taken else []), log)
 
 
 class Sampler:
@@ -157,7 +152,7 @@ class Sampler:
 
 
 def describe(running: RunningInstance, by: str, thread: int, *, found: bool) -> Launched:
-    """A container for the page."""
+    """Describe a container for the page."""
     spec, key = running.spec, running.instance.key
     return Launched(
         at=running.started_at,

@@ -89,10 +89,7 @@ class Removed(ContainerRecord, frozen=True, kw_only=True):
 
 
 class ContainerLog(ContainerRecord, frozen=True, kw_only=True):
-    """Log of a container so far, as moments and texts, without passwords.
-
-    Of a long log only the first `head` lines and the last ones are kept; `cut` counts the lines between them.
-    """
+    """Log of a container as moments and texts; of a long one only the first `head` lines and those after `cut` more."""
 
     lines: Sequence[tuple[float, str]]
     head: int = 0

@@ -86,7 +86,7 @@ class DeclaredModule:
 
 def rehearse(module: DockerContainer) -> DryRun:
     """Return what a module would start, and what of it cannot be honoured; its start runs until it needs an engine."""
-    from pytest_isolate.running.testcontainers.settings import (  # with testcontainers
+    from pytest_isolate.running.testcontainers.adapted import (  # with testcontainers
         has_wait,
         parts_of_its_own,
         read_settings,
@@ -105,7 +105,6 @@ def rehearse(module: DockerContainer) -> DryRun:
 
 
 def _reach(module: DockerContainer) -> PatchedModule:
-    """A copy of a module, started up to where it would have its container made."""
     from pytest_isolate.running.testcontainers.adapted import adapt
 
     copy = adapt(module, DryRunSource())
@@ -117,7 +116,6 @@ def _reach(module: DockerContainer) -> PatchedModule:
 
 
 def _describe_data(module: PatchedModule) -> dict[str, object]:
-    """Return user, password and database, as far as a module tells them, and how its data is copied."""
     values: dict[str, object] = {}
     for key, attribute in (("user", "username"), ("password", "password"), ("database", "dbname")):
         known = getattr(module, attribute, None)
@@ -177,14 +175,11 @@ def _clients_connect_late() -> Iterator[None]:
 
 
 class _LateClient:
-    """A client that is made when something is asked of it."""
-
     def __init__(self, cls: Any, **arguments: Any) -> None:
         self._make = functools.partial(cls, **arguments)
         self._made: Any = None
 
     def close(self) -> None:
-        """Let go of its connections, if there are any."""
         if self._made is not None:
             self._made.client.close()
 
@@ -197,5 +192,4 @@ class _LateClient:
 
 
 def _broken(refusal: Refusal) -> DryRun:
-    """Return enough for a declaration to be read to its end where its module cannot be rehearsed."""
     return DryRun(values={"image": "unknown"}, refusals=(refusal,))

@@ -1,15 +1,20 @@
-"""The modules of running services: each is started by one process, and met by every process that uses the service."""
+"""Modules of running services: one process starts each, all that use the service attach to it, and tests get both."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pytest_isolate.engine.api import Engine
+from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.model.probes import Answer, Command, Dead, NotYet, Ready
+from pytest_isolate.running.containers.controls import Controls
+from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.testcontainers.declared import DeclaredModule
 from pytest_isolate.running.testcontainers.sdk_container import ContainerView, WaitCancelled
 from pytest_isolate.running.testcontainers.stage import Started, StartIntercepted
@@ -66,10 +71,8 @@ class Modules:
 def attach(module: DeclaredModule, source: Started) -> PatchedModule:
     """The module of a container that is there already: configured as before a start, and not started again."""
     met = module.adapt(source)
-    try:
+    with suppress(StartIntercepted):  # it is configured, which is all that is wanted
         met.start()
-    except StartIntercepted:
-        pass  # it is configured, which is all that is wanted
     met._container = source.container
     return met
 
@@ -78,7 +81,7 @@ class _Start:
     """A module's start, in a thread of its own: it may wait in its own way for minutes."""
 
     def __init__(self, declared: DeclaredModule, source: Started) -> None:
-        from pytest_isolate.running.testcontainers.settings import shorten_poll_interval
+        from pytest_isolate.running.testcontainers.adapted import shorten_poll_interval
 
         self.module = declared.adapt(source)
         self._source = source
@@ -87,14 +90,12 @@ class _Start:
         threading.Thread(target=self._run, name=f"isolate-module-{declared.name}", daemon=True).start()
 
     def ask(self) -> Answer:
-        """Ready when it has come to its end; Dead when it has failed."""
         if not self._ended.done():
             return NotYet(self._source.container.last_answer or "it waits")
         error = self._ended.exception()
         return Dead("\n".join(_causes(error))) if error else Ready()
 
     def give_up(self) -> None:
-        """Have it end with its next question about its container."""
         self._source.container.is_given_up = True
 
     def _run(self) -> None:
@@ -112,7 +113,40 @@ def _declared(running: RunningInstance) -> DeclaredModule:
 
 
 def _causes(error: BaseException | None) -> Iterator[str]:
-    """An error and what it was raised from: the outermost may say only which strategy has failed."""
+    # The outermost may say only which strategy has failed.
     while error:
         yield f"{type(error).__name__}: {error}"
         error = error.__cause__
+
+
+M = TypeVar("M")
+_SETTING = ("with_", "waiting_for", "maybe_")
+
+
+class ModuleService(Service, Generic[M]):
+    """A running service that was declared as a container of testcontainers.
+
+    What this class has not, such as `get_connection_url()`, is the module's own. `module` is the module itself: its
+    class, its addresses, and no way to start or stop the container.
+    """
+
+    module: M
+
+    def __init__(self, view: ServiceView, controls: Controls, *, image: str, container_id: str, module: M) -> None:
+        super().__init__(view, controls, image=image, container_id=container_id)
+        self.module = module
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "module":
+            raise AttributeError(name)  # copy and pickle ask before the object is complete
+        if name.startswith(_SETTING):
+            what = f"service {self.name!r} runs already: {name}() would change nothing"
+            raise IsolateError(build_message(what, do="say it where the service is declared, or in service(...)"))
+        try:
+            return getattr(self.module, name)
+        except AttributeError:
+            kind = type(self.module).__name__
+            raise AttributeError(f"neither services nor {kind} have {name!r} (service {self.name!r})") from None
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(name for name in dir(self.module) if not name.startswith(("_", *_SETTING)))]

@@ -20,10 +20,7 @@ _CHANGE_FOLDER = ("/bin/sh", "-c", 'cd "$0" && exec "$@"')
 
 
 class WaitCancelled(BaseException):
-    """A module's wait is over: its container has died, it took too long, or the run ends.
-
-    No Exception: some waits take those for "not yet".
-    """
+    """A module's wait is over. No Exception: some waits take those for "not yet"."""
 
 
 class ExecAnswer(NamedTuple):
@@ -49,7 +46,7 @@ class ContainerView:
         self._health = health
         self.id = container_id
         self.is_given_up = False
-        """True when whoever asks has nothing more to wait for."""
+        """True when the module is to stop waiting."""
         self.last_answer = ""
         """The last words of a command that failed, which a wait that goes on sees."""
 
@@ -59,7 +56,7 @@ class ContainerView:
         return self._asked
 
     def check(self) -> None:
-        """GivenUp, once it is."""
+        """WaitCancelled, once it is given up."""
         if self.is_given_up:
             raise WaitCancelled
 
@@ -95,8 +92,7 @@ class ContainerView:
 
     def logs(self, stdout: bool = True, stderr: bool = True, tail: int | str = "all", **options: object) -> bytes:
         """Return what it has written so far to one stream or both."""
-        if any(options.values()):
-            self._refuse("logs", options)
+        self._refuse_options("logs", options)
         stream = "" if stdout and stderr else "stdout" if stdout else "stderr"
         text = self._engine.read_logs(self.id, tail=None if tail == "all" else int(tail), stream=stream)
         return text.encode()
@@ -112,8 +108,7 @@ class ContainerView:
         **options: object,
     ) -> ExecAnswer:
         """Run a command in it and wait for its end."""
-        if any(options.values()):
-            self._refuse("exec_run", options)
+        self._refuse_options("exec_run", options)
         argv = shlex.split(cmd) if isinstance(cmd, str) else list(cmd)
         result = self._engine.run_command(self.id, [*_surroundings(environment, workdir), *argv])
         out, err = (text.encode() for text in (result.stdout if stdout else "", result.stderr if stderr else ""))
@@ -130,8 +125,7 @@ class ContainerView:
 
     def get_archive(self, path: str, **options: object) -> tuple[Iterator[bytes], dict[str, Any]]:
         """A file or folder of it as an archive, in pieces."""
-        if any(options.values()):
-            self._refuse("get_archive", options)
+        self._refuse_options("get_archive", options)
         require(
             self._engine.facts(),
             Capability.FILES_OUT,
@@ -153,22 +147,20 @@ class ContainerView:
         do = f"use {self._service}.stop(), {self._service}.kill() and so on; or the SDK's own: {own}"
         raise AttributeError(build_message(what, do=do))
 
-    def _refuse(self, method: str, options: Mapping[str, object]) -> NoReturn:
+    def _refuse_options(self, method: str, options: Mapping[str, object]) -> None:
         used = ", ".join(f"{key}={json.dumps(value, default=str)}" for key, value in options.items() if value)
-        what = f"{method}({used}) is not there for the container of service {self._service!r}"
-        raise IsolateError(
-            build_message(what, do=f"use the docker SDK itself: containers.get({self._service}.container_id)")
-        )
+        if used:
+            what = f"{method}({used}) is not there for the container of service {self._service!r}"
+            do = f"use the docker SDK itself: containers.get({self._service}.container_id)"
+            raise IsolateError(build_message(what, do=do))
 
 
 def _surroundings(environment: Mapping[str, str] | Sequence[str] | None, workdir: str | None) -> list[str]:
-    """Return the words before a command that has variables or a folder of its own."""
     pairs = [f"{k}={v}" for k, v in environment.items()] if isinstance(environment, Mapping) else environment or []
     return [*([*_CHANGE_FOLDER, str(workdir)] if workdir else []), *(["env", *pairs] if pairs else [])]
 
 
 def _below(folder: str, archive: bytes) -> bytes:
-    """The same archive for the container's root."""
     moved = io.BytesIO()
     with tarfile.open(fileobj=io.BytesIO(archive)) as old, tarfile.open(fileobj=moved, mode="w") as new:
         for entry in old:

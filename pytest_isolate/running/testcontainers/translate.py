@@ -10,7 +10,7 @@ from pathlib import Path
 from pytest_isolate.declarations.placeholders import escape
 from pytest_isolate.model.probes import Command
 from pytest_isolate.model.testcontainers import Refusal
-from pytest_isolate.running.testcontainers.settings import Settings
+from pytest_isolate.running.testcontainers.adapted import Settings
 
 _VOLUME = re.compile(r"[A-Za-z0-9][\w.-]+")
 _OWN_FIXTURE = "leave it out, or start this container with testcontainers itself, in a fixture of your own"
@@ -55,12 +55,10 @@ def translate(settings: Settings) -> tuple[dict[str, object], list[Refusal]]:
 
 
 def _literal(value: object) -> str:
-    """As the docker SDK writes a value, and nothing in it is a placeholder of ours."""
     return escape(str(value))
 
 
 def _words(command: object) -> list[str]:
-    """As the docker SDK takes a command: a text in the manner of a shell, or a list."""
     words = command if isinstance(command, (list, tuple)) else shlex.split(str(command))
     return [_literal(word) for word in words]
 
@@ -100,7 +98,6 @@ def _add_volumes(
 
 
 def _add_files(settings: Settings, values: dict[str, object]) -> None:
-    """Add what with_copy_into_container() names; a folder goes into its target under its own name."""
     files = _table(values, "files")
     for content, target, mode in settings.files:
         if isinstance(content, bytes):
@@ -147,7 +144,8 @@ def _add_option(key: str, value: object, values: dict[str, object], refusals: li
     elif key == "healthcheck":
         _add_health_check(value, values, refusals)
     elif key in _HANDED_ON:
-        _table(values, "container")[_HANDED_ON[key]] = str(value) if key in ("user", "working_dir") else value
+        ours = "dns_options" if key == "dns_opt" else key
+        _table(values, "container")[ours] = str(value) if key in ("user", "working_dir") else value
     elif key in _OPTIONS:
         ours, convert = _OPTIONS[key]
         values[ours] = convert(value)
@@ -165,35 +163,16 @@ def _add_health_check(value: object, values: dict[str, object], refusals: list[R
             refusals.append(Refusal(f"healthcheck={value!r} cannot be honoured", "ready=command(...) of service()"))
 
 
-# Options of the SDK that are settings of the key `container`, by what they are called there.
-_HANDED_ON = {
-    "cap_drop": "cap_drop",
-    "dns": "dns",
-    "dns_opt": "dns_options",
-    "dns_search": "dns_search",
-    "domainname": "domainname",
-    "extra_hosts": "extra_hosts",
-    "group_add": "group_add",
-    "hostname": "hostname",
-    "init": "init",
-    "read_only": "read_only",
-    "stdin_open": "stdin_open",
-    "stop_signal": "stop_signal",
-    "sysctls": "sysctls",
-    "user": "user",
-    "working_dir": "working_dir",
-}
-
-
-def _as_cpus(value: object) -> object:
-    return value / 1e9 if isinstance(value, (int, float)) else value
-
-
+# Options of the SDK that are settings of the key `container`.
+_HANDED_ON = frozenset(
+    {"cap_drop", "dns", "dns_opt", "dns_search", "domainname", "extra_hosts", "group_add", "hostname", "init"}
+    | {"read_only", "stdin_open", "stop_signal", "sysctls", "user", "working_dir"}
+)
 _OPTIONS: Mapping[str, tuple[str, Callable[[object], object]]] = {
     "entrypoint": ("entrypoint", _words),
     "mem_limit": ("memory", lambda value: value),
     "shm_size": ("shm_size", lambda value: value),
-    "nano_cpus": ("cpus", _as_cpus),
+    "nano_cpus": ("cpus", lambda value: value / 1e9 if isinstance(value, (int, float)) else value),
     "pids_limit": ("pids", lambda value: value),
     "cap_add": ("cap_add", lambda value: value),
 }

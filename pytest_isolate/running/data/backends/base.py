@@ -77,13 +77,10 @@ class DataBackend(Protocol):
         return 0
 
     def save_pristine(self) -> None:
-        """Put the declared database, as it is now, aside. Nobody may be connected to it. Safe to repeat."""
+        """Put the declared database aside as it is now; nothing may be connected to it. Safe to repeat."""
 
     def begin_template(self, name: str) -> str:
-        """A database in the pristine state, for init to work on, by the name to connect to.
-
-        What somebody began who has died is thrown away.
-        """
+        """Return a database in the pristine state, for init to work on; what a dead process has begun is dropped."""
         self.drop(name)
         return self.create(PRISTINE, name)
 
@@ -92,13 +89,13 @@ class DataBackend(Protocol):
         raise NotImplementedError  # the loader refuses files where `init_suffixes` has none
 
     def finish_template(self, name: str) -> None:
-        """From now on nobody can change it."""
+        """Close a template to all changes."""
 
     def create(self, template: str, name: str) -> str:
         """A true copy of a template; the name of the database to connect to."""
 
     def drop(self, name: str) -> None:
-        """Drop a copy, whoever is connected to it. One that is gone is fine."""
+        """Drop a copy, also one that is connected to. One that is gone is fine."""
 
     def databases(self) -> Sequence[str]:
         """The names of all databases on the server."""
@@ -107,7 +104,7 @@ class DataBackend(Protocol):
         """Do ahead what reset() can have done ahead. Safe to repeat, and while tests run."""
 
     def reset(self) -> None:
-        """Put the declared database back to the pristine state, whoever is connected to it."""
+        """Put the declared database back to the pristine state, also when it is connected to."""
 
     def close(self) -> None:
         """Let go of the client. Safe to repeat."""

@@ -1,7 +1,4 @@
-"""A command line client in a container that stays open: a text in, the lines that it answers out.
-
-To start one costs tens of milliseconds, to ask one that is open about one.
-"""
+"""A command line client that stays open in a container: its start takes tens of milliseconds, a question about one."""
 
 from __future__ import annotations
 
@@ -13,6 +10,8 @@ from pytest_isolate.errors import EngineError
 
 # The longest that a server may take for one statement of ours: to copy gigabytes takes its time.
 TIMEOUT_S = 120
+# A migration that says nothing for so long is stuck.
+_LONG_S = 600
 
 
 def open_session(engine: Engine, container_id: str, argv: Sequence[str], env: Mapping[str, str]) -> Session:
@@ -45,7 +44,8 @@ class Client:
         while not (self._received.startswith(end) or b"\n" + end in self._received):
             piece = self._session.receive(TIMEOUT_S)
             if piece is None:
-                raise self._ended()
+                said = (self._errors or self._received).decode(errors="replace").strip()
+                raise EngineError(f"{self._program} in a container has ended", found=said or "it said nothing")
             if piece[0] == 1:
                 self._received += piece[1]
             else:
@@ -56,10 +56,6 @@ class Client:
     def close(self) -> None:
         """End it. Safe to repeat."""
         self._session.close()
-
-    def _ended(self) -> EngineError:
-        said = (self._errors or self._received).decode(errors="replace").strip()
-        return EngineError(f"{self._program} in a container has ended", found=said or "it said nothing")
 
 
 def run_to_end(engine: Engine, container_id: str, argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, str]:
@@ -72,7 +68,3 @@ def run_to_end(engine: Engine, container_id: str, argv: Sequence[str], env: Mapp
         return session.exit_code(), output.decode(errors="replace")
     finally:
         session.close()
-
-
-# A migration that says nothing for so long is stuck.
-_LONG_S = 600

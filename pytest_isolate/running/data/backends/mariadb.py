@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
@@ -41,17 +42,18 @@ class MariadbBackend(DataBackend):
     def __init__(self, engine: Engine, running: RunningInstance) -> None:
         self._engine = engine
         self._running = running
-        self._user, self._password, self._client = self._connect()
+        self._user, password, self._client = self._connect()
+        self._login = {"MYSQL_PWD": password}
 
     def save_pristine(self) -> None:
-        if not self._exists(PRISTINE):
+        if not self._run(f"SELECT 1 FROM information_schema.schemata WHERE schema_name = '{PRISTINE}'"):
             self._write_out(self._running.spec.database or "", PRISTINE)
             self._create_like(self._running.spec.database or "", PRISTINE)
 
     def run_files(self, database: str, folder: str, names: Sequence[str]) -> None:
         for name in names:
             argv = ["sh", "-c", _FILE, "sh", self._user, database, f"{folder}/{name}"]
-            code, output = run_to_end(self._engine, self._running.container_id, argv, self._login())
+            code, output = run_to_end(self._engine, self._running.container_id, argv, self._login)
             if code != 0:
                 raise InitOutput(_describe(name, output))
 
@@ -83,10 +85,8 @@ class MariadbBackend(DataBackend):
         database = self._running.spec.database or ""
         query = f"SELECT id FROM information_schema.processlist WHERE db = {_text(database)} AND id <> CONNECTION_ID()"
         for number in self._run(query):
-            try:
+            with suppress(BackendError):  # it has gone by itself
                 self._run(f"KILL {number}")
-            except BackendError:
-                continue  # it has gone by itself
         self.drop(database)
         self.create(PRISTINE, database)
 
@@ -106,7 +106,7 @@ class MariadbBackend(DataBackend):
     def _write_out(self, database: str, name: str) -> None:
         rights = "".join(f"{line};\n" for line in self._rights(database))
         argv = ["sh", "-c", _DUMP, "sh", self._user, database, f"{_FOLDER}/{name}.sql", rights]
-        code, output = run_to_end(self._engine, self._running.container_id, argv, self._login())
+        code, output = run_to_end(self._engine, self._running.container_id, argv, self._login)
         if code != 0:
             raise BackendError(f"{database} could not be written out: {output.strip()}")
 
@@ -123,22 +123,15 @@ class MariadbBackend(DataBackend):
                 if name:
                     yield line.replace(f" {name}.", " ")
 
-    def _exists(self, name: str) -> bool:
-        return bool(self._run(f"SELECT 1 FROM information_schema.schemata WHERE schema_name = {_text(name)}"))
-
     def _run(self, statement: str, end: str = ";") -> list[str]:
-        """The rows, columns divided by tabs; WayError with the server's words."""
         lines = self._client.ask(f"{statement}{end}\nSELECT '{self._client.mark}';\n")
         refusal = next((line for line in lines if _REFUSED.match(line)), "")
         if refusal:
             raise BackendError(refusal)
         return lines
 
-    def _login(self) -> dict[str, str]:
-        return {"MYSQL_PWD": self._password}
-
     def _connect(self) -> tuple[str, str, Client]:
-        """Whoever may make databases: root, by the declared password or the socket alone, else the declared user."""
+        # Root by the declared password or the socket alone, else the declared user: one of them may make databases.
         view, refused = self._running.view, EngineError("nobody to log in as")
         for user, password in (("root", view.password), ("root", ""), (view.spec.user, view.password)):
             argv = ["sh", "-c", _CLIENT, "sh", f"--user={user}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.model.reset import Pristine
@@ -94,7 +95,7 @@ class PostgresBackend(ExternalBackend):
             raise InitOutput(output.replace(f"psql:{folder}/", "").strip())
 
     def finish_template(self, name: str) -> None:
-        """Nobody can connect any more; what init has left connected is disconnected."""
+        """Refuse connections from now on, and end those that init has left."""
         self._run(f"ALTER DATABASE {_name(name)} ALLOW_CONNECTIONS false")
         self._disconnect(name)
         self._seal(name)
@@ -131,15 +132,10 @@ class PostgresBackend(ExternalBackend):
                 self.drop(name)
 
     def prepare_reset(self) -> None:
-        """Have a copy of the pristine state ready, and drop what the last reset has put away.
-
-        Measured behind tests that make 100 tables: a reset takes 24 ms where this was done ahead, 180 ms where not.
-        """
+        """Copy the pristine state, and drop what the last reset put away: a reset then takes 24 ms and not 180."""
         for name in self._run(f"SELECT datname FROM pg_database WHERE datname LIKE '{_AWAY}%'"):
-            try:
+            with suppress(BackendError):  # such as one with a replication slot, which does no harm
                 self.drop(name)
-            except BackendError:
-                continue  # such as one with a replication slot: it is in nobody's way
         if not self._exists(_SPARE):
             self._copy(self._pristine, _SPARE)
 
@@ -157,7 +153,7 @@ class PostgresBackend(ExternalBackend):
         self._client.close()
 
     def _move_out(self) -> None:
-        """Go to a database of our own: nobody can be in one that is replaced, nor for long in one that is copied."""
+        """Go to a database of our own: a database that is connected to can neither be replaced nor copied."""
         if not self._exists(_DESK):
             self._run(f"CREATE DATABASE {_name(_DESK)} TEMPLATE template0")
         self._client.close()
@@ -172,7 +168,6 @@ class PostgresBackend(ExternalBackend):
             time.sleep(0.002)  # a backend is only asked to end, and nothing tells when it has
 
     def _open_memory(self) -> None:
-        """A tablespace for copies in memory: a folder that must be the server's own."""
         if self._run(f"SELECT 1 FROM pg_tablespace WHERE spcname = '{_MEMORY}'"):
             return
         try:
@@ -231,7 +226,6 @@ class PostgresBackend(ExternalBackend):
         return bool(self._run(f"SELECT 1 FROM pg_database WHERE datname = {_text(name)}"))
 
     def _run(self, statement: str) -> list[str]:
-        """The rows; WayError with the server's words."""
         mark = self._client.mark
         state = f"{mark}-state "
         told = f"\\echo {state}:SQLSTATE\n\\echo :LAST_ERROR_MESSAGE\n\\echo {mark}\n"

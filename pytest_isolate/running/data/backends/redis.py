@@ -95,7 +95,7 @@ class RedisBackend(DataBackend):
             self._begins_empty = self._is_pristine_empty()
 
     def finish_template(self, name: str) -> None:
-        """Nobody has its number, once those who have worked on it are disconnected."""
+        """Disconnect init from its number, which no test is given."""
         self._disconnect(self._numbers()[name])
 
     def create(self, template: str, name: str) -> str:
@@ -116,10 +116,8 @@ class RedisBackend(DataBackend):
         pass  # what is emptied and filled again is in use until then
 
     def reset(self) -> None:
-        """Empty every database that is nobody's copy, and restore the declared one. Connections stay open.
-
-        Where there is nothing to restore, a test may even have said FLUSHALL.
-        """
+        """Empty every database that is no copy, and restore the declared one. Connections stay open."""
+        # Where there is nothing to restore, a test may even have said FLUSHALL.
         self._script(_EMPTY_ALL if self._begins_empty else _FIND_SOURCE + _EMPTY_ALL + _RESTORE + _COPY, "", PRISTINE)
 
     def close(self) -> None:
@@ -148,7 +146,6 @@ class RedisBackend(DataBackend):
         return self._run(f'EVAL "{script}" 0 "{name}" {self._last} {self._base} "{template}"')
 
     def _run(self, command: str, *, missing_is_fine: bool = False) -> list[str]:
-        """The lines of the answer; WayError with the server's words."""
         lines = [line for line in self._client.ask(f"{command}\nECHO {self._client.mark}\n") if line]
         refusal = next((line for line in lines if line.startswith(("ERR ", "NOAUTH", "WRONGPASS", "NOPERM"))), "")
         if refusal and not missing_is_fine:
