@@ -24,9 +24,7 @@ from pytest_isolate.model.declaration import RawFresh, RawService
 from pytest_isolate.model.fresh import COPY_METHODS, FreshSpec, Init, InitCommand, InitFiles, InitFunction
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Probe
-from pytest_isolate.model.reset import Pristine
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId, ServiceSpec
+from pytest_isolate.model.service import Pristine, Scope, ServiceId, ServiceSpec
 
 *_FIRST, _LAST = map(repr, COPY_METHODS)
 _SAID = f"copies={', '.join(_FIRST)} or {_LAST}"

@@ -17,9 +17,7 @@ from pytest_isolate.declarations.files import parse_build, parse_env, parse_file
 from pytest_isolate.declarations.probes import parse_probes, parse_reset
 from pytest_isolate.model.fresh import COPY_METHODS
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.scope import SHARES
-from pytest_isolate.model.service import DEFAULT_SETTINGS, ServiceSpec
-from pytest_isolate.model.testcontainers import Module
+from pytest_isolate.model.service import DEFAULT_SETTINGS, SHARES, Module, ServiceSpec
 
 
 class Key(NamedTuple):

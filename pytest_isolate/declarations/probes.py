@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pytest_isolate.declarations.values import InvalidValue, is_generator, known_keys, parse_argv
 from pytest_isolate.errors import suggest
 from pytest_isolate.model.probes import PROBES, Command, Http, Probe
-from pytest_isolate.model.reset import Pristine, Reset, ResetFunction
+from pytest_isolate.model.service import Pristine, Reset, ResetFunction
 
 _RESETS = (
     "true, command('word', ...), http('/path'), or a function of one argument, async or not; in TOML "

@@ -8,8 +8,7 @@ from pytest_isolate.declarations.graph import find_cycle
 from pytest_isolate.declarations.placeholders import SELF, Reference, parse_references
 from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.errors import Problem, suggest
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId, ServiceSpec
+from pytest_isolate.model.service import Scope, ServiceId, ServiceSpec
 
 
 def resolve_references(

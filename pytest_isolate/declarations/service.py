@@ -15,8 +15,7 @@ from pytest_isolate.declarations.values import InvalidValue, parse_word, unknown
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import MODULE, RawService, RawStack
 from pytest_isolate.model.probes import Ended
-from pytest_isolate.model.service import ServiceSpec, StackSpec
-from pytest_isolate.model.testcontainers import Module
+from pytest_isolate.model.service import Module, ServiceSpec, StackSpec
 
 
 def load_service(name: str, raw: RawService, problems: list[Problem], exists: Callable[[str], bool]) -> ServiceSpec:

@@ -10,8 +10,7 @@ from pathlib import PurePath
 
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.endpoint import find_wrong_port
-from pytest_isolate.model.scope import SCOPES, Scope
-from pytest_isolate.model.service import UNLIMITED, Secret, Unlimited
+from pytest_isolate.model.service import SCOPES, UNLIMITED, Scope, Secret, Unlimited
 
 
 class InvalidValue(ValueError):

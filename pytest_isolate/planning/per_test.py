@@ -16,8 +16,7 @@ from pytest_isolate.declarations.service import check_native_ports, load_service
 from pytest_isolate.declarations.variants import Alternative, copies_of
 from pytest_isolate.errors import Problem
 from pytest_isolate.model.declaration import Layer, RawService
-from pytest_isolate.model.reset import describe_reset
-from pytest_isolate.model.service import Change, ServiceId, ServiceSpec, StackId, StackSpec, Variation
+from pytest_isolate.model.service import Change, ServiceId, ServiceSpec, StackId, StackSpec, Variation, describe_reset
 
 Overrides = Mapping[ServiceId, tuple[Layer, ...]]
 """Changes of services, on top of everything else."""

@@ -10,8 +10,7 @@ from pytest_isolate.declarations.fingerprint import fingerprint
 from pytest_isolate.declarations.graph import build_start_order
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.declarations.references import is_within
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, Variation
+from pytest_isolate.model.service import Scope, ServiceId, ServiceSpec, StackId, Variation
 
 
 class ItemPosition(Struct, frozen=True, kw_only=True):

@@ -12,8 +12,7 @@ from msgspec import Struct
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.model.fresh import FreshSpec
 from pytest_isolate.model.resources import Resources
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId, ServiceSpec
+from pytest_isolate.model.service import Scope, ServiceId, ServiceSpec
 from pytest_isolate.planning.placement import (
     Instance,
     InstanceKey,

@@ -14,8 +14,7 @@ from pytest_isolate.errors import DeclarationError, Problem
 from pytest_isolate.model.declaration import Layer, RawService
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import File, ServiceSpec, StackId
+from pytest_isolate.model.service import File, Scope, ServiceSpec, StackId
 from pytest_isolate.plugin.declaring.configuration import Source
 from pytest_isolate.plugin.declaring.declare import DECLARATION
 from pytest_isolate.plugin.declaring.toml import build_plugin
