@@ -21,17 +21,13 @@ def parse_reset(value: object) -> Reset | None:
     if isinstance(value, bool):
         return Pristine() if value else None
     if isinstance(value, (Mapping, Probe)):
-        return _parse_call(value)
+        (call,) = parse_probes(value)
+        if isinstance(call, (Command, Http)):
+            return call
+        raise InvalidValue(f"{call.word}() asks a service something and changes nothing", _RESETS)
     if callable(value) and not is_generator(value):
         return ResetFunction(function=value)
     raise InvalidValue(f"{value!r} cannot reset a service", _RESETS)
-
-
-def _parse_call(value: object) -> Reset:
-    (call,) = parse_probes(value)
-    if isinstance(call, (Command, Http)):
-        return call
-    raise InvalidValue(f"{call.word}() asks a service something and changes nothing", _RESETS)
 
 
 def parse_probes(value: object) -> tuple[Probe, ...]:

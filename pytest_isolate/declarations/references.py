@@ -77,7 +77,7 @@ def _check_reference(
         return _check_visible(service_id, spec, key, reference, visible)
     target = spec if own else services[visible[reference.service]]
     if not own and target is spec:
-        return None  # a reference to itself by name: reported as a circle
+        return None  # a reference to itself by name: reported as a cycle
     valid = valid_attributes(target, own=own)
     if reference.attribute in valid:
         return None

@@ -38,7 +38,7 @@ class InteractiveCommand(Protocol):
     def receive(self, *, is_ready: bool) -> Sequence[tuple[int, bytes]] | None:
         """Its new output, each piece with its stream (1: stdout, 2: stderr); None when it has ended.
 
-        Unless the descriptor `is_ready`, only what has arrived before: the descriptor does not tell of that.
+        Unless the descriptor `is_ready`, only what came before it could be: the descriptor does not tell of that.
         """
 
     def resize(self, columns: int, lines: int) -> None:

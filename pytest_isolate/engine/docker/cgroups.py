@@ -1,6 +1,6 @@
 """Usage of containers as the kernel counts it: at no cost, where its control groups can be seen from here.
 
-Docker 20.10 answers the question for one container once a second only, and lets whoever asks earlier wait for that.
+Docker 20.10 answers the question for one container once a second only, and lets an earlier question wait for that.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from pytest_isolate.model.identity import LABEL_KEPT
 if TYPE_CHECKING:
     from pytest_isolate.engine.docker.commands import DockerCommands
 
-# Somebody else may be removing what is on a network. Docker before 20.10.27 can deadlock while containers come and go
+# Another process may be removing what is on a network. Docker before 20.10.27 can deadlock while containers come and go
 # (moby issue 46661). That detaching by force what leaves anyway brings it about is suspected, and was never shown.
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 LISTING_CONTAINERS = "the containers could not be listed"
@@ -137,7 +137,7 @@ def gone_is_fine() -> Iterator[None]:
     except ObjectNotFound:
         pass
     except EngineError as error:
-        # Somebody else (the engine's own --rm, a second clean-up) is removing it at this moment.
+        # Another one (the engine's own --rm, a second clean-up) is removing it at this moment.
         if not any(text in str(error) for text in ("already in progress", "is not connected to")):
             raise
 

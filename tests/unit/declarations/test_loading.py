@@ -7,9 +7,8 @@ from pathlib import Path, PurePath
 import pytest
 from msgspec.structs import replace
 
-from pytest_isolate.declarations.fingerprint import fingerprint
-from pytest_isolate.declarations.keys import SERVICE_KEYS
-from pytest_isolate.declarations.layers import merge_layers
+from pytest_isolate.declarations.keys import SERVICE_KEYS, fingerprint
+from pytest_isolate.declarations.service import merge_layers
 from pytest_isolate.errors import DeclarationError, Problem
 from pytest_isolate.model.declaration import Layer, RawService
 from pytest_isolate.model.location import Location

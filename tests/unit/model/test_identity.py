@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import fields, replace
 
-from pytest_isolate.declarations.fingerprint import fingerprint
+from pytest_isolate.declarations.keys import fingerprint
 from pytest_isolate.model.endpoint import ExternalService
 from pytest_isolate.model.fresh import COPY_METHODS
 from pytest_isolate.model.identity import (

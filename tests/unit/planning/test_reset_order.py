@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from pytest_isolate.declarations.fingerprint import fingerprint
+from pytest_isolate.declarations.keys import fingerprint
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.errors import PlanError
 from pytest_isolate.model.declaration import RawService
