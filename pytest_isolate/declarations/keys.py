@@ -124,9 +124,8 @@ def fingerprint(
 ) -> str:
     """A hash that is equal exactly when two declarations lead to the same container.
 
-    Covers the declaration, its stack, the image's id, the fingerprints of what it depends on, by alias, and the digests
-    of the files that are copied in, by their path inside (which then stand for their path on the host); leaves out what
-    is known only at the start (ports, generated passwords).
+    `dependencies` are fingerprints by alias, `contents` digests of the files that are copied in, by their path inside;
+    they stand for paths on the host. What is known only at the start (ports, generated passwords) is left out.
     """
     files = (replace(f, source=contents[f.target]) if contents and f.source else f for f in spec.files)
     known = replace(spec, files=tuple(files))

@@ -101,10 +101,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 
 class EngineReport(Struct, frozen=True, kw_only=True):
-    """The answers of an engine about itself. `clock_ahead_s` may be wrong by `clock_within_s`.
-
-    `advice` are ways out, by what there may be too little of: networks of its own (pools), disk, limits.
-    """
+    """The answers of an engine about itself."""
 
     name: str
     version: str
@@ -120,7 +117,7 @@ class EngineReport(Struct, frozen=True, kw_only=True):
     subnets: tuple[str, ...]
     pools: tuple[tuple[str, int], ...]
     clock_ahead_s: float
-    clock_within_s: float
+    clock_within_s: float  # how far that may be wrong
     host: str = LOOPBACK
     publish_on: str = LOOPBACK
-    advice: Mapping[str, str] = {}
+    advice: Mapping[str, str] = {}  # ways out by what there may be too little of: networks (pools), disk, limits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -97,18 +97,18 @@ def _replace_specs(
         problems += check_native_ports(stacks[stack_id])
     dependencies = resolve_references(services, problems)
     edges = _edges(services, stacks, dependencies)
+    variations: dict[ServiceId, Variation] = {}
+    for service_id in services:
+        reached = reachable([service_id], edges)
+        variations[service_id] = tuple(sorted(changes[other] for other in changes.keys() & reached))
     return replace(
         catalogue,
         services=services,
         stacks=stacks,
         dependencies=dependencies,
         declared=catalogue,
-        variations={s: v for s in services if (v := _variation(reachable([s], edges), changes))},
+        variations={s: variation for s, variation in variations.items() if variation},
     )
-
-
-def _variation(reached: Collection[ServiceId], changes: Mapping[ServiceId, Change]) -> Variation:
-    return tuple(sorted(change for service_id, change in changes.items() if service_id in reached))
 
 
 def _edges(

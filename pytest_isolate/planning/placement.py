@@ -132,10 +132,8 @@ def _build_instance(
 
 
 def _network_capacity(service_id: ServiceId, catalogue: Catalogue) -> int:
-    """Count a stack's services, and what they need from elsewhere; the same for all that share a network.
-
-    So it must not depend on changes that do not reach the network.
-    """
+    """Count a stack's services, and what they need from elsewhere."""
+    # The same for all that share a network, so changes that do not reach it must not count.
     members = {service for service in catalogue.services if service.stack == service_id.stack}
     declared = catalogue.declared or catalogue
     changed = (catalogue.dependencies[change.service] for change in catalogue.variation(service_id))

@@ -103,10 +103,8 @@ def _find_listener(own: OwnService) -> int:
 
 
 def _end(own: OwnService, processes: Iterable[int]) -> None:
-    """Let it end, and remove its folder. Its containers go on.
-
-    Each process is told by itself: one was seen to end without telling its child, which then served for ever.
-    """
+    """Let it end, and remove its folder. Its containers go on."""
+    # Each process is told by itself: one was seen to end without telling its child, which then served for ever.
     for process in processes:
         with suppress(ProcessLookupError):  # it has ended by itself
             signal.pidfd_send_signal(process, signal.SIGTERM)

@@ -108,17 +108,15 @@ class Remover:
 
     def _is_removed(self, what: str, path: str, pause_s: float) -> bool:
         """Try to remove it; where it is in use, wait for what is on it to go."""
-        if self._dialect().empties_networks and self._members(what, path):
-            time.sleep(pause_s)
-            return False
         try:
-            self._http.ask(what, "DELETE", path)
+            if not (self._dialect().empties_networks and self._members(what, path)):
+                self._http.ask(what, "DELETE", path)
+                return True
         except EngineError as error:
             if not is_in_use(str(error)):
                 raise
-            time.sleep(pause_s)
-            return False
-        return True
+        time.sleep(pause_s)
+        return False
 
     def _members(self, what: str, path: str) -> Sequence[str]:
         return list(self._http.ask(what, "GET", path).json()["Containers"])
