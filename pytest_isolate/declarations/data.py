@@ -24,9 +24,7 @@ from pytest_isolate.model.declaration import RawFresh, RawService
 from pytest_isolate.model.fresh import COPY_METHODS, FreshSpec, Init, InitCommand, InitFiles, InitFunction
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Probe
-from pytest_isolate.model.reset import Pristine
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId, ServiceSpec
+from pytest_isolate.model.service import Pristine, Scope, ServiceId, ServiceSpec
 
 *_FIRST, _LAST = map(repr, COPY_METHODS)
 _SAID = f"copies={', '.join(_FIRST)} or {_LAST}"
@@ -60,9 +58,9 @@ def resolve_sharing(
     said: Collection[ServiceId],
     problems: list[Problem],
 ) -> dict[ServiceId, ServiceSpec]:
-    """The services, of which each worker has its own of those that are reset: others would lose their data.
+    """Give each worker its own of the services that are reset, of their stacks, and of all that need them.
 
-    With them whoever needs them, and the rest of their stack; where `share` is `said` it stays.
+    Shared, they would lose their data under the tests of other workers. Where `share` is `said` it stays.
     """
     reset = {service for service, spec in services.items() if spec.reset and service not in said}
     stacks = {service.stack for service in reset if service.stack.name}
@@ -192,14 +190,11 @@ def _check(spec: FreshSpec, base: ServiceSpec) -> Iterable[Problem]:
         yield wrong.at(spec.location, spec.name, "init")
     if base.scope < spec.scope:
         reason = f"lives for the {spec.scope.word}, but its base lives for the {base.scope.word} only"
-        yield InvalidValue(reason, ", ".join(_scopes_up_to(base.scope))).at(spec.location, spec.name, "scope")
+        valid = ", ".join(scope.word for scope in Scope if scope <= base.scope)
+        yield InvalidValue(reason, valid).at(spec.location, spec.name, "scope")
 
 
 def missing_for_copies(spec: ServiceSpec) -> list[str]:
     """The keys that a service's way to copy its data needs, and that are not there."""
     keys = COPY_METHODS[spec.copies].needs if spec.copies else ()
     return [*(key for key in keys if getattr(spec, key) is None), *(() if spec.ports else ("port",))]
-
-
-def _scopes_up_to(widest: Scope) -> list[str]:
-    return [scope.word for scope in Scope if scope <= widest]

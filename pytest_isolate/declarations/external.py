@@ -44,7 +44,7 @@ def use(spec: ServiceSpec, used: ExternalService) -> ServiceSpec:
         password=_find_password(spec, parts),
         database=_find_database(spec, parts),
         # What it says of itself is true of the running one as far as its URL tells.
-        env=tuple((name, text) for name, text in spec.env if _is_own(text)),
+        env=tuple((name, text) for name, text in spec.env if all(r.service == SELF for r in parse_references(text))),
         # By the names that it would have on its network, others find it too.
         container=ContainerSettings(aliases=spec.container.aliases),
         module=None,
@@ -54,7 +54,7 @@ def use(spec: ServiceSpec, used: ExternalService) -> ServiceSpec:
 def _find_password(spec: ServiceSpec, parts: SplitResult) -> str | None:
     if parts.password is not None:
         return unquote(parts.password)
-    # One that would be random is nobody's; empty, it can still be named in a placeholder.
+    # A random one would be the password of no server; empty, it can still be named in a placeholder.
     return "" if isinstance(spec.password, Secret) else spec.password
 
 
@@ -62,7 +62,3 @@ def _find_database(spec: ServiceSpec, parts: SplitResult) -> str | None:
     path = unquote(parts.path.removeprefix("/"))
     has_one = spec.database is not None or "{database}" in (spec.url or "")
     return path if path and has_one else spec.database
-
-
-def _is_own(text: str) -> bool:
-    return all(reference.service == SELF for reference in parse_references(text))

@@ -11,8 +11,7 @@ from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import Layer
 from pytest_isolate.model.fresh import COPY_METHODS
 from pytest_isolate.model.probes import Command
-from pytest_isolate.model.reset import Pristine
-from pytest_isolate.model.service import ServiceId, ServiceSpec
+from pytest_isolate.model.service import Pristine, ServiceId, ServiceSpec
 
 
 def check_used(catalogue: Catalogue, strict: Iterable[str]) -> Iterator[Problem]:

@@ -88,14 +88,11 @@ def parse_build(value: object, location: Location) -> Build:
     context = absolute(parse_text(table["context"]), location)
     dockerfile = str(PurePath(context) / parse_text(table.get("dockerfile", "Dockerfile")))
     optional = {key: parse_text(table[key]) for key in ("target", "network") if table.get(key) is not None}
-    return Build(context=context, dockerfile=dockerfile, args=_parse_args(table), **optional)
-
-
-def _parse_args(table: Mapping[str, object]) -> Pairs:
     try:
-        return parse_env(table.get("args", {}))
+        args = parse_env(table.get("args", {}))
     except InvalidValue as wrong:
         raise wrong.within("args") from None
+    return Build(context=context, dockerfile=dockerfile, args=args, **optional)
 
 
 def absolute(path: str | PurePath, location: Location) -> str:

@@ -1,4 +1,4 @@
-"""Start order, and circles in it."""
+"""Start order, and dependency cycles."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Node = TypeVar("Node")
 
 
 def find_cycle(dependencies: Mapping[Node, Iterable[Node]]) -> tuple[Node, ...]:
-    """A circle of nodes that need each other, first node repeated at the end; empty where there is none."""
+    """A cycle of nodes that need each other, first node repeated at the end; empty where there is none."""
     try:
         TopologicalSorter(dependencies).prepare()
     except CycleError as error:
-        # graphlib lists a circle from the needed node to the one that needs it.
+        # graphlib lists a cycle from the needed node to the one that needs it.
         return tuple(reversed(error.args[1]))
     return ()
 
@@ -32,7 +32,7 @@ def reachable(start: Iterable[Node], edges: Mapping[Node, Iterable[Node]]) -> fr
 
 
 def build_start_order(wanted: Iterable[Node], dependencies: Mapping[Node, Iterable[Node]]) -> tuple[Node, ...]:
-    """Every wanted node behind all that it needs, otherwise in the order wanted. The graph must have no circle."""
+    """Every wanted node behind all that it needs, otherwise in the order wanted. The graph must have no cycle."""
     ordered: dict[Node, None] = {}
 
     def visit(node: Node) -> None:

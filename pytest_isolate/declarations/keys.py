@@ -1,14 +1,18 @@
-"""The keys of a service, in one table: how each is parsed, and what depends on it.
+"""The keys of a service, in one table: how each is parsed, and what depends on it; and the hash of a service.
 
 To add one, see docs/extending.md.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from pytest_isolate.declarations import values
@@ -17,9 +21,7 @@ from pytest_isolate.declarations.files import parse_build, parse_env, parse_file
 from pytest_isolate.declarations.probes import parse_probes, parse_reset
 from pytest_isolate.model.fresh import COPY_METHODS
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.scope import SHARES
-from pytest_isolate.model.service import DEFAULT_SETTINGS, ServiceSpec
-from pytest_isolate.model.testcontainers import Module
+from pytest_isolate.model.service import DEFAULT_SETTINGS, SHARES, Module, ServiceSpec
 
 
 class Key(NamedTuple):
@@ -106,3 +108,45 @@ def leave_out(spec: ServiceSpec, keys: Iterable[Key]) -> ServiceSpec:
     inner = [key.field or key.name for key in left_out if key.in_settings]
     settings = replace(spec.container, **{field: getattr(DEFAULT_SETTINGS, field) for field in inner})
     return replace(spec, **{"container": settings, **{field: getattr(_UNSAID, field) for field in own}})
+
+
+# Where it is written down does not change what runs, nor does the module whose values are those of other keys.
+_NOT_COVERED = {"location", "module", *(key.field or key.name for key in KEYS.values() if not key.in_fingerprint)}
+
+
+def fingerprint(
+    spec: ServiceSpec,
+    *,
+    stack: str,
+    image_id: str = "",
+    dependencies: Mapping[str, str] | None = None,
+    contents: Mapping[str, str] | None = None,
+) -> str:
+    """A hash that is equal exactly when two declarations lead to the same container.
+
+    `dependencies` are fingerprints by alias, `contents` digests of the files that are copied in, by their path inside;
+    they stand for paths on the host. What is known only at the start (ports, generated passwords) is left out.
+    """
+    files = (replace(f, source=contents[f.target]) if contents and f.source else f for f in spec.files)
+    known = replace(spec, files=tuple(files))
+    facts = {
+        "spec": {name: _plain(getattr(known, name)) for name in known.__struct_fields__ if name not in _NOT_COVERED},
+        "build": _plain(spec.build) if spec.build and not image_id else None,
+        "stack": stack,
+        "image": image_id,
+        "dependencies": dict(dependencies or {}),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _plain(value: object) -> object:
+    """A form that json writes the same way each time; types are told apart."""
+    if isinstance(value, Struct):
+        return {"type": type(value).__name__, **{n: _plain(getattr(value, n)) for n in value.__struct_fields__}}
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Enum):
+        return {"enum": str(value)}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    return value

@@ -10,12 +10,11 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from pytest_isolate.declarations.data import as_whole_instance, hide_bases, load_fresh, resolve_sharing
-from pytest_isolate.declarations.layers import merge_layers
 from pytest_isolate.declarations.members import find_members
 from pytest_isolate.declarations.placeholders import SELF
 from pytest_isolate.declarations.references import resolve_references
 from pytest_isolate.declarations.run_options import RunOverrides
-from pytest_isolate.declarations.service import load_service, load_stack
+from pytest_isolate.declarations.service import load_service, load_stack, merge_layers
 from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.declarations.variant_option import Chosen, select_variants
 from pytest_isolate.declarations.variants import Group, load_groups
@@ -85,14 +84,13 @@ class _Found(Struct, kw_only=True):
     copying: dict[ServiceId, RawFresh] = {}
 
     def add(self, item: Declared, problems: list[Problem], exists: Callable[[str], bool]) -> None:
-        """Load one; what is wrong goes to `problems`."""
         own_id = ServiceId(StackId(item.namespace), item.name)
         whole = as_whole_instance(item.raw) if isinstance(item.raw, RawFresh) else item.raw
         match whole or item.raw:
             case RawVariants():
                 self.varied.append(item)
             case RawService() as raw:
-                self._add_service(own_id, raw, problems, exists)
+                self.add_service(own_id, raw, problems, exists)
             case RawFresh() as raw:
                 self.copying[own_id] = raw
             case RawStack() as raw:
@@ -102,12 +100,7 @@ class _Found(Struct, kw_only=True):
                 named = {ServiceId(stack_id, name): member for name, member in raw.members.items()}
                 self.raws |= {service: member for service, member in named.items() if isinstance(member, RawService)}
 
-    def add_hidden_bases(self, problems: list[Problem], exists: Callable[[str], bool]) -> None:
-        """The services that only copies are made of."""
-        for base, raw in hide_bases(self.copying, self.raws).items():
-            self._add_service(base, raw, problems, exists)
-
-    def _add_service(
+    def add_service(
         self, service: ServiceId, raw: RawService, problems: list[Problem], exists: Callable[[str], bool]
     ) -> None:
         self.services[service] = load_service(service.name, raw, problems, exists)
@@ -135,9 +128,10 @@ def read(
         # As with any fixture, the one that pytest registered last wins over those of installed plugins.
         item = same[-1]
         problems += _check_duplicates(same)
-        problems += _check_name(item, reserved)
+        problems += (wrong.at(item.raw.location, item.name) for wrong in _find_wrong_names(item, reserved))
         found.add(item, problems, exists)
-    found.add_hidden_bases(problems, exists)
+    for base, hidden in hide_bases(found.copying, found.raws).items():
+        found.add_service(base, hidden, problems, exists)
     raws = found.raws
     fresh = load_fresh(found.copying, raws, found.services, problems, exists)
     services = {service: run_overrides.apply(service, spec) for service, spec in found.services.items()}
@@ -183,11 +177,6 @@ def _check_duplicates(same: Sequence[Declared]) -> Iterable[Problem]:
     for other in others:
         reason = f"two services with one name; the other is declared at {first.raw.location}"
         yield InvalidValue(reason, hint="rename one of them").at(other.raw.location, other.name)
-
-
-def _check_name(declared: Declared, reserved: frozenset[str]) -> Iterable[Problem]:
-    for wrong in _find_wrong_names(declared, reserved):
-        yield wrong.at(declared.raw.location, declared.name)
 
 
 def _find_wrong_names(declared: Declared, reserved: frozenset[str]) -> Iterable[InvalidValue]:

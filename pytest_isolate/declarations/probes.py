@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pytest_isolate.declarations.values import InvalidValue, is_generator, known_keys, parse_argv
 from pytest_isolate.errors import suggest
 from pytest_isolate.model.probes import PROBES, Command, Http, Probe
-from pytest_isolate.model.reset import Pristine, Reset, ResetFunction
+from pytest_isolate.model.service import Pristine, Reset, ResetFunction
 
 _RESETS = (
     "true, command('word', ...), http('/path'), or a function of one argument, async or not; in TOML "
@@ -21,17 +21,13 @@ def parse_reset(value: object) -> Reset | None:
     if isinstance(value, bool):
         return Pristine() if value else None
     if isinstance(value, (Mapping, Probe)):
-        return _parse_call(value)
+        (call,) = parse_probes(value)
+        if isinstance(call, (Command, Http)):
+            return call
+        raise InvalidValue(f"{call.word}() asks a service something and changes nothing", _RESETS)
     if callable(value) and not is_generator(value):
         return ResetFunction(function=value)
     raise InvalidValue(f"{value!r} cannot reset a service", _RESETS)
-
-
-def _parse_call(value: object) -> Reset:
-    (call,) = parse_probes(value)
-    if isinstance(call, (Command, Http)):
-        return call
-    raise InvalidValue(f"{call.word}() asks a service something and changes nothing", _RESETS)
 
 
 def parse_probes(value: object) -> tuple[Probe, ...]:

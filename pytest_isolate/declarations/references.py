@@ -8,8 +8,7 @@ from pytest_isolate.declarations.graph import find_cycle
 from pytest_isolate.declarations.placeholders import SELF, Reference, parse_references
 from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.errors import Problem, suggest
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId, ServiceSpec
+from pytest_isolate.model.service import Scope, ServiceId, ServiceSpec
 
 
 def resolve_references(
@@ -78,7 +77,7 @@ def _check_reference(
         return _check_visible(service_id, spec, key, reference, visible)
     target = spec if own else services[visible[reference.service]]
     if not own and target is spec:
-        return None  # a reference to itself by name: reported as a circle
+        return None  # a reference to itself by name: reported as a cycle
     valid = valid_attributes(target, own=own)
     if reference.attribute in valid:
         return None

@@ -1,22 +1,59 @@
-"""One raw service, or one stack of them, into the checked one."""
+"""One raw service, or one stack of them, into the checked one: its layers merged, its keys parsed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from pytest_isolate.declarations.data import check_port, check_reset
+from pytest_isolate.declarations.files import anchor_files
 from pytest_isolate.declarations.keys import KEYS, LASTING_KEYS, STACK_KEYS, build_spec
-from pytest_isolate.declarations.layers import LayeredValue, merge_layers
-from pytest_isolate.declarations.testcontainers import check_module
+from pytest_isolate.declarations.testcontainers import check_module, unfold
 from pytest_isolate.declarations.values import InvalidValue, parse_word, unknown_key
 from pytest_isolate.errors import Problem, suggest
-from pytest_isolate.model.declaration import MODULE, RawService, RawStack
+from pytest_isolate.model.declaration import MODULE, Layer, RawService, RawStack
+from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Ended
-from pytest_isolate.model.service import ServiceSpec, StackSpec
-from pytest_isolate.model.testcontainers import Module
+from pytest_isolate.model.service import Module, ServiceSpec, StackSpec
+
+_TOGETHER = (("image", "build"), ("port", "ports"))
+"""Keys of which a layer replaces all as soon as it sets one."""
+
+
+class LayeredValue(Struct, frozen=True):
+    """A value and the place that sets it."""
+
+    value: object
+    location: Location
+
+
+def merge_layers(layers: Iterable[Layer]) -> dict[str, LayeredValue]:
+    """Each key's last value and its place; tables are merged entry by entry, None takes out what was set before."""
+    merged: dict[str, LayeredValue] = {}
+    for layer in layers:
+        values = unfold(layer.values)
+        for together in _TOGETHER:
+            if any(values.get(key) is not None for key in together):
+                for key in together:
+                    merged.pop(key, None)
+        for key, value in values.items():
+            if value is None:
+                merged.pop(key, None)
+            else:
+                merged[key] = LayeredValue(_merge(key, merged.get(key), value, layer.location), layer.location)
+    return merged
+
+
+def _merge(key: str, before: LayeredValue | None, value: object, location: Location) -> object:
+    if key == "files":
+        value = anchor_files(value, location)
+    if key not in KEYS or not KEYS[key].is_merged or not isinstance(value, Mapping):
+        return value
+    under = before.value if before and isinstance(before.value, Mapping) else {}
+    return {entry: content for entry, content in {**under, **value}.items() if content is not None}
 
 
 def load_service(name: str, raw: RawService, problems: list[Problem], exists: Callable[[str], bool]) -> ServiceSpec:

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.errors import Problem
 from pytest_isolate.model.declaration import MODULE
-from pytest_isolate.model.service import ServiceSpec
-from pytest_isolate.model.testcontainers import Module
+from pytest_isolate.model.service import Module, ServiceSpec
 
 _SAVED_DO = "leave snapshot= out; presets such as postgres() start from a saved state"
 

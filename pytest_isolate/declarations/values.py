@@ -10,8 +10,7 @@ from pathlib import PurePath
 
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.endpoint import find_wrong_port
-from pytest_isolate.model.scope import SCOPES, Scope
-from pytest_isolate.model.service import UNLIMITED, Secret, Unlimited
+from pytest_isolate.model.service import SCOPES, UNLIMITED, Scope, Secret, Unlimited
 
 
 class InvalidValue(ValueError):
@@ -171,13 +170,10 @@ def parse_argv(value: object) -> tuple[str, ...]:
     """The words of a command."""
     if isinstance(value, str):
         raise InvalidValue(f"{value!r} is one text", "a list of words; for a shell: ['sh', '-c', '...']")
-    if isinstance(value, bytes) or not isinstance(value, Sequence) or not all(map(_is_word, value)):
+    words = value if isinstance(value, Sequence) and not isinstance(value, bytes) else None
+    if words is None or not all(isinstance(word, (str, int, float)) for word in words):
         raise InvalidValue(f"{value!r} is not a command", "a list of words")
-    return tuple(str(v) for v in value)
-
-
-def _is_word(value: object) -> bool:
-    return isinstance(value, (str, int, float))
+    return tuple(map(str, words))
 
 
 def parse_names(value: object) -> tuple[str, ...]:

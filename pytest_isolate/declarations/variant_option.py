@@ -14,6 +14,7 @@ from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId
 
 OPTION = "--isolate-variant"
+_LOCATION = Location(file=OPTION)
 Chosen = Mapping[str, Sequence[str]]
 """By service, what was named for it: a declared alternative, or an image."""
 
@@ -61,16 +62,12 @@ def _build_group(service: ServiceId, raw: RawService, values: Iterable[str]) -> 
         namespace=service.stack.namespace,
         axes=(Axis(service=service, alternatives=alternatives),),
         rows=tuple((a.name,) for a in alternatives),
-        location=_location(),
+        location=_LOCATION,
     )
 
 
 def _alternative(raw: RawService, image: str) -> Alternative:
-    return Alternative(name=image_name(image), raw=raw.changed({"image": image}, _location()))
-
-
-def _location() -> Location:
-    return Location(file=OPTION)
+    return Alternative(name=image_name(image), raw=raw.changed({"image": image}, _LOCATION))
 
 
 def _is_named(alternative: Alternative, value: str) -> bool:

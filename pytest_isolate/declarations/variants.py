@@ -13,7 +13,7 @@ from pytest_isolate.declarations.references import visible_services
 from pytest_isolate.declarations.testcontainers import unfold
 from pytest_isolate.declarations.values import InvalidValue, parse_word
 from pytest_isolate.errors import Problem, suggest
-from pytest_isolate.model.declaration import Declared, Layer, Preset, RawService, RawVariants
+from pytest_isolate.model.declaration import Declared, Preset, RawService, RawVariants
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId
 
@@ -69,16 +69,13 @@ def load_groups(
 def copies_of(service: ServiceId, raws: Mapping[ServiceId, RawService]) -> tuple[ServiceId, ...]:
     """The service, and the members of stacks that are copies of it: whatever changes it changes them too."""
     base = raws[service].layers
-    members = (s for s, raw in raws.items() if s.stack.name and _starts_with(raw.layers, base))
+    depth = len(base)  # a copy has the very layers of what it copies, and its own on top
+    members = (s for s, r in raws.items() if s.stack.name and [*map(id, r.layers[:depth])] == [*map(id, base)])
     return (service, *sorted(members))
 
 
-def _starts_with(layers: Sequence[Layer], base: Sequence[Layer]) -> bool:
-    return len(layers) >= len(base) and all(a is b for a, b in zip(layers, base, strict=False))
-
-
 class _Context(Struct, frozen=True, kw_only=True):
-    """One service of a declaration of variants, and where what is wrong is noted."""
+    """One service of a declaration of variants, and the list of what is wrong."""
 
     item: Declared
     name: str
@@ -145,15 +142,15 @@ def build_alternative(base: RawService, written: object, location: Location) -> 
     if isinstance(written, RawService):
         return written.changed({}, location)
     if isinstance(written, Preset):
-        own = (_without_image(layer) for layer in base.layers if not layer.is_preset)
+        own = [
+            layer._replace(values={k: v for k, v in layer.values.items() if k not in ("image", "build")})
+            for layer in base.layers
+            if not layer.is_preset
+        ]
         return RawService(layers=(*written.layers, *own)).changed({}, location)
     if isinstance(written, str):
         return base.changed({"image": written}, location)
     return base.changed(written, location) if isinstance(written, Mapping) else None
-
-
-def _without_image(layer: Layer) -> Layer:
-    return layer._replace(values={k: v for k, v in layer.values.items() if k not in ("image", "build")})
 
 
 def _derive_name(written: object, raw: RawService) -> str:

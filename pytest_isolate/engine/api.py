@@ -1,6 +1,7 @@
 """The protocol of a container engine, and the plain records that it takes and answers with.
 
-Runs need `Engine`, clean-up needs `Removing`; what the command line asks beyond that is in engine.command_api.
+Begin with `Engine`, at the end: what runs ask. Clean-up needs only `Removing`; the command line asks what is in
+engine.command_api as well.
 """
 
 from __future__ import annotations
@@ -36,22 +37,17 @@ class Capability(Enum):
 
 
 class EngineFacts(Struct, frozen=True, kw_only=True):
-    """Facts about the engine that answers: which it is, where it is, and which abilities it has.
-
-    `is_local` says that it shares the network that this process is in. `machine` is its kind of processor, as engines
-    name it: amd64, arm64. `host` is where the ports answer that it publishes on `publish_on`; empty where that is not
-    known. `memory_bytes` is what its machine has, 0 for this one.
-    """
+    """Facts about the engine that answers."""
 
     name: str
     version: str
     address: str
-    is_local: bool
-    machine: str = ""
+    is_local: bool  # it shares the network that this process is in
+    machine: str = ""  # its kind of processor, as engines name it: amd64, arm64
     capabilities: frozenset[Capability] = frozenset(Capability)
-    host: str = LOOPBACK
+    host: str = LOOPBACK  # where ports answer that it publishes on `publish_on`; empty where that is not known
     publish_on: str = LOOPBACK
-    memory_bytes: int = 0
+    memory_bytes: int = 0  # of its machine; 0 where that is this one
 
 
 def require(facts: EngineFacts, capability: Capability, what: str, do: str) -> None:
@@ -61,25 +57,19 @@ def require(facts: EngineFacts, capability: Capability, what: str, do: str) -> N
 
 
 class PublishAddress(Struct, frozen=True, kw_only=True):
-    """The address that ports are published on, and the host that tests dial; `host` is empty where it is not known.
-
-    `is_local` says that both are of the network that this process is in, where sockets of ours can reserve the ports.
-    """
+    """The address that ports are published on, and the host that tests dial; `host` is empty where it is not known."""
 
     host: str = LOOPBACK
     publish_on: str = LOOPBACK
-    is_local: bool = True
+    is_local: bool = True  # both are of the network that this process is in: sockets of ours can reserve the ports
 
 
 class ImageFacts(Struct, frozen=True, kw_only=True):
-    """Facts that an image tells. `health_command` is empty where it declares no check.
-
-    `platform` is what it is made for: `linux/amd64`, `linux/arm/v7`; empty where the engine does not tell.
-    """
+    """Facts that an image tells."""
 
     image_id: str
-    health_command: tuple[str, ...] = ()
-    platform: str = ""
+    health_command: tuple[str, ...] = ()  # empty where it declares no check
+    platform: str = ""  # what it is made for: linux/amd64, linux/arm/v7; empty where the engine does not tell
 
 
 class BuildRequest(Struct, frozen=True, kw_only=True):
@@ -104,13 +94,7 @@ class PortBinding(Struct, frozen=True, kw_only=True):
 
 
 class ContainerRequest(Struct, frozen=True, kw_only=True):
-    """A container to create. Limits that are None are not set.
-
-    `volumes` are paths by name. `memory_folders` are sizes in bytes by path: of volumes of its own that are kept in
-    memory for as long as a container runs that has them, and go with this one. `joined` is a container whose network is
-    this one's as well, in place of one of its own. With `keeps_input` its input is open, and nothing comes from there.
-    `binds` are paths inside by path on the engine's host. With `removes_itself` it is gone when it has ended.
-    """
+    """A container to create. Limits that are None are not set."""
 
     name: str
     image: str
@@ -121,8 +105,8 @@ class ContainerRequest(Struct, frozen=True, kw_only=True):
     ports: tuple[PortBinding, ...] = ()
     network: str = ""
     aliases: tuple[str, ...] = ()
-    volumes: Mapping[str, str] = {}
-    memory_folders: Mapping[str, int] = {}
+    volumes: Mapping[str, str] = {}  # paths by name
+    memory_folders: Mapping[str, int] = {}  # sizes in bytes by path: of volumes in memory, which go with this container
     memory_bytes: int | None = None
     shm_bytes: int | None = None
     cpus: float | None = None
@@ -130,64 +114,49 @@ class ContainerRequest(Struct, frozen=True, kw_only=True):
     cap_drop: tuple[str, ...] = ()
     cap_add: tuple[str, ...] = ()
     no_new_privileges: bool = True
-    joined: str = ""
+    joined: str = ""  # a container whose network is this one's as well, in place of one of its own
     user: str = ""
-    keeps_input: bool = False
-    binds: Mapping[str, str] = {}
+    keeps_input: bool = False  # its input is open, and nothing comes from there
+    binds: Mapping[str, str] = {}  # paths inside by path on the engine's host
     removes_itself: bool = False
     settings: ContainerSettings = DEFAULT_SETTINGS
 
 
 class ContainerState(Struct, frozen=True, kw_only=True):
-    """State of a container at this moment. `exit_code` is None while it runs.
-
-    `ports` are host ports by port inside, `volumes` are paths by name. `started_at` and `ended_at` are in seconds
-    of the epoch, 0 where it never has; one that runs and has an `ended_at` was started again.
-    """
+    """State of a container at this moment."""
 
     is_running: bool
     is_paused: bool = False
-    exit_code: int | None = None
+    exit_code: int | None = None  # None while it runs
     is_out_of_memory: bool = False
-    ports: Mapping[int, int] = {}
-    volumes: Mapping[str, str] = {}
+    ports: Mapping[int, int] = {}  # host ports by port inside
+    volumes: Mapping[str, str] = {}  # paths by name
     name: str = ""
-    started_at: float = 0
-    ended_at: float = 0
+    started_at: float = 0  # in seconds of the epoch; 0 where it never has
+    ended_at: float = 0  # the same; one that runs and has it was started again
 
 
 class LogLine(Struct, frozen=True):
-    """A line that a container wrote, and when the engine has read it, in seconds of the epoch.
+    """A line that a container wrote, and when the engine has read it, in seconds of the epoch."""
 
-    That may be later than it was written: up to 66 ms were measured on a busy machine.
-    """
-
-    when: float
+    when: float  # up to 66 ms later than it was written, as measured on a busy machine
     text: str
 
 
 class ContainerUsage(Struct, frozen=True, kw_only=True):
-    """Memory of a container at this moment, and its processor time since its start.
+    """Memory of a container at this moment, and its processor time since its start."""
 
-    Memory is without the part that the kernel can take back at once: files that were read a while ago.
-    """
-
-    memory_bytes: int
+    memory_bytes: int  # without files that were read a while ago: the kernel can take these back at once
     cpu_s: float
 
 
 class UsageCounters(Struct, frozen=True, kw_only=True):
-    """Counters that the kernel keeps for a container since its last start, in bytes and seconds.
-
-    `files_bytes` is what it holds of files that were read or written, which it gives back when there is need;
-    `idle_bytes` is the part of it that was not used for some time. The peak is None on kernels before 5.19 with
-    version 2 of control groups.
-    """
+    """Counters that the kernel keeps for a container since its last start."""
 
     memory_bytes: int
-    idle_bytes: int
-    files_bytes: int
-    peak_bytes: int | None
+    idle_bytes: int  # the part of `files_bytes` that was not used for some time
+    files_bytes: int  # of files that were read or written: given back when there is need
+    peak_bytes: int | None  # None on kernels before 5.19 with version 2 of control groups
     cpu_s: float
 
 
@@ -231,10 +200,7 @@ class Session(Protocol):
         """Write to its input."""
 
     def receive(self, timeout_s: float) -> tuple[int, bytes] | None:
-        """Its next output, with the stream (1: stdout, 2: stderr); None when it has ended.
-
-        EngineError when it writes nothing for so long, or when the connection to it broke.
-        """
+        """Its next output, with the stream (1: stdout, 2: stderr); None at its end; EngineError after the time-out."""
 
     def exit_code(self) -> int:
         """Its exit code; to be asked when there is nothing more to receive."""
@@ -268,35 +234,16 @@ ProgressCallback = Callable[[Progress], None]
 class Commands(Protocol):
     """Commands of the engine's own program, for texts that say how to go on by hand. `container` is a name."""
 
-    def enter(self, container: str) -> str:
-        """A shell in a container."""
-
-    def run_inside(self, container: str, command: str, variable: str = "") -> str:
-        """A command in a container, with a terminal, and with a variable: NAME=VALUE as a shell reads it."""
-
-    def read_variable(self, container: str, name: str) -> str:
-        """An environment variable of a container, printed."""
-
-    def read_argument(self, container: str, number: int) -> str:
-        """An argument of a container's command, printed."""
-
-    def logs(self, container: str) -> str:
-        """The log of a container."""
-
-    def start(self, container: str) -> str:
-        """A container that has ended, started again."""
-
-    def copy_out(self, container: str) -> str:
-        """A file of a container, copied to this host."""
-
-    def pull(self, image: str, platform: str | None = None) -> str:
-        """An image, pulled."""
-
-    def run(self, image: str) -> str:
-        """A new container of an image, with a terminal."""
-
-    def remove(self, labels: Mapping[str, str]) -> Sequence[str]:
-        """Containers, volumes and networks that carry these labels, removed: one command for each kind, in order."""
+    def enter(self, container: str) -> str: ...  # a shell in it
+    def run_inside(self, container: str, command: str, variable: str = "") -> str: ...  # variable: NAME=VALUE
+    def read_variable(self, container: str, name: str) -> str: ...  # of its environment, printed
+    def read_argument(self, container: str, number: int) -> str: ...  # of its command, printed
+    def logs(self, container: str) -> str: ...
+    def start(self, container: str) -> str: ...  # one that has ended, again
+    def copy_out(self, container: str) -> str: ...  # a file of it, to this host
+    def pull(self, image: str, platform: str | None = None) -> str: ...
+    def run(self, image: str) -> str: ...  # a new container, with a terminal
+    def remove(self, labels: Mapping[str, str]) -> Sequence[str]: ...  # one command for each kind of object, in order
 
 
 class Removing(Protocol):
@@ -329,10 +276,7 @@ class Removing(Protocol):
 
 
 class Engine(Removing, Protocol):
-    """A container engine. Every method raises an EngineError, never a library's own exception.
-
-    Methods that remove something succeed when it is gone already. All may be called from several threads.
-    """
+    """A container engine. Methods raise an EngineError, never a library's own, and may be called from any thread."""
 
     def facts(self) -> EngineFacts:
         """Facts about this engine."""
@@ -383,10 +327,7 @@ class Engine(Removing, Protocol):
         """Limits (memory, cpus, pids) that containers made here should have and do not have."""
 
     def save_archive(self, container_id: str, path: str, file: Path, most_bytes: int) -> bool:
-        """Write a file or folder of a container to a tar archive on this host, under its own name.
-
-        False, and the archive is of no use, where it would take more bytes than that.
-        """
+        """Write a file or folder of a container to a tar archive on this host; False where it takes more bytes."""
 
     def copy_into(self, container_id: str, archive: bytes) -> None:
         """Unpack a tar archive at the root of a container."""
@@ -444,15 +385,3 @@ class Engine(Removing, Protocol):
 
     def watch(self, labels: Mapping[str, str]) -> EventStream:
         """Deaths of containers with these labels, as they happen."""
-
-
-class OwnService(Protocol):
-    """An engine without a daemon, which serves for as long as a run lasts."""
-
-    @property
-    def program(self) -> str:
-        """The program that serves."""
-
-    @property
-    def address(self) -> str:
-        """The address at which it does."""

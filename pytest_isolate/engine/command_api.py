@@ -38,7 +38,7 @@ class InteractiveCommand(Protocol):
     def receive(self, *, is_ready: bool) -> Sequence[tuple[int, bytes]] | None:
         """Its new output, each piece with its stream (1: stdout, 2: stderr); None when it has ended.
 
-        Unless the descriptor `is_ready`, only what has arrived before: the descriptor does not tell of that.
+        Unless the descriptor `is_ready`, only what came before it could be: the descriptor does not tell of that.
         """
 
     def resize(self, columns: int, lines: int) -> None:
@@ -101,10 +101,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 
 class EngineReport(Struct, frozen=True, kw_only=True):
-    """The answers of an engine about itself. `clock_ahead_s` may be wrong by `clock_within_s`.
-
-    `advice` are ways out, by what there may be too little of: networks of its own (pools), disk, limits.
-    """
+    """The answers of an engine about itself."""
 
     name: str
     version: str
@@ -120,7 +117,7 @@ class EngineReport(Struct, frozen=True, kw_only=True):
     subnets: tuple[str, ...]
     pools: tuple[tuple[str, int], ...]
     clock_ahead_s: float
-    clock_within_s: float
+    clock_within_s: float  # how far that may be wrong
     host: str = LOOPBACK
     publish_on: str = LOOPBACK
-    advice: Mapping[str, str] = {}
+    advice: Mapping[str, str] = {}  # ways out by what there may be too little of: networks (pools), disk, limits

@@ -7,13 +7,15 @@ those without --isolate, load no engine.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.api import Engine, OwnService, Removing
+    from pytest_isolate.engine.api import Engine, Removing
     from pytest_isolate.engine.command_api import Attempt, CommandEngine, EngineReport
+    from pytest_isolate.engine.docker.podman import OwnService as OwnService  # noqa: PLC0414  # callers name it too
 
 
 def connect(env: Mapping[str, str] = os.environ) -> Engine:
@@ -40,9 +42,9 @@ def connect_for_command(env: Mapping[str, str] = os.environ) -> Iterator[Command
 
 def open_null_engine() -> Engine:
     """An engine that is none, for runs whose every service runs already."""
-    from pytest_isolate.engine.none import open_null_engine
+    from pytest_isolate.engine.none import NullEngine
 
-    return open_null_engine()
+    return cast("Engine", NullEngine())
 
 
 def may_be_elsewhere(env: Mapping[str, str]) -> bool:
@@ -81,11 +83,17 @@ def at(own: OwnService, env: Mapping[str, str] = os.environ) -> Mapping[str, str
     return {**env, "DOCKER_HOST": own.address}
 
 
-def served(env: Mapping[str, str]) -> AbstractContextManager[Mapping[str, str]]:
+@contextmanager
+def served(env: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
     """An environment in which an engine is found, with a service for the block where it needs one."""
-    from pytest_isolate.engine.docker.podman import served
+    from pytest_isolate.engine.docker.podman import find_own_service, serving
 
-    return served(env)
+    own = find_own_service(env, secrets.token_hex(4))
+    if own is None:
+        yield env
+        return
+    with serving(own):
+        yield at(own, env)
 
 
 def serving(program: str, env: Mapping[str, str] = os.environ) -> AbstractContextManager[None]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import NoReturn, cast
+from typing import NoReturn
 
-from pytest_isolate.engine.api import Engine, EngineFacts, Event
+from pytest_isolate.engine.api import EngineFacts, Event
 from pytest_isolate.errors import EngineError
 
 
@@ -47,8 +47,3 @@ class NullEngine:
             )
 
         return refuse
-
-
-def open_null_engine() -> Engine:
-    """An engine that is none."""
-    return cast(Engine, NullEngine())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
-from pytest_isolate.model.location import Location
+from pytest_isolate.model.location import Location, caller_location
 
 if TYPE_CHECKING:
     from pytest_isolate.errors import Problem
@@ -39,10 +39,11 @@ class Preset(Struct, frozen=True, kw_only=True):
         return self.name
 
 
-def build_preset(name: str, values: Mapping[str, object], changes: Mapping[str, object], caller: Location) -> Preset:
-    """A preset's values under its user's changes."""
+def build_preset(name: str, values: Mapping[str, object], changes: Mapping[str, object]) -> Preset:
+    """A preset's values under its user's changes; to be called by the function that the user calls."""
     own = Layer(values=values, location=Location(file=f"{_PRESET}{name}"))
-    return Preset(name=name, layers=(own, Layer(values=changes, location=caller)) if changes else (own,))
+    # Two calls up: this function, the preset's own, its user.
+    return Preset(name=name, layers=(own, Layer(values=changes, location=caller_location(2))) if changes else (own,))
 
 
 class RawService(NamedTuple):

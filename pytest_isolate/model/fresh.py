@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId
+from pytest_isolate.model.service import Scope, ServiceId
 
 
 class CopyMethod(NamedTuple):

@@ -67,7 +67,7 @@ class Run(Struct, frozen=True, kw_only=True):
         return labels | ({LABEL_WORKER: self.worker} if self.worker else {})
 
     def container_labels(self, service: ServiceId, fingerprint: str, instance: str) -> dict[str, str]:
-        """The labels of a container; `instance` finds it again when whoever made it has died half-way."""
+        """The labels of a container; `instance` finds it again when the process that made it has died half-way."""
         return self.labels() | {
             LABEL_STACK: str(service.stack),
             LABEL_SERVICE: service.name,

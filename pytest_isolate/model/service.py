@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Callable, Mapping
+from enum import Enum, IntEnum
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from pytest_isolate.model.endpoint import ExternalService
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.probes import Probe
-from pytest_isolate.model.reset import Reset
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.testcontainers import Module
+from pytest_isolate.model.probes import Command, Http, Probe
 
 HUB = "docker.io"
 
@@ -94,6 +93,89 @@ class File(Struct, frozen=True, kw_only=True):
     data: bytes | None = None
     source: str | None = None
     mode: int | None = None
+
+
+# -- a service's life, and its state after each test -------------------------------------------------------------------
+
+
+class Scope(IntEnum):
+    """pytest's own scopes; a wider one compares greater."""
+
+    FUNCTION = 1
+    CLASS = 2
+    MODULE = 3
+    PACKAGE = 4
+    SESSION = 5
+
+    @property
+    def word(self) -> str:
+        """pytest's name for it."""
+        return self.name.lower()
+
+
+SCOPES = {scope.word: scope for scope in Scope}
+SHARES = ("run", "worker")
+
+
+class Pristine(Struct, frozen=True, kw_only=True):
+    """The state in which the service became ready, by the way that its key `copies` names."""
+
+
+class ResetFunction(Struct, frozen=True, kw_only=True):
+    """A function of the user's, called with the service's handle."""
+
+    function: Callable[[Any], object]
+
+
+Reset = Pristine | Command | Http | ResetFunction
+RESET_METHOD = "POST"
+"""The method of an HTTP call that resets, where it does not say."""
+
+
+def describe_reset(reset: Reset) -> str:
+    """A short text for messages, such as `POST /reset`; the same in every process."""
+    match reset:
+        case Pristine():
+            return "the preset's own way"
+        case Command(argv=argv):
+            return f"{' '.join(argv)} in its container"
+        case Http(path=path, port=port, method=method):
+            return f"{method or RESET_METHOD} {path}" + (f" on port {port}" if port else "")
+        case ResetFunction(function=function):
+            return f"{getattr(function, '__qualname__', type(function).__qualname__)}(...)"
+
+
+# -- containers of testcontainers, as far as they are known without an engine ------------------------------------------
+
+
+class Refusal(NamedTuple):
+    """A setting of a module that cannot be honoured, and what to do about it."""
+
+    reason: str
+    do: str
+
+
+class DryRun(Struct, frozen=True, kw_only=True):
+    """The container of a module in the keys of `service()`. With `has_wait` it brings a wait of its own along."""
+
+    values: Mapping[str, object] = {}
+    refusals: tuple[Refusal, ...] = ()
+    has_wait: bool = False
+
+
+@runtime_checkable
+class Module(Protocol):
+    """A container of testcontainers, or what makes one, as it was declared. `str()` of it is for people."""
+
+    @property
+    def name(self) -> str:
+        """The name of its class, or of what makes it."""
+
+    def rehearse(self) -> DryRun:
+        """Find out what it starts. Asked for again, the answer is the same one."""
+
+
+# -- the service, and its stack ----------------------------------------------------------------------------------------
 
 
 class Unlimited(Enum):

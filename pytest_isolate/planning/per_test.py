@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec.structs import replace
 
 from pytest_isolate.declarations.external_checks import refuse_change
-from pytest_isolate.declarations.fingerprint import fingerprint
 from pytest_isolate.declarations.graph import reachable
+from pytest_isolate.declarations.keys import fingerprint
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.declarations.references import resolve_references
 from pytest_isolate.declarations.service import check_native_ports, load_service
 from pytest_isolate.declarations.variants import Alternative, copies_of
 from pytest_isolate.errors import Problem
 from pytest_isolate.model.declaration import Layer, RawService
-from pytest_isolate.model.reset import describe_reset
-from pytest_isolate.model.service import Change, ServiceId, ServiceSpec, StackId, StackSpec, Variation
+from pytest_isolate.model.service import Change, ServiceId, ServiceSpec, StackId, StackSpec, Variation, describe_reset
 
 Overrides = Mapping[ServiceId, tuple[Layer, ...]]
 """Changes of services, on top of everything else."""
@@ -45,7 +44,9 @@ def catalogue_with(
         problems += refuse_change(service_id, catalogue.services[service_id], layers)
         before = raws.get(service_id, catalogue.raws[service_id])
         spec = load(service_id, before._replace(layers=(*before.layers, *layers)))
-        if replace(spec, location=catalogue.services[service_id].location) == _spec(service_id, specs, catalogue):
+        location = catalogue.services[service_id].location
+        unchanged = specs.get(service_id, catalogue.services[service_id])
+        if replace(spec, location=location) == replace(unchanged, location=location):
             continue
         change = changes.get(service_id, Change(service_id, ""))
         specs[service_id] = spec
@@ -56,14 +57,9 @@ def catalogue_with(
 def closure(catalogue: Catalogue, services: Iterable[ServiceId]) -> frozenset[ServiceId]:
     """These services, what they need, and what cannot be told apart from them on one network.
 
-    That is: whoever shares a volume, and the whole of a stack that has one address.
+    That is: services that share a volume, and the whole of a stack that has one address.
     """
     return reachable(services, _edges(catalogue.services, catalogue.stacks, catalogue.dependencies))
-
-
-def _spec(service_id: ServiceId, specs: Mapping[ServiceId, ServiceSpec], catalogue: Catalogue) -> ServiceSpec:
-    spec = specs.get(service_id, catalogue.services[service_id])
-    return replace(spec, location=catalogue.services[service_id].location)
 
 
 def _apply_picks(
@@ -93,27 +89,26 @@ def _replace_specs(
     problems: list[Problem],
 ) -> Catalogue:
     services = {**catalogue.services, **specs}
-    stacks = {stack_id: _rebuild(stack_id, stack, services) for stack_id, stack in catalogue.stacks.items()}
+    stacks = {
+        stack_id: replace(stack, services=tuple(services[ServiceId(stack_id, m.name)] for m in stack.services))
+        for stack_id, stack in catalogue.stacks.items()
+    }
     for stack_id in {service_id.stack for service_id in specs} & stacks.keys():
         problems += check_native_ports(stacks[stack_id])
     dependencies = resolve_references(services, problems)
     edges = _edges(services, stacks, dependencies)
+    variations: dict[ServiceId, Variation] = {}
+    for service_id in services:
+        reached = reachable([service_id], edges)
+        variations[service_id] = tuple(sorted(changes[other] for other in changes.keys() & reached))
     return replace(
         catalogue,
         services=services,
         stacks=stacks,
         dependencies=dependencies,
         declared=catalogue,
-        variations={s: v for s in services if (v := _variation(reachable([s], edges), changes))},
+        variations={s: variation for s, variation in variations.items() if variation},
     )
-
-
-def _variation(reached: Collection[ServiceId], changes: Mapping[ServiceId, Change]) -> Variation:
-    return tuple(sorted(change for service_id, change in changes.items() if service_id in reached))
-
-
-def _rebuild(stack_id: StackId, stack: StackSpec, services: Mapping[ServiceId, ServiceSpec]) -> StackSpec:
-    return replace(stack, services=tuple(services[ServiceId(stack_id, m.name)] for m in stack.services))
 
 
 def _edges(

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from pytest_isolate.declarations.fingerprint import fingerprint
 from pytest_isolate.declarations.graph import build_start_order
+from pytest_isolate.declarations.keys import fingerprint
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.declarations.references import is_within
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, Variation
+from pytest_isolate.model.service import Scope, ServiceId, ServiceSpec, StackId, Variation
 
 
 class ItemPosition(Struct, frozen=True, kw_only=True):
@@ -127,23 +126,21 @@ def _build_instance(
         spec=spec,
         native_ports=bool(stack and stack.native_ports),
         dependencies=tuple(sorted(dependencies.items())),
-        network_capacity=_room(service_id, catalogue),
-        stack_depth=_rank(service_id.stack, catalogue),
+        network_capacity=_network_capacity(service_id, catalogue),
+        stack_depth=_stack_depth(service_id.stack, catalogue),
     )
 
 
-def _room(service_id: ServiceId, catalogue: Catalogue) -> int:
-    """Count a stack's services, and what they need from elsewhere; the same for all that share a network.
-
-    So it must not depend on changes that do not reach the network.
-    """
+def _network_capacity(service_id: ServiceId, catalogue: Catalogue) -> int:
+    """Count a stack's services, and what they need from elsewhere."""
+    # The same for all that share a network, so changes that do not reach it must not count.
     members = {service for service in catalogue.services if service.stack == service_id.stack}
     declared = catalogue.declared or catalogue
     changed = (catalogue.dependencies[change.service] for change in catalogue.variation(service_id))
     return len(members.union(*(declared.dependencies[m] for m in members), *changed))
 
 
-def _rank(stack: StackId, catalogue: Catalogue) -> int:
+def _stack_depth(stack: StackId, catalogue: Catalogue) -> int:
     """Count the stacks that a stack's services can see: none where it has a name, else those further up."""
     if stack.name:
         return 0

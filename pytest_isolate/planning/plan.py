@@ -12,8 +12,7 @@ from msgspec import Struct
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.model.fresh import FreshSpec
 from pytest_isolate.model.resources import Resources
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId, ServiceSpec
+from pytest_isolate.model.service import Scope, ServiceId, ServiceSpec
 from pytest_isolate.planning.placement import (
     Instance,
     InstanceKey,
@@ -161,10 +160,6 @@ def describe_plan(plan: Plan) -> Sequence[str]:
         source = step.instance.spec.source
         rows.append((str(step.instance.key.service), source, lives, needs, str(step.tests), step.first_test))
     if any(step.instance.key.variation for step in plan.steps):
-        rows = [(row[0], cell, *row[1:]) for row, cell in zip(rows, _variant_column(plan), strict=True)]
+        cells = (", ".join(map(str, step.instance.key.variation)) or "-" for step in plan.steps)
+        rows = [(row[0], cell, *row[1:]) for row, cell in zip(rows, ["variant", *cells], strict=True)]
     return align(rows)
-
-
-def _variant_column(plan: Plan) -> Sequence[str]:
-    cells = (", ".join(map(str, step.instance.key.variation)) for step in plan.steps)
-    return ["variant", *(cell or "-" for cell in cells)]

@@ -1,4 +1,4 @@
-"""Which services are reset after a test, in which order, and whom that must not disturb."""
+"""Order in which services are reset after a test, and the workers that this must not disturb."""
 
 from __future__ import annotations
 

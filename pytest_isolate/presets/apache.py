@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pytest_isolate.model.declaration import Preset, build_preset
-from pytest_isolate.model.location import caller_location
 from pytest_isolate.presets.nginx import READY, URL
 
 
@@ -13,4 +12,4 @@ def apache(version: str = "2.4", /, **changes: object) -> Preset:
     The value has an `http://` url.
     """
     values = {"image": f"httpd:{version}", "port": 80, "url": URL, "ready": READY}
-    return build_preset("apache", values, changes, caller_location(1))
+    return build_preset("apache", values, changes)

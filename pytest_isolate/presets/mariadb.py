@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pytest_isolate.model.declaration import Preset, build_preset
-from pytest_isolate.model.location import caller_location
 from pytest_isolate.model.probes import Tcp
 from pytest_isolate.model.service import Secret
 
 # Outside of every folder that an image declares as a volume: what is in a volume cannot be part of a snapshot's layer,
 # and would be copied into a new volume at each start.
 DATA = "/srv/mysql"
-# Nobody reads this data after a power failure; what was committed is in the kernel's hands, so a kill loses nothing.
+# Data need not survive a power failure; what was committed is in the kernel's hands, so a kill loses nothing.
 COMMAND = ("mariadbd", f"--datadir={DATA}", "--innodb-flush-log-at-trx-commit=2", "--skip-innodb-doublewrite")
 # The server speaks first: three bytes of length, one of sequence, then protocol version 10. The temporary server of
 # the image's initialisation runs without networking. Format: MariaDB's knowledge base, "Connection", initial handshake.
 READY = Tcp(expect=r"(?s)\A.{4}\x0a")
+# The same for MySQL, but for image, command and the names of variables.
+VALUES: Mapping[str, object] = {
+    "snapshot": DATA,
+    "in_memory": DATA,
+    "port": 3306,
+    "user": "app",
+    "password": Secret.RANDOM,
+    "database": "app",
+    "copies": "mariadb",
+    "url": "mysql://{user}:{password}@{host}:{port}/{database}",
+    "ready": READY,
+}
 
 
 def mariadb(version: str = "11.4", /, **changes: object) -> Preset:
@@ -23,22 +36,14 @@ def mariadb(version: str = "11.4", /, **changes: object) -> Preset:
     The value has `user`, `password` (random where none is given), `database` and a `mysql://` url.
     """
     values = {
+        **VALUES,
         "image": f"mariadb:{version}",
         "command": COMMAND,
-        "snapshot": DATA,
-        "in_memory": DATA,
-        "port": 3306,
-        "user": "app",
-        "password": Secret.RANDOM,
-        "database": "app",
-        "copies": "mariadb",
-        "url": "mysql://{user}:{password}@{host}:{port}/{database}",
         "env": {
             "MARIADB_USER": "{self.user}",
             "MARIADB_PASSWORD": "{self.password}",
             "MARIADB_DATABASE": "{self.database}",
             "MARIADB_ROOT_PASSWORD": "{self.password}",
         },
-        "ready": READY,
     }
-    return build_preset("mariadb", values, changes, caller_location(1))
+    return build_preset("mariadb", values, changes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pytest_isolate.model.declaration import Preset, build_preset
-from pytest_isolate.model.location import caller_location
 from pytest_isolate.model.probes import Tcp
 
 # Format: protocol.txt of memcached, "Other commands".
@@ -21,4 +20,4 @@ def memcached(version: str = "1.6", /, **changes: object) -> Preset:
         "url": "memcached://{host}:{port}",
         "ready": READY,
     }
-    return build_preset("memcached", values, changes, caller_location(1))
+    return build_preset("memcached", values, changes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pytest_isolate.model.declaration import Preset, build_preset
-from pytest_isolate.model.location import caller_location
 from pytest_isolate.model.probes import Tcp
 from pytest_isolate.model.service import Secret
 
@@ -42,4 +41,4 @@ def mosquitto(version: str = "2", /, **changes: object) -> Preset:
         "url": "mqtt://{user}:{password}@{host}:{port}",
         "ready": READY,
     }
-    return build_preset("mosquitto", values, changes, caller_location(1))
+    return build_preset("mosquitto", values, changes)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pytest_isolate.model.declaration import Preset, build_preset
-from pytest_isolate.model.location import caller_location
-from pytest_isolate.model.service import Secret
-from pytest_isolate.presets.mariadb import DATA, READY
+from pytest_isolate.presets.mariadb import DATA, VALUES
 
 # As for MariaDB. Each of the two servers refuses options that only the other one knows.
 COMMAND = (
@@ -28,23 +26,15 @@ def mysql(version: str = "8.4", /, **changes: object) -> Preset:
     The value has `user`, `password` (random where none is given), `database` and a `mysql://` url.
     """
     values = {
+        **VALUES,
         "image": f"mysql:{version}",
         "entrypoint": ENTRYPOINT,
         "command": COMMAND,
-        "snapshot": DATA,
-        "in_memory": DATA,
-        "port": 3306,
-        "user": "app",
-        "password": Secret.RANDOM,
-        "database": "app",
-        "copies": "mariadb",
-        "url": "mysql://{user}:{password}@{host}:{port}/{database}",
         "env": {
             "MYSQL_USER": "{self.user}",
             "MYSQL_PASSWORD": "{self.password}",
             "MYSQL_DATABASE": "{self.database}",
             "MYSQL_ROOT_PASSWORD": "{self.password}",
         },
-        "ready": READY,
     }
-    return build_preset("mysql", values, changes, caller_location(1))
+    return build_preset("mysql", values, changes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pytest_isolate.model.declaration import Preset, build_preset
-from pytest_isolate.model.location import caller_location
 from pytest_isolate.model.probes import Tcp
 from pytest_isolate.model.service import Secret
 
@@ -26,4 +25,4 @@ def nats(version: str = "2", /, **changes: object) -> Preset:
         "url": "nats://{user}:{password}@{host}:{port}",
         "ready": READY,
     }
-    return build_preset("nats", values, changes, caller_location(1))
+    return build_preset("nats", values, changes)

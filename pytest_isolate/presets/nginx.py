@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pytest_isolate.model.declaration import Preset, build_preset
-from pytest_isolate.model.location import caller_location
 from pytest_isolate.model.probes import Tcp
 
 # Any answer below 500: which pages there are, and who may see them, is the user's configuration.
@@ -20,4 +19,4 @@ def nginx(version: str = "1.28", /, **changes: object) -> Preset:
     The value has an `http://` url.
     """
     values = {"image": f"nginx:{version}", "port": 80, "url": URL, "ready": READY}
-    return build_preset("nginx", values, changes, caller_location(1))
+    return build_preset("nginx", values, changes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pytest_isolate.model.declaration import Preset, build_preset
-from pytest_isolate.model.location import caller_location
 from pytest_isolate.model.probes import Tcp
 from pytest_isolate.model.service import Secret
 
@@ -37,9 +36,9 @@ def openldap(version: str = "1.5.0", /, **changes: object) -> Preset:
             "LDAP_ADMIN_PASSWORD": "{self.password}",
             "LDAP_CONFIG_PASSWORD": "{self.password}",
             "LDAP_PORT": str(PORT),
-            # With it the image spends its first start on certificates that nobody trusts.
+            # With it the image spends its first start on certificates that no client trusts.
             "LDAP_TLS": "false",
         },
         "ready": READY,
     }
-    return build_preset("openldap", values, changes, caller_location(1))
+    return build_preset("openldap", values, changes)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pytest_isolate.model.declaration import Preset, build_preset
-from pytest_isolate.model.location import caller_location
 from pytest_isolate.model.probes import Tcp
 from pytest_isolate.model.service import Secret
 
-# Nobody reads this data after a power failure; what was committed is in the kernel's hands, so a kill loses nothing.
+# Data need not survive a power failure; what was committed is in the kernel's hands, so a kill loses nothing.
 COMMAND = ("postgres", "-c", "fsync=off", "-c", "full_page_writes=off")
 # Outside of every folder that an image declares as a volume: what is in a volume cannot be part of a snapshot's layer,
 # and would be copied into a new volume at each start.
@@ -44,4 +43,4 @@ def postgres(version: str = "16", /, **changes: object) -> Preset:
         },
         "ready": READY,
     }
-    return build_preset("postgres", values, changes, caller_location(1))
+    return build_preset("postgres", values, changes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pytest_isolate.model.declaration import Preset, build_preset
-from pytest_isolate.model.location import caller_location
 from pytest_isolate.model.probes import Tcp
 from pytest_isolate.model.service import Secret
 
@@ -31,4 +30,4 @@ def rabbitmq(version: str = "4", /, **changes: object) -> Preset:
         },
         "ready": READY,
     }
-    return build_preset("rabbitmq", values, changes, caller_location(1))
+    return build_preset("rabbitmq", values, changes)

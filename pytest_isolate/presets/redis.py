@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pytest_isolate.model.declaration import Preset, build_preset
-from pytest_isolate.model.location import caller_location
 from pytest_isolate.model.probes import Tcp
 from pytest_isolate.model.service import Secret
 
@@ -13,7 +14,16 @@ OPTIONS = ("--save", "", "--appendonly", "no", "--databases", "1024", "--require
 # To be asked for the password is an answer too. A server that still reads its data says LOADING. Format: "Redis
 # serialization protocol specification".
 READY = Tcp(send=b"PING\r\n", expect=r"\A(?:\+PONG|-NOAUTH )")
-URL = "redis://{user}:{password}@{host}:{port}/{database}"
+# The same for Valkey, but for image and command.
+VALUES: Mapping[str, object] = {
+    "port": 6379,
+    "user": "default",
+    "password": Secret.RANDOM,
+    "database": "0",
+    "copies": "redis",
+    "url": "redis://{user}:{password}@{host}:{port}/{database}",
+    "ready": READY,
+}
 
 
 def redis(version: str = "8", /, **changes: object) -> Preset:
@@ -22,15 +32,5 @@ def redis(version: str = "8", /, **changes: object) -> Preset:
     The value has `user` (always `default`), `password` (random where none is given), `database` (its number) and a
     `redis://` url.
     """
-    values = {
-        "image": f"redis:{version}",
-        "command": ("redis-server", *OPTIONS),
-        "port": 6379,
-        "user": "default",
-        "password": Secret.RANDOM,
-        "database": "0",
-        "copies": "redis",
-        "url": URL,
-        "ready": READY,
-    }
-    return build_preset("redis", values, changes, caller_location(1))
+    values = {**VALUES, "image": f"redis:{version}", "command": ("redis-server", *OPTIONS)}
+    return build_preset("redis", values, changes)

@@ -11,7 +11,8 @@ from fakes.programs import IMAGE
 from engine.test_contract import Bench, bench  # noqa: F401  # a fixture
 from pytest_isolate.engine.api import Engine, Removing
 from pytest_isolate.engine.docker.remover import Remover
-from pytest_isolate.engine.docker.transport.client import open_address
+from pytest_isolate.engine.docker.transport.client import open_candidate
+from pytest_isolate.engine.docker.transport.discovery import Candidate
 from pytest_isolate.running.cleanup.remove import remove_all
 
 
@@ -20,7 +21,7 @@ def remover(bench: Bench) -> Removing:  # noqa: F811
     """The small client for a real engine; the fake one has none but itself."""
     if isinstance(bench.engine, FakeEngine):
         return bench.engine
-    return Remover(open_address(bench.engine.facts().address, {}))
+    return Remover(open_candidate(Candidate(bench.engine.facts().address, "test"), {}))
 
 
 def test_it_lists_what_the_big_one_lists(bench: Bench, remover: Removing) -> None:  # noqa: F811
@@ -83,7 +84,7 @@ def test_what_is_gone_is_fine(bench: Bench, remover: Removing, kind: str) -> Non
 def test_check_succeeds_where_an_engine_answers(real_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     address = real_engine.facts().address
     asked: list[str] = []
-    http = open_address(address, {})
+    http = open_candidate(Candidate(address, "test"), {})
     ask = http.ask
     monkeypatch.setattr(http, "ask", lambda what, *args, **more: asked.append(args[1]) or ask(what, *args, **more))
 

@@ -13,8 +13,7 @@ import pytest
 
 from pytest_isolate.engine.api import Capability, ContainerState, ImageFacts, PublishAddress
 from pytest_isolate.errors import EngineError, StartError
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import Build, ContainerSettings
+from pytest_isolate.model.service import Build, ContainerSettings, Scope
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.plugin.run.opening import in_memory_bytes
 from pytest_isolate.running.containers.controls import ContainerControls

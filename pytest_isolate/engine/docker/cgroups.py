@@ -1,6 +1,6 @@
 """Usage of containers as the kernel counts it: at no cost, where its control groups can be seen from here.
 
-Docker 20.10 answers the question for one container once a second only, and lets whoever asks earlier wait for that.
+Docker 20.10 answers the question for one container once a second only, and lets an earlier question wait for that.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def count(container_id: str, root: Path = ROOT) -> UsageCounters | None:
     """Counters of a container; None where it has ended, or cannot be seen from here."""
     for folder in _find(container_id, root):
         with suppress(OSError, ValueError, KeyError):
-            return _count_second(folder)
+            return _count_v2(folder)
     for memory in _find(container_id, root / "memory"):
         processor = root / "cpuacct" / memory.relative_to(root / "memory")
         with suppress(OSError, ValueError, KeyError):
-            return _count_first(memory, processor)
+            return _count_v1(memory, processor)
     return None
 
 
@@ -40,8 +40,7 @@ def _find(container_id: str, root: Path) -> Iterator[Path]:
         yield from root.glob(place) if "*" in place else filter(Path.is_dir, [root / place])
 
 
-def _count_second(folder: Path) -> UsageCounters:
-    """The kernel's second version of control groups: one tree for all."""
+def _count_v2(folder: Path) -> UsageCounters:
     memory, peak = _table(folder / "memory.stat"), folder / "memory.peak"
     return UsageCounters(
         memory_bytes=_number(folder / "memory.current"),
@@ -52,8 +51,7 @@ def _count_second(folder: Path) -> UsageCounters:
     )
 
 
-def _count_first(memory: Path, processor: Path) -> UsageCounters:
-    """The first version: a tree for each resource."""
+def _count_v1(memory: Path, processor: Path) -> UsageCounters:
     stat = _table(memory / "memory.stat")
     return UsageCounters(
         memory_bytes=_number(memory / "memory.usage_in_bytes"),

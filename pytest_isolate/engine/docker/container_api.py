@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,7 @@ from urllib.parse import quote
 
 from msgspec.structs import replace
 
-from pytest_isolate.engine.api import (
-    ContainerRequest,
-    ContainerState,
-    ContainerUsage,
-    PublishAddress,
-    UsageCounters,
-)
+from pytest_isolate.engine.api import ContainerRequest, ContainerState, ContainerUsage, PublishAddress, UsageCounters
 from pytest_isolate.engine.docker import cgroups
 from pytest_isolate.engine.docker.host import HERE, Machine, ask_machine, find_publish_address
 from pytest_isolate.engine.docker.remover import Remover
@@ -51,20 +45,14 @@ class ContainerApi(Remover):
 
     def create_container(self, request: ContainerRequest) -> str:
         what, query = f"container {request.name} could not be made", {"name": request.name}
-        made = self._http.ask(what, "POST", "/containers/create", query=query, body=container_body(request))
-        answer = made.json()
-        self._note_dropped(answer, request)
-        return str(answer["Id"])
+        made = self._http.ask(what, "POST", "/containers/create", query=query, body=container_body(request)).json()
+        # Docker says whether a limit was dropped; of an engine that does not say so, the container is looked at.
+        if any("discarded" in text for text in made.get("Warnings") or ()) or self._dialect().drops_silently:
+            self._dropped |= dropped_limits(request, self._inspect(made["Id"]))
+        return str(made["Id"])
 
     def dropped_limits(self) -> Collection[str]:
         return self._dropped
-
-    def _note_dropped(self, answer: Mapping[str, Any], request: ContainerRequest) -> None:
-        """See which limits a new container has; Docker says whether there is anything to see."""
-        told = any("discarded" in text for text in answer.get("Warnings") or ())
-        if told or self._dialect().drops_silently:
-            what, path = "a container could not be inspected", f"/containers/{quote(answer['Id'])}/json"
-            self._dropped |= dropped_limits(request, self._http.ask(what, "GET", path).json())
 
     def save_archive(self, container_id: str, path: str, file: Path, most_bytes: int) -> bool:
         what = f"{path} could not be copied out of a container"
@@ -95,12 +83,15 @@ class ContainerApi(Remover):
         self._tell(container_id, "unpause", "unpaused")
 
     def inspect_container(self, container_id: str) -> ContainerState:
-        what, path = "a container could not be inspected", f"/containers/{quote(container_id)}/json"
-        state = container_state(self._http.ask(what, "GET", path).json())
+        state = container_state(self._inspect(container_id))
         ahead_s = self._machine.clock_offset_s
         # Zero means never.
         started_at, ended_at = (at and at - ahead_s for at in (state.started_at, state.ended_at))
         return replace(state, started_at=started_at, ended_at=ended_at) if ahead_s else state
+
+    def _inspect(self, container_id: str) -> Any:
+        what = "a container could not be inspected"
+        return self._http.ask(what, "GET", f"/containers/{quote(container_id)}/json").json()
 
     def read_usage(self, container_id: str) -> ContainerUsage | None:
         seen = cgroups.count(container_id)

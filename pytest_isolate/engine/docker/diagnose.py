@@ -9,7 +9,6 @@ import stat
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from pytest_isolate.engine.command_api import Attempt, EngineReport, SocketFacts
 from pytest_isolate.engine.docker.engine import DockerEngine
@@ -39,14 +38,8 @@ def try_candidates(env: Mapping[str, str]) -> tuple[tuple[Attempt, ...], EngineR
             except EngineError as error:
                 answer = f"{error.what}: {'; '.join(error.found)}"
         client.close()
-        attempts.append(
-            Attempt(
-                address=candidate.address,
-                named_by=candidate.named_by,
-                answer=answer,
-                socket=read_socket(candidate.address),
-            )
-        )
+        at, named_by = candidate.address, candidate.named_by
+        attempts.append(Attempt(address=at, named_by=named_by, answer=answer, socket=read_socket(at)))
         if found:
             return tuple(attempts), found
     return tuple(attempts), None
@@ -55,11 +48,11 @@ def try_candidates(env: Mapping[str, str]) -> tuple[tuple[Attempt, ...], EngineR
 def read_socket(address: str) -> SocketFacts | None:
     """The socket at an address of this host; None where there is none to be seen."""
     path = address.removeprefix(_UNIX)
-    try:
-        found = os.stat(path) if address.startswith(_UNIX) else None
-    except OSError:
+    if path == address:
         return None
-    if found is None:
+    try:
+        found = os.stat(path)
+    except OSError:
         return None
     return SocketFacts(
         path=path,
@@ -76,6 +69,9 @@ def _examine(client: Http, candidate: Candidate, now: Callable[[], float]) -> En
     info = client.ask("the engine did not tell of itself", "GET", "/info").json()
     answered = now()
     told = moment(str(info.get("SystemTime", "")))
+    is_rootless = bool(info.get("Rootless")) or any("rootless" in o for o in info.get("SecurityOptions") or ())
+    # Without root it limits nothing on the first version of control groups, although Podman says so of the kernel.
+    can_limit = not is_rootless or str(info.get("CgroupVersion", "")) != "1"
     return EngineReport(
         name=facts.name,
         version=facts.version,
@@ -85,31 +81,18 @@ def _examine(client: Http, candidate: Candidate, now: Callable[[], float]) -> En
         is_local=facts.is_local,
         data_root=str(info.get("DockerRootDir", "")),
         driver=str(info.get("Driver", "")),
-        is_rootless=_is_rootless(info),
-        limits_memory=bool(info.get("MemoryLimit", True)) and not _lacks_control_groups(info),
-        limits_processes=bool(info.get("PidsLimit", True)) and not _lacks_control_groups(info),
+        is_rootless=is_rootless,
+        limits_memory=bool(info.get("MemoryLimit", True)) and can_limit,
+        limits_processes=bool(info.get("PidsLimit", True)) and can_limit,
         subnets=tuple(engine.used_subnets()),
-        pools=_pools(info),
+        # Empty where the engine has its own.
+        pools=tuple((str(p["Base"]), int(p["Size"])) for p in info.get("DefaultAddressPools") or ()),
         clock_ahead_s=told - (asked + answered) / 2 if told else 0.0,
         clock_within_s=(answered - asked) / 2,
         host=facts.host,
         publish_on=facts.publish_on,
         advice=engine.commands.doctor_advice(),
     )
-
-
-def _is_rootless(info: Mapping[str, Any]) -> bool:
-    return bool(info.get("Rootless")) or any("rootless" in option for option in info.get("SecurityOptions") or ())
-
-
-def _lacks_control_groups(info: Mapping[str, Any]) -> bool:
-    """Tell that it cannot limit anything, whatever it says of that: Podman's answer is about the kernel."""
-    return _is_rootless(info) and str(info.get("CgroupVersion", "")) == "1"
-
-
-def _pools(info: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
-    """The pools that the engine was given; none where it has its own."""
-    return tuple((str(p["Base"]), int(p["Size"])) for p in info.get("DefaultAddressPools") or ())
 
 
 def _name(read: Callable[[], str], number: int) -> str:

@@ -20,28 +20,19 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class Dialect(Struct, frozen=True, kw_only=True):
-    """Differences of one engine from others.
-
-    `exit_events` are the names of the event that a container has ended. `registries` stand before the names of images
-    that were given without one. `image_details` is where an image's health check is told, if not in its inspection;
-    `networks` is where they are listed. Lines of a log in `whole_seconds` are selected by more exact moments than they
-    are told with.
-    Who follows a silent log gets no answer from an engine that `answers_with_first_line`. One that `drops_silently`
-    takes limits that it cannot hold without a word. One that `empties_networks` removes a network together with what is
-    on it, and goes on to answer to its names.
-    """
+    """Differences of one engine from others."""
 
     name: str
     program: str = "docker"
-    exit_events: tuple[str, ...] = ("die",)
-    registries: tuple[str, ...] = ()
-    image_details: str = ""
-    networks: str = "/networks"
-    whole_seconds: bool = False
-    answers_with_first_line: bool = False
-    drops_silently: bool = False
+    exit_events: tuple[str, ...] = ("die",)  # names of the event that a container has ended
+    registries: tuple[str, ...] = ()  # put before the names of images that were given without one
+    image_details: str = ""  # where an image's health check is told, if not in its inspection
+    networks: str = "/networks"  # where they are listed
+    whole_seconds: bool = False  # lines of a log are selected by more exact moments than they are told with
+    answers_with_first_line: bool = False  # a silent log that is followed gets no answer
+    drops_silently: bool = False  # limits that it cannot hold are taken without a word
     capabilities: frozenset[Capability] = frozenset(Capability)
-    empties_networks: bool = False
+    empties_networks: bool = False  # removes a network together with what is on it, and goes on to answer to its names
 
 
 DOCKER = Dialect(name="Docker")

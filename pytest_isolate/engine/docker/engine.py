@@ -50,9 +50,8 @@ class DockerEngine(ExecApi, NetworkApi, ImageApi):
 
     def watch(self, labels: Mapping[str, str]) -> DockerEvents:
         filters = {"type": ["container"], "event": list(self._dialect().exit_events), **label_filter(labels)}
-        return DockerEvents(
-            self._http.stream_json("the engine's event stream broke", "/events", as_query(filters)), labels
-        )
+        events = self._http.stream_json("the engine's event stream broke", "/events", as_query(filters))
+        return DockerEvents(events, labels)
 
 
 class DockerEvents:

@@ -9,15 +9,12 @@ from datetime import datetime
 
 from pytest_isolate.engine.api import LogLine
 
-# A frame's header: which stream, three bytes of nothing, the length.
+# A frame's header (API: "Attach to a container"): which stream, three bytes of nothing, the length.
 _FRAME = struct.Struct(">BxxxL")
 
 
 def split_frames(raw: bytes) -> Iterator[tuple[int, bytes]]:
-    """Output of a container, piece by piece, each with the number of its stream (API: "Attach to a container").
-
-    A last piece that is cut counts as far as it goes.
-    """
+    """Output of a container in pieces, each with the number of its stream; the last one may be cut."""
     position = 0
     while position + _FRAME.size <= len(raw):
         stream, length = _FRAME.unpack_from(raw, position)
@@ -47,10 +44,8 @@ class FrameReader:
 
 
 def log_lines(raw: bytes) -> list[LogLine]:
-    """The lines of a log that was asked for with timestamps, each with the moment of its first piece.
-
-    The engine cuts lines at 16 KiB, and puts a moment before each piece.
-    """
+    """The lines of a log that was asked for with timestamps, each with the moment of its first piece."""
+    # The engine cuts lines at 16 KiB, and puts a moment before each piece.
     lines: list[LogLine] = []
     begun: dict[int, LogLine] = {}
     for stream, piece in split_frames(raw):

@@ -60,7 +60,7 @@ def _ask_once(ask: Callable[[], Mapping[str, Any]], now: Callable[[], float]) ->
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # of the engine's host, whose addresses are not known here
 # Engines give each container these three files of its own, from a folder that is named by its id. On an engine's host
-# they show elsewhere for a moment, while somebody copies files into a container.
+# they show elsewhere for a moment, while files are copied into a container.
 _OWN_FILE = re.compile(r"([0-9a-f]{64})/(?:userdata/)?(hostname|hosts|resolv\.conf) /etc/\2 ")
 _OWN_GROUP = re.compile(r"[/-]([0-9a-f]{64})(?:\.scope)?$", re.MULTILINE)
 _SHORT_ID = re.compile(r"[0-9a-f]{12}")

@@ -25,12 +25,9 @@ class ImageApi(Remover):
 
     def find_image(self, image: str) -> ImageFacts | None:
         try:
-            reply = self._http.ask(
-                f"image {image} could not be looked up", "GET", f"/images/{quote(image, '/:@')}/json"
-            )
+            found = self._http.ask(f"image {image} could not be looked up", "GET", f"{_image_path(image)}/json").json()
         except ObjectNotFound:
             return None
-        found = reply.json()
         config = found.get("Config") or {}
         if self._dialect().image_details:
             path = self._dialect().image_details.format(quote(found["Id"]))

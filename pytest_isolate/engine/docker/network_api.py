@@ -130,11 +130,9 @@ def free_subnets(pool: str, used: Iterable[str], prefix: int, rng: random.Random
 
 
 def bridge_gateway(configs: Sequence[Mapping[str, str]]) -> str:
-    """Return the gateway of the default bridge; empty where it has no subnet.
-
-    Docker 20.10 leaves the gateway out between the daemon's very first start and its second. It is the first address
-    of the subnet then, as Docker's documentation of networks has it.
-    """
+    """Return the gateway of the default bridge; empty where it has no subnet."""
+    # Docker 20.10 leaves it out between the daemon's very first start and its second. It is the subnet's first address
+    # then, as Docker's documentation of networks has it.
     for config in configs:
         if config.get("Gateway") or config.get("Subnet"):
             return config.get("Gateway") or str(ip_network(config["Subnet"])[1])

@@ -1,12 +1,11 @@
-"""A Podman without a daemon: where nobody listens, its API service is started for as long as it is needed.
+"""A Podman without a daemon: where no engine listens, its API service is started for as long as it is needed.
 
-Small, as the guardian holds on to it. Whoever has started a service ends it; one that nobody ends does so by itself.
+Small, as the guardian holds on to it. The process that has started a service ends it; left alone, it ends by itself.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import select
 import signal
 import socket
@@ -104,10 +103,8 @@ def _find_listener(own: OwnService) -> int:
 
 
 def _end(own: OwnService, processes: Iterable[int]) -> None:
-    """Let it end, and remove its folder. Its containers go on.
-
-    Each process is told by itself: one was seen to end without telling its child, which then served for ever.
-    """
+    """Let it end, and remove its folder. Its containers go on."""
+    # Each process is told by itself: one was seen to end without telling its child, which then served for ever.
     for process in processes:
         with suppress(ProcessLookupError):  # it has ended by itself
             signal.pidfd_send_signal(process, signal.SIGTERM)
@@ -118,23 +115,12 @@ def _end(own: OwnService, processes: Iterable[int]) -> None:
 
 
 @contextmanager
-def served(env: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
-    """An environment in which an engine is found, with a service for the block where it needs one."""
-    own = find_own_service(env, secrets.token_hex(4))
-    if own is None:
-        yield env
-        return
-    with serving(own):
-        yield {**env, "DOCKER_HOST": own.address}
-
-
-@contextmanager
 def serving(own: OwnService) -> Iterator[None]:
     """A service that serves during the block."""
     processes = [_start(own)]
     try:
         _wait_until_served(own, processes[0])
-        with suppress(OSError):  # it has ended meanwhile: whoever asks it is told
+        with suppress(OSError):  # it has ended meanwhile: the next question to it says so
             processes.insert(0, _find_listener(own))
         yield
     finally:

@@ -91,10 +91,7 @@ def _explain(asked: Pull, answer: str) -> tuple[str, str]:  # noqa: PLR0911  # a
             f"log in to {registry}, or pull from a mirror: --isolate-registry=mirror.example:5000",
         )
     if says(_NOT_THERE) and "no such host" not in text:
-        return (
-            f"{registry} has no such image",
-            "check name and tag, or build it: build='folder with a Dockerfile'",
-        )
+        return f"{registry} has no such image", "check name and tag, or build it: build='folder with a Dockerfile'"
     if says(_TLS):
         return (
             f"{registry} does not speak TLS as the engine expects it",

@@ -38,7 +38,7 @@ def find_login(registry: str) -> Login:
     trouble = ""
     if helper and not _is_there(helper):
         trouble = f"{_HELPER}{helper}, which {file} names, is not on PATH"
-        config, helper = _without_helpers(config), None
+        config, helper = auth.AuthConfig({"auths": config.auths}), None
     try:
         found = config.resolve_authconfig(registry)
     except DockerException as error:
@@ -69,7 +69,3 @@ def config_file() -> Path:
 
 def _is_there(helper: str) -> bool:
     return shutil.which(f"{_HELPER}{helper}") is not None
-
-
-def _without_helpers(config: auth.AuthConfig) -> auth.AuthConfig:
-    return auth.AuthConfig({"auths": config.auths})

@@ -21,7 +21,7 @@ from pytest_isolate.model.identity import LABEL_KEPT
 if TYPE_CHECKING:
     from pytest_isolate.engine.docker.commands import DockerCommands
 
-# Somebody else may be removing what is on a network. Docker before 20.10.27 can deadlock while containers come and go
+# Another process may be removing what is on a network. Docker before 20.10.27 can deadlock while containers come and go
 # (moby issue 46661). That detaching by force what leaves anyway brings it about is suspected, and was never shown.
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 LISTING_CONTAINERS = "the containers could not be listed"
@@ -108,17 +108,15 @@ class Remover:
 
     def _is_removed(self, what: str, path: str, pause_s: float) -> bool:
         """Try to remove it; where it is in use, wait for what is on it to go."""
-        if self._dialect().empties_networks and self._members(what, path):
-            time.sleep(pause_s)
-            return False
         try:
-            self._http.ask(what, "DELETE", path)
+            if not (self._dialect().empties_networks and self._members(what, path)):
+                self._http.ask(what, "DELETE", path)
+                return True
         except EngineError as error:
             if not is_in_use(str(error)):
                 raise
-            time.sleep(pause_s)
-            return False
-        return True
+        time.sleep(pause_s)
+        return False
 
     def _members(self, what: str, path: str) -> Sequence[str]:
         return list(self._http.ask(what, "GET", path).json()["Containers"])
@@ -137,7 +135,7 @@ def gone_is_fine() -> Iterator[None]:
     except ObjectNotFound:
         pass
     except EngineError as error:
-        # Somebody else (the engine's own --rm, a second clean-up) is removing it at this moment.
+        # Another one (the engine's own --rm, a second clean-up) is removing it at this moment.
         if not any(text in str(error) for text in ("already in progress", "is not connected to")):
             raise
 

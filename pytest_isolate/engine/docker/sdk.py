@@ -1,6 +1,6 @@
-"""Pulling and building through the docker SDK, which knows registry logins and .dockerignore. Only here is it imported.
+"""Pulling and building through the docker SDK, which knows registry logins and .dockerignore.
 
-It costs a run up to 0.4 s, so whoever needs it imports this module only then.
+Its import takes up to 0.4 s, so it waits until an image is pulled or built.
 """
 
 from __future__ import annotations
@@ -35,12 +35,7 @@ from pytest_isolate.text import plain_text
 # How long the engine may be silent in the middle of it.
 _TIMEOUT_S = 60
 # Streams are read below requests: what breaks them comes from urllib3, or as a piece of JSON without its end.
-_TRANSPORT_ERRORS = (
-    requests.exceptions.RequestException,
-    urllib3.exceptions.HTTPError,
-    StreamParseError,
-    OSError,
-)
+_TRANSPORT_ERRORS = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, StreamParseError, OSError)
 
 
 def pull(engine: Http, image: str, tell: ProgressCallback, platform: str | None) -> None:

@@ -6,14 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_isolate.engine.api import (
-    BuildRequest,
-    ContainerRequest,
-    ContainerState,
-    ContainerUsage,
-    Event,
-    Progress,
-)
+from pytest_isolate.engine.api import BuildRequest, ContainerRequest, ContainerState, ContainerUsage, Event, Progress
 from pytest_isolate.engine.docker.frames import moment
 from pytest_isolate.engine.docker.remover import network_id
 from pytest_isolate.errors import BuildFailed
@@ -92,12 +85,8 @@ def _add_settings(config: dict[str, Any], settings: ContainerSettings) -> None:
 
 def _memory_mount(path: str, size_bytes: int) -> dict[str, Any]:
     """A volume without a name, which goes with its container, on a tmpfs (docker volume create, "Driver-specific")."""
-    options = {"type": "tmpfs", "device": "tmpfs", "o": f"size={size_bytes}"}
-    return {
-        "Type": "volume",
-        "Target": path,
-        "VolumeOptions": {"DriverConfig": {"Name": "local", "Options": options}},
-    }
+    driver = {"Name": "local", "Options": {"type": "tmpfs", "device": "tmpfs", "o": f"size={size_bytes}"}}
+    return {"Type": "volume", "Target": path, "VolumeOptions": {"DriverConfig": driver}}
 
 
 def container_state(found: Mapping[str, Any]) -> ContainerState:

@@ -20,8 +20,7 @@ from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.engine.api import Progress
 from pytest_isolate.errors import IsolateError, PlanError
 from pytest_isolate.model.identity import Run
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId
+from pytest_isolate.model.service import Scope, ServiceId
 from pytest_isolate.planning.placement import Instance, ItemPosition, place_instances
 from pytest_isolate.planning.plan import Plan, Step, peak_demand
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings, build_settings

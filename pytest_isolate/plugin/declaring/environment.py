@@ -24,8 +24,7 @@ from pytest_isolate.errors import DeclarationError, EngineError, EngineUnreachab
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import Secret, ServiceId, ServiceSpec, StackId
+from pytest_isolate.model.service import Scope, Secret, ServiceId, ServiceSpec, StackId
 from pytest_isolate.plugin.declaring.configuration import Source
 from pytest_isolate.plugin.declaring.toml import Environment, load_environment
 from pytest_isolate.plugin.options import BIND, HOST

@@ -10,8 +10,7 @@ import pytest
 from pytest_isolate.declarations.external_checks import check_used
 from pytest_isolate.declarations.loading import Catalogue, load, raise_all
 from pytest_isolate.errors import IsolateError
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId, StackId
+from pytest_isolate.model.service import Scope, ServiceId, StackId
 from pytest_isolate.planning.placement import Instance, Place, place_instances, places_of
 from pytest_isolate.planning.plan import Demand
 from pytest_isolate.plugin.declaring.fixtures import (

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from pytest_isolate.errors import ResetError
-from pytest_isolate.model.reset import ResetFunction
-from pytest_isolate.model.service import ServiceId
+from pytest_isolate.model.service import ResetFunction, ServiceId
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.planning.reset_order import order_resets
 from pytest_isolate.plugin.run.wiring import Wired

@@ -32,7 +32,8 @@ from pytest_isolate.sharing.folders import kept_folder, snapshot_usage
 from pytest_isolate.sharing.owners import whose
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.api import Engine, EngineFacts, OwnService
+    from pytest_isolate.engine.api import Engine, EngineFacts
+    from pytest_isolate.engine.connect import OwnService
 
 Result = TypeVar("Result")
 _RECORD = "run"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from pytest_isolate.declarations.fingerprint import fingerprint
+from pytest_isolate.declarations.keys import fingerprint
 from pytest_isolate.engine.api import ImageFacts
 from pytest_isolate.errors import EngineError, StartError
 from pytest_isolate.model.endpoint import Endpoint

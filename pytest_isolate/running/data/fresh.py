@@ -11,9 +11,7 @@ from msgspec import Struct
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, FreshError
 from pytest_isolate.model.identity import Run
-from pytest_isolate.model.reset import Pristine
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId
+from pytest_isolate.model.service import Pristine, Scope, ServiceId
 from pytest_isolate.planning.placement import InstanceKey, Place
 from pytest_isolate.planning.plan import CopyDemand
 from pytest_isolate.running.clock import Clock

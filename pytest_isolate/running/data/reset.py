@@ -11,7 +11,7 @@ from pytest_isolate.errors import EngineError, IsolateError, ResetError
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.probes import Command, Http
-from pytest_isolate.model.reset import RESET_METHOD, Pristine, Reset, ResetFunction, describe_reset
+from pytest_isolate.model.service import RESET_METHOD, Pristine, Reset, ResetFunction, describe_reset
 from pytest_isolate.planning.placement import InstanceKey
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from pytest_isolate.engine.api import Engine, LogLine
 from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound
-from pytest_isolate.model.scope import Scope
+from pytest_isolate.model.service import Scope
 from pytest_isolate.planning.placement import InstanceKey
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.running import RunningInstance

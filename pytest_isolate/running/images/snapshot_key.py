@@ -8,8 +8,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from pytest_isolate.declarations.fingerprint import fingerprint
-from pytest_isolate.declarations.keys import KEYS, leave_out
+from pytest_isolate.declarations.keys import KEYS, fingerprint, leave_out
 from pytest_isolate.declarations.placeholders import SELF, parse_references
 from pytest_isolate.model.service import Secret, ServiceSpec
 

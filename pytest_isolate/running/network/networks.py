@@ -13,8 +13,7 @@ from msgspec import Struct
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import AddressSpaceFull
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import describe_variation
+from pytest_isolate.model.service import Scope, describe_variation
 from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.running.once import Once
 from pytest_isolate.running.ownership.domains import SharingDomain

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pytest_isolate.engine.api import ContainerUsage, Engine
 from pytest_isolate.errors import EngineError
-from pytest_isolate.model.scope import Scope
+from pytest_isolate.model.service import Scope
 from pytest_isolate.planning.placement import Place
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pytest_isolate.model.testcontainers import DryRun, Refusal
+from pytest_isolate.model.service import DryRun, Refusal
 from pytest_isolate.running.testcontainers.stage import DryRunSource, StartIntercepted
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytest_isolate.declarations.placeholders import escape
 from pytest_isolate.model.probes import Command
-from pytest_isolate.model.testcontainers import Refusal
+from pytest_isolate.model.service import Refusal
 from pytest_isolate.running.testcontainers.adapted import Settings
 
 _VOLUME = re.compile(r"[A-Za-z0-9][\w.-]+")

@@ -4,8 +4,7 @@ import pytest
 from fakes.programs import IMAGE, program
 
 from pytest_isolate import ServiceChanges, service
-from pytest_isolate.declarations.fingerprint import fingerprint
-from pytest_isolate.declarations.keys import KEYS, leave_out
+from pytest_isolate.declarations.keys import KEYS, fingerprint, leave_out
 from pytest_isolate.engine.docker.wire import container_body
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ContainerSettings, ServiceSpec

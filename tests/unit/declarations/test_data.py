@@ -13,7 +13,7 @@ from pytest_isolate.errors import DeclarationError, Problem
 from pytest_isolate.model.declaration import Declared, RawFresh, RawService
 from pytest_isolate.model.fresh import InitCommand, InitFiles, InitFunction
 from pytest_isolate.model.probes import Command
-from pytest_isolate.model.scope import Scope
+from pytest_isolate.model.service import Scope
 from pytest_isolate.planning.placement import ItemPosition
 from pytest_isolate.planning.plan import Demand, build_plan, count_copies, place_of_copy
 from pytest_isolate.presets.catalogue import PRESETS

@@ -14,8 +14,7 @@ from pytest_isolate.declarations.keys import KEYS, SERVICE_KEYS
 from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import UNLIMITED, Build, File, Secret
+from pytest_isolate.model.service import UNLIMITED, Build, File, Scope, Secret
 
 HERE = Location(file="/project/tests/conftest.py", line=3)
 SIZES = "a number of bytes, or a text such as '256m' or '1.5g'"

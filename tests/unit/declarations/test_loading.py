@@ -7,15 +7,13 @@ from pathlib import Path, PurePath
 import pytest
 from msgspec.structs import replace
 
-from pytest_isolate.declarations.fingerprint import fingerprint
-from pytest_isolate.declarations.keys import SERVICE_KEYS
-from pytest_isolate.declarations.layers import merge_layers
+from pytest_isolate.declarations.keys import SERVICE_KEYS, fingerprint
+from pytest_isolate.declarations.service import merge_layers
 from pytest_isolate.errors import DeclarationError, Problem
 from pytest_isolate.model.declaration import Layer, RawService
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import File, ServiceSpec, StackId
+from pytest_isolate.model.service import File, Scope, ServiceSpec, StackId
 from pytest_isolate.plugin.declaring.configuration import Source
 from pytest_isolate.plugin.declaring.declare import DECLARATION
 from pytest_isolate.plugin.declaring.toml import build_plugin

@@ -11,7 +11,7 @@ from typing import IO
 
 import pytest
 
-from pytest_isolate.engine.docker.image_transfer import parse_loaded
+from pytest_isolate.engine.docker.command_engine import parse_loaded
 from pytest_isolate.engine.image_archive import Blob, Parts, read_images, write_images
 from pytest_isolate.errors import EngineError
 

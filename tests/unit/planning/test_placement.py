@@ -7,8 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from pytest_isolate.declarations.loading import Catalogue
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId
+from pytest_isolate.model.service import Scope, ServiceId
 from pytest_isolate.planning.placement import (
     Instance,
     InstanceKey,

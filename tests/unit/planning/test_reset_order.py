@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from pytest_isolate.declarations.fingerprint import fingerprint
+from pytest_isolate.declarations.keys import fingerprint
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.errors import PlanError
 from pytest_isolate.model.declaration import RawService
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Command, Http, Log
-from pytest_isolate.model.reset import Pristine, ResetFunction, describe_reset
+from pytest_isolate.model.service import Pristine, ResetFunction, describe_reset
 from pytest_isolate.planning.placement import Instance, ItemPosition, place_instances
 from pytest_isolate.planning.reset_order import check_resets, dependents_of, order_resets
 from pytest_isolate.presets.catalogue import PRESETS

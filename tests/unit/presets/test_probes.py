@@ -8,9 +8,9 @@ import pytest
 
 from pytest_isolate.model.probes import Tcp
 from pytest_isolate.presets.catalogue import PRESETS
+from pytest_isolate.presets.mariadb import READY as MYSQL
 from pytest_isolate.presets.memcached import READY as MEMCACHED
 from pytest_isolate.presets.mosquitto import READY as MOSQUITTO
-from pytest_isolate.presets.mysql import READY as MYSQL
 from pytest_isolate.presets.nats import READY as NATS
 from pytest_isolate.presets.nginx import READY as HTTP
 from pytest_isolate.presets.openldap import READY as OPENLDAP

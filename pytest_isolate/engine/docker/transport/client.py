@@ -68,15 +68,10 @@ def open_http(env: Mapping[str, str]) -> Http:
     )
 
 
-def open_address(address: str, env: Mapping[str, str]) -> Http:
-    """The engine at an address, which is not asked yet."""
-    return Http(Endpoint(address, find_certificates(env, address, Path.home())))
-
-
 def open_candidate(candidate: Candidate, env: Mapping[str, str]) -> Http:
     """The engine at an address that was found, which is not asked yet."""
     if not candidate.certificates:
-        return open_address(candidate.address, env)
+        return Http(Endpoint(candidate.address, find_certificates(env, candidate.address, Path.home())))
     return Http(Endpoint(candidate.address, candidate.certificates, candidate.is_verified))
 
 

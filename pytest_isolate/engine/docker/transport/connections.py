@@ -1,7 +1,7 @@
 """Connections to the engine at an address: a socket of this host, TCP, TLS, or ssh.
 
-Here connections that are dear to make wait for their next request: one over TLS takes several turns between the hosts,
-and one over ssh a process and a log-in. A local one costs about 0.2 ms, so each request has its own.
+Connections that are dear to make wait for their next request: one over TLS takes several turns between the hosts, and
+one over ssh a process and a log-in. A local one costs about 0.2 ms, so each request has its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 _TCP_PORT, _TLS_PORT = 2375, 2376
-# What lies between may forget a connection that nobody uses: firewalls do after minutes.
+# What lies between may forget a connection that is not used: firewalls do after minutes.
 _IDLE_S = 30.0
 # More at once are rare, and an engine need not keep them.
 _MAX_IDLE = 8

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 USUAL = "usual socket"
-"""What names an address that nobody has named."""
+"""Name of the source of an address that is only the usual one."""
 
 
 class Candidate(Struct, frozen=True):

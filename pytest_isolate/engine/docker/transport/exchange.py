@@ -38,7 +38,7 @@ class Exchange(Struct, frozen=True):
     given_back: list[bool] = field(default_factory=list)
 
     def hang_up(self) -> None:
-        """End it for whoever reads; `close` still has to be called."""
+        """End it under the reader; `close` still has to be called."""
         try:
             self.sock.shutdown(socket.SHUT_RDWR)
         except OSError:

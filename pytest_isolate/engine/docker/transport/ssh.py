@@ -50,7 +50,7 @@ def parse_login(address: str) -> Login:
 def dial_command(login: Login) -> list[str]:
     """The command whose input and output are a connection to the engine, as the docker command has it.
 
-    It asks nobody for a passphrase: there may be no terminal, and pytest would seem to hang.
+    It does not ask for a passphrase: there may be no terminal, and pytest would seem to hang.
     """
     socket_over_there = ["--host", shlex.quote(f"unix://{login.path}")] if login.path else []
     options = ["-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={_CONNECT_S}"]
@@ -89,7 +89,6 @@ class SshConnection(TunnelledConnection):
         self._said: IO[bytes] | None = None
 
     def connect(self) -> None:
-        """Start the process, and talk to it."""
         ours, theirs = socket.socketpair()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by end()
         with theirs:
@@ -110,7 +109,6 @@ class SshConnection(TunnelledConnection):
         self.sock = ours
 
     def explain(self) -> SshFailed | None:
-        """Reason of its end; None where it has not ended, or did not say."""
         if not self._process or not self._said:
             return None
         try:
@@ -122,7 +120,6 @@ class SshConnection(TunnelledConnection):
         return SshFailed("; ".join(lines[-_TOLD_LINES:]) or f"ssh ended with code {code}")
 
     def end(self) -> None:
-        """Close it, and see the process off. Safe to repeat."""
         self.close()
         if self._process:
             self._process.kill()

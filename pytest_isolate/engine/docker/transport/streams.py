@@ -15,7 +15,7 @@ from pytest_isolate.errors import EngineError
 
 
 class JsonStream:
-    """The JSON values of an answer that goes on for as long as nobody closes it."""
+    """The JSON values of an answer that goes on until it is closed; EngineUnreachable when the engine ends it."""
 
     def __init__(self, what: str, address: str, exchange: Exchange) -> None:
         self._what = what
@@ -25,14 +25,13 @@ class JsonStream:
         self._is_closed = False
 
     def __iter__(self) -> Iterator[Any]:
-        """Each value; ends when it is closed, and with EngineUnreachable when the engine ends it."""
         while line := self._read():
             yield Reply(what=self._what, address=self._address, content=line).json()
 
     def close(self) -> None:
         """End the iteration, in whichever thread it runs. Safe to repeat."""
         self._is_closed = True
-        # Wakes whoever reads; a descriptor that is closed while somebody reads from it may be another one's next.
+        # Wakes the reader first: a descriptor that is closed under it may be that of another connection next.
         self._exchange.hang_up()
         with self._reading:
             self._exchange.close()
@@ -56,7 +55,7 @@ class JsonStream:
 
 
 class LogFollower:
-    """An answer that is read as a whole, later."""
+    """An answer that is read as a whole, later. It can be closed more than once."""
 
     def __init__(
         self, what: str, sock: socket.socket, begin: Callable[[], http.client.HTTPResponse], close: Callable[[], None]
@@ -64,7 +63,7 @@ class LogFollower:
         self._what = what
         self._sock = sock
         self._begin = begin
-        self._close = close
+        self.close = close
 
     def read(self, timeout_s: float) -> bytes:
         """All of it; EngineError where it stops for so long."""
@@ -74,10 +73,6 @@ class LogFollower:
                 return response.read()
         except (OSError, http.client.HTTPException) as error:
             raise EngineError(self._what, found=reason_of(error)) from error
-
-    def close(self) -> None:
-        """Let go of it. Safe to repeat."""
-        self._close()
 
 
 class RawConnection:
@@ -91,7 +86,6 @@ class RawConnection:
         self._received = received
 
     def send(self, content: bytes) -> None:
-        """Write all of it."""
         try:
             self._sock.settimeout(REQUEST_TIMEOUT_S)
             self._sock.sendall(content)
@@ -101,8 +95,7 @@ class RawConnection:
     def receive(self, timeout_s: float) -> bytes:
         """The next bytes; empty at the end."""
         if self._received:
-            received, self._received = self._received, b""
-            return received
+            return self.take_received()
         try:
             self._sock.settimeout(timeout_s)
             return self._sock.recv(PIECE_BYTES)
@@ -124,11 +117,10 @@ class RawConnection:
         return received
 
     def fileno(self) -> int:
-        """For whoever waits for several things at once."""
         return self._sock.fileno()
 
     def close(self) -> None:
-        """End it, also for whoever is receiving. Safe to repeat."""
+        """End it, also under a thread that is receiving. Safe to repeat."""
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:

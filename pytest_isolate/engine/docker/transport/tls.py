@@ -14,7 +14,7 @@ _PIECE_BYTES = 1 << 16
 
 
 class HalfOpen:
-    """TLS over a connected socket, as far as a line uses one. Safe to send and to receive in two threads."""
+    """TLS over a connected socket, with its methods. Safe to send and to receive in two threads."""
 
     def __init__(self, sock: socket.socket, trust: ssl.SSLContext, host: str) -> None:
         self._sock = sock
@@ -22,10 +22,17 @@ class HalfOpen:
         self._tls = trust.wrap_bio(self._coming, self._going, server_hostname=host)
         self._lock = threading.Lock()
         self._sending = threading.Lock()
-        self._shake_hands()
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._feed()
+            else:
+                self._flush()
+                return
 
     def sendall(self, content: bytes) -> None:
-        """Write all of it."""
         with self._lock:
             self._tls.write(content)
         self._flush()
@@ -52,27 +59,13 @@ class HalfOpen:
             self._sock.shutdown(how)
 
     def settimeout(self, timeout_s: float | None) -> None:
-        """Limit each wait."""
         self._sock.settimeout(timeout_s)
 
     def fileno(self) -> int:
-        """For whoever waits for several things at once."""
         return self._sock.fileno()
 
     def close(self) -> None:
-        """Close the socket."""
         self._sock.close()
-
-    def _shake_hands(self) -> None:
-        while True:
-            try:
-                self._tls.do_handshake()
-            except ssl.SSLWantReadError:
-                self._flush()
-                self._feed()
-            else:
-                self._flush()
-                return
 
     def _read(self, most: int) -> bytes | None:
         """Bytes that can be read at once; None where there are none yet."""
@@ -113,7 +106,6 @@ class HalfOpenConnection(http.client.HTTPConnection):
         self._trust = trust
 
     def connect(self) -> None:
-        """Connect, and agree on keys."""
         super().connect()
         try:
             self.sock = HalfOpen(self.sock, self._trust, self.host)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from pytest_isolate.engine.api import Engine
-from pytest_isolate.model.reset import Pristine
+from pytest_isolate.model.service import Pristine
 from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.containers.security import COPIES
 from pytest_isolate.running.data.backends.base import (

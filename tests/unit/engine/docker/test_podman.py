@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from waiting import wait_for
 
+from pytest_isolate.engine.connect import served
 from pytest_isolate.engine.docker import podman
-from pytest_isolate.engine.docker.podman import find_own_service, served, serving, wait_for_other
+from pytest_isolate.engine.docker.podman import find_own_service, serving, wait_for_other
 from pytest_isolate.engine.docker.transport.discovery import USUAL, Candidate
 from pytest_isolate.errors import EngineUnreachable
 

@@ -10,7 +10,7 @@ import pytest
 from pytest_isolate.engine.api import ContainerState, EngineFacts, LogLine
 from pytest_isolate.engine.docker.commands import DockerCommands
 from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound
-from pytest_isolate.model.scope import Scope
+from pytest_isolate.model.service import Scope
 from pytest_isolate.planning.placement import InstanceKey, Place
 from pytest_isolate.running.evidence.collect import LATE_S, EvidenceCollector, ServiceUse
 from unit.builders import FakeClock, sid

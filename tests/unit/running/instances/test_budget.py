@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from pytest_isolate.errors import StartError
 from pytest_isolate.model.resources import Resources
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import MIB, UNLIMITED
+from pytest_isolate.model.service import MIB, UNLIMITED, Scope
 from pytest_isolate.planning.placement import Instance, InstanceKey, ItemPosition, Place, place_instances, places_of
 from pytest_isolate.planning.plan import Demand, Plan, build_plan, lasting_demand, peak_demand
 from pytest_isolate.running.instances import budget

@@ -10,8 +10,7 @@ import pytest
 from pytest_isolate.engine.docker.commands import DockerCommands
 from pytest_isolate.engine.docker.network_api import create_on_one_of, free_subnets, ordered_name, prefix_for
 from pytest_isolate.errors import AddressSpaceFull, SubnetTaken
-from pytest_isolate.model.scope import Scope
-from pytest_isolate.model.service import ServiceId, StackId
+from pytest_isolate.model.service import Scope, ServiceId, StackId
 from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey, Place
 from pytest_isolate.running.network.networks import Networks, network_order, place_code, room_for
 from pytest_isolate.running.ownership.domains import SharingDomain

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from pytest_isolate.engine.api import EngineFacts, PublishAddress
 from pytest_isolate.errors import AddressSpaceFull, EngineError, StartError
-from pytest_isolate.model.scope import Scope
+from pytest_isolate.model.service import Scope
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.running.network import ports
 from pytest_isolate.running.network.addresses import Addresses, check_bind_ip, choose_publish_address
