@@ -19,8 +19,6 @@ from pytest_isolate.running.doctor.checks import OK, PROBLEM, Facts, Finding, di
 from pytest_isolate.running.doctor.host import Disk, read_disk, read_groups, read_inotify, read_routes
 from pytest_isolate.sharing.owners import read_user
 
-_CHOSEN_BY = ("DOCKER_HOST", "DOCKER_CONTEXT")
-
 
 def _parse_pool(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     try:
@@ -81,7 +79,7 @@ def finding_lines(findings: Sequence[Finding]) -> list[str]:
 
 def _find_otherwise(env: Mapping[str, str]) -> str:
     """The engine that would answer if the environment named none; empty where there is none."""
-    rest = {name: value for name, value in env.items() if name not in _CHOSEN_BY}
+    rest = {name: value for name, value in env.items() if name not in ("DOCKER_HOST", "DOCKER_CONTEXT")}
     engine = try_candidates(rest)[1] if len(rest) < len(env) else None
     return engine.address if engine else ""
 
@@ -92,9 +90,6 @@ def _disks(engine: EngineReport | None, env: Mapping[str, str]) -> list[Disk]:
 
 
 def _temp_folder(env: Mapping[str, str]) -> str:
-    """The folder that is meant for temporary files.
-
-    Not what `tempfile` says: that passes over a disk that is full, which is what we are here to tell.
-    """
+    # tempfile.gettempdir() would pass over a disk that is full, which is just what is to be found.
     wanted = [env[name] for name in ("TMPDIR", "TEMP", "TMP") if env.get(name)]
     return next(filter(os.path.isdir, wanted), "/tmp")  # noqa: S108  # looked at, not written to

@@ -70,7 +70,7 @@ def complete_names(_context: click.Context, _parameter: click.Parameter, incompl
         with redirect_stderr(io.StringIO()), open_engine() as opened:
             named = all_named(opened.runs())
     except SystemExit:
-        return []  # an error text in the middle of a line that is being typed helps nobody
+        return []  # an error text would land in the middle of the line that is being typed
     return [CompletionItem(word, help=text) for word, text in completions(named) if word.startswith(incomplete)]
 
 
@@ -90,12 +90,7 @@ def _nearest(found: Sequence[FoundContainer], name: str, folder: str) -> list[Fo
 
     def rank(one: FoundContainer) -> tuple[bool, bool, bool, bool]:
         state = one.whose.state
-        return (
-            one.service != name,
-            not is_project_of(one.whose.project, folder),
-            state != UP,
-            state == DEAD,
-        )
+        return (one.service != name, not is_project_of(one.whose.project, folder), state != UP, state == DEAD)
 
     best = min(map(rank, found), default=None)
     return [one for one in found if rank(one) == best]
