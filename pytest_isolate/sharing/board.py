@@ -103,7 +103,10 @@ class LeaseTable:
             return Refused("the run has ended")
         with FileLock(self._lock):
             table = _read_json(self._path) or {"leases": []}
-            leases = tuple(map(_lease, table["leases"]))
+            leases = tuple(
+                Lease(**{**record, "room": Resources(**record["room"]), "max_claim": Resources(**record["max_claim"])})
+                for record in table["leases"]
+            )
             changed = change(leases)
             if isinstance(changed, Refused):
                 return changed
@@ -115,21 +118,11 @@ class LeaseTable:
 def open_locks(folder: Path | None = None) -> Callable[[str], FileLock]:
     """A function that gives the lock of a name for all runs of this user, to be held with `with`."""
     locks = private_folder((folder or cache_folder()) / "locks")
-
-    def lock(name: str) -> FileLock:
-        return FileLock(locks / f"{_digest(name)}.lock")
-
-    return lock
+    return lambda name: FileLock(locks / f"{_digest(name)}.lock")
 
 
 def _digest(name: str) -> str:
-    """A file name for any text."""
     return hashlib.sha256(name.encode()).hexdigest()[:32]
-
-
-def _lease(record: dict[str, Any]) -> Lease:
-    amounts = {name: Resources(**record[name]) for name in ("room", "max_claim")}
-    return Lease(**{**record, **amounts})
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ def read_owner() -> Owner:
     """The owner that this process is."""
     pid = os.getpid()
     return Owner(
-        # A machine id alone may be a clone's; the name alone may be anybody's.
+        # A machine id alone may be a clone's; the name alone may be another machine's.
         host=f"{_first_line('/etc/machine-id')}/{socket.gethostname()}",
         boot=_first_line("/proc/sys/kernel/random/boot_id"),
         pid_namespace=_link("/proc/self/ns/pid"),

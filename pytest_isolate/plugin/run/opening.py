@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import pytest
 from msgspec import Struct
 
 from pytest_isolate.engine import connect as engines
-from pytest_isolate.engine.api import Capability
+from pytest_isolate.engine.api import Capability, Engine, EngineFacts, OwnService
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
@@ -30,9 +30,6 @@ from pytest_isolate.running.ownership.reuse import ReuseStore, project_code
 from pytest_isolate.sharing.board import Board
 from pytest_isolate.sharing.folders import kept_folder, snapshot_usage
 from pytest_isolate.sharing.owners import whose
-
-if TYPE_CHECKING:
-    from pytest_isolate.engine.api import Engine, EngineFacts, OwnService
 
 Result = TypeVar("Result")
 _RECORD = "run"
@@ -119,10 +116,7 @@ def find_guardian(member: RunMembership) -> str | None:
 
 
 def connect(config: pytest.Config, run: Run) -> Engine:
-    """The engine that a plugin provides, else the run's own, or the first that answers.
-
-    EngineUnreachable says what was tried.
-    """
+    """The engine that a plugin provides, else the run's own, or the first that answers, or EngineUnreachable."""
     given: Engine | None = config.hook.pytest_isolate_engine(config=config)
     if given is not None:
         return given

@@ -12,6 +12,7 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pytest_isolate.engine.api import Engine, PublishAddress
 from pytest_isolate.errors import PlanError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
@@ -61,7 +62,6 @@ from pytest_isolate.sharing.folders import (
 )
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.api import Engine, PublishAddress
     from pytest_isolate.running.report.recorder import Recorder
 
 # A sweep that has more to remove than this goes on in the next run.
@@ -113,10 +113,7 @@ class Wired(Struct, frozen=True, kw_only=True):
     sweeping: Future[None]
 
     def close(self, snapshots_s: float) -> None:
-        """Let go of everything that is open. The containers are removed already.
-
-        Waits so long for snapshots that are still being saved.
-        """
+        """Close everything, after so long for snapshots that are being saved. The containers are removed already."""
         if self.snapshots:
             self.snapshots.finish(snapshots_s)
         wait([self.sweeping], timeout=_SWEEP_S)
@@ -179,9 +176,12 @@ def wire(
     engine, usage_meter = opened.engine, UsageMeter(opened.engine.read_counters)
     context = RunContext(engine=engine, run=member.run, clock=clock, timeline=timeline)
     reach = choose_publish_address(engine.facts(), settings.bind, settings.host)
-    budget = _build_budget(context, member, settings, plan)
+    room = run_budget(settings, engine.facts())
+    check_budget(room, peak_demand(plan, member.workers))
+    budget = BudgetKeeper(LeaseTable(member.folder), room, member.run, clock, plan, member.workers)
     domains = _build_domains(member, settings, clock, reuse_store)
-    exit_watcher = _listen(context, domains)
+    exit_watcher = ExitWatcher(engine, domains.run_ids)
+    exit_watcher.start()
     guards = _build_guards(opened, member, settings, reach)
     snapshots = build_snapshots(engine) if settings.cache else None
     fresh_copies, resetter = _build_data(context, domains, member, plan)
@@ -222,12 +222,6 @@ def build_snapshots(engine: Engine) -> Snapshots:
     return Snapshots(engine, ensure_secret(cache_folder()), snapshot_usage(), open_locks(), loaded)
 
 
-def _build_budget(context: RunContext, member: RunMembership, settings: Settings, plan: Plan) -> BudgetKeeper:
-    room = run_budget(settings, context.engine.facts())
-    check_budget(room, peak_demand(plan, member.workers))
-    return BudgetKeeper(LeaseTable(member.folder), room, context.run, context.clock, plan, member.workers)
-
-
 def _build_guards(opened: OpenRun, member: RunMembership, settings: Settings, reach: PublishAddress) -> Guards:
     guardian, ryuk = GuardianClient(opened.armed), None
     if settings.ryuk and not opened.engine.facts().is_local:
@@ -255,12 +249,6 @@ def _build_data(
     engine, run, clock = context.engine, context.run, context.clock
     copies = FreshCopies(engine, run, domains, plan.copies, member.workers, clock, Board(external_copies_folder()))
     return copies, Resetter(engine, run, clock, context.timeline, copies.open_backend, _FAILURES)
-
-
-def _listen(context: RunContext, domains: SharingDomains) -> ExitWatcher:
-    exit_watcher = ExitWatcher(context.engine, domains.run_ids)
-    exit_watcher.start()
-    return exit_watcher
 
 
 def _build_domains(

@@ -60,11 +60,7 @@ class Painter:
             self._out.flush()
         # It starts no thread, and leaves stdout and stderr alone.
         live = Live(
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
+            console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
         )
         live.start()
         return live
