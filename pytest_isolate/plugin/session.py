@@ -14,10 +14,9 @@ from pytest_isolate.planning.reset_order import check_resets
 from pytest_isolate.plugin.declaring.fixtures import forget_values_by
 from pytest_isolate.plugin.items.failures import Failures
 from pytest_isolate.plugin.items.keep import Retention
-from pytest_isolate.plugin.items.phases import ItemPhases
+from pytest_isolate.plugin.items.phases import FixtureValues, ItemPhases
 from pytest_isolate.plugin.items.requirements import ItemRequirements
 from pytest_isolate.plugin.items.resets import Resets
-from pytest_isolate.plugin.items.values import FixtureValues
 from pytest_isolate.plugin.options import Settings
 from pytest_isolate.plugin.run import xdist
 from pytest_isolate.plugin.run.interrupts import join_interrupts

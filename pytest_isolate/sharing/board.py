@@ -81,10 +81,6 @@ class Board:
         """True if work has begun; without a record beside it, it was not completed."""
         return self._path(name, "begun").exists()
 
-    def is_untouched(self) -> bool:
-        """True if no work has begun."""
-        return not any(self._folder.glob("*.begun"))
-
     def _path(self, name: str, suffix: str) -> Path:
         return self._folder / f"{_digest(name)}.{suffix}"
 

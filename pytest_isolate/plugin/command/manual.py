@@ -75,28 +75,25 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     request = command.read_request(os.environ)
     if request is None:
         return
+    tell = functools.partial(command.send, request)
     if request.what == command.PLAN:
         plan = _plan_of(session.config)
-        command.send(request, "plan", lines=list(describe_plan(plan)), steps=list(map(_describe, plan.steps)))
+        tell("plan", lines=list(describe_plan(plan)), steps=list(map(_describe, plan.steps)))
         return
     try:
         if request.what == command.IMAGES:
-            tell_needed(session.config, functools.partial(command.send, request))
+            tell_needed(session.config, tell)
         else:
-            _bring_up(session, request)
+            catalogue = load_catalogue(session)
+            services = choose(request.names, all_declared(session), catalogue)
+            start(session.config, catalogue, services, tell)
     except IsolateError as error:
-        command.send(request, "error", text=without_root(str(error), session.config.rootpath), code=_exit_code(error))
+        tell("error", text=without_root(str(error), session.config.rootpath), code=_exit_code(error))
 
 
 def _plan_of(config: pytest.Config) -> Plan:
     run: Any = config.pluginmanager.get_plugin("isolate-session")
     return run.plan if run else Plan()
-
-
-def _bring_up(session: pytest.Session, request: command.Request) -> None:
-    catalogue = load_catalogue(session)
-    services = choose(request.names, all_declared(session), catalogue)
-    start(session.config, catalogue, services, functools.partial(command.send, request))
 
 
 def choose(names: Sequence[str], declared: Iterable[Declared], catalogue: Catalogue) -> list[ServiceId]:

@@ -29,7 +29,7 @@ from pytest_isolate.model.service import Secret, ServiceId, ServiceSpec, StackId
 from pytest_isolate.plugin.declaring.configuration import Source
 from pytest_isolate.plugin.declaring.toml import Environment, TomlReader
 from pytest_isolate.plugin.options import BIND, HOST
-from pytest_isolate.plugin.run.early import new_run, preassign_ports
+from pytest_isolate.plugin.run.early import KNOWN_KEY, EarlyRun, new_run
 from pytest_isolate.plugin.service_options import read_run_overrides
 from pytest_isolate.running.containers.running import run_password
 from pytest_isolate.running.containers.view import ServiceView
@@ -104,7 +104,7 @@ def _set(config: pytest.Config, environment: Environment, reach: PublishAddress)
     changes = {name: render(text, look_up) for name, text in environment.texts.items()}
     before = {name: os.environ.get(name) for name in (*changes, _SET_FOR)}
     os.environ.update({**changes, _SET_FOR: str(config.rootpath)})
-    preassign_ports(config, run, {name: ports.by_inner for name, ports in held.items()})
+    config.stash[KNOWN_KEY] = EarlyRun(run=run, ports={name: ports.by_inner for name, ports in held.items()})
     config.add_cleanup(lambda: _restore(before, held.values()))
 
 

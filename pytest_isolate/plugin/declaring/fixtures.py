@@ -86,11 +86,6 @@ def used_fixtures(item: pytest.Item) -> list[tuple[str, str]]:
     return list(dict.fromkeys([*asked_fixtures(item), *later]))
 
 
-def declares_service(definition: Any) -> bool:
-    """True if a fixture is a service or stack."""
-    return hasattr(definition.func, DECLARATION)
-
-
 def _asked(item: pytest.Item) -> Iterator[Any]:
     info = getattr(item, "_fixtureinfo", None)
     if info is None:

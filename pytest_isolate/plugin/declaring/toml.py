@@ -41,8 +41,6 @@ else:
     import tomli as tomllib
 
 _KEYS = ("services", "stacks", "compose", "fresh", "variants", "env")
-_VARIANTS = "isolate_variants"
-"""The name of the fixture that the table of variants becomes."""
 
 
 def build_plugin(source: Source) -> ModuleType:
@@ -118,7 +116,7 @@ class TomlReader:
             raise self._wrong(f"fresh.{name}", f"{name!r} is the name of a service or stack too")
         declared: dict[str, Raw] = {**services, **stacks, **composed, **fresh}
         if table["variants"]:
-            declared[_VARIANTS] = self._variants(table["variants"], services)
+            declared["isolate_variants"] = self._variants(table["variants"], services)
         return {name: make_fixture(raw) for name, raw in declared.items()}
 
     def _service(

@@ -24,24 +24,18 @@ from pytest_isolate.sharing.usage_log import UsageLog
 _LONGEST = 80
 
 
-class Artifacts:
-    """A folder for each failed test, with a file for each service; without a folder nothing is stored."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-
-    def store(self, test: str, evidence: Evidence, *, is_first: bool) -> str:
-        """The path of the file that holds all lines now, empty where there is none."""
-        if self._folder is None or not evidence.parts:
-            return ""
-        path = self._folder / file_name(test) / f"{file_name(evidence.service)}.log"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("w" if is_first else "a", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in render_uncut(evidence))
-        except OSError as error:
-            return f"not stored: {error}"
-        return str(path)
+def store(folder: Path | None, test: str, evidence: Evidence, *, is_first: bool) -> str:
+    """Store all lines in a folder of the test; the file's path, empty without a folder or lines."""
+    if folder is None or not evidence.parts:
+        return ""
+    path = folder / file_name(test) / f"{file_name(evidence.service)}.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w" if is_first else "a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in render_uncut(evidence))
+    except OSError as error:
+        return f"not stored: {error}"
+    return str(path)
 
 
 def file_name(text: str) -> str:
@@ -66,7 +60,7 @@ class Failures:
 
     def __init__(self, clock: Clock, artifacts: Path | None) -> None:
         self._clock = clock
-        self._artifacts = Artifacts(artifacts)
+        self._artifacts = artifacts
         self._evidence_collector: EvidenceCollector | None = None
         self._uses: UsageLog | None = None
         self._test = ""
@@ -162,7 +156,7 @@ class Failures:
         is_first = not self._told_until
         wrote = {part.phase for part in evidence.parts}
         phases = [phase for phase in self._secured if is_first or phase in wrote or phase == self._secured[-1]]
-        stored = self._artifacts.store(item.nodeid, evidence, is_first=is_first)
+        stored = store(self._artifacts, item.nodeid, evidence, is_first=is_first)
         report.sections.append((section_title(evidence, phases), "\n".join(render(evidence, stored))))
         facts = {"service": evidence.service, "state": evidence.state, "container": evidence.container}
         facts |= {"log": stored} if stored else {}

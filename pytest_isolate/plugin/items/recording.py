@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_isolate.engine.api import Engine
-from pytest_isolate.plugin.declaring.fixtures import declares_service
+from pytest_isolate.plugin.declaring.fixtures import DECLARATION
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.report.assemble import RunFacts, assemble
 from pytest_isolate.running.report.page import render
@@ -99,7 +99,7 @@ class Recording:
             return (yield)
         finally:
             ended = self._clock.time()
-            if declares_service(fixturedef) and ended - began >= _WORTH_TELLING_S:
+            if hasattr(fixturedef.func, DECLARATION) and ended - began >= _WORTH_TELLING_S:
                 test, what = self._test.name, fixturedef.argname
                 self._journal.write(Waited(worker=self._worker, test=test, what=what, began=began, ended=ended))
 

@@ -107,9 +107,8 @@ class Controller:
             guardian = find_guardian(self._member)
             if guardian and not self._is_handed_over:
                 try:
-                    link = connect_to_guardian(guardian)
-                    link.say_bye()
-                    link.close()
+                    with closing(connect_to_guardian(guardian)) as link:
+                        link.say_bye()
                 except EngineError:
                     pass  # it was killed: everything is removed all the same
             remove_run_folder(self._member.folder)

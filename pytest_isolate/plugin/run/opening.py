@@ -62,11 +62,11 @@ def open_run(config: pytest.Config, member: RunMembership, settings: Settings, c
     address = own.address if own else given.facts().address if given is not None else ""
     # An engine that a plugin brings along may live in this process, where there is nothing to guard from outside.
     is_guarded = given is None or address.startswith("unix://")
-    engine_for_command: Future[Engine] = Future()
+    connected: Future[Engine] = Future()
 
     def join_reuse_store() -> None:
         """Use what is kept from here on. What has been idle for too long goes first: nothing goes that has a user."""
-        _sweep(engine_for_command.result(), member.run, clock, report)
+        _sweep(connected.result(), member.run, clock, report)
         open_reuse_store(settings, clock).join(member.run.owner, settings.reuse_idle_s)
 
     is_first: Future[bool] = Future()
@@ -76,9 +76,9 @@ def open_run(config: pytest.Config, member: RunMembership, settings: Settings, c
     try:
         engine = given if given is not None else _connect_to_own(own, armed) if own else engines.connect()
     except BaseException as error:
-        engine_for_command.set_exception(error)
+        connected.set_exception(error)
         raise
-    engine_for_command.set_result(engine)
+    connected.set_result(engine)
     Board(member.folder).mark_started(_CONNECTED)
 
     def sweep() -> None:

@@ -103,7 +103,9 @@ class RunProcess:
         """
         # The report page shows the engine, and what is reused or retained is on it.
         is_asked_for = self.settings.page or self.settings.reuse or self.settings.keep != KEEP_NEVER
-        needs_engine = bool(is_asked_for) or any(map(self._takes_engine, needed))
+        # Copies on a server that runs already are made by clients that run in a container.
+        on_engine = (i for i in needed if not i.spec.external or i.key in self.plan.copies)
+        needs_engine = bool(is_asked_for) or any(on_engine)
         if self.wired and needs_engine and not self.has_engine:
             self.close(0)
         if self.wired is None:
@@ -116,10 +118,6 @@ class RunProcess:
         if self.wired:
             self.wired.close(snapshots_s)
             self.wired = None
-
-    def _takes_engine(self, instance: Instance) -> bool:
-        """True for one that is started, or copied by clients that run in a container."""
-        return not instance.spec.external or instance.key in self.plan.copies
 
     def _wire(self, *, needs_engine: bool) -> Wired:
         member, report = self.member, self.report
@@ -160,8 +158,8 @@ class Workers:
         if "cleanup_error" in facts:
             report.cleanup_errors.append(facts["cleanup_error"])
         if "figures" in facts:
-            report.add_figures(facts["figures"])
+            report.from_workers.append(facts["figures"])
         controller.kept_codes.update(facts.get("kept", ()))
         self._retain(facts.get("retained", ()))
         if error:
-            controller.clean_up_worker(xdist.worker_of(controller.member(), node))
+            controller.clean_up_worker(replace(controller.run, worker=node.gateway.id))

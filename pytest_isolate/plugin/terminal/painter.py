@@ -21,10 +21,7 @@ _WIDE = 120
 
 
 class Painter:
-    """Draws items, and erases them.
-
-    `read_line` gives what stands on the line that the cursor is on; None where that is not known.
-    """
+    """Draws items, and erases them; `read_line` gives what is on the line of the cursor, None where unknown."""
 
     def __init__(self, out: TextIO, read_line: Callable[[], str | None], verbosity: int, *, is_coloured: bool) -> None:
         self._out = out

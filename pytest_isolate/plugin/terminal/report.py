@@ -19,7 +19,7 @@ class Report:
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
-        self._from_workers: list[dict[str, Any]] = []
+        self.from_workers: list[dict[str, Any]] = []
         self.plan: list[str] = []
         self.refusals: set[str] = set()
         self.cleanup_errors: list[str] = []
@@ -86,12 +86,8 @@ class Report:
             "waited": sum(s.seconds for s in spans if s.what == "budget" and s.seconds >= _WORTH_TELLING_S),
         }
 
-    def add_figures(self, figures: dict[str, Any]) -> None:
-        """Count what a worker has done."""
-        self._from_workers.append(figures)
-
     def _everywhere(self) -> list[dict[str, Any]]:
-        return [self.figures(), *self._from_workers]
+        return [self.figures(), *self.from_workers]
 
     def _table_lines(self, verbosity: int) -> list[str]:
         """A table of the services, where something stands out or more is asked for."""

@@ -74,10 +74,7 @@ class PlainView:
 
 
 class InPlaceView:
-    """Lines below pytest's own, gone before it writes again.
-
-    What draws them is imported when there is something to draw.
-    """
+    """Lines below pytest's own, gone before it writes again."""
 
     def __init__(self, terminal: pytest.TerminalReporter, out: TextIO, verbosity: int, *, is_shared: bool) -> None:
         self._writer: Any = terminal._tw
