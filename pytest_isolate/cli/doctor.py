@@ -12,14 +12,11 @@ from msgspec import to_builtins
 
 from pytest_isolate.cli.engine import EXIT_FAILED
 from pytest_isolate.engine.api import DEFAULT_SUBNETS
-from pytest_isolate.engine.command_api import EngineReport
 from pytest_isolate.engine.connect import served, try_candidates
 from pytest_isolate.errors import EngineError
 from pytest_isolate.running.doctor.checks import OK, PROBLEM, Facts, Finding, diagnose
-from pytest_isolate.running.doctor.host import Disk, read_disk, read_groups, read_inotify, read_routes
+from pytest_isolate.running.doctor.host import read_disk, read_groups, read_inotify, read_routes
 from pytest_isolate.sharing.owners import read_user
-
-_CHOSEN_BY = ("DOCKER_HOST", "DOCKER_CONTEXT")
 
 
 def _parse_pool(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -55,6 +52,7 @@ def doctor(subnets: str, as_json: bool) -> None:
 def gather(env: Mapping[str, str], pool: str) -> Facts:
     """Everything that the checks want to know."""
     attempts, engine = try_candidates(env)
+    disks = [read_disk("engine", engine.data_root)] if engine and engine.is_local and engine.data_root else []
     return Facts(
         attempts=attempts,
         engine=engine,
@@ -63,7 +61,7 @@ def gather(env: Mapping[str, str], pool: str) -> Facts:
         groups=read_groups(),
         pool=pool,
         routes=read_routes(),
-        disks=tuple(_disks(engine, env)),
+        disks=(*disks, read_disk("temp", _temp_folder(env))),
         inotify=read_inotify(),
     )
 
@@ -81,20 +79,12 @@ def finding_lines(findings: Sequence[Finding]) -> list[str]:
 
 def _find_otherwise(env: Mapping[str, str]) -> str:
     """The engine that would answer if the environment named none; empty where there is none."""
-    rest = {name: value for name, value in env.items() if name not in _CHOSEN_BY}
+    rest = {name: value for name, value in env.items() if name not in ("DOCKER_HOST", "DOCKER_CONTEXT")}
     engine = try_candidates(rest)[1] if len(rest) < len(env) else None
     return engine.address if engine else ""
 
 
-def _disks(engine: EngineReport | None, env: Mapping[str, str]) -> list[Disk]:
-    disks = [read_disk("engine", engine.data_root)] if engine and engine.is_local and engine.data_root else []
-    return [*disks, read_disk("temp", _temp_folder(env))]
-
-
 def _temp_folder(env: Mapping[str, str]) -> str:
-    """The folder that is meant for temporary files.
-
-    Not what `tempfile` says: that passes over a disk that is full, which is what we are here to tell.
-    """
+    # tempfile.gettempdir() would pass over a disk that is full, which is just what is to be found.
     wanted = [env[name] for name in ("TMPDIR", "TEMP", "TMP") if env.get(name)]
     return next(filter(os.path.isdir, wanted), "/tmp")  # noqa: S108  # looked at, not written to

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import click
 from msgspec import Struct
 
-from pytest_isolate.engine.api import Labelled
 from pytest_isolate.engine.command_api import CommandEngine, ContainerFacts
 from pytest_isolate.engine.connect import connect_for_command
 from pytest_isolate.errors import IsolateError
@@ -18,9 +18,10 @@ from pytest_isolate.model.identity import LABEL_RUN
 from pytest_isolate.running.cleanup.sweep import Sweep
 from pytest_isolate.running.ownership.runs import RunOnEngine, group_runs
 from pytest_isolate.sharing.folders import kept_folder, snapshot_usage
-from pytest_isolate.sharing.owners import Verdict, read_owner
+from pytest_isolate.sharing.owners import read_owner
 
 EXIT_FAILED = 1
+_STDERR = 2
 
 
 class OpenEngine(Struct, frozen=True):
@@ -30,7 +31,8 @@ class OpenEngine(Struct, frozen=True):
 
     def runs(self) -> tuple[RunOnEngine, ...]:
         """Every run that has objects on the engine."""
-        return group_runs(self._judge())
+        judged = self.sweep().judge()
+        return group_runs([(item.found, item.verdict) for item in judged if item.found.kind != "image"])
 
     def containers(self) -> Mapping[str, ContainerFacts]:
         """Every container of ours by its id, as the engine sees it."""
@@ -39,9 +41,6 @@ class OpenEngine(Struct, frozen=True):
     def sweep(self) -> Sweep:
         """The judge of what may be removed."""
         return Sweep(self.engine, read_owner(), kept_folder(), snapshot_usage(), time.time)
-
-    def _judge(self) -> Sequence[tuple[Labelled, Verdict]]:
-        return [(judged.found, judged.verdict) for judged in self.sweep().judge() if judged.found.kind != "image"]
 
 
 @contextmanager
@@ -59,3 +58,11 @@ def ending_in(exit_code: int) -> Iterator[None]:
     except IsolateError as error:
         click.echo(str(error), err=True)
         raise SystemExit(exit_code) from error
+
+
+def write_streams(pieces: Iterable[tuple[int, bytes]]) -> None:
+    """Write what a container wrote to this process's own stdout and stderr, each piece at once."""
+    for stream, content in pieces:
+        target = sys.stderr.buffer if stream == _STDERR else sys.stdout.buffer
+        target.write(content)
+        target.flush()

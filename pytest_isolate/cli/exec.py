@@ -9,20 +9,19 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import click
 
-from pytest_isolate.cli.engine import open_engine
+from pytest_isolate.cli.engine import open_engine, write_streams
 from pytest_isolate.cli.find_container import all_named, complete_names, find_container
 from pytest_isolate.engine.command_api import InteractiveCommand
 
 EXIT_NOT_RUN = 125
 """As docker itself ends when it is not the command that has failed."""
 _PIECE_BYTES = 1 << 16
-_STDERR = 2
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -40,7 +39,7 @@ def execute(name: str, command: tuple[str, ...]) -> None:
         raise click.UsageError("name a command: pytest-isolate exec db -- psql")
     with open_engine(EXIT_NOT_RUN) as opened:
         container = find_container(name, all_named(opened.runs()), os.getcwd()).found.object_id
-        is_terminal = _is_terminal()
+        is_terminal = bool(sys.stdin and sys.stdin.isatty() and sys.stdout.isatty())
         kind = os.environ.get("TERM", "xterm") if is_terminal else ""
         code = converse(opened.engine.open_interactive(container, argv, terminal=kind), is_terminal=is_terminal)
     raise SystemExit(code)
@@ -62,14 +61,14 @@ def _carry(command: InteractiveCommand) -> None:
         inputs.append(sys.stdin.fileno())
     else:
         command.end_input()
-    _write(command.receive(is_ready=False) or ())
+    write_streams(command.receive(is_ready=False) or ())
     while True:
         ready, _, _ = select.select(inputs, [], [])
         if command in ready:
             frames = command.receive(is_ready=True)
             if frames is None:
                 return
-            _write(frames)
+            write_streams(frames)
         elif ready:
             piece = os.read(ready[0], _PIECE_BYTES)
             if piece:
@@ -77,13 +76,6 @@ def _carry(command: InteractiveCommand) -> None:
             else:
                 command.end_input()
                 inputs.remove(ready[0])
-
-
-def _write(frames: Sequence[tuple[int, bytes]]) -> None:
-    for stream, content in frames:
-        target = sys.stderr.buffer if stream == _STDERR else sys.stdout.buffer
-        target.write(content)
-        target.flush()
 
 
 @contextmanager
@@ -104,7 +96,3 @@ def _terminal(command: InteractiveCommand) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGWINCH, handler)
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
-
-
-def _is_terminal() -> bool:
-    return bool(sys.stdin and sys.stdin.isatty() and sys.stdout.isatty())

@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 from msgspec import Struct
 
+from pytest_isolate.cli.engine import open_engine
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.errors import IsolateError, build_message, suggest
 from pytest_isolate.running.ownership.runs import DEAD, UP, RunOnEngine, RunOwner, describe_service, is_project_of
@@ -64,13 +65,11 @@ def find_container(name: str, named: Sequence[FoundContainer], folder: str) -> F
 
 def complete_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Words to type for NAME: services by name, and containers where a name is not enough."""
-    from pytest_isolate.cli.engine import open_engine  # asked of the engine only when a key is pressed
-
     try:
         with redirect_stderr(io.StringIO()), open_engine() as opened:
             named = all_named(opened.runs())
     except SystemExit:
-        return []  # an error text in the middle of a line that is being typed helps nobody
+        return []  # an error text would land in the middle of the line that is being typed
     return [CompletionItem(word, help=text) for word, text in completions(named) if word.startswith(incomplete)]
 
 
@@ -90,12 +89,7 @@ def _nearest(found: Sequence[FoundContainer], name: str, folder: str) -> list[Fo
 
     def rank(one: FoundContainer) -> tuple[bool, bool, bool, bool]:
         state = one.whose.state
-        return (
-            one.service != name,
-            not is_project_of(one.whose.project, folder),
-            state != UP,
-            state == DEAD,
-        )
+        return (one.service != name, not is_project_of(one.whose.project, folder), state != UP, state == DEAD)
 
     best = min(map(rank, found), default=None)
     return [one for one in found if rank(one) == best]

@@ -22,9 +22,7 @@ def gc(dry_run: bool, as_json: bool) -> None:
     Only what carries our labels, and only where its owner is provably dead; in doubt it stays. Ends with code 0, or
     with 1 when the engine does not answer or something could not be removed.
     """
-    _look_after(
-        lambda sweep: sweep.judge(), dry_run=dry_run, as_json=as_json, nothing="nothing of ours is on the engine"
-    )
+    _clean(Sweep.judge, dry_run=dry_run, as_json=as_json, nothing="nothing of ours is on the engine")
 
 
 @click.command()
@@ -38,14 +36,14 @@ def remove(run: str, dry_run: bool, as_json: bool) -> None:
     not answer, or something could not be removed.
     """
     nothing = f"run {run} has left nothing on the engine"
-    if not _look_after(lambda sweep: sweep.judge_left(run), dry_run=dry_run, as_json=as_json, nothing=nothing):
+    if not _clean(lambda sweep: sweep.judge_left(run), dry_run=dry_run, as_json=as_json, nothing=nothing):
         raise SystemExit(EXIT_FAILED)
 
 
-def _look_after(
+def _clean(
     find: Callable[[Sweep], Sequence[Judged]], *, dry_run: bool, as_json: bool, nothing: str
 ) -> Sequence[Judged]:
-    """Remove what may go of what is found; tell of each object what became of it, and why."""
+    """Remove what may go of the objects that are found; print what became of each, and why."""
     with open_engine() as opened:
         sweep = opened.sweep()
         judged = find(sweep)
@@ -54,7 +52,8 @@ def _look_after(
     if as_json:
         click.echo(json.dumps([_facts(item, fate) for item, fate in fates], indent=2))
     else:
-        click.echo(_table(fates) or nothing)
+        rows = [(fate, item.found.kind, item.found.name, item.verdict.reason) for item, fate in fates]
+        click.echo("\n".join(align(rows)) or nothing)
     return judged
 
 
@@ -68,9 +67,3 @@ def _facts(item: Judged, fate: str) -> dict[str, object]:
     found = item.found
     run, reason = found.labels.get(LABEL_RUN, ""), item.verdict.reason
     return {"fate": fate, "kind": found.kind, "name": found.name, "run": run, "reason": reason}
-
-
-def _table(fates: list[tuple[Judged, str]]) -> str:
-    if not fates:
-        return ""
-    return "\n".join(align([(fate, item.found.kind, item.found.name, item.verdict.reason) for item, fate in fates]))

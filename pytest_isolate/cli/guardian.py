@@ -1,7 +1,7 @@
 """The guardian's program: `python -m pytest_isolate.cli.guardian`, which ends when the guardian is armed behind it.
 
 What talks to an engine is imported in a child process for the first check, and here only when there is something to
-remove: a guardian waits for as long as a run lasts, beside everybody else's.
+remove: a guardian waits for as long as a run lasts, and on a busy machine there are many.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -25,23 +24,16 @@ def main(socket_name: str, run_id: str, controller_pid: str, start_time: str, pr
 
     The program is that of an engine without a daemon, which is to serve at the address in DOCKER_HOST meanwhile.
     """
-    with _serving(program):
+    with ExitStack() as stack:
+        if program:
+            from pytest_isolate.engine.connect import serving
+            from pytest_isolate.errors import EngineError
+
+            try:
+                stack.enter_context(serving(program))
+            except EngineError as error:
+                sys.exit(str(error))
         _guard(socket_name, run_id, int(controller_pid), start_time)
-
-
-@contextmanager
-def _serving(program: str) -> Iterator[None]:
-    if not program:
-        yield
-        return
-    from pytest_isolate.engine.connect import serving
-    from pytest_isolate.errors import EngineError
-
-    try:
-        with serving(program):
-            yield
-    except EngineError as error:
-        sys.exit(str(error))
 
 
 def _guard(socket_name: str, run_id: str, controller_pid: int, start_time: str) -> None:
@@ -58,7 +50,7 @@ def _guard(socket_name: str, run_id: str, controller_pid: int, start_time: str) 
 
 
 def _detach() -> None:
-    """Keep nothing of whoever started us: no folder busy, no pipe open."""
+    """Keep nothing of the process that started this one: no folder busy, no pipe open."""
     os.chdir("/")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
@@ -101,14 +93,14 @@ def _find_engine(run_id: str, controller_pid: int, start_time: str) -> str:
 
 @lru_cache
 def _remover(endpoint: str) -> Removing:
-    """Made once: to log in to another host takes longer than to ask it."""
+    """Connect once: to log in to another host takes longer than to ask it."""
     from pytest_isolate.engine.connect import open_remover
 
     return open_remover(endpoint)
 
 
 def _remove(endpoint: str, run_id: str) -> bool:
-    """Remove everything of the run but what it has left on purpose; whether there may be more to remove."""
+    """Remove all of the run but what it has left on purpose; return True while there may be more to remove."""
     from pytest_isolate.errors import IsolateError
     from pytest_isolate.model.identity import LABEL_RUN
     from pytest_isolate.running.cleanup.remove import remove_all

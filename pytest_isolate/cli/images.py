@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def save(folder: Path, as_json: bool, pytest_args: tuple[str, ...]) -> None:
     needed = [image for image in found if not image.pinned]
     for name in (name for image in found for name in image.pinned):
         click.echo(f"left out: {name}; an engine finds by digest only what it has pulled itself", err=True)
-    with open_engine() as opened, _alone(folder):
+    with open_engine() as opened, _locked(folder):
         outcomes = transfer.export_images(opened.engine, opened.engine.image_transfer, ImageStore(folder), needed)
     _show(folder, outcomes, as_json)
 
@@ -72,20 +72,16 @@ def load(folder: Path, as_json: bool, missing_ok: bool) -> None:
     something of it is missing or broken, or no engine answers.
     """
     image_store = ImageStore(folder)
-    with _alone(folder), ending_in(EXIT_FAILED):
+    with _locked(folder), ending_in(EXIT_FAILED):
         index = _read(image_store, missing_ok)
         if not index.images:
             click.echo("[]" if as_json else _total(folder, ()))
             return
-        outcomes = _load(image_store, index)
+        with open_engine() as opened:
+            engine, notes = opened.engine, ImportedImages(opened.engine, Board(built_folder()))
+            parts = engine.image_transfer
+            outcomes = transfer.import_images(engine, parts, image_store, index, snapshot_usage(), notes)
     _show(folder, outcomes, as_json)
-
-
-def _load(image_store: ImageStore, index: Index) -> list[Outcome]:
-    with open_engine() as opened:
-        notes = ImportedImages(opened.engine, Board(built_folder()))
-        parts = opened.engine.image_transfer
-        return transfer.import_images(opened.engine, parts, image_store, index, snapshot_usage(), notes)
 
 
 @images.command("list")
@@ -123,11 +119,9 @@ def _ask(pytest_args: Sequence[str]) -> list[Mapping[str, Any]]:
     return [answer for answer in answers if answer["kind"] == "image"]
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Nobody else of this user reads or changes the folder meanwhile."""
-    with open_locks()(f"images {folder.resolve()}"):
-        yield
+def _locked(folder: Path) -> AbstractContextManager[object]:
+    """Hold the lock without which no other process of this user reads or changes the folder."""
+    return open_locks()(f"images {folder.resolve()}")
 
 
 def _read(image_store: ImageStore, missing_ok: bool) -> Index:

@@ -7,10 +7,8 @@ import sys
 
 import click
 
-from pytest_isolate.cli.engine import open_engine
+from pytest_isolate.cli.engine import open_engine, write_streams
 from pytest_isolate.cli.find_container import all_named, complete_names, find_container
-
-_STDERR = 2
 
 
 @click.command()
@@ -26,14 +24,7 @@ def logs(name: str, follow: bool, tail: int | None) -> None:
     with open_engine() as opened:
         container_id = find_container(name, all_named(opened.runs()), os.getcwd()).found.object_id
         try:
-            for stream, text in opened.engine.stream_log(container_id, tail=tail, follow=follow):
-                _write(stream, text)
+            write_streams(opened.engine.stream_log(container_id, tail=tail, follow=follow))
         except (KeyboardInterrupt, BrokenPipeError):
-            # Whoever reads has seen enough; what is still in the buffer must not fail at the end.
+            # The reader has seen enough; without this, flushing the rest at exit would fail.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _write(stream: int, text: bytes) -> None:
-    target = sys.stderr.buffer if stream == _STDERR else sys.stdout.buffer
-    target.write(text)
-    target.flush()

@@ -14,9 +14,6 @@ from pytest_isolate.cli.plan import plan
 from pytest_isolate.cli.ps import ps
 from pytest_isolate.cli.up import down, up
 
-_PROGRAM = "pytest-isolate"
-_COMPLETION_VARIABLE = "_PYTEST_ISOLATE_COMPLETE"
-
 
 @click.group()
 @click.version_option(package_name="pytest-isolate-containers")
@@ -35,7 +32,8 @@ def completion(context: click.Context, shell: str) -> None:
     """
     completing = get_completion_class(shell)
     assert completing is not None
-    click.echo(completing(context.find_root().command, {}, _PROGRAM, _COMPLETION_VARIABLE).source())
+    command = context.find_root().command
+    click.echo(completing(command, {}, "pytest-isolate", "_PYTEST_ISOLATE_COMPLETE").source())
 
 
 for _command in (up, down, ps, logs, execute, plan, images, doctor, gc, remove):

@@ -10,8 +10,6 @@ import click
 from pytest_isolate.cli.pytest_process import ask_pytest
 from pytest_isolate.sharing.command import PLAN
 
-_NO_TESTS = 5
-
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
@@ -24,7 +22,7 @@ def plan(as_json: bool, pytest_args: tuple[str, ...]) -> None:
     """
     plans: list[dict[str, Any]] = []
     asked = ask_pytest(PLAN, (), ("--isolate-plan", *pytest_args), plans.append)
-    if asked.exit_code not in (0, _NO_TESTS) or not plans:
+    if asked.exit_code not in (0, 5) or not plans:  # 5: no tests were collected
         click.echo(asked.output.rstrip(), err=True)
         raise SystemExit(asked.exit_code or 1)
     # Every xdist worker has collected the same tests.

@@ -15,8 +15,6 @@ from pytest_isolate.model.identity import LABEL_WORKER
 from pytest_isolate.running.ownership.runs import RunOnEngine, describe_service
 from pytest_isolate.text import align, count
 
-_GONE = "gone"
-
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
@@ -49,14 +47,14 @@ def run_facts(run: RunOnEngine, containers: Mapping[str, ContainerFacts]) -> dic
 
 
 def _container_facts(item: Labelled, listed: ContainerFacts | None) -> dict[str, Any]:
-    """A container; one that has gone between two questions is told as that."""
+    """A container in plain types; it may have gone since the run was listed."""
     return {
         "service": describe_service(item.labels),
         "worker": item.labels.get(LABEL_WORKER, ""),
         "name": item.name,
         "id": item.object_id,
         "image": listed.image if listed else "",
-        "state": listed.state if listed else _GONE,
+        "state": listed.state if listed else "gone",
         "status": listed.status if listed else "",
         "addresses": {str(inner): outer for inner, outer in listed.ports.items()} if listed else {},
     }
@@ -80,10 +78,7 @@ def run_lines(runs: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _describe_owner(run: Mapping[str, Any]) -> str:
-    parts = [f"host {run['host']}"] if run["host"] else []
-    parts += [f"user {run['user']}"] if run["user"] else []
-    parts += [f"process {run['process']}"] if run["process"] else []
-    parts += [f"project {run['project']}"] if run["project"] else []
+    parts = (f"{fact} {run[fact]}" for fact in ("host", "user", "process", "project") if run[fact])
     return ", ".join(parts) or "its labels do not say whose it is"
 
 

@@ -14,18 +14,16 @@ from pytest_isolate.planning.reset_order import check_resets
 from pytest_isolate.plugin.declaring.fixtures import forget_values_by
 from pytest_isolate.plugin.items.failures import Failures
 from pytest_isolate.plugin.items.keep import Retention
-from pytest_isolate.plugin.items.phases import ItemPhases
+from pytest_isolate.plugin.items.phases import FixtureValues, ItemPhases
 from pytest_isolate.plugin.items.requirements import ItemRequirements
 from pytest_isolate.plugin.items.resets import Resets
-from pytest_isolate.plugin.items.values import FixtureValues
 from pytest_isolate.plugin.options import Settings
 from pytest_isolate.plugin.run import xdist
 from pytest_isolate.plugin.run.interrupts import join_interrupts
 from pytest_isolate.plugin.run.opening import run_budget
-from pytest_isolate.plugin.run.process import RunProcess
+from pytest_isolate.plugin.run.process import RunProcess, Workers
 from pytest_isolate.plugin.run.shutdown import Shutdown
 from pytest_isolate.plugin.run.wiring import check_budget, check_reuse
-from pytest_isolate.plugin.run.workers import Workers
 from pytest_isolate.plugin.terminal.display import NotesView, display_own
 from pytest_isolate.plugin.terminal.other_outputs import write_step_summary
 from pytest_isolate.plugin.terminal.views import open_view
@@ -45,7 +43,7 @@ class IsolateSession:
         failures = Failures(clock, settings.artifacts)
         retention = Retention(settings.keep, clock)
         process = RunProcess(config, settings, clock, retention.choose, failures.connect)
-        requirements = ItemRequirements(config, process.worker)
+        requirements = ItemRequirements(process.worker)
         resets = Resets(failures.secure)
         self._process = process
         self._requirements = requirements
@@ -70,8 +68,6 @@ class IsolateSession:
         """The instances that the selected tests need; empty until they are collected."""
         return self._process.plan
 
-    # -- collect, plan, start -------------------------------------------------------------------------------------
-
     def begin(self, session: pytest.Session) -> None:
         """Do all that comes before the first test. What is wrong ends the run before anything has started."""
         try:
@@ -84,7 +80,6 @@ class IsolateSession:
             self._refuse(session, str(error))
 
     def _collect(self, session: pytest.Session) -> None:
-        """Read what is declared."""
         self._requirements.load(session)
         services = self._requirements.catalogue.services
         self._process.report.used = {str(s): str(spec.external) for s, spec in services.items() if spec.external}
@@ -97,7 +92,6 @@ class IsolateSession:
             forget_values_by(session, self._values.key_of)
 
     def _make_plan(self, session: pytest.Session) -> None:
-        """Find out which instances the selected tests need."""
         process, requirements = self._process, self._requirements
         process.plan = build_plan(map(requirements.of, session.items), requirements.catalogue)
         if process.settings.plan_only and process.worker:
@@ -105,7 +99,6 @@ class IsolateSession:
             xdist.report(process.config, plan=process.report.plan_lines(process.plan))
 
     def _check_plan(self) -> None:
-        """Refuse what can never run."""
         settings, plan, workers = self._process.settings, self._process.plan, self._process.workers
         check_budget(run_budget(settings), peak_demand(plan, workers))
         check_resets((step.instance for step in plan.steps), workers)
@@ -150,8 +143,6 @@ class IsolateSession:
         except EngineError:
             return []  # each service tells it in full
 
-    # -- each test ------------------------------------------------------------------------------------------------
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> bool | None:
         """With --isolate-plan, run nothing."""
@@ -165,8 +156,6 @@ class IsolateSession:
         """The value of the fixture of this name that is declared there, once it is ready."""
         __tracebackhide__ = True
         return self._values.handle(name, namespace)
-
-    # -- close ----------------------------------------------------------------------------------------------------
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -191,7 +180,6 @@ class IsolateSession:
 
 
 def _open_recording(process: RunProcess, requirements: ItemRequirements) -> None:
-    """Record the run, where --isolate-report asks for its page."""
     settings = process.settings
     if settings.page is None or process.runs_no_tests:
         return

@@ -81,10 +81,6 @@ class Board:
         """True if work has begun; without a record beside it, it was not completed."""
         return self._path(name, "begun").exists()
 
-    def is_untouched(self) -> bool:
-        """True if no work has begun."""
-        return not any(self._folder.glob("*.begun"))
-
     def _path(self, name: str, suffix: str) -> Path:
         return self._folder / f"{_digest(name)}.{suffix}"
 
@@ -103,7 +99,10 @@ class LeaseTable:
             return Refused("the run has ended")
         with FileLock(self._lock):
             table = _read_json(self._path) or {"leases": []}
-            leases = tuple(map(_lease, table["leases"]))
+            leases = tuple(
+                Lease(**{**record, "room": Resources(**record["room"]), "max_claim": Resources(**record["max_claim"])})
+                for record in table["leases"]
+            )
             changed = change(leases)
             if isinstance(changed, Refused):
                 return changed
@@ -115,21 +114,11 @@ class LeaseTable:
 def open_locks(folder: Path | None = None) -> Callable[[str], FileLock]:
     """A function that gives the lock of a name for all runs of this user, to be held with `with`."""
     locks = private_folder((folder or cache_folder()) / "locks")
-
-    def lock(name: str) -> FileLock:
-        return FileLock(locks / f"{_digest(name)}.lock")
-
-    return lock
+    return lambda name: FileLock(locks / f"{_digest(name)}.lock")
 
 
 def _digest(name: str) -> str:
-    """A file name for any text."""
     return hashlib.sha256(name.encode()).hexdigest()[:32]
-
-
-def _lease(record: dict[str, Any]) -> Lease:
-    amounts = {name: Resources(**record[name]) for name in ("room", "max_claim")}
-    return Lease(**{**record, **amounts})
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -40,7 +40,7 @@ class Usage:
         self._folder = private_folder(folder)
 
     def note(self, name: str) -> None:
-        """It is used now."""
+        """Note that it is used now."""
         (self._folder / name).touch()
 
     def read(self) -> dict[str, float]:
@@ -48,7 +48,7 @@ class Usage:
         return {path.name: path.stat().st_mtime for path in self._folder.iterdir()}
 
     def forget(self, name: str) -> None:
-        """It is gone. Safe to repeat."""
+        """Forget what is gone. Safe to repeat."""
         (self._folder / name).unlink(missing_ok=True)
 
 

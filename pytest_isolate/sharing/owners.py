@@ -13,7 +13,8 @@ from msgspec import Struct
 from pytest_isolate.model.identity import LABEL_PROJECT, LABEL_USER, Owner
 from pytest_isolate.model.service import Pairs
 
-# Field 22 of /proc/PID/stat, counted behind the command in parentheses, which may itself hold blanks (proc(5)).
+# Field 22 of /proc/PID/stat, counted behind the command in parentheses, which may itself hold blanks (proc(5)):
+# ticks since boot, which no change of the clock moves.
 _START_TIME = 19
 
 
@@ -21,7 +22,7 @@ def read_owner() -> Owner:
     """The owner that this process is."""
     pid = os.getpid()
     return Owner(
-        # A machine id alone may be a clone's; the name alone may be anybody's.
+        # A machine id alone may be a clone's; the name alone may be another machine's.
         host=f"{_first_line('/etc/machine-id')}/{socket.gethostname()}",
         boot=_first_line("/proc/sys/kernel/random/boot_id"),
         pid_namespace=_link("/proc/self/ns/pid"),
@@ -45,22 +46,17 @@ def whose(project: str) -> Pairs:
 
 
 def read_start_time(pid: int) -> str | None:
-    """The start time of a process, as text that only compares for equality; None where there is no such process.
-
-    On Linux in ticks since boot, which no change of the clock moves.
-    """
+    """The start time of a process, as text that only compares for equality; None where there is no such process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:
-        return None if Path("/proc/self/stat").exists() else _ask_psutil(pid)
+        if Path("/proc/self/stat").exists():
+            return None
+        import psutil  # not needed on Linux, and the guardian is to stay small
+
+        return f"{psutil.Process(pid).create_time():.2f}" if psutil.pid_exists(pid) else None
     # A zombie does nothing any more, but its id is still its own.
     return None if fields[0] in "ZX" else fields[_START_TIME]
-
-
-def _ask_psutil(pid: int) -> str | None:
-    import psutil  # not needed on Linux, and the guardian is to stay small
-
-    return f"{psutil.Process(pid).create_time():.2f}" if psutil.pid_exists(pid) else None
 
 
 def _first_line(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Which tests use what the processes of a run share, and when: each writes a file of its own, and may read the others'.
+"""Log of the tests that use what a run's processes share, and when: each writes a file, and may read the others'.
 
 To note a use costs one short write, so it is done for every test; files are read only when a test has failed.
 """
@@ -11,8 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
-
-_NOT_ENDED = float("inf")
+from msgspec.structs import replace
 
 
 class LoggedUse(Struct, frozen=True, kw_only=True):
@@ -21,7 +20,7 @@ class LoggedUse(Struct, frozen=True, kw_only=True):
     test: str
     codes: tuple[str, ...]
     began: float
-    ended: float = _NOT_ENDED
+    ended: float = float("inf")
 
 
 class UsageLog:
@@ -33,17 +32,18 @@ class UsageLog:
         self._file: int | None = None
 
     def begin(self, when: float, test: str, codes: Sequence[str]) -> None:
-        """A test begins."""
+        """Note that a test begins."""
         self._write([when, test, *codes])
 
     def end(self, when: float) -> None:
-        """The test that has begun last ends."""
+        """Note that the test which has begun last ends."""
         self._write([when])
 
     def others(self, code: str, since: float) -> list[str]:
         """The tests of other processes that use this instance, or did at that time or later."""
         texts = (path.read_text() for path in sorted(self._folder.glob("*.jsonl")) if path != self._own)
-        return [use.test for text in texts for use in parse_uses(text.splitlines()) if _overlaps(use, code, since)]
+        uses = (use for text in texts for use in parse_uses(text.splitlines()))
+        return [use.test for use in uses if code in use.codes and use.ended >= since]
 
     def close(self) -> None:
         """Note no more. Safe to repeat."""
@@ -70,9 +70,5 @@ def parse_uses(lines: Iterable[str]) -> list[LoggedUse]:
         if rest:
             uses.append(LoggedUse(test=rest[0], codes=tuple(rest[1:]), began=when))
         elif uses:
-            uses[-1] = LoggedUse(test=uses[-1].test, codes=uses[-1].codes, began=uses[-1].began, ended=when)
+            uses[-1] = replace(uses[-1], ended=when)
     return uses
-
-
-def _overlaps(use: LoggedUse, code: str, since: float) -> bool:
-    return code in use.codes and use.ended >= since

@@ -16,19 +16,18 @@ from typing import Any
 import pytest
 from msgspec import to_builtins
 
-from pytest_isolate.declarations.loading import Catalogue, load
+from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.errors import DeclarationError, IsolateError, PlanError, build_message, suggest
 from pytest_isolate.model.declaration import Declared, RawVariants
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.plan import Plan, describe_plan
 from pytest_isolate.plugin.command.up import ProgressTimeline, start
-from pytest_isolate.plugin.declaring.fixtures import all_declared, builtin_fixture_names
-from pytest_isolate.plugin.items.catalogues import members
-from pytest_isolate.plugin.options import build_settings, parse_variants
+from pytest_isolate.plugin.declaring.fixtures import all_declared
+from pytest_isolate.plugin.items.catalogues import load_catalogue, members
+from pytest_isolate.plugin.options import build_settings
 from pytest_isolate.plugin.run import xdist
 from pytest_isolate.plugin.run.opening import engine_for_command
 from pytest_isolate.plugin.run.wiring import build_snapshots
-from pytest_isolate.plugin.service_options import run_overrides
 from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.images.images import Images
 from pytest_isolate.running.images.transfer import ImageUse, find_required_images
@@ -37,18 +36,24 @@ from pytest_isolate.sharing.board import Board, open_locks
 from pytest_isolate.sharing.folders import built_folder
 from pytest_isolate.text import without_root
 
+_EXIT_FAILED, _EXIT_USAGE, _EXIT_DECLARED = 1, 2, 4
+# All tests of the project can ask for these; what a test module declares is for its own tests.
+_FOR_ALL = ("conftest.py", ".toml")
+
+
+class UnknownName(IsolateError):
+    """A name to start that is not declared."""
+
 
 def tell_needed(config: pytest.Config, tell: Callable[..., None]) -> None:
-    """Tell of each image, when all are there. Every worker of xdist has collected the same tests: one tells."""
-    if not xdist.is_first(config):
+    """Tell of each image, when all are there."""
+    if not xdist.is_first(config):  # every worker has collected the same tests
         return
-    run: Any = config.pluginmanager.get_plugin("isolate-session")
-    plan = run.plan if run else Plan()
     uses = {
         (instance.key.service, instance.key.fingerprint, instance.key.variation): ImageUse(
             service=str(instance.key.service), stack=instance.key.service.stack.name, spec=instance.spec
         )
-        for instance in (step.instance for step in plan.steps)
+        for instance in (step.instance for step in _plan_of(config).steps)
         if not instance.spec.external
     }
     with (
@@ -64,55 +69,39 @@ def tell_needed(config: pytest.Config, tell: Callable[..., None]) -> None:
     tell("done")
 
 
-_EXIT_FAILED, _EXIT_USAGE, _EXIT_DECLARED = 1, 2, 4
-# What everybody in the project can ask for; what a test module declares is for its own tests.
-_FOR_ALL = ("conftest.py", ".toml")
-
-
-class UnknownName(IsolateError):
-    """Somebody wants to start what is not declared."""
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Answer, now that everything is known. In xdist's workers too, which alone collect where it is used."""
     request = command.read_request(os.environ)
     if request is None:
         return
+    tell = functools.partial(command.send, request)
     if request.what == command.PLAN:
-        run: Any = session.config.pluginmanager.get_plugin("isolate-session")
-        plan = run.plan if run else Plan()
-        command.send(request, "plan", lines=list(describe_plan(plan)), steps=list(map(_describe, plan.steps)))
+        plan = _plan_of(session.config)
+        tell("plan", lines=list(describe_plan(plan)), steps=list(map(_describe, plan.steps)))
         return
     try:
         if request.what == command.IMAGES:
-            tell_needed(session.config, functools.partial(command.send, request))
+            tell_needed(session.config, tell)
         else:
-            _bring_up(session, request)
+            catalogue = load_catalogue(session)
+            services = choose(request.names, all_declared(session), catalogue)
+            start(session.config, catalogue, services, tell)
     except IsolateError as error:
-        command.send(request, "error", text=without_root(str(error), session.config.rootpath), code=_exit_code(error))
+        tell("error", text=without_root(str(error), session.config.rootpath), code=_exit_code(error))
 
 
-def _bring_up(session: pytest.Session, request: command.Request) -> None:
-    config = session.config
-    declared = all_declared(session)
-    catalogue = load(
-        declared,
-        reserved=builtin_fixture_names(session),
-        exists=os.path.exists,
-        chosen=parse_variants(config),
-        run_overrides=run_overrides(config),
-    )
-    services = choose(request.names, declared, catalogue)
-    start(config, catalogue, services, functools.partial(command.send, request))
+def _plan_of(config: pytest.Config) -> Plan:
+    run: Any = config.pluginmanager.get_plugin("isolate-session")
+    return run.plan if run else Plan()
 
 
 def choose(names: Sequence[str], declared: Iterable[Declared], catalogue: Catalogue) -> list[ServiceId]:
     """The services that are meant: those of these names, or all that conftest.py files and TOML declare."""
     known = [item for item in declared if not isinstance(item.raw, RawVariants)]
     if not names:
-        names = [item.name for item in known if item.raw.location.file.endswith(_FOR_ALL)]
         known = [item for item in known if item.raw.location.file.endswith(_FOR_ALL)]
+        names = [item.name for item in known]
     chosen: dict[ServiceId, None] = {}
     for name in names:
         whole, _, member = name.partition(".")

@@ -1,4 +1,4 @@
-"""Which file holds declarations in TOML, if any. Asked in every run, so it costs reading a file and no parser."""
+"""Finds the file that holds declarations in TOML. Every run does so, so it reads text and loads no parser."""
 
 from __future__ import annotations
 

@@ -174,17 +174,13 @@ def describe(raw: Raw) -> str:
     if isinstance(raw, RawFresh):
         return f"Fresh copy of a shared service's data (declared at {raw.location})."
     if isinstance(raw, RawCompose):
-        return f"Stack of the services of {describe_files(raw)} (declared at {raw.location})."
+        files = ", ".join(map(str, raw.files)) if isinstance(raw.files, (list, tuple)) else str(raw.files)
+        return f"Stack of the services of {files} (declared at {raw.location})."
     if isinstance(raw, RawMember):
         return f"Service {raw.name!r} of a stack (declared at {raw.location})."
     if isinstance(raw, RawStack):
         return f"Stack of {', '.join(raw.members)}, each in a container (declared at {raw.location})."
     return f"Service in a container: {_what_runs(raw)} (declared at {raw.location})."
-
-
-def describe_files(raw: RawCompose) -> str:
-    """Compose files as they are written."""
-    return ", ".join(map(str, raw.files)) if isinstance(raw.files, (list, tuple)) else str(raw.files)
 
 
 def _what_runs(raw: RawService) -> str:

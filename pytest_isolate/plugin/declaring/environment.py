@@ -26,9 +26,9 @@ from pytest_isolate.model.identity import Run
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import Scope, Secret, ServiceId, ServiceSpec, StackId
 from pytest_isolate.plugin.declaring.configuration import Source
-from pytest_isolate.plugin.declaring.toml import Environment, load_environment
+from pytest_isolate.plugin.declaring.toml import Environment, TomlReader
 from pytest_isolate.plugin.options import BIND, HOST
-from pytest_isolate.plugin.run.early import new_run, preassign_ports
+from pytest_isolate.plugin.run.early import KNOWN_KEY, EarlyRun, new_run
 from pytest_isolate.plugin.service_options import read_run_overrides
 from pytest_isolate.running.containers.running import run_password
 from pytest_isolate.running.containers.view import ServiceView
@@ -38,16 +38,17 @@ from pytest_isolate.running.network.ports import HeldPorts
 
 # Set beside the variables, for the workers of the run: they inherit all of them.
 _SET_FOR = "PYTEST_ISOLATE_ENV_OF"
+# Facts that are others within the service's network than for the tests.
 _OUTSIDE_ONLY = ("host", "port", "address", "url")
 
 
 def set_environment(config: pytest.Config, source: Source) -> None:
     """Set the variables that the project's TOML names until pytest ends; in a worker they are inherited."""
-    if _is_inherited(config):
+    if "PYTEST_XDIST_WORKER" in os.environ and os.environ.get(_SET_FOR) == str(config.rootpath):
         return
     try:
         options = config.known_args_namespace
-        environment = load_environment(source, read_run_overrides(config, options))
+        environment = TomlReader(source).read_environment(read_run_overrides(config, options))
         if environment.texts:
             _set(config, environment, _find_reach(BIND.read(config, options), HOST.read(config, options)))
     except (DeclarationError, EngineError) as error:
@@ -75,10 +76,6 @@ def check_known(catalogue: Catalogue, known: Iterable[str], *, is_reused: bool) 
         )
 
 
-def _is_inherited(config: pytest.Config) -> bool:
-    return "PYTEST_XDIST_WORKER" in os.environ and os.environ.get(_SET_FOR) == str(config.rootpath)
-
-
 def _find_reach(bind: str, host: str) -> PublishAddress:
     """Address of published ports. An engine is asked only where it need not be on this host."""
     facts = EngineFacts(name="", version="", address="", is_local=True)
@@ -98,12 +95,15 @@ def _set(config: pytest.Config, environment: Environment, reach: PublishAddress)
     views = {name: _view(spec, run, held.get(name)) for name, spec in named.items()}
 
     def look_up(reference: Reference) -> str:
-        return _outside(views[reference.service], reference.attribute)
+        view, attribute = views[reference.service], reference.attribute
+        if attribute not in _OUTSIDE_ONLY:
+            return view.attribute(attribute)
+        return view.url(view.outside) if attribute == "url" else str(getattr(view.outside, attribute))
 
     changes = {name: render(text, look_up) for name, text in environment.texts.items()}
     before = {name: os.environ.get(name) for name in (*changes, _SET_FOR)}
     os.environ.update({**changes, _SET_FOR: str(config.rootpath)})
-    preassign_ports(config, run, {name: ports.by_inner for name, ports in held.items()})
+    config.stash[KNOWN_KEY] = EarlyRun(run=run, ports={name: ports.by_inner for name, ports in held.items()})
     config.add_cleanup(lambda: _restore(before, held.values()))
 
 
@@ -151,10 +151,3 @@ def _view(spec: ServiceSpec, run: Run, ports: HeldPorts | None) -> ServiceView:
     if spec.external:
         endpoints = endpoints_of(spec, spec.external)
     return ServiceView(spec=spec, password=password, endpoints=endpoints)
-
-
-def _outside(view: ServiceView, attribute: str) -> str:
-    """A fact about a service as the tests see it: within its network it has another address."""
-    if attribute not in _OUTSIDE_ONLY:
-        return view.attribute(attribute)
-    return view.url(view.outside) if attribute == "url" else str(getattr(view.outside, attribute))

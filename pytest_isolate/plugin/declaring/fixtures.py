@@ -86,11 +86,6 @@ def used_fixtures(item: pytest.Item) -> list[tuple[str, str]]:
     return list(dict.fromkeys([*asked_fixtures(item), *later]))
 
 
-def declares_service(definition: Any) -> bool:
-    """True if a fixture is a service or stack."""
-    return hasattr(definition.func, DECLARATION)
-
-
 def _asked(item: pytest.Item) -> Iterator[Any]:
     info = getattr(item, "_fixtureinfo", None)
     if info is None:
@@ -138,11 +133,8 @@ def builtin_fixture_names(session: pytest.Session) -> frozenset[str]:
 def _all_definitions(session: pytest.Session) -> Iterable[Any]:
     """Every fixture; among those of one name for the same tests, the one that counts comes last."""
     manager: Any = session._fixturemanager
-    tables = [
-        getattr(manager, name, {}) for name in ("_arg2fixturedefs", "_arg2node2fixturedefs", "_arg2nodeid2fixturedefs")
-    ]
-    for table in tables:
-        for definitions in table.values():
+    for name in ("_arg2fixturedefs", "_arg2node2fixturedefs", "_arg2nodeid2fixturedefs"):
+        for definitions in getattr(manager, name, {}).values():
             # Up to pytest 9.0 a list; from 9.1 on a table by node, with lists in the opposite order.
             if hasattr(definitions, "values"):
                 for group in definitions.values():
@@ -195,7 +187,6 @@ def overrides_of(item: pytest.Item) -> list[RawOverride]:
 
 
 def _location(node: Any) -> Location:
-    """The location of a marked test, class or module."""
     from pytest_isolate.model.location import Location
 
     if isinstance(node, (pytest.Function, pytest.Class)):

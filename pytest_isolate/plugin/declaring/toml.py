@@ -41,15 +41,13 @@ else:
     import tomli as tomllib
 
 _KEYS = ("services", "stacks", "compose", "fresh", "variants", "env")
-_VARIANTS = "isolate_variants"
-"""The name of the fixture that the table of variants becomes."""
 
 
 def build_plugin(source: Source) -> ModuleType:
     """A plugin that holds the fixtures; pytest.UsageError when the file cannot be understood."""
     module = ModuleType("isolate_toml")
     try:
-        vars(module).update(_Reader(source).read())
+        vars(module).update(TomlReader(source).read())
     except DeclarationError as error:
         raise pytest.UsageError(str(error)) from None
     return module
@@ -63,13 +61,8 @@ class Environment(NamedTuple):
     catalogue: Catalogue
 
 
-def load_environment(source: Source, run_overrides: RunOverrides) -> Environment:
-    """The table `env` of a file, with what the file declares, checked; DeclarationError for what is wrong."""
-    return _Reader(source).read_environment(run_overrides)
-
-
-class _Reader:
-    """One file: from its text to fixtures by name."""
+class TomlReader:
+    """Reads one file: from its text to fixtures by name."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -79,7 +72,7 @@ class _Reader:
         return self._build(self._parse())
 
     def read_environment(self, run_overrides: RunOverrides) -> Environment:
-        """The variables, with everything that the file declares."""
+        """The table `env`, with what the file declares, checked; DeclarationError for what is wrong."""
         table = self._parse()
         location = self._location("env")
         for name, text in table["env"].items():
@@ -123,7 +116,7 @@ class _Reader:
             raise self._wrong(f"fresh.{name}", f"{name!r} is the name of a service or stack too")
         declared: dict[str, Raw] = {**services, **stacks, **composed, **fresh}
         if table["variants"]:
-            declared[_VARIANTS] = self._variants(table["variants"], services)
+            declared["isolate_variants"] = self._variants(table["variants"], services)
         return {name: make_fixture(raw) for name, raw in declared.items()}
 
     def _service(
@@ -210,7 +203,7 @@ class _Reader:
         raise self._wrong(key, *_unknown_base(base, services))
 
     def _fresh(self, name: str, content: object, services: Mapping[str, RawService]) -> RawFresh:
-        """Fresh copies of a service of the file, or of a preset that is nobody else's."""
+        """Fresh copies of a service of the file, or of a preset that has no other user."""
         key = f"fresh.{name}"
         location = self._location(key)
         options = dict(self._table(key, content))
@@ -249,6 +242,5 @@ def _unknown_base(base: object, services: Iterable[str]) -> tuple[str, str]:
 
 
 def _told_passwords(texts: Mapping[str, Any]) -> set[str]:
-    """The services whose passwords variables tell."""
     references = (found for text in texts.values() if isinstance(text, str) for found in parse_references(text))
     return {reference.service for reference in references if reference.attribute in ("password", "url")}

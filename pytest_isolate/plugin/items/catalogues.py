@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 
 import pytest
 
-from pytest_isolate.declarations.loading import Catalogue, raise_all, read
+from pytest_isolate.declarations.loading import Catalogue, load, raise_all, read
 from pytest_isolate.declarations.references import is_within
 from pytest_isolate.errors import Problem
 from pytest_isolate.model.service import ServiceId, StackId
@@ -16,6 +17,7 @@ from pytest_isolate.planning.variant_rows import Row, choose_row, expand, visibl
 from pytest_isolate.plugin.declaring.fixtures import (
     all_declared,
     asked_fixtures,
+    builtin_fixture_names,
     overrides_of,
     run_for_each,
     variant_of,
@@ -92,6 +94,17 @@ class ItemCatalogues:
         problems: list[Problem] = []
         self._made[(_identify(row), ())] = catalogue_with(self.declared, row, {}, problems, self._exists), ()
         return problems
+
+
+def load_catalogue(session: pytest.Session) -> Catalogue:
+    """All that is declared in what pytest has collected; DeclarationError tells everything that is wrong."""
+    return load(
+        all_declared(session),
+        reserved=builtin_fixture_names(session),
+        exists=os.path.exists,
+        chosen=parse_variants(session.config),
+        run_overrides=run_overrides(session.config),
+    )
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:

@@ -16,7 +16,7 @@ from pytest_isolate.errors import IsolateError, StartError
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.plugin.run.wiring import Wired
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.containers.running import RunningInstance, instance_hash
+from pytest_isolate.running.containers.running import instance_hash
 from pytest_isolate.running.evidence.collect import EvidenceCollector, ServiceUse
 from pytest_isolate.running.evidence.render import Evidence, clip_phases, render, render_uncut, section_title
 from pytest_isolate.sharing.usage_log import UsageLog
@@ -24,24 +24,18 @@ from pytest_isolate.sharing.usage_log import UsageLog
 _LONGEST = 80
 
 
-class Artifacts:
-    """A folder for each failed test, with a file for each service; without a folder nothing is stored."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-
-    def store(self, test: str, evidence: Evidence, *, is_first: bool) -> str:
-        """The path of the file that holds all lines now, empty where there is none."""
-        if self._folder is None or not evidence.parts:
-            return ""
-        path = self._folder / file_name(test) / f"{file_name(evidence.service)}.log"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("w" if is_first else "a", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in render_uncut(evidence))
-        except OSError as error:
-            return f"not stored: {error}"
-        return str(path)
+def store(folder: Path | None, test: str, evidence: Evidence, *, is_first: bool) -> str:
+    """Store all lines in a folder of the test; the file's path, empty without a folder or lines."""
+    if folder is None or not evidence.parts:
+        return ""
+    path = folder / file_name(test) / f"{file_name(evidence.service)}.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w" if is_first else "a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in render_uncut(evidence))
+    except OSError as error:
+        return f"not stored: {error}"
+    return str(path)
 
 
 def file_name(text: str) -> str:
@@ -66,7 +60,7 @@ class Failures:
 
     def __init__(self, clock: Clock, artifacts: Path | None) -> None:
         self._clock = clock
-        self._artifacts = Artifacts(artifacts)
+        self._artifacts = artifacts
         self._evidence_collector: EvidenceCollector | None = None
         self._uses: UsageLog | None = None
         self._test = ""
@@ -83,21 +77,19 @@ class Failures:
         self._lock = threading.Lock()
 
     def connect(self, wired: Wired, folder: Path, process: str) -> None:
-        """From here on there is an engine to ask; `process` tells this one from others of the run, if there are any."""
+        """Examine services on this engine from here on; `process` names this one where the run has several."""
         self._uses = UsageLog(folder, process) if process else None
         self._wired = wired
         self._evidence_collector = EvidenceCollector(wired.engine, self._clock, self._find_others)
 
     def close(self) -> None:
-        """The run ends."""
+        """Examine nothing more."""
         self._evidence_collector = None
         if self._uses:
             self._uses.close()
 
-    # -- when ---------------------------------------------------------------------------------------------------------
-
     def begin(self, test: str, used: UsedInstances, planned: Sequence[Instance]) -> None:
-        """A test's set-up begins; `used` says later what it has used, as far as it is known by then."""
+        """Begin a test's set-up; `used` says later what it has used, as far as it is known by then."""
         self._test, self._used, self._has_failed, self._is_settled = test, used, False, False
         self._untold, self._secured, self._told_until = [], [], 0.0
         self._planned = planned
@@ -108,12 +100,12 @@ class Failures:
             self._uses.begin(self._began[0][1], test, codes)
 
     def enter(self, phase: str) -> None:
-        """The next phase begins."""
+        """Begin the next phase."""
         self._began.append((phase, self._clock.time()))
 
     @contextmanager
     def teardown(self) -> Iterator[None]:
-        """Around the tear-down, with its resets: behind it what the test had for itself is removed."""
+        """Examine, around the tear-down and its resets, before what the test had for itself is removed."""
         self.enter("teardown")
         try:
             yield
@@ -134,23 +126,19 @@ class Failures:
         if self._uses and self._is_noted:
             self._uses.end(ended)
 
-    # -- what ---------------------------------------------------------------------------------------------------------
-
     def secure(self) -> None:
         """Read what is not told yet, while the containers are there; what is read is told with the next report."""
         self._has_failed = True
         with self._lock:
-            self._secure()
-
-    def _secure(self) -> None:
-        if self._evidence_collector is None or self._secured:
-            return
-        used = self._ready()
-        self._is_settled = self._evidence_collector.wait_for_late_lines(self._clock.time()) if used else True
-        until, phases = self._clock.time(), clip_phases(self._began, self._told_until)
-        found = self._evidence_collector.examine(used, phases, until, is_first=not self._told_until)
-        self._untold = [replace(evidence, is_settled=self._is_settled) for evidence in found]
-        self._secured, self._secured_until = [phase for phase, _ in phases], until
+            if self._evidence_collector is None or self._secured:
+                return
+            ready = {running.instance.key: running for running in self._wired.lifecycle.ready()}
+            used = [ready[instance.key] for instance in self._used() if instance.key in ready]
+            self._is_settled = self._evidence_collector.wait_for_late_lines(self._clock.time()) if used else True
+            until, phases = self._clock.time(), clip_phases(self._began, self._told_until)
+            found = self._evidence_collector.examine(used, phases, until, is_first=not self._told_until)
+            self._untold = [replace(evidence, is_settled=self._is_settled) for evidence in found]
+            self._secured, self._secured_until = [phase for phase, _ in phases], until
 
     def tell(self, report: pytest.TestReport, item: pytest.Item) -> None:
         """Add to a report what its test's services say that explains it; a test may have several, as of subtests."""
@@ -168,7 +156,7 @@ class Failures:
         is_first = not self._told_until
         wrote = {part.phase for part in evidence.parts}
         phases = [phase for phase in self._secured if is_first or phase in wrote or phase == self._secured[-1]]
-        stored = self._artifacts.store(item.nodeid, evidence, is_first=is_first)
+        stored = store(self._artifacts, item.nodeid, evidence, is_first=is_first)
         report.sections.append((section_title(evidence, phases), "\n".join(render(evidence, stored))))
         facts = {"service": evidence.service, "state": evidence.state, "container": evidence.container}
         facts |= {"log": stored} if stored else {}
@@ -179,10 +167,6 @@ class Failures:
         new = [(name, value) for name, value in properties if name not in known]
         item.user_properties += new
         report.user_properties += new
-
-    def _ready(self) -> list[RunningInstance]:
-        ready = {running.instance.key: running for running in self._wired.lifecycle.ready()}
-        return [ready[instance.key] for instance in self._used() if instance.key in ready]
 
     def _find_others(self, key: InstanceKey, since: float) -> list[str]:
         return self._uses.others(instance_hash(key), since) if self._uses and _is_shared(key) else []
@@ -196,9 +180,8 @@ def as_failure(error: IsolateError) -> BaseException:
     """An error as it fails a test: without the traceback, which is ours. pytest may raise it for several tests."""
     failure = pytest.fail.Exception(str(error), pytrace=False)
     if isinstance(error, StartError):
-        setattr(
-            failure, _STARTED, (error.service, str(error).splitlines()[0].removeprefix(f"service {error.service} "))
-        )
+        state = str(error).splitlines()[0].removeprefix(f"service {error.service} ")
+        setattr(failure, _STARTED, (error.service, state))
     return failure
 
 

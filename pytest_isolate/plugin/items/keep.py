@@ -7,10 +7,11 @@ reports, and marks at the end what stays; until then a run that is killed leaves
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
+from pytest_isolate.engine.api import Commands, Engine, Labelled
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import LABEL_HOLDS, LABEL_RUN, Run
 from pytest_isolate.planning.placement import place_instances
@@ -23,9 +24,6 @@ from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.evidence.shell import CONTAINER, build_entrance
 from pytest_isolate.running.instances.retained import MAX_RETAINED
 from pytest_isolate.running.ownership.retention import KEPT_S, write_mark
-
-if TYPE_CHECKING:
-    from pytest_isolate.engine.api import Commands, Engine, Labelled
 
 Entry: TypeAlias = dict[str, Any]
 """An instance, or a copy on one, that is to stay: in plain types, as reports bring it from workers."""
@@ -67,10 +65,8 @@ class Retention:
 
     def unreported(self, wired: Wired) -> list[Entry]:
         """At the end, entries that no report has: of failed starts, and with `always` of all that is up."""
-        entries = [_entry(running, running.view, wired.engine.commands) for running in wired.retained.failed()]
-        if self._mode == KEEP_ALWAYS:
-            entries += [_entry(running, running.view, wired.engine.commands) for running in wired.lifecycle.ready()]
-        return entries
+        ready = wired.lifecycle.ready() if self._mode == KEEP_ALWAYS else ()
+        return [_entry(r, r.view, wired.engine.commands) for r in (*wired.retained.failed(), *ready)]
 
     def _retain(self, demand: Callable[[], Demand], wired: Wired | None) -> list[Entry]:
         if self._mode == KEEP_NEVER or wired is None:
@@ -87,24 +83,18 @@ class Retention:
         instances = [there[instance.key] for instance in placed if instance.key in there]
         shared = [running for running in instances if not running.instance.key.place.node]
         own = [running for running in instances if running.instance.key.place.node]
-        if not (own or used.fresh):
-            return [_entry(running, running.view, wired.engine.commands, used.where.test) for running in shared]
-        if len(self._tests | {used.where.test}) > MAX_RETAINED:
-            self._left_out.add(used.where.test)
-            own, copies = [], []
-        else:
-            self._tests.add(used.where.test)
-            copies = self._retain_copies(used, wired)
+        test, copies = used.where.test, list[Entry]()
+        if own or used.fresh:
+            if len(self._tests | {test}) > MAX_RETAINED:
+                self._left_out.add(test)
+                own = []
+            else:
+                self._tests.add(test)
+                copies = self._retain_copies(used, wired)
         retained = [running for running in own if wired.retained.retain(running)]
         if len(retained) < len(own):
-            self._left_out.add(used.where.test)
-        return [
-            *(
-                _entry(running, running.view, wired.engine.commands, used.where.test)
-                for running in (*shared, *retained)
-            ),
-            *copies,
-        ]
+            self._left_out.add(test)
+        return [*(_entry(r, r.view, wired.engine.commands, test) for r in (*shared, *retained)), *copies]
 
     def _retain_copies(self, used: Demand, wired: Wired) -> list[Entry]:
         assert used.catalogue is not None

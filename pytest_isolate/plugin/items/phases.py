@@ -3,24 +3,91 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Hashable, Sequence
 from typing import Any
 
 import pytest
 
+from pytest_isolate.errors import IsolateError
+from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.placement import Instance
-from pytest_isolate.plugin.declaring.fixtures import used_fixtures, variant_of
-from pytest_isolate.plugin.items.failures import Failures, note_failed_start
+from pytest_isolate.planning.plan import CopyDemand, place_of_copy
+from pytest_isolate.planning.reset_order import check_resets
+from pytest_isolate.plugin.declaring.fixtures import position, used_fixtures, variant_of
+from pytest_isolate.plugin.items.catalogues import members
+from pytest_isolate.plugin.items.failures import Failures, as_failure, note_failed_start
 from pytest_isolate.plugin.items.keep import Retention
 from pytest_isolate.plugin.items.requirements import ItemRequirements
 from pytest_isolate.plugin.items.resets import Resets
-from pytest_isolate.plugin.items.values import FixtureValues
 from pytest_isolate.plugin.run.process import RunProcess
 from pytest_isolate.plugin.terminal.other_outputs import add_to_junit, group_sections
 from pytest_isolate.plugin.terminal.report import note_variant
+from pytest_isolate.running.containers.handle import Service, Stack
+from pytest_isolate.running.data.fresh_service import FreshService
 
 # How many tests ahead are seen to. Two fill the time of two starts at once, which is what an engine gains from.
 _AHEAD = 2
+
+
+class FixtureValues:
+    """Hands out services, stacks and fresh copies: each is waited for when the test asks for it."""
+
+    item: pytest.Item
+    """The test that runs now."""
+
+    def __init__(self, process: RunProcess, requirements: ItemRequirements, resets: Resets) -> None:
+        self._process = process
+        self._requirements = requirements
+        self._resets = resets
+
+    def key_of(self, name: str, namespace: str) -> Hashable:
+        """The variant, overrides and instance that a fixture's value is made for: with others it is made anew.
+
+        pytest asks for it whenever a test asks for the fixture, so this is also where it is known what a test uses.
+        """
+        catalogue = self._requirements.catalogues.of(self.item)
+        services = members(catalogue, name, namespace)
+        if ServiceId(StackId(namespace), name) not in catalogue.fresh:
+            self._resets.note(services)
+        changes = tuple(map(catalogue.variation, services))
+        names = tuple(self._requirements.catalogues.names_of(name, namespace, self.item).items())
+        return changes or names, self._resets.replacements(services)
+
+    def handle(self, name: str, namespace: str) -> object:
+        """The value of a fixture: the handle of a service, or a stack of them, once all are ready."""
+        __tracebackhide__ = True
+        try:
+            return self._handle(name, namespace)
+        except IsolateError as error:
+            # Its causes are told in its text; as a chain they would all be printed again.
+            raise as_failure(error) from None
+
+    def _handle(self, name: str, namespace: str) -> object:
+        catalogue, own = self._requirements.catalogue, ServiceId(StackId(namespace), name)
+        services = members(catalogue, name, namespace)
+        if not services:
+            return self._requirements.catalogues.names_of(name, namespace, self.item)
+        placed = self._requirements.place_services(services, self.item)
+        check_resets(placed, self._process.workers)
+        with self._process.display.waiting():
+            if placed:
+                self._process.open(placed).lifecycle.start(placed)
+            self._process.report.note_served((i.key.service for i in placed), self.item.nodeid)
+            instances = {i.key.service: i for i in placed}
+            lifecycle = self._process.open().lifecycle
+            handles = {service.name: lifecycle.handle(instances[service].key) for service in services}
+            first = handles[services[0].name]
+            if own in catalogue.fresh:
+                return self._handle_copy(own, instances[services[0]], first)
+        return Stack(name, handles) if StackId(namespace, name) in catalogue.stacks else first
+
+    def _handle_copy(self, fresh_id: ServiceId, instance: Instance, base: Service) -> FreshService:
+        wired, spec = self._process.open(), self._requirements.catalogue.fresh[fresh_id]
+        where = position(self.item, self._process.worker)
+        demand = CopyDemand(fresh_id=fresh_id, spec=spec, count=1)
+        place = place_of_copy(spec, fresh_id, where)
+        with self._process.timeline.measure("copy", str(fresh_id)):
+            return wired.fresh_copies.handle(demand, place, wired.lifecycle.wait(instance.key), base, where.test)
 
 
 class ItemPhases:
@@ -47,11 +114,8 @@ class ItemPhases:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, Any, Any]:
-        """Begin to start all that a test needs at once, so that its fixtures wait for the slowest only.
-
-        Then what the next ones need, so that it is there when they come.
-        """
-        self._values.begin(item)
+        """Begin to start all that a test needs, so that it waits for the slowest only, and what the next ones need."""
+        self._values.item = item
         if not self._process.runs_no_tests:
             self._start_for([item, *self._items_after(item, nextitem)])
             self._process.report.note_served((i.key.service for i in self._placed.get(item, ())), item.nodeid)

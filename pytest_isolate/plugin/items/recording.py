@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Generator, Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from pytest_isolate.plugin.declaring.fixtures import declares_service
+from pytest_isolate.engine.api import Engine
+from pytest_isolate.plugin.declaring.fixtures import DECLARATION
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.report.assemble import RunFacts, assemble
 from pytest_isolate.running.report.page import render
@@ -19,13 +20,9 @@ from pytest_isolate.running.report.records import Journal, OnEngine, RanTest, Re
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.text import redact
 
-if TYPE_CHECKING:
-    from pytest_isolate.engine.api import Engine
-
 # A wait that is shorter cannot be told from none.
 _WORTH_TELLING_S = 0.005
 _MOST_TEXT_CHARACTERS = 20_000
-_DISTRIBUTION = "pytest-isolate-containers"
 
 
 class Recording:
@@ -64,11 +61,9 @@ class Recording:
         self._recorder = Recorder(engine, self._clock, self._journal, self._worker, self._began)
         return self._recorder
 
-    # -- tests ----------------------------------------------------------------------------------------------------
-
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """A test, with set-up and tear-down."""
+        """Note a test, with its set-up and tear-down."""
         self._test = _Test(item.nodeid)
         began = self._clock.time()
         try:
@@ -104,7 +99,7 @@ class Recording:
             return (yield)
         finally:
             ended = self._clock.time()
-            if declares_service(fixturedef) and ended - began >= _WORTH_TELLING_S:
+            if hasattr(fixturedef.func, DECLARATION) and ended - began >= _WORTH_TELLING_S:
                 test, what = self._test.name, fixturedef.argname
                 self._journal.write(Waited(worker=self._worker, test=test, what=what, began=began, ended=ended))
 
@@ -113,8 +108,6 @@ class Recording:
             half = _MOST_TEXT_CHARACTERS // 2
             text = f"{text[:half]}\n... {len(text) - 2 * half:,} characters are left out here ...\n{text[-half:]}"
         return redact(text, self._recorder.secrets if self._recorder else ())
-
-    # -- the end --------------------------------------------------------------------------------------------------
 
     def close_process(self, timeline: Timeline) -> None:
         """Look at all containers for the last time, before they are removed."""
@@ -137,7 +130,7 @@ class Recording:
             engine=engine,
             began=min([self._began, *(r.began for r in records if isinstance(r, RanTest))]),
             ended=self._clock.time(),
-            version=version(_DISTRIBUTION),
+            version=version("pytest-isolate-containers"),
         )
         new = self._path.with_name(f".{self._path.name}.new")
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +154,7 @@ class _Test:
         self.texts: list[str] = []
 
     def note(self, report: pytest.TestReport) -> None:
-        """One of its parts has ended. A set-up begins anew: where a test is run again, the last time counts."""
+        """Note the end of a phase. A set-up begins anew: where a test is run again, the last time counts."""
         if report.when == "setup":
             self.outcome, self.texts = "passed", []
         if report.failed:

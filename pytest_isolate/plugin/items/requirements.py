@@ -8,22 +8,14 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from pytest_isolate.declarations.external_checks import check_used
-from pytest_isolate.declarations.loading import Catalogue, load, raise_all
+from pytest_isolate.declarations.loading import Catalogue, raise_all
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.service import Scope, ServiceId, StackId
 from pytest_isolate.planning.placement import Instance, Place, place_instances, places_of
 from pytest_isolate.planning.plan import Demand
-from pytest_isolate.plugin.declaring.fixtures import (
-    all_declared,
-    asked_fixtures,
-    builtin_fixture_names,
-    overrides_of,
-    position,
-    used_fixtures,
-)
-from pytest_isolate.plugin.items.catalogues import ItemCatalogues, members
-from pytest_isolate.plugin.options import USE, parse_variants
-from pytest_isolate.plugin.service_options import run_overrides
+from pytest_isolate.plugin.declaring.fixtures import asked_fixtures, overrides_of, position, used_fixtures
+from pytest_isolate.plugin.items.catalogues import ItemCatalogues, load_catalogue, members
+from pytest_isolate.plugin.options import USE
 from pytest_isolate.running.containers.running import instance_hash
 
 RequestedServices = list[tuple[str, str]]
@@ -32,21 +24,14 @@ RequestedServices = list[tuple[str, str]]
 class ItemRequirements:
     """The declared services, and those that each test of this process asks for. Empty until loaded."""
 
-    def __init__(self, config: pytest.Config, worker: str) -> None:
-        self._config = config
+    def __init__(self, worker: str) -> None:
         self._worker = worker
         self.catalogue = Catalogue(services={}, stacks={}, dependencies={})
         self.catalogues = ItemCatalogues(self.catalogue, os.path.exists)
 
     def load(self, session: pytest.Session) -> None:
         """Read and check all that is declared; DeclarationError tells everything that is wrong."""
-        self.catalogue = load(
-            all_declared(session),
-            reserved=builtin_fixture_names(session),
-            exists=os.path.exists,
-            chosen=parse_variants(self._config),
-            run_overrides=run_overrides(self._config),
-        )
+        self.catalogue = load_catalogue(session)
         raise_all(check_used(self.catalogue, strict=(USE.flag,)))
         self.catalogues = ItemCatalogues(self.catalogue, os.path.exists)
         self.catalogues.check(session.items)

@@ -30,7 +30,7 @@ class Resets:
         """Failed resets of a test whose tear-down had failed already: its report has to tell them."""
 
     def note(self, services: Iterable[ServiceId]) -> None:
-        """The test asks for these services, itself or through a fixture of whatever scope."""
+        """Note that the test asks for these services, itself or through a fixture of any scope."""
         self._used |= dict.fromkeys(services)
 
     def replacements(self, services: Iterable[ServiceId]) -> tuple[int, ...]:
@@ -45,7 +45,7 @@ class Resets:
         wired: Wired | None,
         ended: frozenset[Place],
     ) -> Iterator[None]:
-        """Around the tear-down of a test: behind it, what it has used is reset, but what ends with it. May fail it."""
+        """Reset, behind the tear-down of a test, what it has used and what does not end with it. May fail it."""
         used, self._used, self.untold = self._used, {}, []
 
         def reset_all() -> list[str]:
@@ -103,7 +103,6 @@ class Resets:
         return ""
 
     def _give_up(self, key: InstanceKey, wired: Wired) -> None:
-        """Discard it: its state is unknown."""
         self._before_giving_up()
         gone = wired.lifecycle.discard(key)
         wired.resetter.forget(gone)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import pytest
 
+from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.plugin.options import Settings
@@ -28,10 +29,7 @@ from pytest_isolate.running.instances.budget import BudgetKeeper
 from pytest_isolate.sharing.board import LeaseTable
 from pytest_isolate.sharing.folders import create_run_folder, remove_run_folder
 
-if TYPE_CHECKING:
-    from pytest_isolate.engine.api import Engine
-
-FindRetained: TypeAlias = "Callable[[Engine, Run, list[str]], Collection[str]]"
+FindRetained: TypeAlias = Callable[[Engine, Run, list[str]], Collection[str]]
 """The ids of what is not to be removed of a run, or of one of its workers; what goes wrong is added to a list."""
 
 # Removing what a crashed worker had takes less than a second; what it has not done by then is done with all the rest.
@@ -39,7 +37,7 @@ _CLEAN_UP_S = 30
 
 
 class Controller:
-    """The owner of a run, be it xdist's controller or the only process."""
+    """Owner of a run: xdist's controller, or the only process."""
 
     def __init__(
         self, config: pytest.Config, settings: Settings, run: Run, clock: Clock, find_retained: FindRetained
@@ -109,9 +107,8 @@ class Controller:
             guardian = find_guardian(self._member)
             if guardian and not self._is_handed_over:
                 try:
-                    link = connect_to_guardian(guardian)
-                    link.say_bye()
-                    link.close()
+                    with closing(connect_to_guardian(guardian)) as link:
+                        link.say_bye()
                 except EngineError:
                     pass  # it was killed: everything is removed all the same
             remove_run_folder(self._member.folder)

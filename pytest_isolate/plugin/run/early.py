@@ -35,11 +35,6 @@ def new_run() -> Run:
     return Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32))
 
 
-def preassign_ports(config: pytest.Config, run: Run, ports: PreassignedPorts) -> None:
-    """Settle where the services of a run will be."""
-    config.stash[KNOWN_KEY] = EarlyRun(run=run, ports=ports)
-
-
 def start_guardian_early(config: pytest.Config) -> None:
     """Start a guardian while pytest collects: it is armed when the first service is about to start.
 

@@ -1,4 +1,4 @@
-"""Starts the guardian and connects to it. Why it exists: see running.guardian."""
+"""Starts the guardian and connects to it. Why it exists: see running.cleanup.guardian."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class GuardianProcess:
         package = Path(__file__).parents[3]
         path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
         try:
-            # This process ends when the guardian is armed; the guardian itself is nobody's child.
+            # This process ends when the guardian is armed; the guardian itself is then a child of init.
             self._starter = subprocess.Popen(  # noqa: S603  # our own interpreter and module
                 [
                     *(sys.executable, "-m", "pytest_isolate.cli.guardian"),
@@ -74,7 +74,7 @@ class GuardianProcess:
         """End a guardian that was never waited for, armed or not: there is nothing for it to remove."""
         if self._is_awaited:
             return
-        # It is not reaped before it is waited for, so the number of its group is nobody else's.
+        # It is not reaped before it is waited for, so no other group can have its number yet.
         with suppress(ProcessLookupError):
             os.killpg(self._starter.pid, signal.SIGKILL)
         self._starter.communicate()
@@ -138,7 +138,7 @@ class GuardianClient:
         try:
             link = self._connect()
         except EngineError:
-            return  # told to whoever starts something
+            return  # told where a service is to be started
         if link and link.wait_for_closing():
             stop()
 

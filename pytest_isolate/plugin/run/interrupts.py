@@ -1,4 +1,4 @@
-"""Ctrl-C, twice in a row, by those who are in a hurry: the second must not break off what the first began."""
+"""Ctrl-C pressed twice in a row: the second must not break off what the first began."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ _SAME_WITHIN_S = 1.0
 
 
 def join_interrupts() -> Callable[[], None]:
-    """Take SIGINTs that follow one another at once for a single one; what is returned ends that.
-
-    Does nothing where somebody else decides what a SIGINT does.
-    """
+    """Take SIGINTs that follow one another at once for a single one, until the returned function is called."""
+    # A handler that another plugin has set stays.
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return lambda: None

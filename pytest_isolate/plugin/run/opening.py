@@ -14,7 +14,7 @@ import pytest
 from msgspec import Struct
 
 from pytest_isolate.engine import connect as engines
-from pytest_isolate.engine.api import Capability
+from pytest_isolate.engine.api import Capability, Engine, EngineFacts
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
@@ -32,7 +32,6 @@ from pytest_isolate.sharing.folders import kept_folder, snapshot_usage
 from pytest_isolate.sharing.owners import whose
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.api import Engine, EngineFacts
     from pytest_isolate.engine.connect import OwnService
 
 Result = TypeVar("Result")
@@ -66,11 +65,11 @@ def open_run(config: pytest.Config, member: RunMembership, settings: Settings, c
     address = own.address if own else given.facts().address if given is not None else ""
     # An engine that a plugin brings along may live in this process, where there is nothing to guard from outside.
     is_guarded = given is None or address.startswith("unix://")
-    engine_for_command: Future[Engine] = Future()
+    connected: Future[Engine] = Future()
 
     def join_reuse_store() -> None:
         """Use what is kept from here on. What has been idle for too long goes first: nothing goes that has a user."""
-        _sweep(engine_for_command.result(), member.run, clock, report)
+        _sweep(connected.result(), member.run, clock, report)
         open_reuse_store(settings, clock).join(member.run.owner, settings.reuse_idle_s)
 
     is_first: Future[bool] = Future()
@@ -80,9 +79,9 @@ def open_run(config: pytest.Config, member: RunMembership, settings: Settings, c
     try:
         engine = given if given is not None else _connect_to_own(own, armed) if own else engines.connect()
     except BaseException as error:
-        engine_for_command.set_exception(error)
+        connected.set_exception(error)
         raise
-    engine_for_command.set_result(engine)
+    connected.set_result(engine)
     Board(member.folder).mark_started(_CONNECTED)
 
     def sweep() -> None:
@@ -120,10 +119,7 @@ def find_guardian(member: RunMembership) -> str | None:
 
 
 def connect(config: pytest.Config, run: Run) -> Engine:
-    """The engine that a plugin provides, else the run's own, or the first that answers.
-
-    EngineUnreachable says what was tried.
-    """
+    """The engine that a plugin provides, else the run's own, or the first that answers, or EngineUnreachable."""
     given: Engine | None = config.hook.pytest_isolate_engine(config=config)
     if given is not None:
         return given

@@ -1,14 +1,18 @@
-"""One process's part in a run: controller, worker or both; with the engine, opened when a service first needs it."""
+"""One process's part in a run: controller, worker or both; with the engine, opened when a service first needs it.
+
+In xdist's controller also what it tells its workers, and hears from them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
 
+from pytest_isolate.engine.api import Engine
 from pytest_isolate.planning.placement import Instance
 from pytest_isolate.planning.plan import Plan
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings, runs_no_tests
@@ -17,15 +21,15 @@ from pytest_isolate.plugin.run.controller import Controller, FindRetained
 from pytest_isolate.plugin.run.early import KNOWN_KEY, new_run
 from pytest_isolate.plugin.run.opening import RunMembership, open_run, open_without_engine
 from pytest_isolate.plugin.run.wiring import Wired, wire
-from pytest_isolate.plugin.terminal.display import Display
+from pytest_isolate.plugin.terminal.display import Display, display_noted
 from pytest_isolate.plugin.terminal.report import Report, describe_engine
+from pytest_isolate.plugin.terminal.views import open_view
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.network.addresses import PreassignedPorts
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.sharing.owners import whose
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.api import Engine
     from pytest_isolate.plugin.items.recording import Recording
 
 
@@ -99,7 +103,9 @@ class RunProcess:
         """
         # The report page shows the engine, and what is reused or retained is on it.
         is_asked_for = self.settings.page or self.settings.reuse or self.settings.keep != KEEP_NEVER
-        needs_engine = bool(is_asked_for) or any(map(self._takes_engine, needed))
+        # Copies on a server that runs already are made by clients that run in a container.
+        on_engine = (i for i in needed if not i.spec.external or i.key in self.plan.copies)
+        needs_engine = bool(is_asked_for) or any(on_engine)
         if self.wired and needs_engine and not self.has_engine:
             self.close(0)
         if self.wired is None:
@@ -113,10 +119,6 @@ class RunProcess:
             self.wired.close(snapshots_s)
             self.wired = None
 
-    def _takes_engine(self, instance: Instance) -> bool:
-        """True for one that is started, or copied by clients that run in a container."""
-        return not instance.spec.external or instance.key in self.plan.copies
-
     def _wire(self, *, needs_engine: bool) -> Wired:
         member, report = self.member, self.report
         if needs_engine:
@@ -127,3 +129,37 @@ class RunProcess:
         report.engine = f"{describe_engine(opened.engine.facts())} (run {member.run.run_id})"
         recorder = self.recording.record(opened.engine) if self.recording else None
         return wire(opened, member, self.settings, self.plan, self.clock, self.timeline, recorder=recorder)
+
+
+class Workers:
+    """A pytest plugin object of xdist's controller; `retain` takes what workers want to be left for the user."""
+
+    def __init__(self, process: RunProcess, retain: Callable[[Iterable[Any]], None]) -> None:
+        self._process = process
+        self._retain = retain
+
+    def welcome(self, node: Any) -> None:
+        """Tell a worker that is about to start which run it belongs to; show what it waits for."""
+        process, member = self._process, self._process.member
+        xdist.send(node, member)
+        plugins = process.config.pluginmanager
+        if not plugins.has_plugin("isolate-display"):
+            process.display = display_noted(member.folder, open_view(process.config))
+            plugins.register(process.display, "isolate-display")
+            process.display.start()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Take over what a worker reports that has ended; clean up for one that has crashed."""
+        facts, report, controller = xdist.read_report(node), self._process.report, self._process.controller
+        report.plan = facts.get("plan", report.plan)
+        if "refused" in facts:
+            report.refusals.add(facts["refused"])
+        if "cleanup_error" in facts:
+            report.cleanup_errors.append(facts["cleanup_error"])
+        if "figures" in facts:
+            report.from_workers.append(facts["figures"])
+        controller.kept_codes.update(facts.get("kept", ()))
+        self._retain(facts.get("retained", ()))
+        if error:
+            controller.clean_up_worker(replace(controller.run, worker=node.gateway.id))

@@ -12,6 +12,7 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pytest_isolate.engine.api import Engine, PublishAddress
 from pytest_isolate.errors import PlanError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
@@ -57,7 +58,6 @@ from pytest_isolate.sharing.folders import (
 )
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.api import Engine, PublishAddress
     from pytest_isolate.running.report.recorder import Recorder
 
 # A sweep that has more to remove than this goes on in the next run.
@@ -71,23 +71,23 @@ class Guards(InstanceObserver):
 
     def __init__(self, run: Run, guardian: GuardianClient, ryuk: Ryuk | None) -> None:
         self._run = run
-        self.guardian = guardian
+        self._guardian = guardian
         self._ryuk = ryuk
 
     def require(self) -> None:
         """Return when all of them watch; EngineError otherwise, for nothing may be started without them."""
-        self.guardian.require()
+        self._guardian.require()
         if self._ryuk:
             self._ryuk.require()
 
     def launched(self, running: RunningInstance) -> None:
         """Hold the ports: a worker may die while others go on to use the instance that it started."""
         if self._run.worker and running.ports.sockets:
-            self.guardian.hold([sock.fileno() for sock in running.ports.sockets])
+            self._guardian.hold([sock.fileno() for sock in running.ports.sockets])
 
     def close(self) -> None:
         """Close the connections."""
-        self.guardian.close()
+        self._guardian.close()
         if self._ryuk:
             self._ryuk.close()
 
@@ -109,10 +109,7 @@ class Wired(Struct, frozen=True, kw_only=True):
     sweeping: Future[None]
 
     def close(self, snapshots_s: float) -> None:
-        """Let go of everything that is open. The containers are removed already.
-
-        Waits so long for snapshots that are still being saved.
-        """
+        """Close everything, after so long for snapshots that are being saved. The containers are removed already."""
         if self.snapshots:
             self.snapshots.finish(snapshots_s)
         wait([self.sweeping], timeout=_SWEEP_S)
@@ -175,12 +172,20 @@ def wire(
     engine, usage_meter = opened.engine, UsageMeter(opened.engine.read_counters)
     context = RunContext(engine=engine, run=member.run, clock=clock, timeline=timeline)
     reach = choose_publish_address(engine.facts(), settings.bind, settings.host)
-    budget = _build_budget(context, member, settings, plan)
+    room = run_budget(settings, engine.facts())
+    check_budget(room, peak_demand(plan, member.workers))
+    budget = BudgetKeeper(LeaseTable(member.folder), room, member.run, clock, plan, member.workers)
     domains = _build_domains(member, settings, clock, reuse_store)
-    exit_watcher = _listen(context, domains)
-    guards = _build_guards(opened, member, settings, reach)
+    exit_watcher = ExitWatcher(engine, domains.run_ids)
+    exit_watcher.start()
+    guardian, ryuk = GuardianClient(opened.armed), None
+    if settings.ryuk and not engine.facts().is_local:
+        ryuk = Ryuk(engine, member.run, Board(member.folder), reach, guardian.hold)
+    guards = Guards(member.run, guardian, ryuk)
     snapshots = build_snapshots(engine) if settings.cache else None
-    fresh_copies, resetter = _build_data(context, domains, member, plan)
+    external_board = Board(external_copies_folder())
+    fresh_copies = FreshCopies(engine, member.run, domains, plan.copies, member.workers, clock, external_board)
+    resetter = Resetter(engine, member.run, clock, timeline, fresh_copies.open_backend, _FAILURES)
     observers = [guards, usage_meter, *filter(None, [recorder]), fresh_copies, resetter]
     retained = RetainedInstances(budget, is_on=settings.keep != KEEP_NEVER)
     gate = StartGate(budget, guards.require)
@@ -192,11 +197,11 @@ def wire(
     images = Images(engine, open_locks(), Board(built_folder()), Board(member.folder), timeline.on_progress)
     bases = BaseImages(context, images, snapshots, gate)
     starter = Starter(context, agreement, bases, launcher, watcher, gate, remover, observers)
-    clients = ClientContainers(context, images, fresh_copies.is_copied, guards.guardian.require)
+    clients = ClientContainers(context, images, fresh_copies.is_copied, guardian.require)
     external = ExternalServices(context, domains.private, clients, gate, observers)
     handles = Handles(context, watcher, gate, modules, observers)
     lifecycle = Lifecycle(context, starter, external, handles, remover, gate, budget, observers)
-    guards.guardian.on_closing(gate.close)
+    guardian.on_closing(gate.close)
     return Wired(
         engine=engine,
         lifecycle=lifecycle,
@@ -218,19 +223,6 @@ def build_snapshots(engine: Engine) -> Snapshots:
     return Snapshots(engine, ensure_secret(cache_folder()), snapshot_usage(), open_locks(), loaded)
 
 
-def _build_budget(context: RunContext, member: RunMembership, settings: Settings, plan: Plan) -> BudgetKeeper:
-    room = run_budget(settings, context.engine.facts())
-    check_budget(room, peak_demand(plan, member.workers))
-    return BudgetKeeper(LeaseTable(member.folder), room, context.run, context.clock, plan, member.workers)
-
-
-def _build_guards(opened: OpenRun, member: RunMembership, settings: Settings, reach: PublishAddress) -> Guards:
-    guardian, ryuk = GuardianClient(opened.armed), None
-    if settings.ryuk and not opened.engine.facts().is_local:
-        ryuk = Ryuk(opened.engine, member.run, Board(member.folder), reach, guardian.hold)
-    return Guards(member.run, guardian, ryuk)
-
-
 def _build_launcher(
     context: RunContext, member: RunMembership, settings: Settings, plan: Plan, reach: PublishAddress
 ) -> Launcher:
@@ -243,20 +235,6 @@ def _build_launcher(
         in_memory_bytes(engine, settings),
         plan.copies,
     )
-
-
-def _build_data(
-    context: RunContext, domains: SharingDomains, member: RunMembership, plan: Plan
-) -> tuple[FreshCopies, Resetter]:
-    engine, run, clock = context.engine, context.run, context.clock
-    copies = FreshCopies(engine, run, domains, plan.copies, member.workers, clock, Board(external_copies_folder()))
-    return copies, Resetter(engine, run, clock, context.timeline, copies.open_backend, _FAILURES)
-
-
-def _listen(context: RunContext, domains: SharingDomains) -> ExitWatcher:
-    exit_watcher = ExitWatcher(context.engine, domains.run_ids)
-    exit_watcher.start()
-    return exit_watcher
 
 
 def _build_domains(

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from pytest_isolate.model.identity import Run, parse_owner
 from pytest_isolate.plugin.run.opening import RunMembership
@@ -35,14 +34,10 @@ def receive(config: pytest.Config) -> RunMembership | None:
     worker_input: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]  # set by xdist in workers
     secret = bytes.fromhex(given["secret"])
     labels = tuple((name, value) for name, value in given["labels"])
-    return RunMembership(
-        run=Run(
-            run_id=given["run_id"], owner=owner, secret=secret, worker=worker_input["workerid"], extra_labels=labels
-        ),
-        folder=Path(given["folder"]),
-        workers=int(worker_input["workercount"]),
-        ports=given["ports"],
-    )
+    run_id, worker = given["run_id"], worker_input["workerid"]
+    run = Run(run_id=run_id, owner=owner, secret=secret, worker=worker, extra_labels=labels)
+    workers = int(worker_input["workercount"])
+    return RunMembership(run=run, folder=Path(given["folder"]), workers=workers, ports=given["ports"])
 
 
 def send(node: Any, member: RunMembership) -> None:
@@ -56,11 +51,6 @@ def send(node: Any, member: RunMembership) -> None:
         "labels": [list(pair) for pair in run.extra_labels],
         "ports": {name: dict(ports) for name, ports in member.ports.items()},
     }
-
-
-def worker_of(member: RunMembership, node: Any) -> Run:
-    """In the controller, the run as a worker sees it."""
-    return replace(member.run, worker=node.gateway.id)
 
 
 def report(config: pytest.Config, **facts: Any) -> None:

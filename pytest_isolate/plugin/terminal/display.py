@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pytest_isolate.plugin.terminal.views import View
     from pytest_isolate.plugin.terminal.waits import Item
 
-
 # A shorter wait is over before its line is read.
 _SHOWN_FROM_S = 0.5
 _PAUSE_S = 0.25
@@ -46,7 +45,7 @@ class Display:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """The main thread may have to wait in this block. Behind it nothing of ours is left on the terminal."""
+        """Show what the main thread waits for in this block; behind it nothing of ours is left on the terminal."""
         if self._view is None or self._since is not None:
             yield
             return
@@ -83,7 +82,7 @@ class Display:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_logreport(self) -> Generator[None, Any, Any]:
-        """pytest's main thread writes: no other line comes in between."""
+        """Let no other line in between while pytest's main thread writes."""
         with self._lock:
             return (yield)
 
@@ -102,15 +101,13 @@ class Display:
         # Read again: a wait may have ended meanwhile. One that begins to be shown only now is left to the next look,
         # which prepares for it.
         with self._lock:
-            self._update(self._read() if has_items else ())
-
-    def _update(self, items: Sequence[Item]) -> None:
-        assert self._view
-        if items:
-            self._is_shown = True
-            self._view.show(items)
-        else:
-            self._hide()
+            items = self._read() if has_items else ()
+            if items:
+                assert self._view
+                self._is_shown = True
+                self._view.show(items)
+            else:
+                self._hide()
 
     def _hide(self) -> None:
         if self._is_shown and self._view:
@@ -119,7 +116,7 @@ class Display:
 
 
 class NotesView:
-    """A worker's: what is shown is noted down for the controller."""
+    """View of a worker: notes down for the controller what is to be shown."""
 
     def __init__(self, folder: Path, worker: str) -> None:
         self._board = Board(folder / _FOLDER)
@@ -129,12 +126,10 @@ class NotesView:
         """There is nothing to prepare."""
 
     def show(self, items: Sequence[Item]) -> None:
-        """Note them down."""
         notes = [item.as_note() for item in items]
         self._board.publish(self._worker, {"at": time.time(), "items": notes})
 
     def hide(self) -> None:
-        """Take the note away."""
         self._board.withdraw(self._worker)
 
     def close(self) -> None:
@@ -142,7 +137,7 @@ class NotesView:
 
 
 def display_own(timeline: Timeline, view: View | None, worker: str) -> Display:
-    """Shows what the main thread of this process waits for."""
+    """Show what the main thread of this process waits for."""
 
     def read() -> list[Item]:
         if not display.waits():
@@ -156,7 +151,7 @@ def display_own(timeline: Timeline, view: View | None, worker: str) -> Display:
 
 
 def display_noted(folder: Path, view: View | None) -> Display:
-    """In a controller: shows what the workers have noted down."""
+    """Show, in a controller, what the workers have noted down."""
     board = Board(folder / _FOLDER)
 
     def read() -> list[Item]:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 _OWN = re.compile("isolate(: |$)")
-_Report = pytest.TestReport | pytest.CollectReport
 
 
 def own_sections(report: Any) -> list[tuple[str, str]]:
@@ -71,7 +70,7 @@ def summary_lines(stats: Mapping[str, Iterable[object]]) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """A text that stays within its cell."""
+    """Escape what would end a cell of a table in Markdown."""
     for sign, entity in (("&", "&amp;"), ("<", "&lt;"), ("|", "&#124;"), ("`", "&#96;"), ("\n", " ")):
         text = text.replace(sign, entity)
     return text

@@ -21,10 +21,7 @@ _WIDE = 120
 
 
 class Painter:
-    """Draws items, and erases them.
-
-    `read_line` gives what stands on the line that the cursor is on; None where that is not known.
-    """
+    """Draws items, and erases them; `read_line` gives what is on the line of the cursor, None where unknown."""
 
     def __init__(self, out: TextIO, read_line: Callable[[], str | None], verbosity: int, *, is_coloured: bool) -> None:
         self._out = out
@@ -60,11 +57,7 @@ class Painter:
             self._out.flush()
         # It starts no thread, and leaves stdout and stderr alone.
         live = Live(
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
+            console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
         )
         live.start()
         return live

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from pytest_isolate.engine.api import EngineFacts
+from pytest_isolate.model.identity import Run
 from pytest_isolate.planning.plan import Plan, describe_plan
 from pytest_isolate.running.timeline import Timeline, trace_starts
 from pytest_isolate.text import count
-
-if TYPE_CHECKING:
-    from pytest_isolate.engine.api import EngineFacts
-    from pytest_isolate.model.identity import Run
 
 
 class Report:
@@ -21,7 +19,7 @@ class Report:
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
-        self._from_workers: list[dict[str, Any]] = []
+        self.from_workers: list[dict[str, Any]] = []
         self.plan: list[str] = []
         self.refusals: set[str] = set()
         self.cleanup_errors: list[str] = []
@@ -34,14 +32,13 @@ class Report:
         self.dropped: Sequence[str] = ()
 
     def plan_lines(self, plan: Plan) -> list[str]:
-        """For --isolate-plan."""
+        """Lines for --isolate-plan."""
         return ["isolate: plan", *(f"  {line}" for line in describe_plan(plan))]
 
     def start_lines(self, plan: Plan, run: Run, facts: EngineFacts, missing_images: Sequence[str]) -> list[str]:
         """Lines for the services that are about to start."""
-        names = list(
-            dict.fromkeys(str(step.instance.key.service) for step in plan.steps if not step.instance.spec.external)
-        )
+        started = [step.instance for step in plan.steps if not step.instance.spec.external]
+        names = list(dict.fromkeys(str(instance.key.service) for instance in started))
         if not names:
             return []
         number = count(len(names), "service")
@@ -51,7 +48,7 @@ class Report:
         return lines
 
     def note_served(self, services: Iterable[object], test: str) -> None:
-        """A test has used these services."""
+        """Note that a test has used these services."""
         for service in services:
             self.served.setdefault(str(service), set()).add(test)
 
@@ -62,16 +59,11 @@ class Report:
             terminal.write_line(text)
         for text in sorted(self.refusals):
             terminal.write_line(f"ERROR: {text}", red=True)
-        for text in variant_lines(terminal.stats):
-            terminal.write_line(text)
-        line = self._summary_line()
-        if line:
-            terminal.write_line(line)
-        for text in self._used_lines():
-            terminal.write_line(text)
+        lines = [*variant_lines(terminal.stats), *self._summary_lines(), *self._used_lines()]
         if verbosity >= 0:
-            for text in (*self._fresh_lines(), *self._reset_lines(), *self._table_lines(verbosity)):
-                terminal.write_line(text)
+            lines += [*self._fresh_lines(), *self._reset_lines(), *self._table_lines(verbosity)]
+        for text in lines:
+            terminal.write_line(text)
         for text in self.cleanup_errors:
             terminal.write_line(f"isolate: {text}", red=True)
         for text in (*dropped_lines(self._everywhere()), *self.warnings):
@@ -94,37 +86,27 @@ class Report:
             "waited": sum(s.seconds for s in spans if s.what == "budget" and s.seconds >= _WORTH_TELLING_S),
         }
 
-    def add_figures(self, figures: dict[str, Any]) -> None:
-        """Count what a worker has done."""
-        self._from_workers.append(figures)
-
     def _everywhere(self) -> list[dict[str, Any]]:
-        """The facts of all processes."""
-        return [self.figures(), *self._from_workers]
+        return [self.figures(), *self.from_workers]
 
     def _table_lines(self, verbosity: int) -> list[str]:
         """A table of the services, where something stands out or more is asked for."""
         everywhere = self._everywhere()
         if verbosity <= 0 and not any(map(_may_stand_out, everywhere)):
             return []
-        from pytest_isolate.plugin.terminal.summary import (  # short runs have no table
-            build_rows,
-            find_hint,
-            table_lines,
-        )
+        from pytest_isolate.plugin.terminal import summary  # short runs have no table
 
-        rows = build_rows(everywhere)
-        hint = find_hint(rows)
+        rows = summary.build_rows(everywhere)
+        hint = summary.find_hint(rows)
         if not rows or not (hint or verbosity > 0):
             return []
         where = next((figures["engine"] for figures in everywhere if figures["engine"]), "")
-        lines = table_lines(rows, f"isolate: services on {where}, the slowest first", verbosity)
+        lines = summary.table_lines(rows, f"isolate: services on {where}, the slowest first", verbosity)
         return [*lines, f"isolate: {hint}"] if hint else lines
 
     def _used_lines(self) -> list[str]:
         """Lines for external services, which the run did not start itself."""
-        everywhere = self._everywhere()
-        used = {name: where for figures in everywhere for name, where in figures["used"].items()}
+        used = {name: where for figures in self._everywhere() for name, where in figures["used"].items()}
         return [f"isolate: used {name} at {where}, which ran already" for name, where in sorted(used.items())]
 
     def _fresh_lines(self) -> list[str]:
@@ -148,14 +130,14 @@ class Report:
             for name, s in sorted(took.items())
         ]
 
-    def _summary_line(self) -> str:
+    def _summary_lines(self) -> list[str]:
         everywhere = self._everywhere()
         starts = [start for figures in everywhere for start in figures["starts"]]
         reused = sum(figures["reused"] for figures in everywhere)
         beside = sorted(name for figures in everywhere for name in figures["beside"])
         waited = sum(figures["waited"] for figures in everywhere)
         if not starts and not reused:
-            return ""
+            return []
         parts = [count(len(starts), "service started", "services started")]
         if starts:
             seconds, name, took = max(starts, key=lambda start: start[0])
@@ -169,7 +151,7 @@ class Report:
         if waited:
             parts.append(f"starts waited {waited:.1f} s for room (--isolate-max-memory, --isolate-max-containers)")
         clean = sum(span.seconds for span in self._timeline.spans if span.what == "clean-up")
-        return f"isolate: {', '.join(parts)}; cleaned up in {clean:.1f} s"
+        return [f"isolate: {', '.join(parts)}; cleaned up in {clean:.1f} s"]
 
 
 _WORTH_TELLING_S = 0.5

@@ -91,13 +91,10 @@ def _build_row(name: str, starts: Iterable[Any], usage: Iterable[Figures], every
 
 def _cells(row: Row) -> tuple[str, ...]:
     ready = "reused" if row.ready_s is None else f"{row.ready_s:.1f} s"
-    memory = "?" if row.peak_bytes is None else f"{_mib(row.peak_bytes)}{_of_limit(row)} MiB"
+    limit = f" of {_mib(row.limit_bytes)}" if row.limit_bytes else ""
+    memory = "?" if row.peak_bytes is None else f"{_mib(row.peak_bytes)}{limit} MiB"
     processor = "?" if row.processor_s is None else f"{row.processor_s:.2f} s"
     return row.service, str(row.instances), ready, str(row.tests), memory, processor
-
-
-def _of_limit(row: Row) -> str:
-    return f" of {_mib(row.limit_bytes)}" if row.limit_bytes else ""
 
 
 def _hint_memory(row: Row, _: Sequence[Row]) -> str:

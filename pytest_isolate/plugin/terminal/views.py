@@ -41,25 +41,14 @@ class PlainView:
         self._schedule: Schedule | None = None
 
     def prepare(self) -> None:
-        """Import what decides which lines are due."""
         if self._schedule is None:
             from pytest_isolate.plugin.terminal.waits import Schedule
 
             self._schedule = Schedule(self._verbosity)
 
     def show(self, items: Sequence[Item]) -> None:
-        """Write what is due."""
         assert self._schedule
-        self._write(self._schedule.lines(items))
-
-    def hide(self) -> None:
-        """Leave what is written."""
-
-    def close(self) -> None:
-        """Let go of the stream."""
-        _close(self._out, self._terminal)
-
-    def _write(self, lines: Sequence[str]) -> None:
+        lines = self._schedule.lines(items)
         if not lines:
             return
         # pytest's own file may lead into what it captures at this moment, ours does not.
@@ -76,12 +65,16 @@ class PlainView:
         finally:
             writer._file = own
 
+    def hide(self) -> None:
+        """Leave what is written."""
+
+    def close(self) -> None:
+        if self._out is not self._terminal._tw._file:
+            self._out.close()
+
 
 class InPlaceView:
-    """Lines below pytest's own, gone before it writes again.
-
-    What draws them is imported when there is something to draw.
-    """
+    """Lines below pytest's own, gone before it writes again."""
 
     def __init__(self, terminal: pytest.TerminalReporter, out: TextIO, verbosity: int, *, is_shared: bool) -> None:
         self._writer: Any = terminal._tw
@@ -96,14 +89,12 @@ class InPlaceView:
         self._writer._file = self._guarded
 
     def prepare(self) -> None:
-        """Import what draws."""
         if self._painter is None:
             from pytest_isolate.plugin.terminal.painter import Painter  # rich takes as long as a short run
 
             self._painter = Painter(self._out, self._read_line, self._verbosity, is_coloured=self._writer.hasmarkup)
 
     def show(self, items: Sequence[Item]) -> None:
-        """Draw them."""
         with self._lock:
             assert self._painter
             self._painter.show(items)
@@ -115,7 +106,6 @@ class InPlaceView:
                 self._painter.hide()
 
     def close(self) -> None:
-        """Give pytest its file back."""
         if self._writer._file is self._guarded:
             self._writer._file = self._guarded.file
         self._out.close()
@@ -146,8 +136,3 @@ def _open_again(file: TextIO) -> TextIO:
         return file
     encoding = getattr(file, "encoding", None)
     return open(os.dup(descriptor), "w", encoding=encoding, errors="replace")
-
-
-def _close(out: TextIO, terminal: pytest.TerminalReporter) -> None:
-    if out is not terminal._tw._file:
-        out.close()

@@ -98,14 +98,12 @@ def test_a_reader_sees_all_of_a_record_or_nothing(board: Board) -> None:
 
 
 def test_whoever_begins_leaves_a_note_for_who_takes_over(board: Board) -> None:
-    assert board.is_untouched()
     assert not board.was_started("db")
 
     board.mark_started("db")
 
     assert board.was_started("db")
     assert not board.was_started("web")
-    assert not board.is_untouched()
 
 
 def test_a_withdrawn_name_has_not_begun(board: Board) -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_isolate.plugin.items.failures import Artifacts, file_name
+from pytest_isolate.plugin.items.failures import file_name, store
 from pytest_isolate.plugin.terminal.other_outputs import summary_lines
 from pytest_isolate.running.evidence.render import Evidence
 
@@ -46,4 +46,4 @@ def test_file_names_are_safe_short_and_distinct() -> None:
 def test_a_file_that_cannot_be_written_is_told_and_breaks_nothing(tmp_path: pytest.TempPathFactory) -> None:
     (tmp_path / "kept").write_text("")
     found = Evidence(service="db", container="", state="", is_running=True, parts=("some",))
-    assert "not stored: " in Artifacts(tmp_path / "kept").store("test_a", found, is_first=True)
+    assert "not stored: " in store(tmp_path / "kept", "test_a", found, is_first=True)
