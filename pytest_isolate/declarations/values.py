@@ -32,9 +32,10 @@ def is_generator(function: object) -> bool:
 PULL_MISSING, PULL_ALWAYS, PULL_NEVER = PULLS = ("missing", "always", "never")
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/v\d+)?")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmg]?)(?:i?b)?", re.IGNORECASE)
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)", re.IGNORECASE)
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h)\s*", re.IGNORECASE)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-_SECONDS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "h": 3600.0}
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZES = "a number of bytes, or a text such as '256m' or '1.5g'"
 # The engines refuse to start a container below this (Docker 20.10: 6 MiB).
 _SMALLEST_MEMORY = 6 * 1024**2
@@ -130,12 +131,20 @@ def parse_cpus(value: object) -> float:
     return float(value)
 
 
+def seconds_in(text: str) -> float | None:
+    """Seconds of a text such as `500ms` or `1m30s`; None for any other text."""
+    parts = _DURATION_PART.findall(text)
+    if not parts or _DURATION_PART.sub("", text):
+        return None
+    return sum(float(number) * _SECONDS[unit.lower()] for number, unit in parts)
+
+
 def parse_duration(value: object) -> float:
     """Seconds."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0:
         return float(value)
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    seconds = float(match[1]) * _SECONDS[match[2].lower()] if match else 0.0
+    text = value.strip() if isinstance(value, str) else ""
+    seconds = float(text) if _NUMBER.fullmatch(text) else seconds_in(text) or 0.0
     if seconds <= 0:
         raise InvalidValue(
             f"{value!r} is not a duration", "a number of seconds, or a text such as '500ms', '30s' or '2m'"

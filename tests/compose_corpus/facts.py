@@ -26,9 +26,7 @@ def compose_facts(config: Mapping[str, Any]) -> dict[str, Facts]:
         if need["condition"] == "service_completed_successfully"
     }
     wanted = {n: s for n, s in services.items() if _copies(s) > 0}
-    return {
-        name: {**_compose_service(name, s, config, built), "ends": name in finite} for name, s in wanted.items()
-    }
+    return {name: {**_compose_service(name, s, config, built), "ends": name in finite} for name, s in wanted.items()}
 
 
 def _copies(service: Mapping[str, Any]) -> int:
@@ -186,7 +184,7 @@ def our_facts(spec: ServiceSpec, member: Callable[[str], str]) -> Facts:
         "init": settings.init,
         "stdin_open": settings.stdin_open,
         "stop_signal": settings.stop_signal,
-        "privileged": getattr(settings, "privileged", False),
+        "privileged": settings.privileged,
         "cap_add": sorted(spec.cap_add),
         "cap_drop": sorted(settings.cap_drop),
         "dns": list(settings.dns),
@@ -210,11 +208,10 @@ def _our_build(spec: ServiceSpec) -> Facts | None:
     build = spec.build
     if build is None:
         return None
-    args = {k: v for k, v in build.args}
     return {
         "context": build.context,
         "dockerfile": build.dockerfile,
-        "args": args,
+        "args": dict(build.args),
         "target": build.target,
         "network": build.network,
     }
@@ -231,6 +228,7 @@ def _our_mounts(spec: ServiceSpec) -> dict[str, object]:
     for file in spec.files:
         if file.source and file.mode is None:
             found[file.target] = f"bind {file.source}"
+    found |= {path: f"bind {source.removesuffix(':ro')}" for path, source in spec.container.binds}
     return {**found, **{path: "tmpfs" for path, _ in spec.container.tmpfs}}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from itertools import count
 
 from msgspec.structs import replace
@@ -12,7 +12,7 @@ from pytest_isolate.engine.api import ContainerRequest, Engine, PortBinding
 from pytest_isolate.errors import IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN, Run
-from pytest_isolate.model.service import Unlimited
+from pytest_isolate.model.service import OF_SERVICE, ContainerSettings, Unlimited
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.archive import build_archive
 from pytest_isolate.running.containers.running import (
@@ -121,6 +121,8 @@ class Launcher:
     ) -> ContainerRequest:
         instance, run = start.instance, start.domain.run
         spec, code = instance.spec, start.code
+        mounts = self._volumes.ensure(instance, start.domain, code)
+        volumes = dict(reversed(mounts))
         # A later run may ask for copies of what is kept.
         is_copied = start.domain.is_kept or instance.key in self._copied
         number = f"{next(self._numbers)}{self._run.worker}"
@@ -131,13 +133,16 @@ class Launcher:
             command=rendered.command,
             entrypoint=rendered.entrypoint,
             env=rendered.env,
-            ports=tuple(
+            ports=()
+            if spec.container.network
+            else tuple(
                 PortBinding(inner=inner, host_ip=self._addresses.publish_on(ports), host_port=outer)
                 for inner, outer in ports.by_inner.items()
             ),
-            network=network_id,
+            network="" if spec.container.network else network_id,
             aliases=network_aliases(spec),
-            volumes=self._volumes.ensure(instance, start.domain, code),
+            joined=_container_named(spec.container.network, start),
+            volumes=volumes,
             memory_folders=memory_folders(
                 spec, self._in_memory_bytes, starts_from_snapshot=start.starts_from_snapshot, is_copied=is_copied
             ),
@@ -148,7 +153,7 @@ class Launcher:
             cap_drop=("ALL",),
             cap_add=capabilities(spec),
             no_new_privileges=not spec.new_privileges,
-            settings=replace(spec.container, extra_hosts=(*spec.container.extra_hosts, *start.extra_hosts)),
+            settings=_settings(start, [mount for mount in mounts if mount not in volumes.items()]),
         )
 
     def _remove_quietly(self, container_id: str) -> None:
@@ -156,6 +161,27 @@ class Launcher:
             self._engine.remove_container(container_id)
         except IsolateError:
             pass  # the clean-up at the end finds it by its labels, tries again and reports
+
+
+def _settings(start: StartRequest, more_mounts: Iterable[tuple[str, str]]) -> ContainerSettings:
+    """The settings with names of services filled in, and what is mounted at a further place."""
+    settings = start.instance.spec.container
+    further = [
+        (target.removesuffix(":ro"), name + target[len(target.removesuffix(":ro")) :]) for name, target in more_mounts
+    ]
+    shared = {name: _container_named(value, start) for name, value in settings.namespaces}
+    return replace(
+        settings,
+        binds=(*settings.binds, *further),
+        namespaces=tuple((n, f"container:{shared[n]}" if shared[n] else value) for n, value in settings.namespaces),
+        # The engine refuses names of hosts for a container that has the network of another one.
+        extra_hosts=() if settings.network.startswith(OF_SERVICE) else (*settings.extra_hosts, *start.extra_hosts),
+    )
+
+
+def _container_named(text: str, start: StartRequest) -> str:
+    """The id of the container of a service that is needed (`service:NAME`); empty for anything else."""
+    return start.needed[text.removeprefix(OF_SERVICE)].container_id if text.startswith(OF_SERVICE) else ""
 
 
 def _image_name(start: StartRequest) -> str:
