@@ -1,7 +1,7 @@
 """pytest-isolate: each service that tests need, in a container of its own, as a pytest fixture.
 
-The public names are the ones in `__all__`. They are imported when first used: pytest loads this package in every run,
-also in those that need no service, and must not pay for it.
+The public names are the ones in `__all__`. Each is imported when it is first used: pytest loads this package in every
+run, and one that needs no service must not pay for it.
 """
 
 from __future__ import annotations
@@ -43,75 +43,30 @@ if TYPE_CHECKING:
     from pytest_isolate.running.data.fresh_service import FreshService as FreshService
     from pytest_isolate.running.testcontainers.module_service import ModuleService as ModuleService
 
-_HOMES = {
-    "ExecResult": "engine.api",
-    "FreshService": "running.data.fresh_service",
-    "IsolateError": "errors",
-    "IsolateWarning": "errors",
-    "ModuleService": "running.testcontainers.module_service",
-    "Service": "running.containers.handle",
-    "ServiceChanges": "plugin.declaring.override",
-    "Stack": "running.containers.handle",
-    "apache": "presets.apache",
-    "command": "presets.probes",
-    "compose": "plugin.declaring.declare",
-    "ended": "presets.probes",
-    "fresh": "plugin.declaring.declare",
-    "http": "presets.probes",
-    "log": "presets.probes",
-    "mariadb": "presets.mariadb",
-    "member": "plugin.declaring.declare",
-    "memcached": "presets.memcached",
-    "mosquitto": "presets.mosquitto",
-    "mysql": "presets.mysql",
-    "nats": "presets.nats",
-    "nginx": "presets.nginx",
-    "openldap": "presets.openldap",
-    "override": "plugin.declaring.override",
-    "postgres": "presets.postgres",
-    "rabbitmq": "presets.rabbitmq",
-    "redis": "presets.redis",
-    "service": "plugin.declaring.declare",
-    "stack": "plugin.declaring.declare",
-    "tcp": "presets.probes",
-    "valkey": "presets.valkey",
-    "variants": "plugin.declaring.declare",
+_NAMES = {
+    "engine.api": ("ExecResult",),
+    "errors": ("IsolateError", "IsolateWarning"),
+    "plugin.declaring.declare": ("compose", "fresh", "member", "service", "stack", "variants"),
+    "plugin.declaring.override": ("ServiceChanges", "override"),
+    "presets.probes": ("command", "ended", "http", "log", "tcp"),
+    "running.containers.handle": ("Service", "Stack"),
+    "running.data.fresh_service": ("FreshService",),
+    "running.testcontainers.module_service": ("ModuleService",),
 }
+# Presets, each in a module of the same name.
+_PRESETS = (
+    "apache", "mariadb", "memcached", "mosquitto", "mysql", "nats", "nginx", "openldap", "postgres",
+    "rabbitmq", "redis", "valkey",
+)  # fmt: skip
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+_HOMES |= {name: f"presets.{name}" for name in _PRESETS}
 
 __all__ = [
-    "ExecResult",
-    "FreshService",
-    "IsolateError",
-    "IsolateWarning",
-    "ModuleService",
-    "Service",
-    "ServiceChanges",
-    "Stack",
-    "apache",
-    "command",
-    "compose",
-    "ended",
-    "fresh",
-    "http",
-    "log",
-    "mariadb",
-    "member",
-    "memcached",
-    "mosquitto",
-    "mysql",
-    "nats",
-    "nginx",
-    "openldap",
-    "override",
-    "postgres",
-    "rabbitmq",
-    "redis",
-    "service",
-    "stack",
-    "tcp",
-    "valkey",
-    "variants",
-]
+    "ExecResult", "FreshService", "IsolateError", "IsolateWarning", "ModuleService", "Service",
+    "ServiceChanges", "Stack", "apache", "command", "compose", "ended", "fresh", "http", "log", "mariadb",
+    "member", "memcached", "mosquitto", "mysql", "nats", "nginx", "openldap", "override", "postgres",
+    "rabbitmq", "redis", "service", "stack", "tcp", "valkey", "variants",
+]  # fmt: skip
 
 
 def __dir__() -> list[str]:

@@ -1,26 +1,6 @@
-"""Every exception that users meet.
+"""The exceptions that users meet.
 
-    IsolateError
-    ├── DeclarationError      what is declared cannot be right (exit code 4, nothing started)
-    ├── PlanError             what is declared cannot be carried out together (exit code 4)
-    ├── EngineError           the container engine refused or did not answer
-    │   ├── EngineUnreachable   no engine answers
-    │   ├── ImageNotFound       not there, and not to be pulled
-    │   ├── BuildFailed         a step of a Dockerfile failed
-    │   ├── ObjectNotFound      a container, network or volume is gone
-    │   ├── PortTaken           somebody else has the port
-    │   ├── SubnetTaken         somebody else has the subnet
-    │   └── AddressSpaceFull    no subnet or loopback address is left
-    ├── StartError            a service did not come up
-    ├── NotReadyError         a service came up, but did not get ready in time
-    ├── FreshError            an init failed, or no fresh copy of a service's data could be made
-    ├── ResetError            a service could not be brought back to a clean state after a test
-    ├── UsedServiceError      what takes a container of ours was asked of a service that runs already
-    ├── FaultError            a fault on purpose cannot be done here, or not be undone
-    ├── ExecError             a command in a container failed (only with check=True)
-    └── CleanupError          something of ours could not be removed
-
-Each class takes facts and writes the text itself: what happened, what was tried, what was found, what to do.
+A text says what happened, what was tried, what was found, and what to do. docs/errors.md shows each.
 """
 
 from __future__ import annotations
@@ -33,7 +13,7 @@ Lines = str | Sequence[str]
 
 
 def build_message(what: str, *, tried: Lines = (), found: Lines = (), valid: Lines = (), do: Lines = ()) -> str:
-    """The layout that all our errors share; parts without content are left out."""
+    """Lay out an error text as all errors do; parts without content are left out."""
     parts = [what]
     for title, content in (("tried", tried), ("found", found), ("valid", valid), ("do", do)):
         lines = content.splitlines() if isinstance(content, str) else [x for c in content for x in c.splitlines()]
@@ -43,8 +23,8 @@ def build_message(what: str, *, tried: Lines = (), found: Lines = (), valid: Lin
 
 
 def suggest(word: object, valid: Sequence[str]) -> str:
-    """`, did you mean 'x'?` for the closest valid word, or nothing."""
-    from difflib import get_close_matches  # where something is wrong
+    """Return `, did you mean 'x'?` for the closest valid word, or an empty string."""
+    from difflib import get_close_matches  # imported only where something is wrong: every run imports this module
 
     close = get_close_matches(str(word), valid, n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else ""
@@ -53,9 +33,12 @@ def suggest(word: object, valid: Sequence[str]) -> str:
 class IsolateError(Exception):
     """Base of all errors of this package; `str()` of it is the whole text for users."""
 
+    def __init__(self, what: str, *, tried: Lines = (), found: Lines = (), valid: Lines = (), do: Lines = ()) -> None:
+        super().__init__(build_message(what, tried=tried, found=found, valid=valid, do=do))
+
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """One thing wrong in a declaration: where, which key, which value, what would be right."""
+    """One mistake in a declaration: its place, key and value, and what would be right."""
 
     place: str
     subject: str
@@ -68,11 +51,11 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 class IsolateWarning(UserWarning):
-    """What is declared holds, but for a part that deserves a look; the text names its place."""
+    """A declaration is used as it is, but a part of it deserves a look; the text names its place."""
 
 
 class DeclarationError(IsolateError):
-    """One or more declarations are wrong; all of them are named at once."""
+    """One or more declarations are wrong; all of them are named at once. Exit code 4, nothing was started."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -81,10 +64,7 @@ class DeclarationError(IsolateError):
 
 
 class PlanError(IsolateError):
-    """The declarations are right one by one but cannot be carried out together."""
-
-    def __init__(self, what: str, *, found: Lines = (), do: Lines = ()) -> None:
-        super().__init__(build_message(what, found=found, do=do))
+    """The declarations are right one by one but cannot be carried out together. Exit code 4."""
 
 
 class EngineError(IsolateError):
@@ -95,7 +75,7 @@ class EngineError(IsolateError):
         self.tried = tried
         self.found = (found,) if isinstance(found, str) else tuple(found)
         self.do = do
-        super().__init__(build_message(what, tried=tried, found=found, do=do))
+        super().__init__(what, tried=tried, found=found, do=do)
 
 
 class EngineUnreachable(EngineError):
@@ -115,11 +95,11 @@ class ObjectNotFound(EngineError):
 
 
 class PortTaken(EngineError):
-    """The engine could not publish a port because somebody else has it."""
+    """The engine could not publish a port because it is in use."""
 
 
 class SubnetTaken(EngineError):
-    """The engine could not make a network because its subnet overlaps with another."""
+    """The engine could not create a network because its subnet overlaps with another."""
 
 
 class AddressSpaceFull(EngineError):
@@ -131,7 +111,7 @@ class StartError(IsolateError):
 
     def __init__(self, service: str, what: str, *, tried: Lines = (), found: Lines = (), do: Lines = ()) -> None:
         self.service = service
-        super().__init__(build_message(f"service {service} {what}", tried=tried, found=found, do=do))
+        super().__init__(f"service {service} {what}", tried=tried, found=found, do=do)
 
 
 class NotReadyError(StartError):
@@ -141,9 +121,6 @@ class NotReadyError(StartError):
 class FreshError(IsolateError):
     """No fresh copy of a service's data could be made."""
 
-    def __init__(self, what: str, *, tried: Lines = (), found: Lines = (), do: Lines = ()) -> None:
-        super().__init__(build_message(what, tried=tried, found=found, do=do))
-
 
 class ResetError(IsolateError):
     """A service could not be brought back to a clean state after a test that had used it."""
@@ -151,51 +128,43 @@ class ResetError(IsolateError):
     def __init__(self, service: str, test: str, *, tried: Lines = (), found: Lines = (), do: Lines = ()) -> None:
         self.service = service
         self.test = test
-        what = f"service {service} could not be reset after {test}"
-        super().__init__(build_message(what, tried=tried, found=found, do=do))
+        super().__init__(f"service {service} could not be reset after {test}", tried=tried, found=found, do=do)
 
 
 class FaultError(IsolateError):
-    """A fault on purpose cannot be done to a service here, or not be undone."""
+    """A fault cannot be injected into a service here, or not be undone."""
 
     def __init__(self, service: str, what: str, *, tried: Lines = (), found: Lines = (), do: Lines = ()) -> None:
         self.service = service
-        super().__init__(build_message(f"service {service!r} {what}", tried=tried, found=found, do=do))
+        super().__init__(f"service {service!r} {what}", tried=tried, found=found, do=do)
 
 
 class UsedServiceError(IsolateError):
-    """A service that runs already was asked for what takes a container of ours."""
+    """An operation needs a container of ours, and the service is an external one."""
 
     def __init__(self, service: str, what: str, given_by: str) -> None:
         self.service = service
         super().__init__(
-            build_message(
-                f"service {service!r} runs already, so {what}",
-                found=f"it was given by {given_by}; what is not started here is never changed",
-                do=f"leave this test out with @pytest.mark.skipif, or run it without {given_by}",
-            )
+            f"service {service!r} runs already, so {what}",
+            found=f"it was given by {given_by}; what is not started here is never changed",
+            do=f"leave this test out with @pytest.mark.skipif, or run it without {given_by}",
         )
 
 
 class ExecError(IsolateError):
-    """A command in a container ended with another code than 0."""
+    """A command in a container ended with a code other than 0."""
 
     def __init__(self, service: str, argv: Sequence[str], exit_code: int, output: str) -> None:
         self.exit_code = exit_code
         self.output = output
-        super().__init__(
-            build_message(
-                f"a command in service {service!r} ended with code {exit_code}",
-                tried=" ".join(argv),
-                found=output or "no output",
-            )
-        )
+        what = f"a command in service {service!r} ended with code {exit_code}"
+        super().__init__(what, tried=" ".join(argv), found=output or "no output")
 
 
 class CleanupError(IsolateError):
-    """Something of this run could not be removed; says what is left and how to remove it by hand."""
+    """Objects of this run could not be removed; the text names them and the commands that remove them by hand."""
 
     def __init__(self, failures: Sequence[str], *, do: Lines) -> None:
         self.failures = tuple(failures)
         count = "a container object" if len(self.failures) == 1 else f"{len(self.failures)} container objects"
-        super().__init__(build_message(f"{count} could not be removed", found=self.failures, do=do))
+        super().__init__(f"{count} could not be removed", found=self.failures, do=do)

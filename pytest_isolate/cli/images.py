@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from msgspec import convert
 
 from pytest_isolate.cli.engine import EXIT_FAILED, ending_in, open_engine
 from pytest_isolate.cli.pytest_process import ask_pytest
@@ -17,7 +18,7 @@ from pytest_isolate.engine.docker.image_transfer import ImageTransfer
 from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.running.images import transfer
 from pytest_isolate.running.images.imported import ImportedImages
-from pytest_isolate.running.images.store import ImageStore, Index, StoredImage, parse_required
+from pytest_isolate.running.images.store import ImageStore, Index, RequiredImage, StoredImage
 from pytest_isolate.running.images.transfer import Outcome
 from pytest_isolate.sharing.board import Board, open_locks
 from pytest_isolate.sharing.command import IMAGES
@@ -52,7 +53,7 @@ def save(folder: Path, as_json: bool, pytest_args: tuple[str, ...]) -> None:
     Ends with code 0; 1 when an image could not be had or saved, or no engine answers; with pytest's code when it cannot
     collect, 4 for a declaration that is wrong.
     """
-    found = [parse_required(answer) for answer in _ask(pytest_args)]
+    found = [convert(answer, RequiredImage) for answer in _ask(pytest_args)]
     needed = [image for image in found if not image.pinned]
     for name in (name for image in found for name in image.pinned):
         click.echo(f"left out: {name}; an engine finds by digest only what it has pulled itself", err=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from msgspec.structs import fields
-
 from pytest_isolate.declarations.values import (
     InvalidValue,
     parse_capabilities,
@@ -168,4 +166,4 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "user": _parse_user,
     "working_dir": parse_text,
 }
-CONTAINER_KEYS = tuple(field.name for field in fields(ContainerSettings))
+CONTAINER_KEYS = ContainerSettings.__struct_fields__

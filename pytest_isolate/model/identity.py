@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from msgspec import Struct
-from msgspec.structs import fields, replace
+from msgspec.structs import replace
 
 from pytest_isolate.model.service import Pairs, ServiceId, ServiceSpec
 
@@ -47,7 +47,7 @@ class Owner(Struct, frozen=True, kw_only=True):
 
     def encode(self) -> str:
         """A text for a label; `parse_owner` reads it back."""
-        return json.dumps({f.name: getattr(self, f.name) for f in fields(self)}, sort_keys=True)
+        return json.dumps({name: getattr(self, name) for name in self.__struct_fields__}, sort_keys=True)
 
 
 def parse_owner(text: str) -> Owner | None:
@@ -115,7 +115,9 @@ def fingerprint(
     files = (replace(f, source=contents[f.target]) if contents and f.source else f for f in spec.files)
     known = replace(spec, files=tuple(files))
     facts = {
-        "spec": {f.name: _plain(getattr(known, f.name)) for f in fields(known) if f.name not in _NOT_IN_FINGERPRINT},
+        "spec": {
+            name: _plain(getattr(known, name)) for name in known.__struct_fields__ if name not in _NOT_IN_FINGERPRINT
+        },
         "build": _plain(spec.build) if spec.build and not image_id else None,
         "stack": stack,
         "image": image_id,
@@ -127,7 +129,7 @@ def fingerprint(
 def _plain(value: object) -> object:
     """A form that json writes the same way each time; types are told apart."""
     if isinstance(value, Struct):
-        return {"type": type(value).__name__, **{f.name: _plain(getattr(value, f.name)) for f in fields(value)}}
+        return {"type": type(value).__name__, **{n: _plain(getattr(value, n)) for n in value.__struct_fields__}}
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
     if isinstance(value, Enum):

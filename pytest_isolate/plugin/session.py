@@ -405,7 +405,7 @@ class IsolateSession:
                 if self._wired:
                     self._report.fresh = self._wired.fresh_copies.figures()
                     self._report.dropped = sorted(self._wired.engine.dropped_limits())
-                    xdist.report(self._config, kept=sorted(self._wired.provider.kept_codes))
+                    xdist.report(self._config, kept=sorted(self._wired.kept_codes))
                     self._wired.close(_SNAPSHOTS_S if has_time else 0)
                     self._wired = None
                 self._write_page()
@@ -427,7 +427,7 @@ class IsolateSession:
         if self._recording:
             self._recording.close_process(self._timeline)
         if self._controller:
-            kept = self._wired.provider.kept_codes if self._wired else ()
+            kept = self._wired.kept_codes if self._wired else ()
             engine = self._wired.engine if self._wired and self._has_engine else None
             self._controller.remove_run(engine, kept, _CLEANUP_S, in_background=in_background)
         elif self._wired and self._member:

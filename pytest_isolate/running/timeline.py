@@ -1,4 +1,4 @@
-"""What happened, when: frozen records, from which every report is made."""
+"""The record of a run: what happened, when. Every report is made from it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Span(Struct, frozen=True, kw_only=True):
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Its length."""
         return self.ended - self.began
 
 
 class UnderWay(Struct, frozen=True, kw_only=True):
-    """What goes on right now: the innermost span of a thread, which has not ended, and what it has told last."""
+    """The innermost span of a thread that has not ended, and what it has told last."""
 
     what: str
     subject: str
@@ -41,7 +41,7 @@ class UnderWay(Struct, frozen=True, kw_only=True):
 
 
 class Path(Struct, frozen=True, kw_only=True):
-    """What a start took from the moment when it was asked for, and how long each part of it took, the longest first."""
+    """Length of a start from the moment when it was asked for, and of each of its parts, the longest first."""
 
     subject: str
     seconds: float
@@ -49,7 +49,7 @@ class Path(Struct, frozen=True, kw_only=True):
 
 
 def trace_starts(spans: Sequence[Span]) -> list[Path]:
-    """How each start that succeeded came about."""
+    """Return the path of each start that succeeded."""
     paths = []
     for start in spans:
         if start.what != "start" or start.failed:
@@ -93,11 +93,11 @@ class Timeline:
                 self._told.pop(thread, None)
 
     def on_progress(self, progress: Progress) -> None:
-        """How far that has come which this thread is at."""
+        """Note how far the work of this thread has come."""
         self._told[threading.get_ident()] = progress
 
     def under_way(self) -> tuple[UnderWay, ...]:
-        """What goes on right now, the longest first."""
+        """Return what goes on right now, the longest first."""
         now = self._clock.now()
         with self._lock:
             # A thread that has come to its end leaves an empty list, as often as its number is used again.

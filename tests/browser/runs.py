@@ -9,14 +9,14 @@ from zlib import crc32
 from pytest_isolate.running.report.assemble import RunFacts
 from pytest_isolate.running.report.records import (
     BecameReady,
+    ContainerLog,
     Launched,
     RanTest,
     Record,
     Removed,
-    Spent,
-    Took,
+    TimelineSpan,
+    UsageSample,
     Waited,
-    Wrote,
 )
 
 BEGAN = 1_800_000_000.0
@@ -58,7 +58,7 @@ def service(
         ("start", begin + 0.04, (answered or at + 9) + 0.01),
     ):
         failed = answered is None and what in ("ready", "start")
-        yield Spent(worker=by, what=what, subject=subject, began=began, ended=end, failed=failed, thread=thread)
+        yield TimelineSpan(worker=by, what=what, subject=subject, began=began, ended=end, failed=failed, thread=thread)
     yield Launched(
         at=at,
         container=container,
@@ -82,7 +82,7 @@ def service(
         taken += random.Random(f"{container}{step}").random() * 0.6
         memory = (30 + 8 * (step % 7)) * MIB if name == "db" else (12 + step % 3) * MIB
         moment = at + (BEGAN + ended - at) * (step + 1) / steps - 0.01
-        yield Took(at=moment, container=container, memory_bytes=memory, cpu_s=taken)
+        yield UsageSample(at=moment, container=container, memory_bytes=memory, cpu_s=taken)
     if lives_for != "the whole run":
         yield Removed(at=BEGAN + ended, container=container)
 
@@ -95,9 +95,9 @@ def log(
     *,
     lines: list[tuple[float, str]],
     ended: float = LENGTH,
-) -> Wrote:
+) -> ContainerLog:
     container = f"{name}{stack}{worker}{number}".encode().hex().ljust(64, "0")
-    return Wrote(at=BEGAN + ended, container=container, lines=[(BEGAN + at, text) for at, text in lines])
+    return ContainerLog(at=BEGAN + ended, container=container, lines=[(BEGAN + at, text) for at, text in lines])
 
 
 def small() -> tuple[RunFacts, list[Record]]:

@@ -119,7 +119,7 @@ def test_every_probe_is_described() -> None:
 
 
 def test_every_member_of_a_service_is_described() -> None:
-    instance = Service(None, engine=None, image="", container_id="", hold_data=None, start_again=None, faults=None)
+    instance = Service(None, None, image="", container_id="")
     existing = {name for name in [*vars(Service), *vars(instance)] if not name.startswith("_")}
     assert names(first_cells(section(HANDLE, "Service"))) == existing
 

@@ -18,6 +18,7 @@ from typing import Any
 import docker
 import pytest
 from fakes.programs import IMAGE
+from waiting import wait_for
 
 from engine.events import Events
 from pytest_isolate.engine.api import Engine
@@ -25,8 +26,6 @@ from pytest_isolate.model.identity import LABEL_OWNER, LABEL_REUSE, LABEL_RUN
 from pytest_isolate.sharing.owners import read_owner
 
 TESTS = Path(__file__).parent.parent
-# The slowest: to remove 32 networks takes six seconds.
-_GONE_WITHIN_S = 30
 CONTRACT_RUN = f"contract-{secrets.token_hex(4)}"
 PREAMBLE = "import pytest\nfrom fakes.programs import IMAGE, forever, program\nfrom pytest_isolate import *\n"
 
@@ -101,15 +100,9 @@ class Running:
     def output(self) -> str:
         return self._log.read_text()
 
-    def wait_for(self, what: Callable[[], Any], timeout_s: float = 30) -> Any:
+    def wait_for(self, question: Callable[[], Any]) -> Any:
         """The first true answer to a question; the output is shown when there is none in time."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            answer = what()
-            if answer:
-                return answer
-            time.sleep(0.02)
-        pytest.fail(f"did not happen within {timeout_s} s; output so far:\n{self.output}")
+        return wait_for(question, show=lambda: f"output so far:\n{self.output}")
 
     def wait_for_output(self, text: str) -> None:
         self.wait_for(lambda: text in self.output)
@@ -136,10 +129,10 @@ class Running:
             self.process.kill()
             pytest.fail(f"did not end within {timeout_s} s:\n{self.output}")
         duration = time.monotonic() - self._started
-        deadline = time.monotonic() + _GONE_WITHIN_S
-        while time.monotonic() < deadline and self._left.objects({self.process.pid}, but=LABEL_REUSE):
-            time.sleep(0.05)
         print(self.output)
+        # What is still there after this is told by the fixture `project`.
+        with suppress(AssertionError):
+            wait_for(lambda: not self._left.objects({self.process.pid}, but=LABEL_REUSE), 30, pause_s=0.05)
         return pytest.RunResult(code, self.output.splitlines(), [], duration)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any
+
+from waiting import wait_for
 
 from pytest_isolate.model.identity import LABEL_OWNER, LABEL_RUN, LABEL_SERVICE
 
@@ -48,11 +49,8 @@ class Events:
         """The service of each container that was made."""
         return sorted(event.service for event in self.of("create"))
 
-    def wait_for(self, question: Callable[[], bool], timeout_s: float = 10) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not question():
-            assert time.monotonic() < deadline, f"did not happen: {self.of('create', 'start', 'die', 'destroy')}"
-            time.sleep(0.02)
+    def wait_for(self, question: Callable[[], bool]) -> None:
+        wait_for(question, show=lambda: self.of("create", "start", "die", "destroy"))
 
     def settle(self) -> None:
         """Wait until every container that was made is gone as well: then all that happened before has been told."""

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from waiting import wait_for
 
 from engine.conftest import TESTS, Project, _hear_all_signals
 from pytest_isolate.model.identity import LABEL_RUN
@@ -243,9 +244,7 @@ def test_commands_that_cannot_be_run_and_names_that_are_not_there(project: Proje
 def test_interrupted_up_leaves_what_is_ready_and_tells_of_it(project: Project, shell: Shell) -> None:
     project.conftest(SERVICES, "slow = service(IMAGE, command=program('sleep 600'), ready=log('never'), memory='32m')")
     process = shell.start("up", "--env-file", "e.env", "slow", "web", start_new_session=True)
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline and len((shell.own_run() or {"containers": ()})["containers"]) < 2:
-        time.sleep(0.1)
+    wait_for(lambda: len((shell.own_run() or {"containers": ()})["containers"]) == 2, pause_s=0.1)
     time.sleep(1)  # web answers at once
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)

@@ -17,18 +17,12 @@ pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
 PROJECTS = Path(__file__).parent / "composed"
 GET = """
 import re
-import time
 from urllib.request import Request, urlopen
+from waiting import wait_for
 
 def get(service, path="/", method="GET"):
     with urlopen(Request(f"http://{service.address}{path}", method=method), timeout=10) as answer:
         return answer.read().decode()
-
-def wait_for(question, answer):
-    deadline = time.monotonic() + 15
-    while question() != answer:
-        assert time.monotonic() < deadline, question()
-        time.sleep(0.02)
 """
 
 
@@ -71,7 +65,7 @@ def test_three_projects_run_twice_side_by_side(composed: Project) -> None:
             assert [get(s.web) for s in (shop, french_shop)] == ["welcome EUR 12 cups", "bonjour EUR 12 cups"]
             for number in range(1, 4):
                 assert get(shop.web, "/order/cup") == str(number)
-            wait_for(lambda: get(shop.web, "/done"), "3")
+            wait_for(lambda: get(shop.web, "/done") == "3")
             assert get(french_shop.web, "/done") == ""
             assert get(shop.web, "/key") == "key-of-the-shop"
             assert shop.web.port != french_shop.web.port
@@ -92,7 +86,7 @@ def test_three_projects_run_twice_side_by_side(composed: Project) -> None:
         def test_each_dashboard_shows_its_own_exporters(monitoring, other_monitoring):
             for stack, title in ((monitoring, "first"), (other_monitoring, "second")):
                 shown = lambda: re.sub(" [0-9]+", " N", get(stack.dashboard))
-                wait_for(shown, f"{title}: node-1 N, app-1 N")
+                wait_for(lambda: shown() == f"{title}: node-1 N, app-1 N", show=shown)
 
         def test_a_monitoring_set_is_as_its_files_say(monitoring):
             inside = monitoring.dashboard.exec

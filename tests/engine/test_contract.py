@@ -12,7 +12,7 @@ import socket
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,6 +22,7 @@ import pytest
 from fakes.engine import PULLABLE, FakeEngine
 from fakes.programs import IMAGE, program
 from msgspec.structs import replace
+from waiting import wait_for
 
 from pytest_isolate.engine.api import (
     BuildRequest,
@@ -152,16 +153,6 @@ def without_times(state: ContainerState) -> ContainerState:
 def on_this_host(bench: Bench) -> None:
     if not bench.facts.is_local:
         pytest.skip("sockets of this host cannot have ports of the engine's")
-
-
-def wait_for(question: Callable[[], Any], timeout_s: float = 10) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        answer = question()
-        if answer:
-            return answer
-        time.sleep(0.01)
-    raise AssertionError("did not happen in time")
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.engine)])
@@ -778,6 +769,8 @@ def test_ports_are_free_when_the_container_is_removed(bench: Bench) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", port))
         sock.listen()
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            assert client.getpeername() == ("127.0.0.1", port)
 
 
 # -- networks -----------------------------------------------------------------------------------------------------
@@ -844,9 +837,11 @@ def test_attached_container_is_found_on_its_second_network_until_it_is_detached(
 
 def test_attaching_twice_is_fine(bench: Bench) -> None:
     home, network = bench.network(), bench.network()
-    container = bench.start("sleep 60", network=home)
+    server = bench.start("serve 8000 hello", network=home)
     for on in (home, network, network):
-        bench.engine.attach(on, container, ["name"])
+        bench.engine.attach(on, server, ["name"])
+    client = bench.start("sleep 60", network=network)
+    assert wait_for(lambda: bench.engine.run_command(client, program("fetch name 8000")).stdout) == "hello\n"
 
 
 def test_detaching_what_is_off_the_network_or_gone_is_fine(bench: Bench) -> None:
@@ -855,6 +850,8 @@ def test_detaching_what_is_off_the_network_or_gone_is_fine(bench: Bench) -> None
     bench.engine.detach(network, container)
     bench.engine.detach(network, GONE)
     bench.engine.detach(GONE, container)
+    assert bench.engine.list_networks(bench.labels) == [network]
+    assert bench.engine.inspect_container(container).is_running
 
 
 def test_network_that_is_gone_is_not_found(bench: Bench) -> None:

@@ -70,7 +70,7 @@ def test_impatient_interrupts_do_not_stop_the_clean_up(project: Project) -> None
     for _ in range(4):
         run.interrupt()
         time.sleep(0.15)
-    run.result()
+    assert run.result().ret == pytest.ExitCode.INTERRUPTED
 
 
 def test_failed_start_leaves_nothing_and_the_other_services_are_there(project: Project) -> None:

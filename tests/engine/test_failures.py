@@ -177,15 +177,12 @@ def proxy(project: Project, real_engine: Engine, tmp_path: Path) -> Iterator[Pro
 
 
 WAITING = """
-import time
 from pathlib import Path
+from waiting import wait_for
 
 def meet(name, other):
     Path(name).touch()
-    deadline = time.monotonic() + 60
-    while not Path(other).exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(Path(other).exists)
 """
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from fakes.holder import FIRST
+from waiting import wait_for
 
 from pytest_isolate.running.data.names import PRISTINE
 
@@ -98,9 +99,7 @@ def test_what_killed_workers_have_left_is_dropped_by_those_that_live(crowd: Crow
     left = crowd.databases() - {PRISTINE}
     assert left
     crowd.join()
-    deadline = time.monotonic() + 20
-    while crowd.databases() & left and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: not crowd.databases() & left)
     crowd.leave()
 
     assert crowd.databases() == {PRISTINE}

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from crash.observing import find_processes
+from waiting import wait_for
 
 from engine.conftest import TESTS, Project, Running
 from engine.events import Events
@@ -52,7 +53,7 @@ def start_long(project: Project, *args: str) -> Running:
     project.conftest(DECLARED)
     project.tests(LONG)
     run = project.start(*args)
-    run.wait_for((project.path / "up").exists, 60)
+    run.wait_for((project.path / "up").exists)
     return run
 
 
@@ -126,10 +127,7 @@ def test_it_is_armed_only_when_the_engine_has_answered_every_question(answers: A
             said: list[str] = []
             reader = threading.Thread(target=lambda: said.append(guardian.stdout.readline()))  # type: ignore[union-attr]
             reader.start()
-            deadline = time.monotonic() + 10
-            while len(answers.asked) < 2:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            wait_for(lambda: len(answers.asked) >= 2)
             reader.join(0.3)
             assert said == []
             answers.let_go.set()
@@ -188,7 +186,7 @@ def test_it_is_small_and_ends_with_the_run(project: Project, distribution: str) 
     assert resident < MAX_RESIDENT
     (project.path / "go-on").touch()
     run.result().assert_outcomes(passed=1)
-    run.wait_for(lambda: not is_there(guardian), 5)
+    run.wait_for(lambda: not is_there(guardian))
 
 
 @pytest.mark.engine
@@ -206,8 +204,8 @@ def test_run_that_ends_kills_its_containers_and_leaves_the_rest_to_it(
 
     running = {f"container {c['Names'][0].removeprefix('/')}" for c in docker_client.containers()}
     assert not running & set(names), "no container outlives pytest"
-    run.wait_for(lambda: not project.objects(), 5)
-    run.wait_for(lambda: not is_there(guardian), 5)
+    run.wait_for(lambda: not project.objects())
+    run.wait_for(lambda: not is_there(guardian))
 
 
 @pytest.mark.engine
@@ -229,8 +227,8 @@ def test_no_signal_but_a_kill_ends_it(project: Project) -> None:
         os.kill(guardian, number)
     run.process.kill()
     run.process.wait()
-    run.wait_for(lambda: not run.containers(), 10)
-    run.wait_for(lambda: not is_there(guardian), 10)
+    run.wait_for(lambda: not run.containers())
+    run.wait_for(lambda: not is_there(guardian))
 
 
 @pytest.mark.engine
@@ -245,7 +243,7 @@ def test_everything_goes_within_two_seconds_of_the_controller(
     run.process.send_signal(number)
     run.process.wait(30)
     began = time.monotonic()
-    run.wait_for(lambda: not project.objects(), 10)
+    run.wait_for(lambda: not project.objects())
     took = time.monotonic() - began
     print(f"clean {took:.2f} s after the controller's death")
     assert took < 2 or os.getloadavg()[0] > 2 * (os.cpu_count() or 1)

@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
 
 # What tests inside the runs use to look at the engine: which containers of theirs are there at this moment.
 LOOK = """
-import time
 import docker
+from waiting import wait_for
 
 def ids(client, service):
     run = client.inspect_container(service.container_id)["Config"]["Labels"]["pytest-isolate.run"]
@@ -28,10 +28,7 @@ def client():
     client.close()
 
 def assert_gone(client, container_id):
-    deadline = time.monotonic() + 20
-    while client.containers(all=True, filters={"id": container_id}):
-        assert time.monotonic() < deadline, "still there"
-        time.sleep(0.02)
+    wait_for(lambda: not client.containers(all=True, filters={"id": container_id}))
 """
 
 

@@ -429,7 +429,7 @@ def test_version_that_another_run_uses_stays_and_the_changed_one_runs_beside_it(
     keeper.project.conftest(WEB, declared.replace("TEXT", "1"))
     keeper.project.tests(TESTS, WAITS)
     first = keeper.project.start("--isolate-reuse")
-    first.wait_for((keeper.path / "notes").exists, 60)
+    first.wait_for((keeper.path / "notes").exists)
     keeper.project.conftest(WEB, declared.replace("TEXT", "2"))
     keeper.project.tests(
         TESTS,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.programs import IMAGE, program
+from waiting import wait_for
 
 from pytest_isolate.engine.api import BuildRequest, Engine
 from pytest_isolate.model.identity import LABEL_RUN, Run
@@ -45,10 +45,7 @@ def test_it_has_the_engines_socket_and_goes_when_it_ends(
         assert [(mount["Source"], mount["Destination"]) for mount in mounts] == [("/var/run/docker.sock",) * 2]
         assert real_engine.list_containers({LABEL_RUN: run.run_id}) == []
         real_engine.kill_container(container)
-        deadline = time.monotonic() + 10
-        while real_engine.list_containers(labels) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert real_engine.list_containers(labels) == []
+        wait_for(lambda: not real_engine.list_containers(labels))
     finally:
         first.close()
         second.close()

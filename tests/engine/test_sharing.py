@@ -29,17 +29,15 @@ HELPERS = """
 import os, time
 from pathlib import Path
 from urllib.request import urlopen
+from waiting import wait_for
 
 def get(service, path="/"):
     with urlopen(f"http://{service.address}{path}", timeout=10) as answer:
         return answer.read().decode()
 
-def wait_for(name):
-    for _ in range(3000):
-        if Path(name).exists() and Path(name).read_text():
-            return Path(name).read_text()
-        time.sleep(0.01)
-    raise AssertionError(f"{name} was not written")
+def read_soon(name):
+    path = Path(name)
+    return wait_for(lambda: path.exists() and path.read_text())
 """
 
 
@@ -246,9 +244,9 @@ def test_failed_start_is_tried_once_and_told_alike_by_all(project: Project, even
 def start_and_kill_the_starter(project: Project, events: Events, *args: str) -> Running:
     """A run whose starter is killed in its first test; the others wait for the file `killed`."""
     run = project.start("-n2", *args)
-    events.wait_for(lambda: bool(events.of("start")), 60)
+    events.wait_for(lambda: bool(events.of("start")))
     starter = starter_of(events)
-    run.wait_for((project.path / f"in-{starter}").exists, 60)
+    run.wait_for((project.path / f"in-{starter}").exists)
     os.kill(worker_pid(project, starter), signal.SIGKILL)
     tell(project, "killed", starter)
     return run
@@ -266,7 +264,7 @@ def test_instance_outlives_the_worker_that_started_it_and_keeps_its_port(project
         def test_it(web, worker_id, n):
             port = web.port
             Path(f"in-{worker_id}").touch()
-            killed = wait_for("killed")
+            killed = read_soon("killed")
             if worker_id == killed:
                 time.sleep(60)
             note("ids", web.container_id)
@@ -282,7 +280,7 @@ def test_instance_outlives_the_worker_that_started_it_and_keeps_its_port(project
                 assert get(web) == "hello"
                 Path("again").write_text("yes")
             else:
-                wait_for("again")  # the other worker stops what both share
+                read_soon("again")  # the other worker stops what both share
                 assert get(web) == "hello"
         """,
     )
@@ -307,7 +305,7 @@ def test_starter_that_dies_half_way_is_taken_over_and_its_container_removed(proj
         """,
     )
     run = project.start("-n2")
-    events.wait_for(lambda: bool(events.of("start")), 60)
+    events.wait_for(lambda: bool(events.of("start")))
     run.wait_for(lambda: len(list(project.path.glob("pid-gw*"))) >= 2)
     os.kill(worker_pid(project, starter_of(events)), signal.SIGKILL)
     run.result().assert_outcomes(passed=1, failed=1)
@@ -323,9 +321,9 @@ def test_own_instance_of_a_dead_worker_is_removed_while_the_others_go_on(project
         @pytest.mark.parametrize("n", range(2))
         def test_it(own, worker_id, n):
             Path(f"in-{worker_id}").touch()
-            if worker_id == wait_for("killed"):
+            if worker_id == read_soon("killed"):
                 time.sleep(60)
-            wait_for("removed")
+            read_soon("removed")
             assert get(own) == "hello"
         """,
     )

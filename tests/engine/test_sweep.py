@@ -51,7 +51,7 @@ def start_long(project: Project) -> Running:
     project.tests("def test_small(web): pass", name="test_small.py")
     (project.path / "up").unlink(missing_ok=True)
     run = project.start("test_it.py")
-    run.wait_for((project.path / "up").exists, 60)
+    run.wait_for((project.path / "up").exists)
     return run
 
 

@@ -10,7 +10,6 @@ import subprocess
 import tarfile
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ import docker
 import pytest
 from docs.pages import ROOT
 from filelock import FileLock
+from waiting import wait_for
 
 from pytest_isolate.engine.api import BuildRequest, Engine
 
@@ -27,7 +27,6 @@ from pytest_isolate.engine.api import BuildRequest, Engine
 _SERVICES = ROOT / "examples" / "services"
 IMAGES = {"postgres:16": _SERVICES / "postgres", "shop/auth:1.4": _SERVICES / "auth"}
 _COMPOSE = "FROM debian:trixie-slim\nRUN apt-get update && apt-get install -y --no-install-recommends docker-compose\n"
-_GONE_WITHIN_S = 30
 # Docker's own command where Compose is no part of it.
 _SHIM = '#!/bin/sh\n[ "$1" = compose ] && shift && exec docker-compose "$@"\nPATH={path} exec docker "$@"\n'
 
@@ -115,12 +114,9 @@ class Left:
     def here(self) -> set[str]:
         return self.made & {container["Id"] for container in self._client.containers(all=True)}
 
-    def are_gone(self) -> bool:
-        """Whether all of them go: a guardian removes what a run has left when pytest has ended."""
-        deadline = time.monotonic() + _GONE_WITHIN_S
-        while self.here() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return not self.here()
+    def wait_until_gone(self) -> None:
+        """Wait until all of them are: a guardian removes what a run has left when pytest has ended."""
+        wait_for(lambda: not self.here())
 
     def close(self) -> None:
         self._stream.close()

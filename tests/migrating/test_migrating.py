@@ -80,7 +80,7 @@ def test_after(pytester: pytest.Pytester, left: Left, library: str, version: str
     write(pytester, library, version)
     run(pytester, "--isolate").assert_outcomes(passed=count_tests(library))
     assert left.made
-    assert left.are_gone(), left.here()
+    left.wait_until_gone()
 
 
 def test_before_and_after_need_no_more_than_the_page_shows() -> None:

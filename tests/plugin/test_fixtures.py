@@ -496,20 +496,14 @@ def test_tests_that_need_no_service_do_not_wait_for_those_that_do(project: Proje
 
 AHEAD = """
 import json
-import time
 from pathlib import Path
+from waiting import wait_for
 
 def starts():
     lines = Path("journal.jsonl").read_text().splitlines()
     return sum(json.loads(line).get("call") == "start_container" for line in lines)
 
-def wait_for(number):
-    deadline = time.monotonic() + 10
-    while starts() < number:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-def test_one(web): wait_for(%d)
+def test_one(web): wait_for(lambda: starts() >= %d)
 def test_two(web): pass
 def test_three(web): pass
 def test_four(): pass

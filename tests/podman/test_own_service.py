@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from fakes.programs import IMAGE
+from waiting import wait_for
 
 from pytest_isolate.engine.api import ContainerRequest
 from pytest_isolate.engine.docker.engine import connect
@@ -88,15 +88,6 @@ def services() -> list[str]:
     return [line for line in told.stdout.splitlines() if "system service" in line]
 
 
-def soon(question: Callable[[], object], timeout_s: float = 60) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if question():
-            return True
-        time.sleep(0.1)
-    return False
-
-
 class Project:
     """A folder with services and tests, run as a user would."""
 
@@ -133,7 +124,7 @@ class Project:
 def project(tmp_path: Path) -> Iterator[Callable[[str], Project]]:
     """A new project with these tests. Nothing of its runs may be left."""
     yield lambda tests: Project(tmp_path, tests)
-    assert soon(lambda: not left()), left()
+    wait_for(lambda: not left(), pause_s=0.1, show=left)
 
 
 def test_run_has_a_service_of_its_own_that_ends_with_it(project: Callable[[str], Project]) -> None:
@@ -157,14 +148,14 @@ def test_killed_run_leaves_neither_containers_nor_a_service(project: Callable[[s
     made = project(LONG)
     run = made.start()
     try:
-        assert soon((made.path / "up").exists, 120)
+        wait_for((made.path / "up").exists, 120)
         assert services()
         assert left()
     finally:
         run.send_signal(signal.SIGKILL)
         run.communicate()
 
-    assert soon(lambda: not left()), left()
+    wait_for(lambda: not left(), pause_s=0.1, show=left)
 
 
 def test_what_is_up_stays_without_a_service(project: Callable[[str], Project]) -> None:

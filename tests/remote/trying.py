@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import textwrap
-import time
 from pathlib import Path
+
+from waiting import wait_for
 
 from pytest_isolate.model.identity import LABEL_RUN
 
 from .conftest import TESTS, Place
-
-_GONE_WITHIN_S = 60
 
 CONFTEST = """
 from fakes.programs import IMAGE, program
@@ -50,7 +49,7 @@ def test_an_address_survives_a_restart(web):
 
 def test_what_it_writes_is_told(web):
     get(web, "/say/something")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while "something" not in web.logs():  # the engine reads it a little later
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -94,10 +93,7 @@ def _write(folder: Path, conftest: str, tests: str) -> None:
 
 def _expect_nothing_of(place: Place, output: str) -> None:
     """Soon nothing of a run is left: its guardian removes the last of it."""
-    deadline = time.monotonic() + _GONE_WITHIN_S
-    while _left_of(place, output) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert _left_of(place, output) == []
+    wait_for(lambda: not _left_of(place, output), pause_s=0.1, show=lambda: _left_of(place, output))
 
 
 def _left_of(place: Place, output: str) -> list[str]:

@@ -76,4 +76,4 @@ class Scripted:
             self.asked.append(line)
             client.sendall(self.version if " /version " in line else self.says)
             if " /version " not in line:
-                self.stays_open.wait(10)
+                self.stays_open.wait(120)

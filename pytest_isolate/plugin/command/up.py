@@ -120,7 +120,7 @@ def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, 
                 wired.fresh_copies.close(_CLOSE_S)
                 wired.resetter.close(_CLOSE_S)
                 wired.lifecycle.close(_CLOSE_S)
-                reuse_store.leave(run.owner, sorted(wired.provider.kept_codes))
+                reuse_store.leave(run.owner, sorted(wired.kept_codes))
                 wired.close(_SNAPSHOTS_S)
     finally:
         remove_run_folder(folder)

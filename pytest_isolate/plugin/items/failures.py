@@ -18,7 +18,7 @@ from pytest_isolate.plugin.run.wiring import Wired
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.running import RunningInstance, instance_hash
 from pytest_isolate.running.evidence.collect import EvidenceCollector, ServiceUse
-from pytest_isolate.running.evidence.render import Evidence, clip_phases, render, render_whole, section_title
+from pytest_isolate.running.evidence.render import Evidence, clip_phases, render, render_uncut, section_title
 from pytest_isolate.sharing.usage_log import UsageLog
 
 _LONGEST = 80
@@ -38,7 +38,7 @@ class Artifacts:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("w" if is_first else "a", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in render_whole(evidence))
+                file.writelines(f"{line}\n" for line in render_uncut(evidence))
         except OSError as error:
             return f"not stored: {error}"
         return str(path)
@@ -148,7 +148,7 @@ class Failures:
         used = self._ready()
         self._is_settled = self._evidence_collector.wait_for_late_lines(self._clock.time()) if used else True
         until, phases = self._clock.time(), clip_phases(self._began, self._told_until)
-        found = self._evidence_collector.examine(used, phases, until, whole=not self._told_until)
+        found = self._evidence_collector.examine(used, phases, until, is_first=not self._told_until)
         self._untold = [replace(evidence, is_settled=self._is_settled) for evidence in found]
         self._secured, self._secured_until = [phase for phase, _ in phases], until
 

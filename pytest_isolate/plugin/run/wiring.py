@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, wait
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pytest_isolate.errors import PlanError
+from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.planning.plan import Plan, peak_demand
@@ -22,24 +22,28 @@ from pytest_isolate.plugin.run.guardian_client import GuardianClient
 from pytest_isolate.plugin.run.opening import OpenRun, RunMembership, in_memory_bytes, open_reuse_store, run_budget
 from pytest_isolate.running.cleanup.ryuk import Ryuk
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.launcher import Launcher
-from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance
 from pytest_isolate.running.containers.usage import UsageMeter
+from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.data.fresh import FreshCopies
 from pytest_isolate.running.data.reset import Resetter
 from pytest_isolate.running.images.images import Images
 from pytest_isolate.running.images.imported import ImportedImages
 from pytest_isolate.running.images.snapshots import Snapshots
+from pytest_isolate.running.instances.agreement import Agreement
+from pytest_isolate.running.instances.base_image import BaseImages
 from pytest_isolate.running.instances.budget import BudgetKeeper
 from pytest_isolate.running.instances.client_containers import ClientContainers
+from pytest_isolate.running.instances.external import ExternalServices
+from pytest_isolate.running.instances.gate import StartGate
+from pytest_isolate.running.instances.handles import Handles
 from pytest_isolate.running.instances.lifecycle import Lifecycle
-from pytest_isolate.running.instances.provider import Provider
+from pytest_isolate.running.instances.removal import Remover
 from pytest_isolate.running.instances.retained import RetainedInstances
 from pytest_isolate.running.instances.starter import Starter
-from pytest_isolate.running.network.addresses import Addresses, choose_publish_address
+from pytest_isolate.running.network.addresses import Addresses, PublishAddress, choose_publish_address
 from pytest_isolate.running.network.networks import Networks
-from pytest_isolate.running.network.ports import HeldPorts
 from pytest_isolate.running.network.volumes import Volumes
 from pytest_isolate.running.ownership.domains import KeptDomain, SharingDomain, SharingDomains
 from pytest_isolate.running.ownership.reuse import ReuseStore
@@ -66,21 +70,47 @@ _SWEEP_S = 30
 _FAILURES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 
 
+class Guards(InstanceObserver):
+    """The guardian and, where it is on, Ryuk: what removes the run's objects if this process cannot."""
+
+    def __init__(self, run: Run, guardian: GuardianClient, ryuk: Ryuk | None) -> None:
+        self._run = run
+        self.guardian = guardian
+        self._ryuk = ryuk
+
+    def require(self) -> None:
+        """Return when all of them watch; EngineError otherwise, for nothing may be started without them."""
+        self.guardian.require()
+        if self._ryuk:
+            self._ryuk.require()
+
+    def launched(self, running: RunningInstance) -> None:
+        """Hold the ports: a worker may die while others go on to use the instance that it started."""
+        if self._run.worker and running.ports.sockets:
+            self.guardian.hold([sock.fileno() for sock in running.ports.sockets])
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.guardian.close()
+        if self._ryuk:
+            self._ryuk.close()
+
+
 class Wired(Struct, frozen=True, kw_only=True):
     """The wired objects of a process that starts services."""
 
     engine: Engine
     lifecycle: Lifecycle
-    provider: Provider
+    kept_codes: Collection[str]
+    """The kept instances that this process has used so far."""
     exit_watcher: ExitWatcher
-    guard: GuardianClient
+    guards: Guards
     snapshots: Snapshots | None
     fresh_copies: FreshCopies
     resetter: Resetter
     retained: RetainedInstances
     usage_meter: UsageMeter
     sweeping: Future[None]
-    ryuk: Ryuk | None = None
 
     def close(self, snapshots_s: float) -> None:
         """Let go of everything that is open. The containers are removed already.
@@ -92,9 +122,7 @@ class Wired(Struct, frozen=True, kw_only=True):
         wait([self.sweeping], timeout=_SWEEP_S)
         self.lifecycle.release_addresses()
         self.exit_watcher.stop()
-        self.guard.close()
-        if self.ryuk:
-            self.ryuk.close()
+        self.guards.close()
         self.engine.close()
 
 
@@ -147,114 +175,44 @@ def wire(
     reuse_store: ReuseStore | None = None,
     recorder: Recorder | None = None,
 ) -> Wired:
-    """Everything that starts, shares, waits for and removes instances, for this process.
-
-    `reuse_store` takes the place of what the project keeps for later runs.
-    """
-    rng = random.Random(secrets.randbits(64))
-    run, engine, guard = member.run, opened.engine, GuardianClient(opened.armed)
-    facts = engine.facts()
-    reach = choose_publish_address(facts, settings.bind, settings.host)
-    addresses = Addresses(rng, reach=reach, known=member.ports)
-    room = run_budget(settings, facts)
-    check_budget(room, peak_demand(plan, member.workers))
+    """Build what starts and removes instances; `reuse_store` takes the place of what the project keeps."""
+    engine, usage_meter = opened.engine, UsageMeter()
+    context = RunContext(engine=engine, run=member.run, clock=clock, timeline=timeline)
+    reach = choose_publish_address(engine.facts(), settings.bind, settings.host)
+    budget = _build_budget(context, member, settings, plan)
     domains = _build_domains(member, settings, clock, reuse_store)
-    exit_watcher = ExitWatcher(engine, domains.run_ids)
-    exit_watcher.start()
-    networks = Networks(engine, settings.subnets, rng)
-    volumes = Volumes(engine)
-    launcher = _choose_launcher(recorder)(
-        engine, run, addresses, volumes, clock.time, in_memory_bytes(engine, settings), plan.copies
-    )
-    modules = Modules(engine)
-    watcher = Watcher(engine, run, clock, exit_watcher, timeline.on_progress, modules)
-
-    def keep_held(ports: HeldPorts) -> None:
-        # A worker may die while others go on to use the instance that it started.
-        if run.worker and ports.sockets:
-            guard.hold([sock.fileno() for sock in ports.sockets])
-
-    ryuk = None if facts.is_local or not settings.ryuk else Ryuk(engine, run, Board(member.folder), reach, guard.hold)
-
-    def require_guard() -> None:
-        guard.require()
-        if ryuk:
-            ryuk.require()
-
-    locks = open_locks()
+    exit_watcher = _listen(context, domains)
+    guards = _build_guards(opened, member, settings, reach)
     snapshots = build_snapshots(engine) if settings.cache else None
-    fresh_copies = FreshCopies(
-        engine, run, domains, plan.copies, member.workers, clock, Board(external_copies_folder())
-    )
-    resetter = Resetter(engine, run, clock, timeline, fresh_copies.open_backend, _FAILURES)
-
-    def on_ready(running: RunningInstance, base: Service) -> None:
-        if recorder and not running.spec.external:
-            recorder.ready(running)
-        fresh_copies.begin(running, base)
-        resetter.begin(running)
-
-    budget = BudgetKeeper(LeaseTable(member.folder), room, run, clock, plan, member.workers)
+    fresh_copies, resetter = _build_data(context, domains, member, plan)
+    observers = [guards, usage_meter, *filter(None, [recorder]), fresh_copies, resetter]
     retained = RetainedInstances(budget, is_on=settings.keep != KEEP_NEVER)
-    usage_meter = UsageMeter()
-    images = Images(engine, locks, Board(built_folder()), Board(member.folder), timeline.on_progress)
-    starter = Starter(
-        engine=engine,
-        run=run,
-        timeline=timeline,
-        images=images,
-        snapshots=snapshots,
-        networks=networks,
-        launcher=launcher,
-        watcher=watcher,
-        budget=budget,
-        require_guard=require_guard,
-        keep_held=keep_held,
-        save_pristine=fresh_copies.save_pristine,
-        retained=retained,
-    )
-    provider = Provider(
-        engine=engine,
-        run=run,
-        domains=domains,
-        clock=clock,
-        timeline=timeline,
-        starter=starter,
-        client_containers=ClientContainers(engine, run, images, fresh_copies.is_copied, guard.require),
-        launcher=launcher,
-        watcher=watcher,
-        budget=budget,
-        save_pristine=fresh_copies.save_pristine,
-        retained=retained,
-        on_restart=resetter.begin_again,
-        before_removal=usage_meter.read,
-    )
-    lifecycle = Lifecycle(
-        engine=engine,
-        clock=clock,
-        networks=networks,
-        addresses=addresses,
-        volumes=volumes,
-        provider=provider,
-        on_ready=on_ready,
-        retained=retained,
-        modules=modules,
-    )
-    # It removes the run's objects when the controller is gone; nothing may be started beside that.
-    guard.on_closing(starter.stop)
+    gate = StartGate(budget, guards.require)
+    modules = Modules(engine)
+    watcher = Watcher(context, exit_watcher, modules)
+    launcher = _build_launcher(context, member, settings, plan, reach)
+    remover = Remover(launcher, budget, retained, observers)
+    agreement = Agreement(context, domains, launcher, gate)
+    images = Images(engine, open_locks(), Board(built_folder()), Board(member.folder), timeline.on_progress)
+    bases = BaseImages(context, images, snapshots, gate)
+    starter = Starter(context, agreement, bases, launcher, watcher, gate, remover, observers)
+    clients = ClientContainers(context, images, fresh_copies.is_copied, guards.guardian.require)
+    external = ExternalServices(context, domains.private, clients, gate, observers)
+    handles = Handles(context, watcher, gate, modules, observers)
+    lifecycle = Lifecycle(context, starter, external, handles, remover, gate, budget, observers)
+    guards.guardian.on_closing(gate.close)
     return Wired(
         engine=engine,
         lifecycle=lifecycle,
-        provider=provider,
+        kept_codes=agreement.kept_codes,
         exit_watcher=exit_watcher,
-        guard=guard,
+        guards=guards,
         snapshots=snapshots,
         fresh_copies=fresh_copies,
         resetter=resetter,
         retained=retained,
         usage_meter=usage_meter,
         sweeping=opened.sweeping,
-        ryuk=ryuk,
     )
 
 
@@ -264,12 +222,45 @@ def build_snapshots(engine: Engine) -> Snapshots:
     return Snapshots(engine, ensure_secret(cache_folder()), snapshot_usage(), open_locks(), loaded)
 
 
-def _choose_launcher(recorder: Recorder | None) -> Callable[..., Launcher]:
-    if recorder is None:
-        return Launcher
-    from pytest_isolate.running.report.recorder import RecordingLauncher  # only with --isolate-report
+def _build_budget(context: RunContext, member: RunMembership, settings: Settings, plan: Plan) -> BudgetKeeper:
+    room = run_budget(settings, context.engine.facts())
+    check_budget(room, peak_demand(plan, member.workers))
+    return BudgetKeeper(LeaseTable(member.folder), room, context.run, context.clock, plan, member.workers)
 
-    return partial(RecordingLauncher, recorder)
+
+def _build_guards(opened: OpenRun, member: RunMembership, settings: Settings, reach: PublishAddress) -> Guards:
+    guardian, ryuk = GuardianClient(opened.armed), None
+    if settings.ryuk and not opened.engine.facts().is_local:
+        ryuk = Ryuk(opened.engine, member.run, Board(member.folder), reach, guardian.hold)
+    return Guards(member.run, guardian, ryuk)
+
+
+def _build_launcher(
+    context: RunContext, member: RunMembership, settings: Settings, plan: Plan, reach: PublishAddress
+) -> Launcher:
+    engine, rng = context.engine, random.Random(secrets.randbits(64))
+    return Launcher(
+        context,
+        Networks(engine, settings.subnets, rng),
+        Addresses(rng, reach=reach, known=member.ports),
+        Volumes(engine),
+        in_memory_bytes(engine, settings),
+        plan.copies,
+    )
+
+
+def _build_data(
+    context: RunContext, domains: SharingDomains, member: RunMembership, plan: Plan
+) -> tuple[FreshCopies, Resetter]:
+    engine, run, clock = context.engine, context.run, context.clock
+    copies = FreshCopies(engine, run, domains, plan.copies, member.workers, clock, Board(external_copies_folder()))
+    return copies, Resetter(engine, run, clock, context.timeline, copies.open_backend, _FAILURES)
+
+
+def _listen(context: RunContext, domains: SharingDomains) -> ExitWatcher:
+    exit_watcher = ExitWatcher(context.engine, domains.run_ids)
+    exit_watcher.start()
+    return exit_watcher
 
 
 def _build_domains(

@@ -1,1 +1,1 @@
-"""Removing what a run has made, also when its process has died."""
+"""Removal of everything that a run has created, also when its process has died."""

@@ -1,11 +1,11 @@
-"""The process that cleans up after a dead run. It holds the run's ports too, so that they outlive a worker.
+"""Guardian process, which cleans up after a dead run. It holds the run's ports too, so that they outlive a worker.
 
-Kept to the standard library and the few modules that removing needs: it takes a few megabytes and starts at once.
-Its protocol, over a unix socket whose name nobody else knows:
+Imports only the standard library and the few modules that removal needs: it takes a few megabytes and starts at once.
+Its protocol, over a unix socket whose name only processes of the run know:
 
-    it says to each client   armed      it watches the controller, and the engine has answered its questions
+    guardian to each client  armed      the guardian watches the controller, and has connected to the engine
                              closing    the controller is gone, or has said finish: start nothing more
-    a client says            hold       with sockets attached: keep them open until the run ends
+    client to guardian       hold       with sockets attached: keep them open until the run ends
                              bye        (controller only) everything is removed: end
                              finish     (controller only) all containers are killed: remove everything, then end
 """
@@ -26,21 +26,21 @@ CLOSING = b"closing\n"
 HOLD = b"hold\n"
 BYE = b"bye\n"
 FINISH = b"finish\n"
-# How long workers may take to notice that the controller is gone, before the last look for leftovers.
+# Time for workers to notice that the controller is gone, before the last look for leftovers.
 _GRACE_S = 30.0
 _PAUSE_S = 0.05
-# An engine goes on with a request whose sender has died; what comes of it shows within a second.
+# An engine carries out a request although its sender has died; the result shows within a second.
 _QUIET_S = 1.5
 _MAX_SOCKETS = 64
-_HEARD_WITHIN_S = 2
+_ANSWER_WITHIN_S = 2
 _ENDS_WITHIN_S = 1
 
 
 class Guardian(Struct):
-    """Watches one process; `remove` removes everything of the run and says whether there was anything."""
+    """Watches one process; `remove` removes everything of the run, and returns false where there was nothing."""
 
     watched: int
-    """A pidfd of the controller: readable when it has ended."""
+    """Pidfd of the controller, readable when it has ended."""
     listener: socket.socket
     remove: Callable[[], bool]
     clients: list[socket.socket] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Guardian(Struct):
     is_closing: bool = False
 
     def run(self) -> None:
-        """Serve until the controller says bye, or is gone and everything of the run with it."""
+        """Serve until the controller says bye, or until it is gone and everything of the run is removed."""
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         with selectors.DefaultSelector() as selector:
@@ -73,7 +73,7 @@ class Guardian(Struct):
         return b""
 
     def _receive(self, selector: selectors.BaseSelector, client: socket.socket) -> bytes:
-        """What a client says; nothing when it is gone."""
+        """Receive a message from a client; empty when the client is gone."""
         try:
             message, descriptors, _, _ = socket.recv_fds(client, 64, _MAX_SOCKETS)
         except OSError:
@@ -86,19 +86,19 @@ class Guardian(Struct):
         return bytes(message)
 
     def _clean_up(self, selector: selectors.BaseSelector, *, in_order: bool) -> None:
-        """Remove again and again until nothing is left, and nobody is left who could start something.
+        """Remove until nothing is left and no client, which could start something, is connected.
 
-        Where the controller did not end in order, something may still come.
+        After a controller that did not end in order, the engine may still create something: wait until it is quiet.
         """
         self.is_closing = True
         for client in self.clients:
             try:
                 client.sendall(CLOSING)
             except OSError:
-                pass  # it has died; its end of the connection is seen below
+                pass  # it has died; the selector reports the closed connection below
         selector.unregister(self.watched)
         if in_order:
-            # pytest has its last lines to print. Seen with two processors: beside the removals it takes 0.07 s more.
+            # pytest prints its last lines. On two processors it takes 0.07 s longer while containers are removed.
             select.select([self.watched], [], [], _ENDS_WITHIN_S)
         deadline = time.monotonic() + _GRACE_S
         quiet_since = time.monotonic()
@@ -127,35 +127,35 @@ class Link:
             raise
 
     def hold(self, descriptors: list[int]) -> None:
-        """Let the guardian keep sockets open until the run ends."""
+        """Have the guardian keep sockets open until the run ends."""
         for first in range(0, len(descriptors), _MAX_SOCKETS):
             socket.send_fds(self._socket, [HOLD], descriptors[first : first + _MAX_SOCKETS])
 
     def wait_for_closing(self) -> bool:
-        """Block until the guardian says that the controller is gone (true), or goes away itself (false)."""
+        """Block until the guardian says that the controller is gone (true), or ends itself (false)."""
         try:
             return CLOSING in self._socket.recv(64)
         except OSError:
             return False
 
     def say_bye(self) -> None:
-        """Everything is removed: the guardian may end."""
+        """Tell the guardian that everything is removed, so that it ends."""
         try:
             self._socket.sendall(BYE)
         except OSError:
-            pass  # it was killed; then it need not be told
+            pass  # it was killed already
 
     def finish(self) -> bool:
-        """All containers are killed: whether the guardian has heard that it is to remove everything and then end."""
+        """Have the guardian remove everything and then end, after all containers are killed; true where it confirms."""
         try:
-            self._socket.settimeout(_HEARD_WITHIN_S)
+            self._socket.settimeout(_ANSWER_WITHIN_S)
             self._socket.sendall(FINISH)
             return CLOSING in self._socket.recv(64)
         except OSError:
             return False
 
     def close(self) -> None:
-        """Close the connection, and end `wait_for_closing` in another thread."""
+        """Close the connection, which ends `wait_for_closing` in another thread."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:

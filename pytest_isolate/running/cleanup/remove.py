@@ -1,4 +1,4 @@
-"""Remove every object with given labels: containers in parallel, then volumes and networks."""
+"""Removal of every object with given labels: containers in parallel, then volumes and networks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PARALLEL = 6
 
 
 def remove_all(engine: Removing, labels: Mapping[str, str], retained: Collection[str] = ()) -> None:
-    """Remove what carries all these labels, but for some ids.
+    """Remove all objects with these labels, except retained ids.
 
     Goes on after an error; CleanupError names everything that is left.
     """
@@ -28,7 +28,7 @@ def remove_all(engine: Removing, labels: Mapping[str, str], retained: Collection
 
 
 def kill_all(engine: Engine, labels: Mapping[str, str], retained: Collection[str] = ()) -> None:
-    """Kill every container that carries all these labels, but for some; CleanupError where that cannot be done."""
+    """Kill every container with these labels, except retained ids; CleanupError where that fails."""
     with ThreadPoolExecutor(_PARALLEL) as pool:
         failures = _remove_each(pool, engine.list_containers, labels, engine.kill_container, retained)
     if failures:
@@ -38,7 +38,7 @@ def kill_all(engine: Engine, labels: Mapping[str, str], retained: Collection[str
 def remove_all_before(
     engine: Removing, labels: Mapping[str, str], clock: Clock, deadline_s: float, retained: Collection[str] = ()
 ) -> None:
-    """remove_all, tried again while the engine does not answer (it may be restarting), for so many seconds."""
+    """Call `remove_all` again for `deadline_s` while the engine does not answer: it may be restarting."""
     never, started, pause = threading.Event(), clock.now(), 0.2
     while True:
         try:

@@ -1,7 +1,7 @@
-"""Ryuk, the helper with which testcontainers cleans up, beside the guardian: for engines on other hosts, if asked for.
+"""Ryuk, the clean-up container of testcontainers, beside the guardian: for engines on other hosts, if asked for.
 
-It runs on the engine's host, and removes what carries the run's label when nobody is connected to it any more: also
-when this host has gone, with the guardian on it.
+It runs on the engine's host and removes what carries the run's label when its last connection is closed: also when this
+host has gone, with the guardian on it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DO = "leave isolate_ryuk out: the guardian on this host cleans up without it"
 
 
 class Ryuk:
-    """The run's Ryuk: started by the process that comes first, connected to by all."""
+    """The run's Ryuk, started by the first process that needs it; all processes connect to it."""
 
     def __init__(
         self,
@@ -54,15 +54,15 @@ class Ryuk:
         self._connection: socket.socket | None = None
 
     def require(self) -> None:
-        """Return when it watches over the run; EngineError when it does not."""
+        """Return when Ryuk watches the run; EngineError when it does not answer."""
         with self._lock:
             if self._connection is None:
                 self._connection = self._connect(self._find_or_start())
-                # The guardian keeps the connection until the run ends: this process may be a worker that ends before.
+                # The guardian keeps the connection open until the run ends: this worker may end before.
                 self._hold([self._connection.fileno()])
 
     def close(self) -> None:
-        """Let go of this process's end of the connection."""
+        """Close this process's connection."""
         if self._connection:
             self._connection.close()
 
@@ -75,7 +75,7 @@ class Ryuk:
             return port
 
     def _start(self) -> int:
-        """The published port of a new one; on another port when somebody has the first."""
+        """Start a Ryuk and return its published port; another port is tried where one is in use."""
         image = self._env.get(*_IMAGE)
         if self._engine.find_image(image) is None:
             self._engine.pull_image(image, lambda _: None)
@@ -92,7 +92,7 @@ class Ryuk:
         raise AssertionError("unreachable")
 
     def _build_request(self, image: str, port: int) -> ContainerRequest:
-        """It carries another run's label than what it removes: it would begin with itself."""
+        """Build the request. Its run label differs from that of the run: Ryuk would remove itself first."""
         return ContainerRequest(
             name=self._run.resource_name("ryuk"),
             image=image,
@@ -104,11 +104,11 @@ class Ryuk:
         )
 
     def _connect(self, port: int) -> socket.socket:
-        """A connection over which it has been told what to watch, and has said that it does."""
+        """Connect and have Ryuk watch the run; try again until it is up, EngineError where it is not up in time."""
         deadline = time.monotonic() + _UP_WITHIN_S
         while True:
             try:
-                return self._introduce(port)
+                return self._register(port)
             except OSError as error:
                 if time.monotonic() > deadline:
                     raise EngineError(
@@ -119,7 +119,7 @@ class Ryuk:
                     ) from error
                 time.sleep(_PAUSE_S)
 
-    def _introduce(self, port: int) -> socket.socket:
+    def _register(self, port: int) -> socket.socket:
         connection = socket.create_connection((self._reach.host, port), timeout=_UP_WITHIN_S)
         try:
             connection.sendall(f"label={LABEL_RUN}={self._run.run_id}\n".encode())

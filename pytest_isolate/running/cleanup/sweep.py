@@ -1,4 +1,4 @@
-"""What earlier runs have left behind: removed only where the owner is provably dead, or where it was kept too long."""
+"""Leftovers of earlier runs: removed only where their owner is provably dead, or where they were kept too long."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _ORDER = ("container", "volume", "network")
 
 
 class Judged(Struct, frozen=True):
-    """An object of ours and what is to become of it."""
+    """An object of ours with its verdict."""
 
     found: Labelled
     verdict: Verdict
 
 
 class Sweep:
-    """Finds, judges and removes; `kept` is the folder where projects note what they keep."""
+    """Finds, judges and removes objects; `kept` is the folder where projects note what they keep."""
 
     def __init__(self, engine: Engine, here: Owner, kept: Path, usage: Usage, time: Callable[[], float]) -> None:
         self._engine = engine
@@ -39,7 +39,7 @@ class Sweep:
         self._time = time
 
     def judge_for(self, run_id: str) -> list[Judged]:
-        """What a run judges as it begins: all objects but its own, and snapshots from time to time."""
+        """Judge all objects but those of a run that begins; snapshots only from time to time."""
         judged = self._judge_objects(run_id)
         if must_be_judged(self._usage, self._time()):
             judged += self._judge_snapshots()
@@ -47,15 +47,14 @@ class Sweep:
         return judged
 
     def judge(self) -> list[Judged]:
-        """Every object that carries our labels, each with its verdict."""
+        """Judge every object that carries our labels."""
         return self._judge_objects() + self._judge_snapshots()
 
     def judge_left(self, run_id: str) -> list[Judged]:
-        """What a run has left for somebody to look inside, which now may go."""
-        left = retained_ids(read_marks(self._engine), run_id)
-        found = [o for o in self._engine.find_labelled(LABEL_RUN) if o.object_id in left]
-        ordered = sorted(found, key=lambda o: (_ORDER.index(o.kind), o.name))
-        return [Judged(item, Verdict(True, "nobody looks inside any more")) for item in ordered]
+        """Judge the objects that a run has kept for a look inside as dead: they are no longer needed."""
+        retained = retained_ids(read_marks(self._engine), run_id)
+        found = self._find(lambda item: item.object_id in retained)
+        return [Judged(item, Verdict(True, "nobody looks inside any more")) for item in found]
 
     def remove(self, judged: Sequence[Judged]) -> list[Labelled]:
         """Remove what was judged dead, containers first; goes on after errors, and raises them as a CleanupError."""
@@ -71,7 +70,7 @@ class Sweep:
         for project in sorted({j.found.labels[LABEL_REUSE] for j in judged if LABEL_REUSE in j.found.labels}):
             if (self._kept / project).is_dir():
                 kept = [j.found for j in judged if j.found.labels.get(LABEL_REUSE) == project]
-                self._keep(project).expire(kept, self._here, read_start_time, remove)
+                self._reuse_store(project).expire(kept, self._here, read_start_time, remove)
         for folder, owner in run_folders():
             if judge(parse_owner(owner), self._here, read_start_time).is_dead:
                 remove_run_folder(folder)
@@ -79,11 +78,13 @@ class Sweep:
             raise CleanupError(failures, do="pytest-isolate gc tries again")
         return removed
 
+    def _find(self, is_meant: Callable[[Labelled], bool]) -> list[Labelled]:
+        found = filter(is_meant, self._engine.find_labelled(LABEL_RUN))
+        return sorted(found, key=lambda item: (_ORDER.index(item.kind), item.name))
+
     def _judge_objects(self, own_run: str = "") -> list[Judged]:
-        found = [o for o in self._engine.find_labelled(LABEL_RUN) if o.labels.get(LABEL_RUN) != own_run]
-        ordered = sorted(found, key=lambda o: (_ORDER.index(o.kind), o.name))
-        judged = [Judged(item, self._judge(item)) for item in ordered]
-        # Behind the verdicts: whoever is dead has put his marks before.
+        judged = [Judged(o, self._judge(o)) for o in self._find(lambda o: o.labels.get(LABEL_RUN) != own_run)]
+        # Marks are read after the verdicts: an owner that was found dead has written all of its marks by now.
         marked = self._judge_marked()
         return [Judged(j.found, marked.get(j.found.object_id, j.verdict)) for j in judged]
 
@@ -93,7 +94,7 @@ class Sweep:
         return list(map(Judged, images, verdicts))
 
     def _judge_marked(self) -> dict[str, Verdict]:
-        """The verdicts on what runs have left on purpose, by id."""
+        """Verdicts on the objects that runs have kept on purpose, by id."""
         verdicts: dict[str, Verdict] = {}
         for mark in read_marks(self._engine):
             left_s = mark.until - self._time()
@@ -108,10 +109,10 @@ class Sweep:
             return judge(parse_owner(item.labels.get(LABEL_OWNER, "")), self._here, read_start_time)
         if not (self._kept / project).is_dir():
             return Verdict(False, "kept by another user, or on another machine")
-        return self._keep(project).judge(item, self._here, read_start_time)
+        return self._reuse_store(project).judge(item, self._here, read_start_time)
 
     def _remove_images(self, images: Sequence[Labelled]) -> list[Labelled]:
-        """Those that no container uses; a later sweep comes back for the others."""
+        """Remove the images that no container uses; a later sweep tries the others again."""
         removed = []
         for image in images:
             with suppress(EngineError):
@@ -120,7 +121,7 @@ class Sweep:
                 removed.append(image)
         return removed
 
-    def _keep(self, project: str) -> ReuseStore:
+    def _reuse_store(self, project: str) -> ReuseStore:
         return ReuseStore(self._kept / project, self._time)
 
     def _remove_each(self, found: Sequence[Labelled], removed: list[Labelled], failures: list[str]) -> None:
@@ -129,7 +130,7 @@ class Sweep:
             "volume": self._engine.remove_volume,
             "network": self._engine.remove_network,
         }
-        # Somebody else may be removing the same: a second look tells what is really left.
+        # Another sweep may be removing the same objects: a second look tells which are really left.
         for _ in range(2):
             errors = {}
             for item in found:

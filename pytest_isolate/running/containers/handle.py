@@ -1,19 +1,18 @@
-"""What tests are handed: a running service, and a stack of them."""
+"""The values of fixtures: a running service, and a stack of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 from pytest_isolate.declarations.members import member_name
-from pytest_isolate.engine.api import Engine, ExecResult
+from pytest_isolate.engine.api import ExecResult
 from pytest_isolate.errors import ExecError, IsolateError, build_message
 from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.running.containers.controls import Controls
 from pytest_isolate.running.containers.view import ServiceView
-from pytest_isolate.running.faults.methods import Faults
 
-Params = ParamSpec("Params")
 Answer = TypeVar("Answer")
 
 
@@ -51,22 +50,9 @@ class Service:
     the stack. The methods that stop and start it keep its address.
     """
 
-    def __init__(
-        self,
-        view: ServiceView,
-        *,
-        engine: Engine,
-        image: str,
-        container_id: str,
-        hold_data: Callable[[], None],
-        start_again: Callable[[], None],
-        faults: Faults,
-    ) -> None:
+    def __init__(self, view: ServiceView, controls: Controls, *, image: str, container_id: str) -> None:
         self._view = view
-        self._engine = engine
-        self._hold_data = hold_data
-        self._start_again = start_again
-        self._faults = faults
+        self._controls = controls
         self.image = image
         """The image that it runs."""
         self.container_id = container_id
@@ -128,71 +114,59 @@ class Service:
 
     def port_of(self, inner: int) -> int:
         """The published port of one of its ports inside."""
-        try:
-            return self._view.endpoints[inner].port
-        except KeyError:
-            declared = ", ".join(map(str, self._view.spec.ports)) or "none"
-            raise IsolateError(
-                build_message(
-                    f"service {self.name!r} publishes no port {inner}",
-                    found=f"declared ports: {declared}",
-                    do=f"declare it: ports=[..., {inner}]",
-                )
-            ) from None
+        return self._view.published(inner, self.name, f"declare it: ports=[..., {inner}]").port
 
     def logs(self) -> str:
         """Everything that it has written to stdout and stderr so far."""
-        return self._ask(self._engine.read_logs, self.container_id)
+        text: str = self._ask(self._controls.logs)
+        return text
 
     def exec(self, *argv: str, check: bool = False) -> ExecResult:
         """Run a command inside its container. With `check`, ExecError if it does not end with code 0."""
-        result = self._ask(self._engine.run_command, self.container_id, argv)
+        result: ExecResult = self._ask(self._controls.exec, argv)
         if check and result.exit_code != 0:
             raise ExecError(self.name, argv, result.exit_code, result.stderr or result.stdout)
         return result
 
     def stop(self, timeout_s: int = 10) -> None:
         """Ask it to stop, and kill it when it has not after `timeout_s` seconds."""
-        self._ask(self._hold_data)
-        self._ask(self._engine.stop_container, self.container_id, timeout_s)
+        self._ask(self._controls.stop, timeout_s)
 
     def start(self) -> None:
         """Start it again after stop() or kill(), at the same address; returns when it is ready."""
-        self._ask(self._start_again)
+        self._ask(self._controls.start)
 
     def restart(self, timeout_s: int = 10) -> None:
         """stop() and start()."""
-        self.stop(timeout_s)
-        self.start()
+        self._ask(self._controls.restart, timeout_s)
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
-        self._ask(self._hold_data)
-        self._ask(self._engine.kill_container, self.container_id)
+        self._ask(self._controls.kill)
 
     def pause(self) -> None:
         """Freeze it: connections stay open, nothing answers."""
-        self._ask(self._engine.pause_container, self.container_id)
+        self._ask(self._controls.pause)
 
     def unpause(self) -> None:
         """Let it go on after pause()."""
-        self._ask(self._engine.unpause_container, self.container_id)
+        self._ask(self._controls.unpause)
 
     def paused(self) -> AbstractContextManager[None]:
         """Frozen for the length of a block: connections stay open, nothing answers."""
-        return self._faults.paused()
+        return self._controls.paused()
 
     def stopped(self, timeout_s: int = 10) -> AbstractContextManager[None]:
         """Stopped for the length of a block; behind it, it is ready again, at the same address."""
-        return self._faults.stopped(timeout_s)
+        return self._controls.stopped(timeout_s)
 
     def killed(self) -> AbstractContextManager[None]:
         """Ended at once, and down for the length of a block; behind it, it is ready again, at the same address."""
-        return self._faults.killed()
+        return self._controls.killed()
 
     def disconnected(self) -> AbstractContextManager[None]:
         """Cut off for the length of a block, from tests and neighbours: connections stay open, no packet arrives."""
-        return self._faults.disconnected()
+        return self._controls.disconnected()
 
     def slow(
         self,
@@ -207,13 +181,13 @@ class Service:
         `latency` and `jitter` are seconds or texts such as "100ms", `loss` is a fraction or a text such as "5%", and
         `rate` a text such as "1mbit".
         """
-        return self._faults.slow(latency=latency, jitter=jitter, loss=loss, rate=rate)
+        return self._controls.slow(latency=latency, jitter=jitter, loss=loss, rate=rate)
 
-    def _ask(self, method: Callable[Params, Answer], *args: Params.args, **kwargs: Params.kwargs) -> Answer:
-        """The engine's answer; its error tells all, so the library's own below it is not shown."""
+    def _ask(self, method: Callable[..., Answer], *args: object) -> Answer:
+        """Return the engine's answer; its error tells all, so the library's own below it is not shown."""
         __tracebackhide__ = True
         try:
-            return method(*args, **kwargs)
+            return method(*args)
         except IsolateError as error:
             raise error from None
 

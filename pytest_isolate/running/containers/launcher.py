@@ -1,65 +1,86 @@
-"""One container, from a planned instance to started: ports, volumes, files, limits."""
+"""One container, from a request to started: network, ports, volumes, files, limits."""
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
-from collections.abc import Callable, Container, Iterable
+import socket
+from collections.abc import Callable, Container, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from itertools import count
 
 from msgspec.structs import replace
 
-from pytest_isolate.engine.api import ContainerRequest, Engine, PortBinding
-from pytest_isolate.errors import IsolateError, PortTaken
+from pytest_isolate.engine.api import ContainerRequest, PortBinding
+from pytest_isolate.errors import EngineError, IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN, Run
-from pytest_isolate.model.service import OF_SERVICE, ContainerSettings, Unlimited
-from pytest_isolate.planning.placement import Instance, InstanceKey
+from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN
+from pytest_isolate.model.service import OF_SERVICE, ContainerSettings, Pairs, Unlimited
+from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey
 from pytest_isolate.running.archive import build_archive
 from pytest_isolate.running.containers.running import (
     RunningInstance,
     StartRequest,
     build_view,
+    choose_password,
     collect_secrets,
     describe_instance,
     full_fingerprint,
-    instance_hash,
     network_aliases,
 )
 from pytest_isolate.running.containers.security import capabilities, memory_folders, memory_limit
-from pytest_isolate.running.containers.view import RenderedSpec
+from pytest_isolate.running.containers.view import ServiceView
+from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.network.addresses import Addresses
+from pytest_isolate.running.network.networks import Networks
 from pytest_isolate.running.network.ports import HeldPorts
 from pytest_isolate.running.network.volumes import Volumes
 from pytest_isolate.running.ownership.domains import SharingDomain
 
 # Somebody else took a port between our picking it and the engine's publishing it: rare, and a new one is free.
 _PORT_TRIES = 5
+HOST_GATEWAY = "host-gateway"
+"""Stands for the engine's host in a container's table of names (Docker 20.10)."""
 
 
 class Launcher:
-    """Makes and starts containers."""
+    """Makes and starts containers on their networks."""
 
     def __init__(
         self,
-        engine: Engine,
-        run: Run,
+        context: RunContext,
+        networks: Networks,
         addresses: Addresses,
         volumes: Volumes,
-        time: Callable[[], float],
         in_memory_bytes: int = 0,
         copied: Container[InstanceKey] = (),
     ) -> None:
-        self._engine = engine
-        self._run = run
+        self._engine = context.engine
+        self._run = context.run
+        self._time = context.clock.time
+        self._networks = networks
         self._addresses = addresses
-        self._time = time
         self._volumes = volumes
         self._in_memory_bytes = in_memory_bytes
         self._copied = copied
         self._numbers = count(1)
 
+    def preparing_network(
+        self, instance: Instance, domain: SharingDomain, raise_if_closing: Callable[[], None]
+    ) -> AbstractContextManager[None]:
+        """Make the network of an instance during the block."""
+        return self._networks.preparing(instance, domain, raise_if_closing)
+
+    def join_network(self, start: StartRequest, raise_if_closing: Callable[[], None]) -> str:
+        """Return the id of the instance's network; what it needs is attached there under its names."""
+        network_id = self._networks.ensure(start.instance, start.domain, raise_if_closing)
+        for alias, running in start.needed.items():
+            if running.network_id != network_id and not running.spec.external:
+                self._networks.attach(network_id, running.container_id, [alias, *running.spec.container.aliases])
+        return network_id
+
     def launch(self, start: StartRequest, network_id: str) -> RunningInstance:
-        """A started container; on other ports when somebody else has taken the first ones."""
+        """Return a started container; on other ports when somebody else has taken the first ones."""
         for attempt in range(1, _PORT_TRIES + 1):
             ports = self._addresses.hold(start.instance, describe_instance(start.instance, self._run))
             try:
@@ -87,15 +108,37 @@ class Launcher:
             self._engine.remove_container(container_id)
         self._volumes.remove_unused(instance, domain, code)
 
+    def forget_network(self, key: NetworkKey, *, is_left: bool) -> Callable[[], None]:
+        """Let the next one who asks get another network, volumes and address; what is returned removes these.
+
+        Where a container is left there, they stay.
+        """
+        removals = (self._networks.forget(key), self._volumes.forget(key))
+        if is_left:
+            return lambda: None
+        self._addresses.release(key)
+
+        def remove() -> None:
+            for removal in removals:
+                with suppress(EngineError):  # the clean-up at the end finds it by its labels, tries again and reports
+                    removal()
+
+        return remove
+
+    def close(self) -> None:
+        """Let go of all addresses. Call it when the containers are gone."""
+        self._addresses.close()
+
     def _launch_on(self, ports: HeldPorts, start: StartRequest, network_id: str) -> RunningInstance:
         endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()}
-        view, rendered = build_view(start.instance.spec, start.password, start.needed, endpoints)
+        password = choose_password(start.instance, start.domain, start.snapshot)
+        view = build_view(start.instance.spec, password, start.needed, endpoints)
         digest = full_fingerprint(start.instance, start.image, start.needed)
-        request = self._build_request(start, rendered, network_id, ports, digest)
+        request = self._build_request(start, view, network_id, ports, digest)
         container_id = self._engine.create_container(request)
         try:
-            if rendered.files:
-                self._engine.copy_into(container_id, build_archive(rendered.files))
+            if view.files:
+                self._engine.copy_into(container_id, build_archive(view.files))
             started_at = self._time()
             self._engine.start_container(container_id)
         except BaseException:
@@ -117,22 +160,22 @@ class Launcher:
         )
 
     def _build_request(
-        self, start: StartRequest, rendered: RenderedSpec, network_id: str, ports: HeldPorts, digest: str
+        self, start: StartRequest, view: ServiceView, network_id: str, ports: HeldPorts, digest: str
     ) -> ContainerRequest:
-        instance, run = start.instance, start.domain.run
-        spec, code = instance.spec, start.code
-        mounts = self._volumes.ensure(instance, start.domain, code)
+        instance, spec, run = start.instance, start.instance.spec, start.domain.run
+        mounts = self._volumes.ensure(instance, start.domain, start.code)
         volumes = dict(reversed(mounts))
         # A later run may ask for copies of what is kept.
         is_copied = start.domain.is_kept or instance.key in self._copied
         number = f"{next(self._numbers)}{self._run.worker}"
+        extra_hosts = (*spec.container.extra_hosts, *hosts_of(start.needed))
         return ContainerRequest(
             name=run.resource_name(instance.key.service.stack.name, spec.name, secrets.token_hex(2), number),
             image=_image_name(start),
-            labels=run.container_labels(instance.key.service, digest, code or instance_hash(instance.key)),
-            command=rendered.command,
-            entrypoint=rendered.entrypoint,
-            env=rendered.env,
+            labels=run.container_labels(instance.key.service, digest, start.code),
+            command=view.command,
+            entrypoint=view.entrypoint,
+            env=view.env,
             ports=()
             if spec.container.network
             else tuple(
@@ -153,17 +196,15 @@ class Launcher:
             cap_drop=("ALL",),
             cap_add=capabilities(spec),
             no_new_privileges=not spec.new_privileges,
-            settings=_settings(start, [mount for mount in mounts if mount not in volumes.items()]),
+            settings=_settings(start, extra_hosts, [mount for mount in mounts if mount not in volumes.items()]),
         )
 
     def _remove_quietly(self, container_id: str) -> None:
-        try:
+        with suppress(IsolateError):  # the clean-up at the end finds it by its labels, tries again and reports
             self._engine.remove_container(container_id)
-        except IsolateError:
-            pass  # the clean-up at the end finds it by its labels, tries again and reports
 
 
-def _settings(start: StartRequest, more_mounts: Iterable[tuple[str, str]]) -> ContainerSettings:
+def _settings(start: StartRequest, extra_hosts: Pairs, more_mounts: Iterable[tuple[str, str]]) -> ContainerSettings:
     """The settings with names of services filled in, and what is mounted at a further place."""
     settings = start.instance.spec.container
     further = [
@@ -175,7 +216,7 @@ def _settings(start: StartRequest, more_mounts: Iterable[tuple[str, str]]) -> Co
         binds=(*settings.binds, *further),
         namespaces=tuple((n, f"container:{shared[n]}" if shared[n] else value) for n, value in settings.namespaces),
         # The engine refuses names of hosts for a container that has the network of another one.
-        extra_hosts=() if settings.network.startswith(OF_SERVICE) else (*settings.extra_hosts, *start.extra_hosts),
+        extra_hosts=() if settings.network.startswith(OF_SERVICE) else extra_hosts,
     )
 
 
@@ -185,6 +226,36 @@ def _container_named(text: str, start: StartRequest) -> str:
 
 
 def _image_name(start: StartRequest) -> str:
-    """What the engine is told to run: of two platforms only one can have the name at a time."""
+    """Return the tag; the image's id when a platform is set, because two platforms cannot share one tag."""
     has_platform = start.instance.spec.platform and not start.starts_from_snapshot
     return start.image.image_id if has_platform else start.tag
+
+
+def hosts_of(needed: Mapping[str, RunningInstance]) -> Pairs:
+    """Names that a container has to know, with their addresses: of services that are not on its network."""
+    hosts: dict[str, str] = {}
+    for alias, running in needed.items():
+        used = running.spec.external
+        if used is None:
+            continue
+        address = HOST_GATEWAY if used.is_loopback else _resolve(used.host)
+        hosts |= dict.fromkeys([alias, *running.spec.container.aliases], address)
+        if not used.is_loopback and not _is_address(used.host):
+            # Whatever finds it here, such as a table of names in CI, a container does not have.
+            hosts[used.host] = address
+    return tuple(hosts.items())
+
+
+def _resolve(host: str) -> str:
+    """Return the address that tests reach a host at, IPv4 first."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    addresses = sorted({(family != socket.AF_INET, str(place[0])) for family, _, _, _, place in found})
+    return addresses[0][1]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable
 
 from pytest_isolate.engine.api import ContainerRequest, Engine
 from pytest_isolate.errors import EngineError, StartError
-from pytest_isolate.model.identity import LABEL_HOLDS, Run
+from pytest_isolate.model.identity import LABEL_HOLDS
 from pytest_isolate.running.containers.running import RunningInstance, describe_instance
+from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.images.images import image_tag
 
 _HOLDER = ("sleep", "infinity")
 _HOLDER_BYTES = 16 * 1024**2
+# A server goes on to say so with each attempt.
+_LOG_LINES = 50
 _IS_FULL = re.compile(r"no space left on device|disk (?:is )?full|errcode: 28", re.IGNORECASE)
 
 
 def advise_if_full(text: str, running: RunningInstance) -> str:
-    """What to do where a log says that there is no room left, and the service keeps data in memory; else nothing."""
+    """Return what to do where a log says that a folder in memory is full; empty where it says nothing of it."""
     if not running.memory_folders or not _IS_FULL.search(text):
         return ""
     folder, size = next(iter(running.memory_folders.items()))
@@ -31,12 +35,25 @@ def advise_if_full(text: str, running: RunningInstance) -> str:
     )
 
 
+def log_hints(engine: Engine, instances: Iterable[RunningInstance]) -> list[str]:
+    """Return what to do about those of these instances whose logs say what their tests cannot know."""
+    texts = []
+    for running in instances:
+        if running.memory_folders:
+            try:
+                text = engine.read_logs(running.container_id, tail=_LOG_LINES)
+            except EngineError:
+                continue  # the test's own error tells more
+            texts.append(advise_if_full(text, running))
+    return [text for text in texts if text]
+
+
 class Memory:
     """Holds the data of services in memory while they are stopped."""
 
-    def __init__(self, engine: Engine, run: Run) -> None:
-        self._engine = engine
-        self._run = run
+    def __init__(self, context: RunContext) -> None:
+        self._engine = context.engine
+        self._run = context.run
 
     def hold(self, running: RunningInstance) -> None:
         """Before it is stopped or killed: its folders stay. Does nothing for one that does not run."""

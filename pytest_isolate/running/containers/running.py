@@ -1,30 +1,55 @@
-"""A running instance: the record, and what follows from it."""
+"""A running instance: the record, what follows from it, and the events that others want to hear of."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from msgspec import Struct
-from msgspec.structs import replace
+from msgspec import Struct, field
 
 from pytest_isolate.engine.api import ImageFacts
+from pytest_isolate.errors import EngineError, StartError
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import Run, fingerprint
-from pytest_isolate.model.service import Pairs, Secret, ServiceId, ServiceSpec, describe_variation
+from pytest_isolate.model.service import Secret, ServiceId, ServiceSpec, describe_variation
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.archive import read_digests
-from pytest_isolate.running.containers.view import RenderedSpec, ServiceView, render_spec
+from pytest_isolate.running.containers.view import ServiceView, render_spec
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.images.snapshots import Snapshot
 from pytest_isolate.running.network.ports import HeldPorts
 from pytest_isolate.running.ownership.domains import SharingDomain
 
+if TYPE_CHECKING:
+    from pytest_isolate.running.containers.handle import Service
+
+
+class StartRequest(Struct, frozen=True, kw_only=True):
+    """The facts of an instance before its container is made, which is made from the image `tag`.
+
+    `image` is always the declared one: a snapshot of it says nothing more. `code` is what the instance is known by on
+    the board, and on its container's label.
+    """
+
+    instance: Instance
+    domain: SharingDomain
+    code: str
+    image: ImageFacts
+    snapshot: Snapshot | None
+    tag: str
+    needed: Mapping[str, RunningInstance]
+
+    @property
+    def starts_from_snapshot(self) -> bool:
+        """True where it starts from a snapshot."""
+        return self.tag != image_tag(self.instance.spec)
+
 
 class RunningInstance(Struct, frozen=True, kw_only=True):
     """An instance with a started container, on its own network. `started_at` is in seconds of the epoch.
 
-    One that runs already (`spec.used`) has no container: its ids are empty.
+    One that runs already (`spec.external`) has no container: its ids are empty.
 
     `secrets` is what must not be printed: passwords that no user wrote down, its own and those of what it needs.
     """
@@ -32,13 +57,13 @@ class RunningInstance(Struct, frozen=True, kw_only=True):
     instance: Instance
     domain: SharingDomain
     image: ImageFacts
-    container_id: str
-    network_id: str
+    container_id: str = ""
+    network_id: str = ""
     volumes: tuple[str, ...] = ()
     memory_folders: Mapping[str, int] = {}
     fingerprint: str
     view: ServiceView
-    ports: HeldPorts
+    ports: HeldPorts = field(default_factory=lambda: HeldPorts(host="", by_inner={}))
     started_at: float
     secrets: tuple[str, ...] = ()
 
@@ -48,34 +73,35 @@ class RunningInstance(Struct, frozen=True, kw_only=True):
         return self.instance.spec
 
 
-class StartRequest(Struct, frozen=True, kw_only=True):
-    """What is known of an instance before its container is made. `tag` is the image that it is made from.
+class InstanceObserver:
+    """Hears what happens to the instances of this process; every event is ignored unless a subclass wants it.
 
-    `image` is always the declared one: a snapshot of it says nothing more.
+    An event is told in the thread in which it happens. What an observer raises from `launched` and `ready` fails the
+    start.
     """
 
-    instance: Instance
-    domain: SharingDomain
-    image: ImageFacts
-    tag: str
-    password: str | None
-    needed: Mapping[str, RunningInstance]
-    code: str = ""
-    extra_hosts: Pairs = ()
+    def launched(self, running: RunningInstance) -> None:
+        """Its container was started here, and is not ready yet."""
 
-    @property
-    def starts_from_snapshot(self) -> bool:
-        """Whether it starts from a snapshot."""
-        return self.tag != image_tag(self.instance.spec)
+    def ready(self, running: RunningInstance) -> None:
+        """It was started here and is ready, and no test and no other process has been given it yet."""
+
+    def available(self, running: RunningInstance, handle: Service) -> None:
+        """It may be used in this process from now on, whichever process has started it."""
+
+    def restarted(self, running: RunningInstance) -> None:
+        """It was stopped or killed by its handle, and is ready again."""
+
+    def removing(self, running: RunningInstance) -> None:
+        """This process is about to remove its container."""
 
 
 def build_view(
     spec: ServiceSpec, password: str | None, needed: Mapping[str, RunningInstance], endpoints: Mapping[int, Endpoint]
-) -> tuple[ServiceView, RenderedSpec]:
-    """The service as it is seen at these endpoints, and what its container is given: the same in every process."""
+) -> ServiceView:
+    """Return the service as it is seen at these endpoints: the same in every process."""
     view = ServiceView(spec=spec, password=password, endpoints=endpoints)
-    rendered = render_spec(view, {alias: running.view for alias, running in needed.items()})
-    return replace(view, env=rendered.env), rendered
+    return render_spec(view, {alias: running.view for alias, running in needed.items()})
 
 
 def choose_password(instance: Instance, domain: SharingDomain, snapshot: Snapshot | None) -> str | None:
@@ -105,12 +131,12 @@ def full_fingerprint(instance: Instance, image: ImageFacts, needed: Mapping[str,
 
 
 def network_aliases(spec: ServiceSpec) -> tuple[str, ...]:
-    """What a service is found by on its network; its plain name comes first."""
+    """Names of a service on its network; its plain name comes first."""
     return tuple(dict.fromkeys((spec.name, *spec.container.aliases)))
 
 
 def instance_hash(key: InstanceKey) -> str:
-    """A short word for an instance key, the same in every process."""
+    """Return a short word for an instance key, the same in every process."""
     place, service = key.place, key.service
     parts = (service.stack.namespace, service.stack.name, service.name, place.scope.word, place.node, place.worker)
     what = key.fingerprint + describe_variation(key.variation)
@@ -118,7 +144,7 @@ def instance_hash(key: InstanceKey) -> str:
 
 
 def collect_secrets(view: ServiceView, needed: Mapping[str, RunningInstance]) -> tuple[str, ...]:
-    """What must not be printed of a service: its own random password, and those of what it needs."""
+    """Secrets that must not be printed: the service's own random password, and those of what it needs."""
     own: tuple[str, ...] = (view.password or "",) if view.spec.password is Secret.RANDOM else ()
     if view.spec.external:
         own = view.spec.external.secrets
@@ -133,3 +159,19 @@ def describe_instance(instance: Instance, run: Run) -> str:
     parts += [f"stack {stack}"] if stack else []
     parts += [f"worker {run.worker}"] if run.worker else []
     return f"{instance.spec.name!r} ({', '.join(parts)})"
+
+
+def name_error(instance: Instance, run: Run, error: StartError | EngineError) -> StartError:
+    """Return an engine's error with the service's name and place; a StartError has them already."""
+    if isinstance(error, StartError):
+        return error
+    return StartError(
+        describe_instance(instance, run),
+        f"could not be started: {error.what}",
+        tried=error.tried,
+        found=error.found,
+        do=[
+            *([error.do] if isinstance(error.do, str) and error.do else error.do),
+            f"it is declared at {instance.spec.location}",
+        ],
+    )

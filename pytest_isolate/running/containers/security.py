@@ -1,4 +1,4 @@
-"""What a container may do: the safe defaults, and what a declaration adds to them."""
+"""Rights and limits of a container: the safe defaults, and what a declaration adds to them."""
 
 from __future__ import annotations
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_isolate.engine.docker.cgroups import Counted, count
-from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.containers.handle import Service
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance
 from pytest_isolate.running.containers.security import memory_limit
 
 
-class UsageMeter:
+class UsageMeter(InstanceObserver):
     """Reads what containers have used, before they are removed. Safe to use from several threads.
 
     No engine is asked, so it costs no test its time; what cannot be seen from here is not known.
@@ -21,6 +22,19 @@ class UsageMeter:
         self._count = count
         self._lock = threading.Lock()
         self._found: dict[str, dict[str, Any]] = {}
+        self._used: set[str] = set()
+
+    def available(self, running: RunningInstance, handle: Service) -> None:  # noqa: ARG002  # the event's signature
+        """Count what it uses from now on: what a start has used that failed says nothing of the service."""
+        with self._lock:
+            self._used.add(running.container_id)
+
+    def removing(self, running: RunningInstance) -> None:
+        """Read what it has used, before it is gone."""
+        with self._lock:
+            is_used = running.container_id in self._used
+        if is_used:
+            self.read(running)
 
     def read(self, running: RunningInstance) -> None:
         """Read it for an instance that is about to go."""

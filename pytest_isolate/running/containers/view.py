@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pytest_isolate.declarations.placeholders import SELF, Reference, render
+from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Http
 from pytest_isolate.model.service import File, ServiceId, ServiceSpec
@@ -42,12 +44,15 @@ def as_env_file(variables: Mapping[str, str]) -> str:
 
 
 class ServiceView(Struct, frozen=True, kw_only=True):
-    """A service's facts once its ports and password are known; `env` is filled in."""
+    """A service's facts once its ports and password are known; the last four are what its container is given."""
 
     spec: ServiceSpec
     password: str | None
     endpoints: Mapping[int, Endpoint] = {}
     env: Mapping[str, str] = {}
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    files: tuple[File, ...] = ()
 
     @property
     def inside_host(self) -> str:
@@ -57,14 +62,23 @@ class ServiceView(Struct, frozen=True, kw_only=True):
 
     @property
     def inside(self) -> Endpoint:
-        """Where its neighbours on the network find it."""
+        """The endpoint for its neighbours on the network."""
         used = self.spec.external
         return Endpoint(self.inside_host, used.port if used else self.spec.ports[0])
 
     @property
     def outside(self) -> Endpoint:
-        """Where the tests find it."""
+        """The endpoint for tests."""
         return self.endpoints[self.spec.ports[0]]
+
+    def published(self, inner: int, name: str, do: str) -> Endpoint:
+        """Return where the tests find one of its ports; IsolateError for one that is not declared."""
+        try:
+            return self.endpoints[inner]
+        except KeyError:
+            declared = ", ".join(map(str, self.spec.ports)) or "none"
+            what = f"service {name!r} publishes no port {inner}"
+            raise IsolateError(build_message(what, found=f"declared ports: {declared}", do=do)) from None
 
     def url(self, endpoint: Endpoint) -> str:
         """The service's url at an endpoint."""
@@ -103,17 +117,8 @@ class ServiceView(Struct, frozen=True, kw_only=True):
         raise KeyError(name)
 
 
-class RenderedSpec(Struct, frozen=True, kw_only=True):
-    """What a container is given, placeholders filled in."""
-
-    env: Mapping[str, str]
-    command: tuple[str, ...] | None
-    entrypoint: tuple[str, ...] | None
-    files: tuple[File, ...]
-
-
-def render_spec(own: ServiceView, others: Mapping[str, ServiceView]) -> RenderedSpec:
-    """Fill in every placeholder of a service from its own view and those of what it needs."""
+def render_spec(own: ServiceView, others: Mapping[str, ServiceView]) -> ServiceView:
+    """Return a service's view with every placeholder filled in, from itself and the views of what it needs."""
 
     def look_up(reference: Reference) -> str:
         view = own if reference.service == SELF else others[reference.service]
@@ -123,7 +128,8 @@ def render_spec(own: ServiceView, others: Mapping[str, ServiceView]) -> Rendered
         return render(text, look_up)
 
     spec = own.spec
-    return RenderedSpec(
+    return replace(
+        own,
         env={name: fill(text) for name, text in spec.env},
         command=None if spec.command is None else tuple(map(fill, spec.command)),
         entrypoint=None if spec.entrypoint is None else tuple(map(fill, spec.entrypoint)),

@@ -18,7 +18,7 @@ from pytest_isolate.planning.placement import InstanceKey, Place
 from pytest_isolate.planning.plan import CopyDemand
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance
 from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.data.backends.base import BackendError, DataBackend, closed_on_failure
 from pytest_isolate.running.data.backends.mariadb import MariadbBackend
@@ -51,7 +51,7 @@ class Lease(Struct, frozen=True):
     view: ServiceView
 
 
-class FreshCopies:
+class FreshCopies(InstanceObserver):
     """The fresh copies that this process hands out."""
 
     def __init__(
@@ -83,7 +83,7 @@ class FreshCopies:
         # A generator could not be asked by several keepers at once.
         self._names: Iterator[str] = map(lambda n: str(CopyName(run.run_id, run.worker, n)), itertools.count(1))  # noqa: C417
 
-    def save_pristine(self, running: RunningInstance) -> None:
+    def ready(self, running: RunningInstance) -> None:
         """Put the state of a service that has just become ready aside, before anybody is given it.
 
         What is kept may be asked for copies by a later run, which comes too late for that. As nobody may ever ask, it
@@ -117,10 +117,10 @@ class FreshCopies:
         """Whether tests are known to ask for copies of an instance's data."""
         return key in self._copies
 
-    def begin(self, running: RunningInstance, base: Service) -> None:
+    def available(self, running: RunningInstance, handle: Service) -> None:
         """Make templates and copies of an instance that is ready, if tests will ask for them."""
         if running.instance.key in self._copies:
-            self._pool(running, base)
+            self._pool(running, handle)
 
     def handle(
         self, want: CopyDemand, place: Place, running: RunningInstance, base: Service, test: str
@@ -133,7 +133,7 @@ class FreshCopies:
             pool = self._pool(running, base)
             pool.expect(want)
             name, database = self._take(pool, want.fresh_id, test)
-            handle = build_handle(want.spec.name, base, running.view, self._engine, database)
+            handle = build_handle(want.spec.name, base, running.view, database)
             lease = Lease(pool, name, handle, view_database(running.view, database))
             with self._lock:
                 self._leases[key] = lease

@@ -1,13 +1,11 @@
-"""What a test is handed of a fresh() fixture: a service whose database is the test's own."""
+"""The value of a fresh() fixture: a service whose database is the test's own."""
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from msgspec.structs import replace
 
-from pytest_isolate.engine.api import Engine, ExecResult
 from pytest_isolate.errors import IsolateError, build_message
+from pytest_isolate.running.containers.controls import Refusing
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.view import ServiceView, default_url
 
@@ -19,17 +17,9 @@ class FreshService(Service):
     `base` is the handle of the shared service.
     """
 
-    def __init__(self, name: str, view: ServiceView, base: Service, engine: Engine) -> None:
-        # What stops and starts it again is refused below, so nothing of that is ever called.
-        super().__init__(
-            view,
-            engine=engine,
-            image=base.image,
-            container_id=base.container_id,
-            hold_data=self.stop,
-            start_again=self.start,
-            faults=base._faults,
-        )
+    def __init__(self, name: str, view: ServiceView, base: Service) -> None:
+        allowed = {"logs": base._controls.logs, "exec": base._controls.exec}
+        super().__init__(view, Refusing(self._refusal, allowed), image=base.image, container_id=base.container_id)
         self._name = name
         self.base = base
         """The shared service that this is a copy of."""
@@ -39,52 +29,8 @@ class FreshService(Service):
         """The name that it is declared under."""
         return self._name
 
-    def stop(self, timeout_s: int = 10) -> NoReturn:  # noqa: ARG002  # the signature of the service's
-        """Refused: the server is shared."""
-        self._refuse("stop")
-
-    def start(self) -> NoReturn:
-        """Refused: the server is shared."""
-        self._refuse("start")
-
-    def restart(self, timeout_s: int = 10) -> NoReturn:  # noqa: ARG002  # the signature of the service's
-        """Refused: the server is shared."""
-        self._refuse("restart")
-
-    def kill(self) -> NoReturn:
-        """Refused: the server is shared."""
-        self._refuse("kill")
-
-    def pause(self) -> NoReturn:
-        """Refused: the server is shared."""
-        self._refuse("pause")
-
-    def unpause(self) -> NoReturn:
-        """Refused: the server is shared."""
-        self._refuse("unpause")
-
-    def paused(self) -> NoReturn:
-        """Refused: the server is shared."""
-        self._refuse("paused")
-
-    def stopped(self, timeout_s: int = 10) -> NoReturn:  # noqa: ARG002  # the signature of the service's
-        """Refused: the server is shared."""
-        self._refuse("stopped")
-
-    def killed(self) -> NoReturn:
-        """Refused: the server is shared."""
-        self._refuse("killed")
-
-    def disconnected(self) -> NoReturn:
-        """Refused: the server is shared."""
-        self._refuse("disconnected")
-
-    def slow(self, **_: object) -> NoReturn:
-        """Refused: the server is shared."""
-        self._refuse("slow")
-
-    def _refuse(self, verb: str) -> NoReturn:
-        raise IsolateError(
+    def _refusal(self, verb: str) -> IsolateError:
+        return IsolateError(
             build_message(
                 f"{verb}() is not for {self.name!r}: it is a database on the server of {self.base.name!r}, "
                 "which other tests use at the same time",
@@ -93,23 +39,9 @@ class FreshService(Service):
         )
 
 
-class UsedFreshService(FreshService):
-    """A copy on a server that runs already: what is asked of its container is refused as its base refuses it."""
-
-    def logs(self) -> str:
-        """Refused: there is no container of ours."""
-        return self.base.logs()
-
-    def exec(self, *argv: str, check: bool = False) -> ExecResult:
-        """Refused: there is no container of ours."""
-        return self.base.exec(*argv, check=check)
-
-
-def build_handle(name: str, base: Service, view: ServiceView, engine: Engine, database: str) -> FreshService:
-    """The handle of one database on the server of `base`."""
-    if view.spec.external:
-        return UsedFreshService(name, view_database(view, database), base, engine)
-    return FreshService(name, view_database(view, database), base, engine)
+def build_handle(name: str, base: Service, view: ServiceView, database: str) -> FreshService:
+    """Return the handle of one database on the server of `base`."""
+    return FreshService(name, view_database(view, database), base)
 
 
 def view_database(view: ServiceView, database: str) -> ServiceView:

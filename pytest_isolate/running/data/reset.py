@@ -15,7 +15,7 @@ from pytest_isolate.model.reset import RESET_METHOD, Pristine, Reset, ResetFunct
 from pytest_isolate.planning.placement import InstanceKey
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.running import RunningInstance, describe_instance
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance, describe_instance
 from pytest_isolate.running.data.backends import mariadb, postgres, redis
 from pytest_isolate.running.data.backends.base import BackendError, DataBackend, common_variables
 from pytest_isolate.running.data.user_function import call as call_function
@@ -37,7 +37,7 @@ class Failed(Exception):
     """A reset that did not do what it should; `str()` of it is what was found."""
 
 
-class Resetter:
+class Resetter(InstanceObserver):
     """The resets of this process's instances."""
 
     def __init__(
@@ -58,12 +58,12 @@ class Resetter:
         self._lock = threading.Lock()
         self._pristine: dict[InstanceKey, PristineState] = {}
 
-    def begin(self, running: RunningInstance) -> None:
+    def available(self, running: RunningInstance, handle: Service) -> None:  # noqa: ARG002  # the event's signature
         """Prepare the first reset of an instance that has become ready, in the thread that calls."""
         if isinstance(running.spec.reset, Pristine):
             self._state(running).prepare()
 
-    def begin_again(self, running: RunningInstance) -> None:
+    def restarted(self, running: RunningInstance) -> None:
         """An instance was stopped or killed, and started: what was open in it is so no more."""
         with self._lock:
             state = self._pristine.get(running.instance.key)

@@ -171,7 +171,7 @@ class Templates:
                 if found[0] != 0:
                     raise InitOutput(f"exit code {found[0]}; {found[1].strip() or 'it wrote nothing'}")
             case InitFunction(function=function):
-                handle = build_handle(spec.name, self._base, self._running.view, self._engine, database)
+                handle = build_handle(spec.name, self._base, self._running.view, database)
                 try:
                     call(function, handle)
                 except Exception as error:  # whatever the user's code raises is told as its own

@@ -1,1 +1,1 @@
-"""What is collected for the report of a failed test."""
+"""State and log of the services that a failed test used, for its report."""

@@ -1,4 +1,4 @@
-"""Asks the engine what became of the services of a test that has failed. Nothing is asked for one that passes."""
+"""Read state and log of the services of a failed test from the engine. For a test that passes nothing is read."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.evidence.render import Evidence, describe_state, split_phases
 from pytest_isolate.text import redact
 
-# How late the engine may read a line that a service has written. Of 18,000 lines, on two processors with work for five
+# Time for the engine to read a line that a service has written. Of 18,000 lines, on two processors with work for five
 # or more, one in a hundred came more than 30 ms late, and the last one 82 ms.
 LATE_S = 0.15
-# What all tests of a process may wait in sum for lines that are late: where hundreds fail, most wait no more.
+# Limit for the waits for late lines of all tests of a process together: where hundreds fail, most do not wait.
 _PATIENCE_S = 30.0
 
 
 class ServiceUse(Struct, frozen=True, kw_only=True):
-    """A test that has used an instance; `is_settled` where its last lines were waited for."""
+    """A test's use of an instance; `is_settled` where its last lines were waited for."""
 
     test: str
     ended: float
@@ -33,7 +33,7 @@ class ServiceUse(Struct, frozen=True, kw_only=True):
 
 
 class EvidenceCollector:
-    """Reads states and logs; knows for each instance who has used it just before."""
+    """Reads states and logs, and notes for each instance which tests used it just before."""
 
     def __init__(self, engine: Engine, clock: Clock, others: Callable[[InstanceKey, float], Sequence[str]]) -> None:
         self._engine = engine
@@ -43,14 +43,14 @@ class EvidenceCollector:
         self._patience_s = _PATIENCE_S
 
     def note_use(self, keys: Sequence[InstanceKey], use: ServiceUse) -> None:
-        """A test has ended."""
+        """Note which instances a test used, when it has ended."""
         for key in keys:
-            # Whoever has waited for his own last lines has waited for those of all before him.
+            # A test that waited for its own last lines has waited for those of all tests before it.
             recent = () if use.is_settled else self._before.get(key, ())
             self._before[key] = (use, *(u for u in recent if not u.is_settled and use.ended < u.ended + LATE_S))
 
     def wait_for_late_lines(self, ended: float) -> bool:
-        """Wait until the engine has read what was written up to then, however late; says whether there was time."""
+        """Wait until the engine has read what was written before `ended`; False where the time for that is used up."""
         late_s = ended + LATE_S - self._clock.time()
         if late_s <= 0:
             return True
@@ -61,16 +61,17 @@ class EvidenceCollector:
         return True
 
     def examine(
-        self, used: Sequence[RunningInstance], began: Sequence[tuple[str, float]], until: float, *, whole: bool
+        self, used: Sequence[RunningInstance], began: Sequence[tuple[str, float]], until: float, *, is_first: bool
     ) -> list[Evidence]:
-        """What became of each service in these phases, up to a moment.
+        """Return state and lines of each service in these phases, up to a moment.
 
-        With `whole` also what came before, of those of this test alone. An engine that does not answer is asked once.
+        A test's first report holds lines of the start too, where the service is the test's own. An engine that does not
+        answer is asked once.
         """
         found: list[Evidence] = []
         for running in used:
             try:
-                found.append(self._examine(running, began, until, whole=whole))
+                found.append(self._examine(running, began, until, is_first=is_first))
             except EngineUnreachable as error:
                 return [*found, _unknown(running, error.what)]
             except ObjectNotFound:
@@ -80,11 +81,11 @@ class EvidenceCollector:
         return found
 
     def _examine(
-        self, running: RunningInstance, began: Sequence[tuple[str, float]], until: float, *, whole: bool
+        self, running: RunningInstance, began: Sequence[tuple[str, float]], until: float, *, is_first: bool
     ) -> Evidence:
         since, key = began[0][1], running.instance.key
-        is_own = whole and key.place.scope is Scope.FUNCTION
-        # The state first: of one that has ended the engine has read all lines before it says so.
+        is_own = is_first and key.place.scope is Scope.FUNCTION
+        # The state first: when the engine says that a container has ended, it has read all of its lines.
         state = self._engine.inspect_container(running.container_id)
         lines = self._read(running, running.started_at if is_own else since, until)
         return Evidence(
@@ -96,7 +97,7 @@ class EvidenceCollector:
             others=tuple(self._others(key, since - LATE_S)),
             is_kept=running.domain.is_kept,
             program=self._engine.facts().program,
-            before=self._describe_before(key, since, lines) if whole else "",
+            before=self._describe_before(key, since, lines) if is_first else "",
         )
 
     def _read(self, running: RunningInstance, since: float, until: float) -> list[LogLine]:
@@ -111,10 +112,10 @@ class EvidenceCollector:
         ]
         if not uses:
             return ""
-        told = [f"until {1000 * (since - use.ended):.0f} ms before" for use in uses]
-        more = [f", {use.test} {until}" for use, until in zip(uses[1:], told[1:], strict=True)]
-        whose = "their" if more else "its"
-        return f"{uses[0].test} used it {told[0]}{''.join(more)}: first lines may be {whose} last"
+        first, *more = (f"until {1000 * (since - use.ended):.0f} ms before" for use in uses)
+        others = [f", {use.test} {until}" for use, until in zip(uses[1:], more, strict=True)]
+        whose = "their" if others else "its"
+        return f"{uses[0].test} used it {first}{''.join(others)}: first lines may be {whose} last"
 
 
 def _unknown(running: RunningInstance, why: str) -> Evidence:

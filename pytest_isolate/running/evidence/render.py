@@ -1,4 +1,4 @@
-"""What a failed test's report holds of a service: its lines told apart by phase, cut in the middle, as text. Pure."""
+"""Text about a service in a failed test's report: its state, and its log by phase, cut in the middle. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from datetime import datetime
 from msgspec import Struct
 
 from pytest_isolate.engine.api import ContainerState, LogLine
+from pytest_isolate.text import count
 
-# What is shown of each phase, and of each line: more than that hides the test's own error. The rest can be stored.
+# Limits for a phase and for a line: more than that hides the test's own error. The rest can be stored.
 MOST_LINES = 60
 MOST_CHARACTERS = 1000
 START = "start"
-"""The phase before set-up, of a service that a test has for itself."""
+"""Phase before set-up, of a service that only this test uses."""
 _KILLED = 128 + signal.SIGKILL
-# Control sequences of terminals (ECMA-48), and what else would move a terminal's cursor or is not allowed in XML.
+# Control sequences of terminals (ECMA-48), and other characters that move a cursor or are not allowed in XML.
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -29,7 +30,7 @@ class Part(Struct, frozen=True, kw_only=True):
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
-    """What is known of a service that a failed test has used.
+    """State and lines of a service that a failed test used.
 
     `others` are tests that used it meanwhile, so that some of the lines may be theirs; `before` tells of one that had
     ended so shortly before that the engine may have read its last lines too late. Not settled is what was read without
@@ -49,12 +50,12 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
     @property
     def count(self) -> int:
-        """How many lines it wrote."""
+        """Number of lines that the service wrote."""
         return sum(len(part.lines) for part in self.parts)
 
 
 def split_phases(lines: Iterable[LogLine], began: Sequence[tuple[str, float]], *, is_own: bool) -> tuple[Part, ...]:
-    """A log by phase; `began` says when each did. What came before belongs to the test only where the service does."""
+    """Split a log by phase. Lines before the first phase belong to the test only where the service is its own."""
     phases = [(START, float("-inf")), *began] if is_own else list(began)
     found: dict[str, list[LogLine]] = {phase: [] for phase, _ in phases}
     for line in lines:
@@ -65,17 +66,17 @@ def split_phases(lines: Iterable[LogLine], began: Sequence[tuple[str, float]], *
 
 
 def clip_phases(began: Sequence[tuple[str, float]], since: float) -> list[tuple[str, float]]:
-    """The phases that had not ended by then, none of them before then."""
+    """Return the phases that ended after `since`; one that had begun before begins there."""
     ends = [*(when for _, when in began[1:]), float("inf")]
     return [(phase, max(when, since)) for (phase, when), end in zip(began, ends, strict=True) if end > since]
 
 
 def describe_state(state: ContainerState, since: float) -> str:
-    """How a service's container is, for people; `since` is when the test began."""
+    """Describe a container's state in words; `since` is the moment when the test began."""
     if not state.is_running:
         return f"{_describe_exit(state)}{_at(state.ended_at, since)}"
     word = "paused" if state.is_paused else "running"
-    # One that was never started again has not ended before.
+    # A container that runs and has an end was started again.
     return f"{word}, restarted{_at(state.started_at, since)}" if state.ended_at else word
 
 
@@ -87,18 +88,18 @@ def commands_inside(evidence: Evidence) -> str:
 
 
 def section_title(evidence: Evidence, phases: Sequence[str]) -> str:
-    """The title of a section. pytest shows those of a tear-down when their title says so."""
+    """Title of a report section. pytest shows sections of a tear-down only where the title has that word."""
     *first, last = phases
     when = f"{', '.join(first)} and {last}" if first else last
-    section_title = f"isolate: {evidence.service} during {when}"
+    title = f"isolate: {evidence.service} during {when}"
     if not evidence.others:
-        return section_title
-    count = "another test" if len(evidence.others) == 1 else f"{len(evidence.others)} other tests"
-    return f"{section_title}, used by {count} at the same time"
+        return title
+    others = "another test" if len(evidence.others) == 1 else f"{len(evidence.others)} other tests"
+    return f"{title}, used by {others} at the same time"
 
 
 def render(evidence: Evidence, stored: str = "") -> list[str]:
-    """A section: what is known of the service, and its lines; `stored` names the file with all of them."""
+    """Lines of a report section; `stored` names the file with the uncut log."""
     lines = [f"state   {evidence.state}"]
     lines += [f"inside  {commands}" for commands in [commands_inside(evidence)] if commands]
     if evidence.others:
@@ -113,8 +114,8 @@ def render(evidence: Evidence, stored: str = "") -> list[str]:
     return lines if evidence.parts else [*lines, "log     it wrote nothing"]
 
 
-def render_whole(evidence: Evidence) -> list[str]:
-    """All that was written, uncut, for a file."""
+def render_uncut(evidence: Evidence) -> list[str]:
+    """Lines of the file that stores the whole log."""
     lines = []
     for part in evidence.parts:
         lines += [f"== {part.phase}", *(f"{_clock(line.when)}  {_plain(line.text)}" for line in part.lines)]
@@ -122,7 +123,7 @@ def render_whole(evidence: Evidence) -> list[str]:
 
 
 def cut_middle(lines: Sequence[str], most: int, stored: str = "") -> list[str]:
-    """The first and the last lines, and between them how many are left out."""
+    """Keep the first and last lines; a line between them tells how many are left out."""
     if len(lines) <= most:
         return list(lines)
     head = most // 2
@@ -132,7 +133,7 @@ def cut_middle(lines: Sequence[str], most: int, stored: str = "") -> list[str]:
 
 
 def cut_line(text: str, most: int = MOST_CHARACTERS) -> str:
-    """A line's beginning and end."""
+    """Keep the beginning and the end of a line."""
     if len(text) <= most:
         return text
     half = most // 2
@@ -140,9 +141,11 @@ def cut_line(text: str, most: int = MOST_CHARACTERS) -> str:
 
 
 def _render_part(part: Part, stored: str) -> list[str]:
-    count = "1 line" if len(part.lines) == 1 else f"{len(part.lines)} lines"
     shown = [f"{_clock(line.when)}  {cut_line(_plain(line.text))}" for line in part.lines]
-    return [f"{part.phase} ({count})", *(f"  {text}" for text in cut_middle(shown, MOST_LINES, stored))]
+    return [
+        f"{part.phase} ({count(len(part.lines), 'line')})",
+        *(f"  {text}" for text in cut_middle(shown, MOST_LINES, stored)),
+    ]
 
 
 def _describe_exit(state: ContainerState) -> str:
@@ -154,14 +157,14 @@ def _describe_exit(state: ContainerState) -> str:
         text += f" ({_signal_name(code - 128)})"
     if state.is_out_of_memory:
         return f"{text}, out of memory"
-    # Docker 20.10 does not notice each time that a container had run out of memory.
+    # Docker 20.10 sometimes misses that a container ran out of memory.
     return f"{text}, killed or out of memory" if code == _KILLED else text
 
 
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # one of those that have no name
+    except ValueError:  # real-time signals have no name of their own
         return f"signal {number}"
 
 

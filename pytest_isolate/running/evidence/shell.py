@@ -1,7 +1,7 @@
 """How a person gets into an instance: commands for a shell of this host. Pure.
 
-`{container}` in them stands for the container's name. No password that nobody wrote down is ever in them: the shell
-asks the container for it.
+`{container}` in a command stands for the container's name. A random password is never part of one: the shell asks the
+container for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MARIADB = "exec $(command -v mariadb || command -v mysql)"
 
 
 class AccessHints(Struct, frozen=True, kw_only=True):
-    """The ways into an instance: its url as seen from this host, empty where it has none, and commands."""
+    """URL of an instance as seen from this host, empty where it has none, and commands that lead into it."""
 
     url: str
     commands: tuple[str, ...]

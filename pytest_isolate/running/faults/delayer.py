@@ -41,7 +41,7 @@ class Delayer:
         self._is_watching = False
         self._thread = threading.Thread(target=self._run, name="isolate-slow", daemon=True)
         self.failure: EngineError | None = None
-        """Why it ended before its time."""
+        """The reason why it ended before its time."""
 
     def start(self) -> None:
         """Decide from now on."""

@@ -1,4 +1,4 @@
-"""What a slow network does to packets: when each one goes on its way, and whether it does. Pure, but for chance."""
+"""A slow network: when each packet goes on its way, if it does. Pure, but for chance."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VALID_RATE = "a text such as '512kbit' or '1mbit'"
 
 
 class Impairment(Struct, frozen=True, kw_only=True):
-    """How the packets that a service sends are held up, and how many of them are lost."""
+    """Delay and loss of the packets that a service sends."""
 
     latency_s: float = 0
     jitter_s: float = 0
@@ -32,7 +32,7 @@ class Impairment(Struct, frozen=True, kw_only=True):
 
 
 def parse_impairment(latency: object, jitter: object, loss: object, rate: object) -> Impairment:
-    """What slow() was asked for; IsolateError where a value is wrong, or nothing would be slow."""
+    """Return what slow() was asked for; IsolateError where a value is wrong, or nothing would be slow."""
     impairment = Impairment(
         latency_s=_parse("latency", latency, _VALID_DURATION, _seconds),
         jitter_s=_parse("jitter", jitter, _VALID_DURATION, _seconds),

@@ -75,7 +75,7 @@ def bind_messages(queue: int) -> list[bytes]:
 
 
 def verdict_message(queue: int, number: int, verdict: int) -> bytes:
-    """What becomes of a packet."""
+    """Build the decision on a packet."""
     content = _attribute(2, struct.pack(">II", verdict, number))
     return _message(_QUEUE, _VERDICT, _REQUEST, content, resource=queue)
 

@@ -16,7 +16,7 @@ from pytest_isolate.errors import EngineError, FaultError
 from pytest_isolate.running.faults import netlink
 from pytest_isolate.running.faults.delayer import Delayer
 from pytest_isolate.running.faults.impairment import Impairment, LinkModel
-from pytest_isolate.running.faults.remote_syscalls import MACHINES, PATH, RemoteSyscalls, build_archive
+from pytest_isolate.running.faults.remote_syscalls import MACHINES, PATH, RemoteSyscalls, program_archive
 
 _MEMORY_BYTES = 16 * 1024**2
 _NOT_SUPPORTED = 95
@@ -40,7 +40,7 @@ def open_network(target: Target) -> Iterator[RemoteSyscalls]:
         )
     helper = engine.create_container(_helper_request(target))
     try:
-        engine.copy_into(helper, build_archive(machine))
+        engine.copy_into(helper, program_archive(machine))
         engine.start_container(helper)
         with closing(engine.open_session(helper, [PATH], {})) as session:
             yield RemoteSyscalls(session, machine)

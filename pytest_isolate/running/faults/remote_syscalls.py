@@ -7,9 +7,7 @@ input, and to write what came of them: what to call, and why, is decided here.
 
 from __future__ import annotations
 
-import io
 import struct
-import tarfile
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -17,6 +15,8 @@ from msgspec import Struct
 
 from pytest_isolate.engine.api import Session
 from pytest_isolate.errors import EngineError
+from pytest_isolate.model.service import File
+from pytest_isolate.running.archive import build_archive
 
 PATH = "/.pytest-isolate-calls"
 # One request: the call's number, six arguments, and bytes that arguments may point to. One reply: the result (at first
@@ -30,7 +30,7 @@ RECEIVED_BYTES = REPLY_BYTES - _RESULT.size
 _ANSWER_S = 10
 _AT_ONCE = 0x40
 
-# The program, by what ELF calls the machine; tests/unit/test_fault_syscalls.py runs it. On x86-64:
+# The program, by what ELF calls the machine; tests/unit/running/faults/test_remote_syscalls.py runs it. On x86-64:
 #     sub  rsp, 0x600            room for a request (at rsp) and a reply (at rsp + 1024)
 #     mov  rax, rsp
 #   reply:
@@ -93,18 +93,13 @@ def build_program(machine: Architecture) -> bytes:
     return identity + head + segment + machine.code
 
 
-def build_archive(machine: Architecture) -> bytes:
-    """The program as the archive that an engine unpacks at the root of a container."""
-    program, buffer = build_program(machine), io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        entry = tarfile.TarInfo(PATH.lstrip("/"))
-        entry.size, entry.mode = len(program), 0o700
-        archive.addfile(entry, io.BytesIO(program))
-    return buffer.getvalue()
+def program_archive(machine: Architecture) -> bytes:
+    """Return the program as the archive that an engine unpacks at the root of a container."""
+    return build_archive([File(target=PATH, data=build_program(machine), mode=0o700)])
 
 
 class Reply(Struct, frozen=True):
-    """What a call returned (below 0: the negative number of an error), and what it wrote."""
+    """Result of a call (below 0: the negative number of an error), and what it wrote."""
 
     result: int
     content: bytes
@@ -151,7 +146,7 @@ class RemoteSyscalls:
         return reply
 
     def receive_now(self, socket_number: int) -> Reply:
-        """What has come to a socket; an error where nothing has."""
+        """Return what has come to a socket; an error where nothing has."""
         return self.ask("recvfrom", *self.receiving(socket_number))
 
     def receiving(self, socket_number: int) -> tuple[int, int, int, int]:

@@ -1,6 +1,6 @@
-"""What an image is built from, as one digest, so that a build in which nothing has changed need not be asked for.
+"""Digest of the sources of an image, so that the engine is not asked for a build in which nothing has changed.
 
-Fail closed: whatever cannot be known without building has no digest, and is built; the engine's own cache decides then.
+Fail closed: a build that depends on anything else has no digest, and is left to the engine and its own cache.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from pytest_isolate.engine.api import BuildRequest, ImageFacts
 from pytest_isolate.running.images.dockerignore import walk_context
 
-# Reading more than this takes longer than asking the engine, which is sent only what .dockerignore leaves.
+# To read more than this takes longer than to ask the engine, which is sent only what .dockerignore leaves.
 _MOST_BYTES = 32 << 20
 _MOST_FILES = 5000
 _DIRECTIVE = re.compile(r"#\s*(escape|syntax|check)\s*=", re.IGNORECASE)
@@ -25,14 +25,14 @@ _HARMLESS = frozenset(
     {"ARG", "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL"}
     | {"MAINTAINER", "ONBUILD", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}
 )
-# A build may fetch these anew, or they are worked out by the engine.
+# Texts that make an instruction depend on more than its files: it fetches something, or the engine evaluates it.
 _UNKNOWABLE = {"FROM": ("$", "--"), "ADD": ("$", "://", "git@", "<<"), "COPY": ("<<",), "RUN": ("--mount", "<<")}
 
 FindImage = Callable[[str], ImageFacts | None]
 
 
 def digest_sources(request: BuildRequest, find_image: FindImage) -> str | None:
-    """Equal for equal files, arguments and base images; None where that cannot be known."""
+    """Digest of files, arguments and base images; None where the result depends on anything else."""
     try:
         dockerfile = Path(request.dockerfile).read_text(encoding="utf-8-sig")
         bases = find_bases(dockerfile)
@@ -52,15 +52,15 @@ def digest_sources(request: BuildRequest, find_image: FindImage) -> str | None:
 
 
 def digest_anywhere(request: BuildRequest) -> str | None:
-    """Equal for equal files and arguments, wherever they lie; None where they cannot be read.
+    """Digest of files and arguments that does not depend on their folder; None where they cannot be read.
 
-    For what was built elsewhere: base images, and what a build would fetch, are not part of it.
+    It identifies images that were built elsewhere: base images, and what a build fetches, are not part of it.
     """
     dockerfile, context = Path(request.dockerfile), Path(request.context)
     try:
         name = dockerfile.relative_to(context) if dockerfile.is_relative_to(context) else dockerfile.read_bytes()
-        asked = (name, sorted(request.args.items()), request.target, request.network, request.platform)
-        digest = hashlib.sha256(repr(asked).encode())
+        options = (name, sorted(request.args.items()), request.target, request.network, request.platform)
+        digest = hashlib.sha256(repr(options).encode())
         for part in _read_files(request, sys.maxsize, sys.maxsize):
             digest.update(part)
     except (OSError, ValueError):
@@ -69,7 +69,7 @@ def digest_anywhere(request: BuildRequest) -> str | None:
 
 
 def read_bases(request: BuildRequest, find_image: FindImage) -> dict[str, str]:
-    """The ids of the images that it takes from elsewhere, by name: those that it names, and that are there."""
+    """Ids of the base images that the Dockerfile names and the engine has, by name."""
     try:
         names = find_bases(Path(request.dockerfile).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
@@ -79,7 +79,7 @@ def read_bases(request: BuildRequest, find_image: FindImage) -> dict[str, str]:
 
 
 def find_bases(dockerfile: str) -> tuple[str, ...] | None:
-    """The images that a Dockerfile takes from elsewhere, in their order; None where it does not say them itself."""
+    """Names of the images that a Dockerfile builds on, in their order; None where they depend on more than its text."""
     if any(_DIRECTIVE.match(line) for line in dockerfile.splitlines()):
         return None
     bases: dict[str, None] = {}
@@ -105,7 +105,7 @@ def find_bases(dockerfile: str) -> tuple[str, ...] | None:
 
 
 def _read_files(request: BuildRequest, most_files: int, most_bytes: int) -> Iterator[bytes]:
-    """Everything in its folder that a build can see: names, modes, content, where links lead. Times do not count."""
+    """Names, modes, content and link targets of everything in its folder that a build can see; no times."""
     context = Path(request.context)
     count = size = 0
     for path in walk_context(context, Path(request.dockerfile)):

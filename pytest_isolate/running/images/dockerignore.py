@@ -1,6 +1,6 @@
-"""What of a folder a build is sent: what its .dockerignore leaves, as the docker SDK reads it, which sends it.
+"""Files of a folder that its .dockerignore lets into a build, as the docker SDK understands it.
 
-Written anew, because to import that library takes a run longer than all else that is done for a build of yesterday.
+Not taken from the SDK: to import it takes longer than everything else that a run does for an image built before.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 from msgspec import Struct
 
 IGNORE_FILE = ".dockerignore"
-# Read in more than one way, by different engines: where a line has one of these, everything counts as sent.
+# Engines differ in what these mean: where a line has one of them, everything counts as sent.
 _UNCLEAR = re.compile(r"[\[\\]")
 
 
 class _Pattern(Struct, frozen=True):
-    """A line: what it matches, how many folders deep, and whether it takes back what lines before it leave out."""
+    """A line: its path, also as regex, and its depth; an exception puts back what the lines before it leave out."""
 
     text: str
     regex: re.Pattern[str]
@@ -27,7 +27,7 @@ class _Pattern(Struct, frozen=True):
 
 
 def walk_context(context: Path, dockerfile: Path) -> Iterator[Path]:
-    """Every file and folder that is sent, in an order that depends on names only."""
+    """Yield the files and folders that are sent, in an order that depends on names only."""
     patterns = tuple(_read_patterns(context, dockerfile))
     for parent, folders, files in os.walk(context, onerror=_raise):
         own = Path(parent).relative_to(context)
@@ -40,13 +40,13 @@ def _read_patterns(context: Path, dockerfile: Path) -> Iterator[_Pattern]:
     path = context / IGNORE_FILE
     lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
     if not any(map(_UNCLEAR.search, lines)):
-        # Both are sent whatever the file says.
+        # The SDK sends these two in any case.
         kept = [dockerfile.relative_to(context).as_posix()] if dockerfile.is_relative_to(context) else []
         yield from filter(None, map(_parse, [*lines, *(f"!{name}" for name in (*kept, IGNORE_FILE))]))
 
 
 def _is_left_out(patterns: Sequence[_Pattern], path: str) -> bool:
-    """The last line that fits the path, or the folders above it as deep as the line goes, decides."""
+    """True where the last line that matches the path, or the folders above it down to the line's depth, says so."""
     above, decided = path.split("/")[:-1], False
     for pattern in patterns:
         fits = pattern.regex.fullmatch(path) is not None
@@ -58,12 +58,12 @@ def _is_left_out(patterns: Sequence[_Pattern], path: str) -> bool:
 
 
 def _holds_more(patterns: Sequence[_Pattern], folder: str) -> bool:
-    """Whether something in a folder that is left out may be sent all the same."""
+    """True where something in a folder that is left out may be sent all the same."""
     return any(pattern.is_exception and pattern.text.startswith(folder) for pattern in patterns)
 
 
 def _parse(line: str) -> _Pattern | None:
-    """A line's pattern; None for comments, and for what names nothing."""
+    """Parse a line; None for comments and empty lines."""
     line = line.strip()
     if not line or line.startswith("#"):
         return None
@@ -79,7 +79,7 @@ def _parse(line: str) -> _Pattern | None:
 
 
 def _translate(text: str) -> str:
-    """A pattern as a regular expression: `*` and `?` stay within one name, `**` does not."""
+    """Translate a pattern to a regular expression: `*` and `?` stay within one name, `**` does not."""
     pieces = re.split(r"(\*\*/?|\*|\?)", text)
     meanings = {"**": ".*" if text.endswith("**") else "(?:.*/)?", "**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
     if text.endswith("**/"):

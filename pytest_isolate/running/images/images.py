@@ -1,4 +1,4 @@
-"""Images: found, pulled or built, once per run."""
+"""Images, which are found, pulled or built once per run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Lock = Callable[[str], AbstractContextManager[object]]
 class Images:
     """The images of a run. `lock` keeps processes of this host from making the same image side by side.
 
-    `built` says, from run to run, what each image was built from; `fetched`, which ones this run has pulled.
+    The board `built` lasts from run to run and has the sources of each image; `fetched` has the pulls of this run.
     """
 
     def __init__(self, engine: Engine, lock: Lock, built: Board, fetched: Board, tell: ProgressCallback) -> None:
@@ -34,11 +34,11 @@ class Images:
         self._built = built
         self._fetched = fetched
         self._tell = tell
-        self._loaded = ImportedImages(engine, built)
+        self._imported = ImportedImages(engine, built)
         self._made: Once[tuple[object, ...], ImageFacts] = Once()
 
     def ensure(self, spec: ServiceSpec) -> ImageFacts:
-        """The service's image, on the engine."""
+        """Return the service's image, after a pull or a build where one is needed."""
         return self._made.get((spec.image, spec.build, spec.pull, spec.platform), lambda: self._make(spec))
 
     def _make(self, spec: ServiceSpec) -> ImageFacts:
@@ -57,12 +57,12 @@ class Images:
             return self._find(spec, tag) or self._pull(spec, tag)
 
     def _find(self, spec: ServiceSpec, tag: str) -> ImageFacts | None:
-        """What the engine has under this name, if it is of the right platform."""
+        """Find the image on the engine, if it is of the right platform."""
         found = self._engine.find_image(tag)
         return found if found and is_for(spec.platform, found) else None
 
     def _fetch_once(self, spec: ServiceSpec, tag: str) -> ImageFacts:
-        """The newest, asked for by the first process of the run that needs it."""
+        """Return the newest image; only the first process of the run that needs it pulls."""
         with self._lock(f"pull {tag}"):
             found = self._find(spec, tag)
             record = self._fetched.read(_fetched_code(spec, tag))
@@ -81,17 +81,17 @@ class Images:
         return pulled
 
     def _build(self, request: BuildRequest) -> ImageFacts:
-        """The image, built unless it was built from the very same before: the engine would find all in its cache."""
+        """Build the image, unless its sources are those of the last build: an engine takes long even from its cache."""
         tag = request.tag
         sources = digest_sources(request, self._engine.find_image)
         found = self._engine.find_image(tag) if sources and not request.pull else None
         if found and self._built.read(tag) == _record(sources, found):
             return found
-        loaded = None if request.pull else self._loaded.find_built(request)
-        if loaded:
-            return loaded
+        imported = None if request.pull else self._imported.find_built(request)
+        if imported:
+            return imported
         made = self._engine.build_image(request, self._tell)
-        # What has changed while it was built may be in it, or not.
+        # A change during the build may be in the image, or not.
         if sources and sources == digest_sources(request, self._engine.find_image):
             self._built.publish(tag, _record(sources, made))
         return made
@@ -102,15 +102,15 @@ def _record(sources: str | None, image: ImageFacts) -> dict[str, str | None]:
 
 
 def missing_images(engine: Engine, specs: Iterable[ServiceSpec]) -> list[str]:
-    """The images that have to be pulled or built before these services can start."""
+    """Names of the images that must be pulled or built before these services can start."""
     fetched = (spec for spec in specs if not spec.external and (spec.build or spec.pull != PULL_NEVER))
     return [tag for tag in dict.fromkeys(map(image_tag, fetched)) if engine.find_image(tag) is None]
 
 
 def is_for(platform: str | None, image: ImageFacts) -> bool:
-    """Whether an image is of a platform, as far as both say which: many leave out the variant of a processor."""
+    """Compare an image's platform with the one asked for. Many images leave out the variant of the processor."""
     pairs = zip((platform or "").split("/"), image.platform.split("/"), strict=False)
-    return all(wanted == found for wanted, found in pairs if wanted and found)
+    return all(asked == found for asked, found in pairs if asked and found)
 
 
 def _not_there(spec: ServiceSpec, tag: str, found: ImageFacts | None) -> ImageNotFound:
@@ -136,7 +136,7 @@ def _fetched_code(spec: ServiceSpec, tag: str) -> str:
 
 
 def build_request(spec: ServiceSpec) -> BuildRequest:
-    """What the engine is asked to build for a service that is built."""
+    """Build request for a service that is built here."""
     build = spec.build
     assert build is not None
     return BuildRequest(
@@ -152,7 +152,7 @@ def build_request(spec: ServiceSpec) -> BuildRequest:
 
 
 def image_tag(spec: ServiceSpec) -> str:
-    """The tag that the service's image has, or is built under."""
+    """Tag of the service's image, also of one that is built here."""
     if spec.image:
         return spec.image
     assert spec.build is not None

@@ -1,6 +1,6 @@
-"""Images that were built on another machine, and loaded: found again by what they were built from.
+"""Images that were built on another machine and loaded here, found again by the sources that they were built from.
 
-Their names there come from paths there, and this engine's cache knows nothing of how they were built.
+Their names come from paths on that machine, and the cache of this engine does not know their builds.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from pytest_isolate.running.images.build_digest import digest_anywhere
 from pytest_isolate.running.images.store import BuildOrigin, SnapshotOrigin
 from pytest_isolate.sharing.board import Board
 
-# Says that there is something at all, so that runs where nothing was ever loaded need not read what they would build.
+# Noted with the first image, so that a run where nothing was ever loaded need not read the sources of its builds.
 _ANY = "loaded"
 
 
 class ImportedImages:
-    """Finds and notes what was loaded, on a board that lasts from run to run."""
+    """Notes and finds loaded images, on a board that lasts from run to run."""
 
     def __init__(self, engine: Engine, board: Board) -> None:
         self._engine = engine
         self._board = board
 
     def note(self, image_id: str, origins: Iterable[BuildOrigin], frozen: SnapshotOrigin | None) -> None:
-        """An image is on the engine from now on."""
+        """Note the origins of an image that was loaded."""
         self._board.publish(_ANY, {"any": True})
         for origin in origins:
             self._board.publish(_built(origin.sources), {"image": image_id, "bases": dict(origin.bases)})
@@ -32,9 +32,9 @@ class ImportedImages:
             self._board.publish(_frozen(frozen.anywhere), {"digest": frozen.digest, "password": frozen.password})
 
     def find_built(self, request: BuildRequest) -> ImageFacts | None:
-        """The image that was built elsewhere from the same, now under the name that is asked for here.
+        """Find an image that was built elsewhere from the same sources, and give it the name of this build.
 
-        A base image that is on this engine as another one counts as a change; one that is not here does not.
+        A base image of which this engine has another version counts as a change; one that it does not have does not.
         """
         if self._board.read(_ANY) is None:
             return None
@@ -48,7 +48,7 @@ class ImportedImages:
         return found
 
     def find_snapshot(self, anywhere: str) -> tuple[str, str | None] | None:
-        """The digest that a snapshot has elsewhere, which may be gone by now, and the password of its data."""
+        """Find a loaded snapshot, which may be removed by now: its digest, and the password of its data."""
         record = self._board.read(_frozen(anywhere))
         return (record["digest"], record["password"]) if record else None
 

@@ -1,4 +1,4 @@
-"""Snapshots: what a service has made of itself at its first start, saved as a local image and used from then on."""
+"""Snapshots: the data that a service writes at its first start, saved as a local image that later starts use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
@@ -19,6 +18,7 @@ from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
 from pytest_isolate.model.service import Secret, ServiceSpec
 from pytest_isolate.running.archive import read_digests
+from pytest_isolate.running.images.images import Lock
 from pytest_isolate.running.images.imported import ImportedImages
 from pytest_isolate.running.images.snapshot_key import can_be_snapshotted, snapshot_digest
 from pytest_isolate.sharing.folders import Usage
@@ -26,22 +26,21 @@ from pytest_isolate.sharing.owners import Verdict
 
 _POLL_S = 0.1
 REPOSITORY = "pytest-isolate/snapshot"
-# A database of a test suite takes some 40 MB, so this is about a gigabyte; larger ones have their own limit.
+# A database of a test suite takes some 40 MB, so this is about a gigabyte; larger ones are limited by the next number.
 KEPT = 25
 KEPT_BYTES = 4 << 30
 KEPT_DAYS = 14
-# To list images takes an engine 0.1 s where there are many (Docker 20.10), while services wait to be started.
+# To list images takes 0.1 s where there are many (Docker 20.10), and the services of a run wait for it.
 _JUDGED = "judged"
 _JUDGED_EVERY_S = 3600
-# The service stands still while a folder is saved, at some hundred megabytes a second.
+# The service is paused while a folder is saved, at some hundred megabytes a second.
 MOST_BYTES = 1 << 30
-Lock = Callable[[str], AbstractContextManager[object]]
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """A snapshot that a service has or could have. `password` is the one that its data was made with.
+    """A snapshot that a service has or could have, with the password of its data.
 
-    `digest` is this user's, or another's from whom it was loaded; `anywhere` is the same for all users.
+    `digest` belongs to one user: this one, or the one whose snapshot was loaded; `anywhere` is the same for all users.
     """
 
     digest: str
@@ -52,35 +51,35 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
     @property
     def tag(self) -> str:
-        """The name of its image."""
+        """Name of its image."""
         return f"{REPOSITORY}:{self.digest}"
 
 
 class Snapshots:
-    """Finds and takes snapshots. `secret` is this user's: random passwords in them are derived from it."""
+    """Finds and saves snapshots. `secret` is this user's: random passwords in them are derived from it."""
 
     def __init__(
-        self, engine: Engine, secret: bytes, usage: Usage, lock: Lock, loaded: ImportedImages | None = None
+        self, engine: Engine, secret: bytes, usage: Usage, lock: Lock, imported: ImportedImages | None = None
     ) -> None:
         self._engine = engine
-        self._loaded = loaded
+        self._imported = imported
         self._secret = secret
         self._usage = usage
         self._lock = lock
         self._made: dict[str, Future[None]] = {}
-        self._taken: set[str] = set()
+        self._saved: set[str] = set()
         self._guard = threading.Lock()
         self._one_by_one = threading.Lock()
 
     def identify(self, spec: ServiceSpec, stack: str, image: ImageFacts) -> Snapshot | None:
-        """The snapshot that fits a service of a stack; None for one whose first start cannot be saved."""
+        """Identify the snapshot of a service; None where its first start cannot be saved."""
         if not can_be_snapshotted(spec):
             return None
         contents = read_digests(spec.files)
         anywhere = snapshot_digest(spec, stack, image.image_id, contents, b"")
-        digest, password = self._find_loaded(anywhere) or self._own(
-            snapshot_digest(spec, stack, image.image_id, contents, self._secret)
-        )
+        imported = self._find_imported(anywhere)
+        own = snapshot_digest(spec, stack, image.image_id, contents, self._secret)
+        digest, password = imported or (own, hmac.new(self._secret, own.encode(), "sha256").hexdigest()[:32])
         return Snapshot(
             digest=digest,
             anywhere=anywhere,
@@ -89,18 +88,15 @@ class Snapshots:
             password=password if spec.password is Secret.RANDOM else None,
         )
 
-    def _own(self, digest: str) -> tuple[str, str | None]:
-        return digest, hmac.new(self._secret, digest.encode(), "sha256").hexdigest()[:32]
-
-    def _find_loaded(self, anywhere: str) -> tuple[str, str | None] | None:
-        """What another user's snapshot is called and locked with, where it was loaded, and still is there."""
-        found = self._loaded.find_snapshot(anywhere) if self._loaded else None
+    def _find_imported(self, anywhere: str) -> tuple[str, str | None] | None:
+        """Find digest and password of a loaded snapshot that the engine still has."""
+        found = self._imported.find_snapshot(anywhere) if self._imported else None
         return found if found and self._engine.find_image(f"{REPOSITORY}:{found[0]}") else None
 
     def wait_until_available(self, snapshot: Snapshot, raise_if_closing: Callable[[], None]) -> bool:
-        """Whether it can be started from; waits for one that this process is about to make.
+        """Return true when the snapshot can be used; wait for one that this process is about to save.
 
-        The first to be told that it is not there has to `take` or to `abandon` it.
+        The first caller that gets false must `save` or `release` the snapshot.
         """
         with self._guard:
             made = self._made.get(snapshot.digest)
@@ -115,43 +111,39 @@ class Snapshots:
         return True
 
     def release(self, snapshot: Snapshot) -> None:
-        """The start that would have made it has failed: the next one may try."""
+        """Let the next start try, after the one that was to save it has failed."""
         with self._guard:
             made = self._made.pop(snapshot.digest, None)
             if made and not made.done():
                 made.set_result(None)
 
     def save(self, snapshot: Snapshot, container_id: str) -> None:
-        """Save what a service that has just become ready has made; its image is built in the background.
+        """Save the data of a service that has just become ready; the image is built in the background.
 
-        One that cannot be taken is none: the next run starts without it, and tries again. EngineError where the service
-        cannot be made to go on.
+        Where that fails there is no snapshot, and the next run tries again. EngineError only where the service cannot
+        be unpaused.
         """
         with self._guard:
-            if snapshot.digest in self._taken:
+            if snapshot.digest in self._saved:
                 return
-            self._taken.add(snapshot.digest)
+            self._saved.add(snapshot.digest)
             made = self._made.setdefault(snapshot.digest, Future())
-        if self._is_too_large(snapshot):
-            made.set_result(None)
-            return
-        try:
-            folder = Path(tempfile.mkdtemp(prefix="pytest-isolate-snapshot-"))
-        except OSError:
+        folder = None if _too_large(snapshot) in self._usage.read() else _create_folder()
+        if folder is None:
             made.set_result(None)
             return
         is_saved = False
         try:
-            is_saved = self._save_standing_still(snapshot, container_id, folder)
+            is_saved = self._save_paused(snapshot, container_id, folder)
         finally:
-            # Whoever waits for it goes on, whatever happened.
+            # Starts that wait for the snapshot go on, whatever happened.
             if is_saved:
                 threading.Thread(target=self._build, args=(snapshot, folder, made), daemon=True).start()
             else:
                 _discard(folder, made)
 
     def finish(self, timeout_s: float) -> None:
-        """Wait for the images that are being built, for so many seconds in all."""
+        """Wait for the images that are being built, for at most `timeout_s` in all."""
         with self._guard:
             wait(self._made.values(), timeout_s)
 
@@ -162,12 +154,8 @@ class Snapshots:
                 return False
         return True
 
-    def _is_too_large(self, snapshot: Snapshot) -> bool:
-        """Whether an earlier run has found out that it takes more room, and time, than it is worth."""
-        return _too_large(snapshot) in self._usage.read()
-
-    def _save_standing_still(self, snapshot: Snapshot, container_id: str, folder: Path) -> bool:
-        """What is read of a paused container is what it would find after a crash, all of one moment."""
+    def _save_paused(self, snapshot: Snapshot, container_id: str, folder: Path) -> bool:
+        """Save folders of the paused container: all files are of one moment, as after a crash."""
         try:
             self._engine.pause_container(container_id)
         except EngineError:
@@ -191,32 +179,32 @@ class Snapshots:
             self._usage.note(snapshot.digest)
             self._usage.forget(_JUDGED)
         except (EngineError, OSError):
-            pass  # the run may have ended meanwhile; the next one tries again
+            pass  # the run may have ended meanwhile; the next run tries again
         finally:
             _discard(folder, made)
 
 
 def must_be_judged(usage: Usage, now: float) -> bool:
-    """Whether there are new snapshots since they were judged, or that was long ago."""
+    """True where there are new snapshots since the last judgement, or that was long ago."""
     return now - usage.read().get(_JUDGED, 0) >= _JUDGED_EVERY_S
 
 
 def judge_snapshots(images: Sequence[Labelled], last_used: Mapping[str, float], now: float) -> list[Verdict]:
-    """Which snapshots have to go: those beyond the most recently used ones, and what was not used for two weeks."""
+    """Return a verdict on each snapshot: too many or too large in all, the least recently used go; so do idle ones."""
     used = {image.name: last_used.get(image.labels[LABEL_SNAPSHOT]) for image in images}
     own = [image for image in images if used[image.name] is not None]
-    reasons, taken = {}, 0
+    reasons, size_bytes = {}, 0
     for number, image in enumerate(sorted(own, key=lambda image: -(used[image.name] or 0))):
-        taken += int(image.labels.get(LABEL_SNAPSHOT_BYTES, 0))
+        size_bytes += int(image.labels.get(LABEL_SNAPSHOT_BYTES, 0))
         if number >= KEPT:
             reasons[image.name] = f"snapshot, and {KEPT} others were used since"
-        elif taken > KEPT_BYTES:
+        elif size_bytes > KEPT_BYTES:
             reasons[image.name] = f"snapshot, and with those that were used since it takes over {KEPT_BYTES >> 30} GiB"
     return [_judge(used[image.name], reasons.get(image.name), now) for image in images]
 
 
 def note_judged(usage: Usage) -> None:
-    """They are judged now."""
+    """Note the moment of a judgement."""
     usage.note(_JUDGED)
 
 
@@ -239,6 +227,13 @@ def _dockerfile(snapshot: Snapshot, size_bytes: int) -> str:
 
 def _too_large(snapshot: Snapshot) -> str:
     return f"{snapshot.digest}.too-large"
+
+
+def _create_folder() -> Path | None:
+    try:
+        return Path(tempfile.mkdtemp(prefix="pytest-isolate-snapshot-"))
+    except OSError:
+        return None
 
 
 def _discard(folder: Path, made: Future[None]) -> None:

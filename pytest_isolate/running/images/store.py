@@ -1,6 +1,6 @@
 """The folder of `pytest-isolate images save`: files by their content, and an index that says which images they make up.
 
-The index is written last, and replaced as a whole: a save that was killed leaves what was there before.
+The index is written last, and replaced in one step: a save that was killed leaves the index of the one before.
 """
 
 from __future__ import annotations
@@ -11,27 +11,28 @@ import re
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct, ValidationError, convert, to_builtins
 
 from pytest_isolate.engine.image_archive import Blob, Digest, Parts
-from pytest_isolate.errors import IsolateError, build_message
+from pytest_isolate.errors import IsolateError
 
 INDEX = "index.json"
 _VERSION = 1
-_OURS = re.compile(r"[0-9a-f]{64}|\.new-\w+")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_OURS = re.compile(rf"{_DIGEST.pattern}|\.new-\w+")
 
 
 class BuildOrigin(Struct, frozen=True, kw_only=True):
-    """What an image was built from, wherever that lay, and the ids of its base images by name."""
+    """Digest of the sources that an image was built from, in any folder, and the ids of its base images by name."""
 
     sources: str
     bases: Mapping[str, str]
 
 
 class SnapshotOrigin(Struct, frozen=True, kw_only=True):
-    """Which service's first start a snapshot holds, for any user, and the password that its data was made with."""
+    """Digest of a snapshot, the digest that it has for any user, and the password of its data."""
 
     digest: str
     anywhere: str
@@ -49,12 +50,12 @@ class RequiredImage(Struct, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """Where it comes from, in a word."""
+        """Origin of the image in a word."""
         return "snapshot" if self.frozen else "built" if self.origins else "pulled"
 
     @property
     def pinned(self) -> tuple[str, ...]:
-        """Names with a digest, which only a pull gives an image."""
+        """Names with a digest: an image gets these only by a pull."""
         return tuple(name for name in self.names if "@" in name)
 
 
@@ -66,29 +67,29 @@ class StoredImage(Struct, frozen=True, kw_only=True):
 
     @property
     def size_bytes(self) -> int:
-        """Of all its parts, also of those that other images have too."""
+        """Size of all its parts, also of those that it shares with other images."""
         return sum(blob.size_bytes for blob in self.parts.blobs)
 
 
 class Index(Struct, frozen=True, kw_only=True):
-    """What a folder holds. `machine` is the kind of processor that it was saved for."""
+    """Contents of a folder. `machine` is the kind of processor that the images are for."""
 
     machine: str = ""
     images: tuple[StoredImage, ...] = ()
 
     def blobs(self) -> frozenset[Blob]:
-        """Every file that it needs."""
-        return frozenset(blob for saved in self.images for blob in saved.parts.blobs)
+        """All files of the images."""
+        return frozenset(blob for stored in self.images for blob in stored.parts.blobs)
 
 
 class ImageStore:
-    """The folder. IsolateError where it is not what it should be."""
+    """The folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def read(self) -> Index | None:
-        """What it holds; None where nothing was ever saved."""
+        """Read the index; None where nothing was ever saved, IsolateError where it is broken."""
         path = self.folder / INDEX
         try:
             found = json.loads(path.read_text())
@@ -99,25 +100,28 @@ class ImageStore:
         if not isinstance(found, dict) or found.get("version") != _VERSION:
             raise _broken(path, f"it is not of version {_VERSION}")
         try:
-            return Index(machine=found["machine"], images=tuple(map(_parse_saved, found["images"])))
-        except (KeyError, TypeError, ValueError) as error:
-            raise _broken(path, f"{type(error).__name__}: {error}") from error
+            index = convert(found, Index)
+        except ValidationError as error:
+            raise _broken(path, str(error)) from error
+        # A digest is the name of a file: anything else could lead out of the folder.
+        for digest in (blob.digest for blob in index.blobs() if not _DIGEST.fullmatch(blob.digest)):
+            raise _broken(path, f"{digest!r} is not a digest")
+        return index
 
     def complete_images(self, index: Index) -> tuple[StoredImage, ...]:
-        """The images of which everything is there."""
-        return tuple(s for s in index.images if all(map(self._has, s.parts.blobs)))
+        """Return the images of which every file is there."""
+        return tuple(stored for stored in index.images if all(map(self._has, stored.parts.blobs)))
 
     def publish(self, index: Index) -> None:
-        """Put an index in the place of the one before; then remove the files that it does not need any more."""
-        content = {"version": _VERSION, **to_builtins(index)}
+        """Replace the index; then remove the files that it no longer needs."""
         descriptor, new = tempfile.mkstemp(dir=self._ensured(), prefix=".new-")
         with os.fdopen(descriptor, "w") as file:
-            json.dump(content, file, indent=1)
+            json.dump({"version": _VERSION, **to_builtins(index)}, file, indent=1)
         os.replace(new, self.folder / INDEX)
         self._remove_but({blob.digest for blob in index.blobs()})
 
     def put(self, pieces: Iterable[bytes]) -> Blob:
-        """Keep content under its digest; what is there already is not written again."""
+        """Store content under its digest, where it is not there yet."""
         digest = Digest()
         descriptor, new = tempfile.mkstemp(dir=self._ensured(), prefix=".new-")
         try:
@@ -131,7 +135,7 @@ class ImageStore:
         return blob
 
     def open(self, blob: Blob) -> IO[bytes]:
-        """Read what is kept."""
+        """Open stored content."""
         return self._path(blob).open("rb")
 
     def _has(self, blob: Blob) -> bool:
@@ -154,34 +158,6 @@ class ImageStore:
                 path.unlink(missing_ok=True)
 
 
-def parse_required(found: Mapping[str, Any]) -> RequiredImage:
-    """What was written as plain types."""
-    return RequiredImage(
-        image_id=found["image_id"],
-        names=tuple(found["names"]),
-        services=tuple(found["services"]),
-        origins=tuple(BuildOrigin(**origin) for origin in found["origins"]),
-        frozen=SnapshotOrigin(**found["frozen"]) if found["frozen"] else None,
-    )
-
-
-def _parse_saved(found: Mapping[str, Any]) -> StoredImage:
-    parts = found["parts"]
-    layers = tuple(_parse_blob(blob) for blob in parts["layers"])
-    return StoredImage(
-        image=parse_required(found["image"]), parts=Parts(config=_parse_blob(parts["config"]), layers=layers)
-    )
-
-
-def _parse_blob(found: Mapping[str, Any]) -> Blob:
-    if not re.fullmatch("[0-9a-f]{64}", found["digest"]):
-        raise ValueError(f"{found['digest']!r} is not a digest")
-    return Blob(digest=found["digest"], size_bytes=int(found["size_bytes"]))
-
-
 def _broken(path: Path, why: str) -> IsolateError:
-    return IsolateError(
-        build_message(
-            f"{path} is not an index of saved images", found=why, do="remove the folder, and save the images again"
-        )
-    )
+    what = f"{path} is not an index of saved images"
+    return IsolateError(what, found=why, do="remove the folder, and save the images again")

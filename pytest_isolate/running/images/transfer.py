@@ -1,4 +1,4 @@
-"""Images from an engine into a folder, and from there onto an engine; only what is missing is moved."""
+"""Transfer of images from an engine into a folder, and from there to an engine; only missing ones are moved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from pytest_isolate.engine.api import Engine, ImageFacts
 from pytest_isolate.engine.image_archive import Parts, Store
-from pytest_isolate.errors import IsolateError, build_message
+from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.running.images.build_digest import digest_anywhere, read_bases
 from pytest_isolate.running.images.images import Images, build_request, image_tag
@@ -28,7 +28,7 @@ from pytest_isolate.sharing.folders import Usage
 
 
 class ImageUse(Struct, frozen=True, kw_only=True):
-    """A service, as some test asks for it."""
+    """A service as tests use it."""
 
     service: str
     stack: str
@@ -38,13 +38,13 @@ class ImageUse(Struct, frozen=True, kw_only=True):
 def find_required_images(
     engine: Engine, images: Images, snapshots: Snapshots | None, uses: Iterable[ImageUse]
 ) -> list[RequiredImage]:
-    """Each image once, pulled or built where it is missing; snapshots only where an earlier run has taken them."""
+    """Find each image once, and pull or build the missing ones; snapshots only where an earlier run has saved them."""
     found: dict[str, RequiredImage] = {}
     for use in uses:
         image = images.ensure(use.spec)
-        for needed in (_own(engine, use, image), *_snapshots(engine, use, image, snapshots)):
-            before = found.get(needed.image_id)
-            found[needed.image_id] = _merge(before, needed) if before else needed
+        for required in (_own(engine, use, image), *_snapshots(engine, use, image, snapshots)):
+            before = found.get(required.image_id)
+            found[required.image_id] = _merge(before, required) if before else required
     return list(found.values())
 
 
@@ -58,7 +58,7 @@ def _own(engine: Engine, use: ImageUse, image: ImageFacts) -> RequiredImage:
 
 
 def _origins(engine: Engine, spec: ServiceSpec) -> Iterator[BuildOrigin]:
-    """What an image is built from; nothing where that cannot be read, and where it is pulled."""
+    """Origin of an image that is built here; none where its sources cannot be read."""
     if spec.build:
         request = build_request(spec)
         sources = digest_anywhere(request)
@@ -77,7 +77,7 @@ def _snapshots(
 
 
 def _merge(one: RequiredImage, other: RequiredImage) -> RequiredImage:
-    """The same image, needed twice."""
+    """Merge two services' needs of the same image."""
     return replace(
         one,
         names=tuple(dict.fromkeys((*one.names, *other.names))),
@@ -90,17 +90,17 @@ SAVED, UNCHANGED, LOADED, PRESENT = "saved", "unchanged", "loaded", "present"
 
 
 class Transfer(Protocol):
-    """What is asked of an engine beside what runs ask."""
+    """The part of an engine that only this command uses."""
 
     def save(self, image_ids: Sequence[str], store: Store) -> list[Parts]:
-        """What each of these images consists of, kept in a store, in their order."""
+        """Save images into a store; return the parts of each."""
 
     def load(self, images: Sequence[Parts], store: Store) -> list[str]:
-        """The id, or the name, of each image, which the engine has from now on, in their order."""
+        """Load images from a store onto the engine; return the id or the name of each."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What became of an image. `left` are names of it that belong to another image on the engine, and stay so."""
+    """Result for one image; `name_conflicts` are names that belong to another image on the engine, and stay with it."""
 
     status: str
     saved: StoredImage
@@ -108,45 +108,43 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 def export_images(
-    engine: Engine, transfer: Transfer, image_store: ImageStore, needed: Sequence[RequiredImage]
+    engine: Engine, transfer: Transfer, image_store: ImageStore, required: Sequence[RequiredImage]
 ) -> list[Outcome]:
-    """Have these images in the folder, and no others."""
-    machine = engine.facts().machine
-    before = image_store.read()
-    # What was saved for another kind of processor has other ids anyway.
-    there = {s.image.image_id: s.parts for s in image_store.complete_images(before)} if before else {}
-    missing = [image.image_id for image in needed if image.image_id not in there]
-    taken = dict(zip(missing, transfer.save(missing, image_store), strict=True))
-    found = [StoredImage(image=image, parts={**there, **taken}[image.image_id]) for image in needed]
-    image_store.publish(Index(machine=machine, images=tuple(found)))
-    return [Outcome(status=SAVED if s.image.image_id in taken else UNCHANGED, saved=s) for s in found]
+    """Have exactly these images in the folder."""
+    # Images for another kind of processor have other ids, so that none of them counts as being there.
+    before = image_store.complete_images(image_store.read() or Index())
+    parts = {stored.image.image_id: stored.parts for stored in before}
+    missing = [image.image_id for image in required if image.image_id not in parts]
+    parts |= dict(zip(missing, transfer.save(missing, image_store), strict=True))
+    stored = tuple(StoredImage(image=image, parts=parts[image.image_id]) for image in required)
+    image_store.publish(Index(machine=engine.facts().machine, images=stored))
+    return [Outcome(status=SAVED if s.image.image_id in missing else UNCHANGED, saved=s) for s in stored]
 
 
 def import_images(
     engine: Engine, transfer: Transfer, image_store: ImageStore, index: Index, usage: Usage, notes: ImportedImages
 ) -> list[Outcome]:
-    """Have the folder's images on the engine, under their names, where those are not taken."""
+    """Have the folder's images on the engine, under their names as far as these are free."""
     _check(engine, image_store, index)
-    there = {s.image.image_id for s in index.images if engine.find_image(s.image.image_id)}
-    missing = [s for s in index.images if s.image.image_id not in there]
-    # An engine may keep images in another way than the one that they come from, and then calls them otherwise.
-    loaded = transfer.load([s.parts for s in missing], image_store) if missing else []
-    ids = {s.image.image_id: image_id for s, image_id in zip(missing, loaded, strict=True)}
+    missing = [stored for stored in index.images if not engine.find_image(stored.image.image_id)]
+    # An engine that stores images in another way than the one they come from gives them other ids.
+    loaded = transfer.load([stored.parts for stored in missing], image_store) if missing else []
+    ids = {stored.image.image_id: image_id for stored, image_id in zip(missing, loaded, strict=True)}
     outcomes = []
-    for saved in index.images:
-        image = saved.image
+    for stored in index.images:
+        image = stored.image
         image_id = ids.get(image.image_id, image.image_id)
-        left = tuple(_name(engine, image_id, image.names))
+        conflicts = tuple(_name(engine, image_id, image.names))
         notes.note(image_id, image.origins, image.frozen)
         if image.frozen:
             usage.note(image.frozen.digest)
-        fate = LOADED if image.image_id in ids else PRESENT
-        outcomes.append(Outcome(status=fate, saved=saved, name_conflicts=left))
+        status = LOADED if image.image_id in ids else PRESENT
+        outcomes.append(Outcome(status=status, saved=stored, name_conflicts=conflicts))
     return outcomes
 
 
 def _name(engine: Engine, image_id: str, names: Iterable[str]) -> Iterable[str]:
-    """Give an image its names; those that another image has are left to it."""
+    """Give an image its names; yield those that another image has, which stay with it."""
     found = engine.find_image(image_id)
     for name in names:
         other = engine.find_image(name)
@@ -160,19 +158,15 @@ def _check(engine: Engine, image_store: ImageStore, index: Index) -> None:
     machine = engine.facts().machine
     if machine and index.machine and machine != index.machine:
         raise IsolateError(
-            build_message(
-                f"the images in {image_store.folder} are for another kind of processor",
-                found=f"they were saved for {index.machine}; the engine's is {machine}",
-                do="save them on a machine of this kind, into a folder of their own",
-            )
+            f"the images in {image_store.folder} are for another kind of processor",
+            found=f"they were saved for {index.machine}; the engine's is {machine}",
+            do="save them on a machine of this kind, into a folder of their own",
         )
-    whole = image_store.complete_images(index)
-    broken = [saved for saved in index.images if saved not in whole]
+    complete = image_store.complete_images(index)
+    broken = [stored for stored in index.images if stored not in complete]
     if broken:
         raise IsolateError(
-            build_message(
-                f"{len(broken)} of the {len(index.images)} images in {image_store.folder} are not whole",
-                found=[f"files of {', '.join(s.image.names)} are missing, or cut short" for s in broken],
-                do="save them again: pytest-isolate images save; nothing was loaded",
-            )
+            f"{len(broken)} of the {len(index.images)} images in {image_store.folder} are not whole",
+            found=[f"files of {', '.join(stored.image.names)} are missing, or cut short" for stored in broken],
+            do="save them again: pytest-isolate images save; nothing was loaded",
         )

@@ -1,1 +1,1 @@
-"""Which process starts which instance, and when it ends."""
+"""The instances of a run: who starts which, and when it goes. The story of one is Starter.start."""

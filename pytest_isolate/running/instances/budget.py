@@ -102,7 +102,7 @@ class BudgetKeeper:
         return refused
 
     def _lease(self, instance: Instance) -> tuple[Lease, bool]:
-        """What to ask for, and whether it may be asked for yet."""
+        """Return the lease to ask for, and True if it may be asked for already."""
         room = Resources(memory_bytes=instance.spec.reserved_bytes, containers=1)
         name, place = lease_name(instance), instance.key.place
         # Of what only request.getfixturevalue() asks for the plan knows nothing.
@@ -121,11 +121,6 @@ class BudgetKeeper:
             found=refused.reason,
             do="raise --isolate-max-memory or --isolate-max-containers, or run fewer workers",
         )
-
-
-def _takes_room(instance: Instance) -> bool:
-    """Whether it is started, and ends with some test."""
-    return bool(instance.key.place.node) and not instance.spec.external
 
 
 def lease_name(instance: Instance) -> str:

@@ -1,4 +1,4 @@
-"""Containers for the clients of servers that run already: with the server's image come its own clients."""
+"""Containers with the clients for servers that run already: psql, for instance, in a container of the same image."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from pytest_isolate.engine.api import ContainerRequest, Engine
+from pytest_isolate.errors import StartError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.service import MIB, ContainerSettings
 from pytest_isolate.planning.placement import InstanceKey
-from pytest_isolate.running.containers.running import RunningInstance
+from pytest_isolate.running.containers.launcher import hosts_of
+from pytest_isolate.running.containers.running import RunningInstance, describe_instance
+from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.images.images import Images, image_tag
-from pytest_isolate.running.instances.external import check_same_host, hosts_of
 
 _IDLE = ("sleep", "infinity")
 _MEMORY_BYTES = 256 * MIB
 
 
 class ClientContainers:
-    """One for each server whose data is copied, in each process of the run; they go with the run's containers."""
+    """Makes one for each server whose data is copied, in each process of the run; they go with the run's containers."""
 
     def __init__(
         self,
-        engine: Engine,
-        run: Run,
+        context: RunContext,
         images: Images,
         is_copied: Callable[[InstanceKey], bool],
         require_guard: Callable[[], None],
     ) -> None:
-        self._engine = engine
-        self._run = run
+        self._engine = context.engine
+        self._run = context.run
         self._images = images
         self._is_copied = is_copied
         self._require_guard = require_guard
@@ -58,3 +59,16 @@ class ClientContainers:
         container_id = self._engine.create_container(request)
         self._engine.start_container(container_id)
         return replace(running, container_id=container_id)
+
+
+def check_same_host(running: RunningInstance, engine: Engine, run: Run) -> None:
+    """StartError for a server on this host's loopback whose clients would run on another one."""
+    facts, used = engine.facts(), running.spec.external
+    if used and used.is_loopback and not facts.is_local:
+        raise StartError(
+            describe_instance(running.instance, run),
+            "cannot be copied from here: the clients that do it run where the engine is",
+            tried=f"{used.endpoint.address}, an address of this host",
+            found=f"the engine at {facts.address} is on another one",
+            do="give it by an address that the engine's host reaches",
+        )

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
 
-from pytest_isolate.engine.api import Engine, ExecResult
+from pytest_isolate.engine.api import Engine, ImageFacts
 from pytest_isolate.errors import NotReadyError, StartError, UsedServiceError
 from pytest_isolate.model.endpoint import Endpoint, ExternalService
-from pytest_isolate.model.identity import Run
 from pytest_isolate.model.probes import Answer, Http, NotYet, OwnWait, Probe, Tcp, describe_probe
-from pytest_isolate.model.service import Pairs, ServiceSpec
+from pytest_isolate.model.service import Secret, ServiceSpec
 from pytest_isolate.planning.placement import Instance
-from pytest_isolate.running.clock import Clock
+from pytest_isolate.running.containers.controls import Refusing
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.running import RunningInstance, describe_instance
+from pytest_isolate.running.containers.running import (
+    InstanceObserver,
+    RunningInstance,
+    build_view,
+    collect_secrets,
+    describe_instance,
+    full_fingerprint,
+)
 from pytest_isolate.running.containers.view import ServiceView
+from pytest_isolate.running.context import RunContext
+from pytest_isolate.running.instances.client_containers import ClientContainers
+from pytest_isolate.running.instances.gate import StartGate
+from pytest_isolate.running.ownership.domains import SharingDomain
 from pytest_isolate.running.readiness import probing
 from pytest_isolate.running.readiness.loop import wait_until_ready
 from pytest_isolate.text import redact
@@ -28,12 +35,10 @@ from pytest_isolate.text import redact
 MOST_S = 10.0
 _CONNECT_S = 1.0
 _TLS_SCHEMES = ("https", "rediss", "valkeys", "amqps", "mqtts", "ldaps", "wss")
-HOST_GATEWAY = "host-gateway"
-"""Stands for the engine's host in a container's table of names (Docker 20.10)."""
 
 
 def endpoints_of(spec: ServiceSpec, used: ExternalService) -> dict[int, Endpoint]:
-    """Where tests find its ports: the main one where its URL says, the others at their own numbers beside it."""
+    """Endpoints of its ports: the main one where its URL says, the others at their own numbers beside it."""
     main, *others = spec.ports
     return {main: used.endpoint, **{port: Endpoint(used.host, port) for port in others}}
 
@@ -48,9 +53,47 @@ def probes_of(spec: ServiceSpec) -> tuple[Probe, ...]:
     return outside if outside and not is_tls else (Tcp(port=spec.ports[0]),)
 
 
-def wait_until_it_answers(
-    running: RunningInstance, engine: Engine, run: Run, clock: Clock, raise_if_closing: Callable[[], None]
-) -> None:
+class ExternalServices:
+    """Attaches this process to services that run already: each process sees for itself, and makes its own copies."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        domain: SharingDomain,
+        client_containers: ClientContainers,
+        gate: StartGate,
+        observers: Sequence[InstanceObserver],
+    ) -> None:
+        self._context = context
+        self._domain = domain
+        self._client_containers = client_containers
+        self._gate = gate
+        self._observers = observers
+
+    def attach(self, instance: Instance) -> RunningInstance:
+        """Return the service, once it answers."""
+        image, used = ImageFacts(image_id=""), instance.spec.external
+        assert used
+        assert not isinstance(instance.spec.password, Secret)
+        view = build_view(instance.spec, instance.spec.password, {}, endpoints_of(instance.spec, used))
+        running = RunningInstance(
+            instance=instance,
+            domain=self._domain,
+            image=image,
+            fingerprint=full_fingerprint(instance, image, {}),
+            view=view,
+            started_at=self._context.clock.time(),
+            secrets=collect_secrets(view, {}),
+        )
+        with self._context.measure("used", instance):
+            wait_until_it_answers(running, self._context, self._gate.raise_if_closing)
+        running = self._client_containers.attach(running)
+        for observer in self._observers:
+            observer.ready(running)
+        return running
+
+
+def wait_until_it_answers(running: RunningInstance, context: RunContext, raise_if_closing: Callable[[], None]) -> None:
     """Return when its probes are answered; NotReadyError says who gave it, and what it said."""
     spec, endpoints = running.spec, dict(running.view.endpoints)
     assert spec.external
@@ -59,7 +102,7 @@ def wait_until_it_answers(
     def ask(probe: Probe | OwnWait) -> Answer:
         raise_if_closing()
         assert isinstance(probe, (Tcp, Http))
-        return probing.ask(probe, target, engine)
+        return probing.ask(probe, target, context.engine)
 
     outcome = wait_until_ready(
         probes_of(spec),
@@ -67,14 +110,14 @@ def wait_until_it_answers(
         is_dear=probing.is_expensive,
         died=threading.Event(),
         read_exit=lambda: None,
-        clock=clock,
+        clock=context.clock,
         timeout_s=min(spec.timeout_s, MOST_S),
     )
     if isinstance(outcome.answer, NotYet):
         assert outcome.probe
         at = target.endpoint(getattr(outcome.probe, "port", None)).address
         raise NotReadyError(
-            describe_instance(running.instance, run),
+            describe_instance(running.instance, context.run),
             f"does not answer at {at}",
             tried=f"{describe_probe(outcome.probe)} at {at}, {outcome.asked} times in {outcome.waited_s:.1f} s",
             found=f"last answer: {redact(outcome.answer.reason, running.secrets)}",
@@ -85,44 +128,16 @@ def wait_until_it_answers(
         )
 
 
-def hosts_of(needed: Mapping[str, RunningInstance]) -> Pairs:
-    """Names that a container has to know, with their addresses: of services that are not on its network."""
-    hosts: dict[str, str] = {}
-    for alias, running in needed.items():
-        used = running.spec.external
-        if used is None:
-            continue
-        address = HOST_GATEWAY if used.is_loopback else resolve(used.host)
-        hosts |= dict.fromkeys([alias, *running.spec.container.aliases], address)
-        if not used.is_loopback and not _is_address(used.host):
-            # Whatever finds it here, such as a table of names in CI, a container does not have.
-            hosts[used.host] = address
-    return tuple(hosts.items())
-
-
-def check_same_host(running: RunningInstance, engine: Engine, run: Run) -> None:
-    """StartError for a server on this host's loopback whose clients would run on another one."""
-    facts, used = engine.facts(), running.spec.external
-    if used and used.is_loopback and not facts.is_local:
-        raise StartError(
-            describe_instance(running.instance, run),
-            "cannot be copied from here: the clients that do it run where the engine is",
-            tried=f"{used.endpoint.address}, an address of this host",
-            found=f"the engine at {facts.address} is on another one",
-            do="give it by an address that the engine's host reaches",
-        )
-
-
-def check_reachable(instance: Instance, needed: Mapping[str, RunningInstance], engine: Engine, run: Run) -> None:
+def check_reachable(instance: Instance, needed: Mapping[str, RunningInstance], context: RunContext) -> None:
     """StartError for what listens on the loopback of this host only: a container has a loopback of its own."""
     for alias, running in needed.items():
         used = running.spec.external
         if used is None or not used.is_loopback:
             continue
-        found = _why_unreachable(used, engine)
+        found = _why_unreachable(used, context.engine)
         if found:
             raise StartError(
-                describe_instance(instance, run),
+                describe_instance(instance, context.run),
                 f"needs {alias!r}, which its container cannot reach",
                 tried=f"{alias} is given by {used.given_by} at {used.endpoint.address}, an address of this host",
                 found=found,
@@ -148,98 +163,34 @@ def _why_unreachable(used: ExternalService, engine: Engine) -> str:
     return ""
 
 
-def resolve(host: str) -> str:
-    """The address that tests reach a host at."""
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    addresses = sorted({(family != socket.AF_INET, str(place[0])) for family, _, _, _, place in found})
-    return addresses[0][1]
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+REFUSALS = {
+    "logs": "its log cannot be read",
+    "exec": "no command can be run inside",
+    "stop": "it cannot be stopped",
+    "start": "it cannot be started",
+    "restart": "it cannot be restarted",
+    "kill": "it cannot be killed",
+    "pause": "it cannot be paused",
+    "unpause": "it cannot be paused",
+    "paused": "it cannot be paused",
+    "stopped": "it cannot be stopped",
+    "killed": "it cannot be killed",
+    "disconnected": "it cannot be cut off",
+    "slow": "its network cannot be made slow",
+}
+"""The reason, for each method of a handle that needs a container of ours."""
 
 
 class ExternalHandle(Service):
     """A service that runs already. It can be connected to; what takes a container of ours is an error."""
 
-    def __init__(self, view: ServiceView, engine: Engine) -> None:
+    def __init__(self, view: ServiceView) -> None:
         assert view.spec.external
-        super().__init__(
-            view,
-            engine=engine,
-            image="",
-            container_id="",
-            hold_data=self._refuse,
-            start_again=self._refuse,
-            faults=None,  # type: ignore[arg-type]  # every method that has to do with them is refused
-        )
         self._used = view.spec.external
+        super().__init__(view, Refusing(self._refusal), image="", container_id="")
 
     def __repr__(self) -> str:
         return f"<Service {self.name!r} (given by {self._used.given_by}) at {self.address}>"
 
-    def logs(self) -> str:
-        """Refused."""
-        self._refuse("its log cannot be read")
-
-    def exec(self, *argv: str, check: bool = False) -> ExecResult:
-        """Refused."""
-        self._refuse("no command can be run inside")
-
-    def stop(self, timeout_s: int = 10) -> None:
-        """Refused."""
-        self._refuse("it cannot be stopped")
-
-    def start(self) -> None:
-        """Refused."""
-        self._refuse("it cannot be started")
-
-    def restart(self, timeout_s: int = 10) -> None:
-        """Refused."""
-        self._refuse("it cannot be restarted")
-
-    def kill(self) -> None:
-        """Refused."""
-        self._refuse("it cannot be killed")
-
-    def pause(self) -> None:
-        """Refused."""
-        self._refuse("it cannot be paused")
-
-    def unpause(self) -> None:
-        """Refused."""
-        self._refuse("it cannot be paused")
-
-    def paused(self) -> AbstractContextManager[None]:
-        """Refused."""
-        self._refuse("it cannot be paused")
-
-    def stopped(self, timeout_s: int = 10) -> AbstractContextManager[None]:
-        """Refused."""
-        self._refuse("it cannot be stopped")
-
-    def killed(self) -> AbstractContextManager[None]:
-        """Refused."""
-        self._refuse("it cannot be killed")
-
-    def disconnected(self) -> AbstractContextManager[None]:
-        """Refused."""
-        self._refuse("it cannot be cut off")
-
-    def slow(
-        self,
-        *,
-        latency: float | str = 0,
-        jitter: float | str = 0,
-        loss: float | str = 0,
-        rate: str | None = None,
-    ) -> AbstractContextManager[None]:
-        """Refused."""
-        self._refuse("its network cannot be made slow")
-
-    def _refuse(self, what: str = "it cannot be changed") -> NoReturn:
-        raise UsedServiceError(self.name, what, self._used.given_by)
+    def _refusal(self, method: str) -> UsedServiceError:
+        return UsedServiceError(self.name, REFUSALS[method], self._used.given_by)

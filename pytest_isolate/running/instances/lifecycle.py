@@ -5,29 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, as_completed, wait
-from functools import partial
 
-from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.planning.reset_order import dependents_of
-from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
-from pytest_isolate.running.containers.memory import advise_if_full
-from pytest_isolate.running.containers.running import RunningInstance
-from pytest_isolate.running.images.images import image_tag
-from pytest_isolate.running.instances.external import ExternalHandle
-from pytest_isolate.running.instances.provider import Provider
-from pytest_isolate.running.instances.retained import RetainedInstances
-from pytest_isolate.running.instances.starter import RunClosing
-from pytest_isolate.running.network.addresses import Addresses
-from pytest_isolate.running.network.networks import Networks
-from pytest_isolate.running.network.volumes import Volumes
-from pytest_isolate.running.testcontainers.module_service import ModuleService
-from pytest_isolate.running.testcontainers.modules import Modules
+from pytest_isolate.running.containers.memory import log_hints
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance, name_error
+from pytest_isolate.running.context import RunContext
+from pytest_isolate.running.instances.budget import BudgetKeeper
+from pytest_isolate.running.instances.external import ExternalServices
+from pytest_isolate.running.instances.gate import RunClosing, StartGate
+from pytest_isolate.running.instances.handles import Handles
+from pytest_isolate.running.instances.removal import Remover
+from pytest_isolate.running.instances.starter import Starter
 
-# A server goes on to say so with each attempt.
-_LOG_LINES = 50
 # How long starts that are under way may take before something that they may need is taken away.
 _SETTLE_S = 60
 
@@ -37,26 +29,23 @@ class Lifecycle:
 
     def __init__(
         self,
-        *,
-        engine: Engine,
-        clock: Clock,
-        networks: Networks,
-        addresses: Addresses,
-        volumes: Volumes,
-        provider: Provider,
-        on_ready: Callable[[RunningInstance, Service], None],
-        retained: RetainedInstances,
-        modules: Modules,
+        context: RunContext,
+        starter: Starter,
+        external: ExternalServices,
+        handles: Handles,
+        remover: Remover,
+        gate: StartGate,
+        budget: BudgetKeeper,
+        observers: Sequence[InstanceObserver],
     ) -> None:
-        self._engine = engine
-        self._clock = clock
-        self._networks = networks
-        self._addresses = addresses
-        self._volumes = volumes
-        self._provider = provider
-        self._on_ready = on_ready
-        self._retained = retained
-        self._modules = modules
+        self._context = context
+        self._starter = starter
+        self._external = external
+        self._handles = handles
+        self._remover = remover
+        self._gate = gate
+        self._budget = budget
+        self._observers = observers
         self._lock = threading.Lock()
         self._futures: dict[InstanceKey, Future[RunningInstance]] = {}
         self._threads: list[threading.Thread] = []
@@ -65,15 +54,15 @@ class Lifecycle:
         """Begin to start, in the background, those that are not started yet. What they need must come before them."""
         with self._lock:
             for instance in instances:
-                if instance.key in self._futures or self._provider.is_closing:
+                if instance.key in self._futures or self._gate.is_closing:
                     continue
                 future: Future[RunningInstance] = Future()
                 self._futures[instance.key] = future
-                self._spawn(f"isolate-start-{instance.key.service}", self._provide, instance, future)
+                self._spawn(f"isolate-start-{instance.key.service}", self._fill, future, instance)
 
     def start_for(self, tests: Sequence[tuple[str, Sequence[Instance]]]) -> None:
         """Begin to start what the first of these tests needs, and what the others need that come after it."""
-        self._provider.expect(tests)
+        self._budget.expect(tests)
         for _, instances in tests:
             self.start(instances)
 
@@ -86,35 +75,16 @@ class Lifecycle:
         return future.result()
 
     def handle(self, key: InstanceKey) -> Service:
-        """What a test gets, once the instance is ready."""
+        """Return what a test gets, once the instance is ready."""
         return self.handle_of(self.wait(key))
 
     def handle_of(self, running: RunningInstance) -> Service:
-        """The handle of an instance that is ready."""
-        if running.spec.external:
-            return ExternalHandle(running.view, self._engine)
-        kind = partial(ModuleService, module=self._modules.of(running)) if running.spec.module else Service
-        return kind(
-            running.view,
-            engine=self._engine,
-            image=image_tag(running.spec),
-            container_id=running.container_id,
-            hold_data=lambda: self._provider.hold_data(running),
-            start_again=lambda: self._provider.start_again(running),
-            faults=self._provider.faults_of(running),
-        )
+        """Return the handle of an instance that is ready."""
+        return self._handles.of(running)
 
     def log_hints(self, keys: Collection[InstanceKey]) -> list[str]:
-        """What to do about those of these instances whose logs say what their tests cannot know."""
-        texts = []
-        for running in self.ready():
-            if running.instance.key in keys and running.memory_folders:
-                try:
-                    text = self._engine.read_logs(running.container_id, tail=_LOG_LINES)
-                except EngineError:
-                    continue  # the test's own error tells more
-                texts.append(advise_if_full(text, running))
-        return [text for text in texts if text]
+        """Return what to do about those of these instances whose logs say what their tests cannot know."""
+        return log_hints(self._context.engine, (r for r in self.ready() if r.instance.key in keys))
 
     def end_places(self, has_ended: Callable[[Place], bool]) -> None:
         """Remove, in the background, what belongs to places that have ended."""
@@ -135,24 +105,21 @@ class Lifecycle:
             for gone_key in gone:
                 self._futures.pop(gone_key, None)
         for gone_key in gone:
-            self._provider.discard(running[gone_key])
+            self._remover.discard(running[gone_key])
         return tuple(gone)
 
     def close(self, timeout_s: float) -> None:
         """Start nothing more, and wait until what is under way has noticed. Removing is the clean-up's business."""
         with self._lock:
-            self._provider.stop()
+            self._gate.close()
             threads = list(self._threads)
-        deadline = self._clock.now() + timeout_s
+        deadline = self._context.clock.now() + timeout_s
         for thread in threads:
-            thread.join(max(0.0, deadline - self._clock.now()))
+            thread.join(max(0.0, deadline - self._context.clock.now()))
 
     def release_addresses(self) -> None:
         """Let go of every port and address. Call it when the containers are gone."""
-        for running in self.ready():
-            running.ports.release()
-        self._retained.release_ports()
-        self._addresses.close()
+        self._remover.release_addresses(self.ready())
 
     def ready(self) -> tuple[RunningInstance, ...]:
         """The instances that are up at this moment, without those that ran already."""
@@ -169,36 +136,37 @@ class Lifecycle:
         self._threads = [t for t in self._threads if t.is_alive()] + [thread]
         thread.start()
 
-    def _provide(self, instance: Instance, future: Future[RunningInstance]) -> None:
+    def _fill(self, future: Future[RunningInstance], instance: Instance) -> None:
         try:
-            running = self._provider.get_or_start(instance, self.wait)
+            running = self._provide(instance)
         except BaseException as error:
             future.set_exception(error)
             return
         future.set_result(running)
-        self._on_ready(running, self.handle_of(running))
+        handle = self._handles.of(running)
+        for observer in self._observers:
+            observer.available(running, handle)
+
+    def _provide(self, instance: Instance) -> RunningInstance:
+        try:
+            if instance.spec.external:
+                return self._external.attach(instance)
+            return self._starter.start(instance, self.wait)
+        except EngineError as error:
+            raise name_error(instance, self._context.run, error) from error
 
     def _finish(self, futures: Collection[Future[RunningInstance]]) -> None:
-        finished = []
+        networks = set()
         # Each as soon as it is up: another that is still starting may be waiting for its room.
         for future in as_completed(futures):
-            if not future.exception():
-                if future.result().spec.external:
-                    continue
-                finished.append(future.result())
-                if not self._retained.is_retained(future.result()):
-                    self._provider.release(future.result())
-        for key in {running.instance.network for running in finished}:
+            if future.exception() or future.result().spec.external:
+                continue
+            networks.add(future.result().instance.network)
+            self._remover.release(future.result())
+        for key in networks:
             with self._lock:
                 # pytest may have come back to the place meanwhile: then its network is in use again.
                 if any(k.network == key for k in self._futures):
                     continue
-                removals = (self._networks.forget(key), self._volumes.forget(key))
-                if self._retained.is_left(key):
-                    continue
-                self._addresses.release(key)
-            for remove in removals:
-                try:
-                    remove()
-                except EngineError:
-                    continue  # the clean-up at the end finds it by its labels, tries again and reports
+                remove = self._remover.forget_network(key)
+            remove()

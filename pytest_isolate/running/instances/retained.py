@@ -1,4 +1,4 @@
-"""Which instances of this process stay when their place or the run ends, for somebody to look inside."""
+"""Instances of this process that stay when their place or the run ends, for somebody to look inside."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_RETAINED = 5
 
 
 class RetainedInstances:
-    """The instances that are spared. Where `is_on` is false there never is one.
+    """The instances that stay; none where `is_on` is false.
 
     `failed` are those that did not become ready.
     """
@@ -27,14 +27,14 @@ class RetainedInstances:
         self._failed: dict[InstanceKey, RunningInstance] = {}
 
     def retain(self, running: RunningInstance) -> bool:
-        """Whether an instance stays from now on: not where what is still to come would have no room beside it."""
+        """Keep an instance from now on; False where what is still to come would have no room beside it."""
         with self._lock:
             if running.container_id not in self._retained and self._is_on and self._budget.keep(running.instance):
                 self._retained[running.container_id] = running
             return running.container_id in self._retained
 
     def retain_failed(self, running: RunningInstance) -> bool:
-        """Whether the container of a start that has failed stays. What is kept for later runs is tried anew by them."""
+        """Keep the container of a failed start; False for what later runs keep, which they try anew."""
         if running.domain.is_kept or len(self._failed) >= MAX_RETAINED or not self.retain(running):
             return False
         with self._lock:
@@ -47,12 +47,12 @@ class RetainedInstances:
             self._retained.pop(running.container_id, None)
 
     def is_retained(self, running: RunningInstance) -> bool:
-        """Whether an instance stays when its place ends."""
+        """True for an instance that stays when its place ends."""
         with self._lock:
             return running.container_id in self._retained
 
     def is_left(self, network: NetworkKey) -> bool:
-        """Whether something stays on a network, so that nobody else may have it."""
+        """True where something stays on a network, so that nobody else may have it."""
         with self._lock:
             return any(running.instance.network == network for running in self._retained.values())
 

@@ -1,136 +1,112 @@
-"""One instance that is started: image, what it needs, room in the budget, network, container, readiness."""
+"""The story of one instance, from asked for to published.
+
+    agree who starts it ── somebody has: adopt what is published
+      └ image ─ what it needs ─ room in the budget
+          └ snapshot or image ─ network ─ guardian ─ container ─ ready ─ save the snapshot ─ tell the observers
+              └ publish
+
+A step that fails takes back what came before it, and the error is published in place of the instance.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 
-from pytest_isolate.engine.api import Engine, ImageFacts
 from pytest_isolate.errors import IsolateError, StartError
-from pytest_isolate.model.identity import Run
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.containers.launcher import Launcher
-from pytest_isolate.running.containers.running import RunningInstance, StartRequest, choose_password, describe_instance
-from pytest_isolate.running.images.images import Images, image_tag
-from pytest_isolate.running.images.snapshots import Snapshot, Snapshots
-from pytest_isolate.running.instances.budget import BudgetKeeper
-from pytest_isolate.running.instances.external import check_reachable, hosts_of
-from pytest_isolate.running.instances.retained import RetainedInstances
-from pytest_isolate.running.network.networks import Networks
-from pytest_isolate.running.network.ports import HeldPorts
-from pytest_isolate.running.ownership.domains import SharingDomain
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance, StartRequest, describe_instance
+from pytest_isolate.running.context import RunContext
+from pytest_isolate.running.instances.agreement import Agreement, Claim, read_record, reuse_code
+from pytest_isolate.running.instances.base_image import BaseImage, BaseImages
+from pytest_isolate.running.instances.external import check_reachable
+from pytest_isolate.running.instances.gate import RunClosing, StartGate
+from pytest_isolate.running.instances.removal import Remover
 from pytest_isolate.running.readiness.watcher import Watcher
-from pytest_isolate.running.timeline import Timeline
-
-# Measured on Docker 20.10: four containers created and started at once gain 1.7 x over one by one; more gain nothing
-# and make each single one slower.
-PARALLEL_STARTS = 4
 
 Wait = Callable[[InstanceKey], RunningInstance]
-
-
-class RunClosing(IsolateError):
-    """The run ends while a service was still starting."""
+"""Returns an instance that another one needs, once it is ready."""
 
 
 class Starter:
-    """Starts instances, a few at once, until the run ends. Who starts which is agreed on before."""
+    """Starts instances, or adopts those that another process has started."""
 
     def __init__(
         self,
-        *,
-        engine: Engine,
-        run: Run,
-        timeline: Timeline,
-        images: Images,
-        snapshots: Snapshots | None,
-        networks: Networks,
+        context: RunContext,
+        agreement: Agreement,
+        images: BaseImages,
         launcher: Launcher,
         watcher: Watcher,
-        budget: BudgetKeeper,
-        require_guard: Callable[[], None],
-        keep_held: Callable[[HeldPorts], None],
-        save_pristine: Callable[[RunningInstance], None],
-        retained: RetainedInstances,
+        gate: StartGate,
+        remover: Remover,
+        observers: Sequence[InstanceObserver],
     ) -> None:
-        self._engine = engine
-        self._run = run
-        self._timeline = timeline
+        self._context = context
+        self._agreement = agreement
         self._images = images
-        self._snapshots = snapshots
-        self._networks = networks
         self._launcher = launcher
         self._watcher = watcher
-        self._budget = budget
-        self._require_guard = require_guard
-        self._keep_held = keep_held
-        self._save_pristine = save_pristine
-        self._retained = retained
-        self._slots = threading.BoundedSemaphore(PARALLEL_STARTS)
-        self._closing = threading.Event()
-        self._removals: dict[InstanceKey, Future[None]] = {}
+        self._gate = gate
+        self._remover = remover
+        self._observers = observers
 
-    @property
-    def is_closing(self) -> bool:
-        """Whether nothing more is started."""
-        return self._closing.is_set()
+    def start(self, instance: Instance, wait: Wait) -> RunningInstance:
+        """Return the instance, ready; StartError otherwise, the same in every process of the run.
 
-    def stop(self) -> None:
-        """Start nothing more; what is under way ends between two requests with Closing."""
-        self._closing.set()
+        `wait` returns what it needs. What has to be taken back when a later step fails is noted in `undo`.
+        """
+        with self._agreement.claim(instance, partial(self._find_reuse_code, instance, wait)) as claim:
+            if claim.record:
+                return self._adopt(claim, wait)
+            with self._agreement.starting(claim), ExitStack() as undo:
+                image = self._find_image(claim)
+                needed = self._wait_for_dependencies(instance, wait)
+                self._wait_for_room(instance, undo)
+                with self._context.measure("start", instance):
+                    request = self._build_request(claim, image, needed, undo)
+                    with self._gate.slot():
+                        network_id = self._join_network(request)
+                        running = self._create_container(request, network_id, undo)
+                    self._wait_until_ready(running)
+                    self._images.save_snapshot(request, running)
+                    self._tell_ready(running)
+                undo.pop_all()
+            self._agreement.publish(claim, running)
+            return running
 
-    def raise_if_closing(self) -> None:
-        """Closing where nothing more is started."""
-        if self._closing.is_set():
-            raise RunClosing("the run is ending")
+    def _find_reuse_code(self, instance: Instance, wait: Wait) -> str | None:
+        """Return what later runs know it by; None where they cannot use it, because what it needs is not kept."""
+        image, needed = self._images.find(instance), self._needed(instance, wait)
+        if not all(running.domain.is_kept for running in needed.values()):
+            return None
+        return reuse_code(instance, image, needed)
 
-    def start(self, instance: Instance, domain: SharingDomain, wait: Wait, code: str = "") -> RunningInstance:
-        """The story of one instance. `wait` gives what it needs; `code` is what its parts are known by."""
-        subject = str(instance.key.service)
-        with self._networks.preparing(instance, domain, self.raise_if_closing):
-            image = self.find_image(instance)
-            snapshot = self.identify(instance, image)
-        with self._timeline.measure("dependencies", subject):
-            needed = self.wait_for_needed(instance, wait)
-        check_reachable(instance, needed, self._engine, self._run)
-        with self._timeline.measure("budget", subject):
-            self._budget.acquire(instance, self.raise_if_closing)
-        try:
-            with self._timeline.measure("start", subject), self._choose_tag(instance, snapshot) as tag:
-                start = StartRequest(
-                    instance=instance,
-                    domain=domain,
-                    image=image,
-                    tag=tag,
-                    password=choose_password(instance, domain, snapshot),
-                    needed=needed,
-                    code=code,
-                    extra_hosts=hosts_of(needed),
-                )
-                return self._launch(start, snapshot)
-        except BaseException:
-            undone = self._removals.pop(instance.key, None)
-            if undone:
-                undone.add_done_callback(lambda _: self._budget.release(instance))
-            else:
-                self._budget.release(instance)
-            raise
+    def _adopt(self, claim: Claim, wait: Wait) -> RunningInstance:
+        """Return the instance that another process has published."""
+        instance = claim.instance
+        needed = self._needed(instance, wait)
+        self._gate.wait_for_room(instance)
+        running = read_record(claim, needed, partial(self._images.find_snapshot, instance))
+        if claim.domain.is_kept:
+            with self._context.measure("reused", instance):
+                self._watcher.wait_until_ready(running, running.started_at, self._gate.raise_if_closing, is_first=False)
+        return running
 
-    def find_image(self, instance: Instance) -> ImageFacts:
-        """What its image is; fetched or built where it is not there."""
-        with self._timeline.measure("image", str(instance.key.service)):
-            return self._images.ensure(instance.spec)
+    def _find_image(self, claim: Claim) -> BaseImage:
+        with self._launcher.preparing_network(claim.instance, claim.domain, self._gate.raise_if_closing):
+            return self._images.find(claim.instance)
 
-    def identify(self, instance: Instance, image: ImageFacts) -> Snapshot | None:
-        """The snapshot that it has or could have; None where there are to be none."""
-        return (
-            self._snapshots.identify(instance.spec, instance.key.service.stack.name, image) if self._snapshots else None
-        )
+    def _wait_for_dependencies(self, instance: Instance, wait: Wait) -> dict[str, RunningInstance]:
+        with self._context.measure("dependencies", instance):
+            needed = self._needed(instance, wait)
+        check_reachable(instance, needed, self._context)
+        return needed
 
-    def wait_for_needed(self, instance: Instance, wait: Wait) -> dict[str, RunningInstance]:
-        """What it needs, by the names that it has there, once it is ready; StartError where it cannot be."""
+    def _needed(self, instance: Instance, wait: Wait) -> dict[str, RunningInstance]:
+        """Return what it needs, by the names that it has there, once it is ready; StartError where it cannot be."""
         needed = {}
         for alias, key in instance.dependencies:
             try:
@@ -139,62 +115,46 @@ class Starter:
                 raise
             except IsolateError as error:
                 what = f"was not started because it needs {alias!r}"
-                raise StartError(describe_instance(instance, self._run), what, found=str(error)) from error
+                raise StartError(describe_instance(instance, self._context.run), what, found=str(error)) from error
         return needed
 
-    def _launch(self, start: StartRequest, snapshot: Snapshot | None) -> RunningInstance:
-        """Network, container, readiness, and the snapshot that is not there yet; what fails is undone at once."""
-        subject = str(start.instance.key.service)
-        with self._slots:
-            self.raise_if_closing()
-            with self._timeline.measure("network", subject):
-                network_id = self._join_network(start)
-                # A network that a run leaves without a guardian goes with the next run's sweep; a container may not.
-                self._require_guard()
-            with self._timeline.measure("create", subject):
-                running = self._launcher.launch(start, network_id)
-        try:
-            self._keep_held(running.ports)
-            with self._timeline.measure("ready", subject):
-                self._watcher.wait_until_ready(running, running.started_at, self.raise_if_closing)
-            if self._snapshots and snapshot and start.tag != snapshot.tag:
-                with self._timeline.measure("snapshot", subject):
-                    self._snapshots.save(snapshot, running.container_id)
-            self._save_pristine(running)
-        except BaseException as error:
-            if isinstance(error, RunClosing) or not self._retained.retain_failed(running):
-                self._removals[start.instance.key] = self._undo(running)
-            raise
+    def _wait_for_room(self, instance: Instance, undo: ExitStack) -> None:
+        with self._context.measure("budget", instance):
+            self._gate.wait_for_room(instance)
+        undo.callback(self._remover.give_room_back, instance)
+
+    def _build_request(
+        self, claim: Claim, image: BaseImage, needed: Mapping[str, RunningInstance], undo: ExitStack
+    ) -> StartRequest:
+        return StartRequest(
+            instance=claim.instance,
+            domain=claim.domain,
+            code=claim.code,
+            image=image.facts,
+            snapshot=image.snapshot,
+            tag=self._images.choose_tag(claim.instance, image, undo),
+            needed=needed,
+        )
+
+    def _join_network(self, request: StartRequest) -> str:
+        with self._context.measure("network", request.instance):
+            network_id = self._launcher.join_network(request, self._gate.raise_if_closing)
+            # A network that a run leaves without a guardian goes with the next run's sweep; a container may not.
+            self._gate.require_guard()
+        return network_id
+
+    def _create_container(self, request: StartRequest, network_id: str, undo: ExitStack) -> RunningInstance:
+        with self._context.measure("create", request.instance):
+            running = self._launcher.launch(request, network_id)
+        undo.push(lambda _type, error, _traceback: self._remover.undo_start(running, error))
+        for observer in self._observers:
+            observer.launched(running)
         return running
 
-    def _undo(self, running: RunningInstance) -> Future[None]:
-        """Remove what has failed, in the background: the engine takes its time, and the error need not wait for it."""
-        undone: Future[None] = Future()
+    def _wait_until_ready(self, running: RunningInstance) -> None:
+        with self._context.measure("ready", running.instance):
+            self._watcher.wait_until_ready(running, running.started_at, self._gate.raise_if_closing)
 
-        def undo() -> None:
-            self._launcher.remove(running)
-            undone.set_result(None)
-
-        threading.Thread(target=undo, name="isolate-undo", daemon=True).start()
-        return undone
-
-    @contextmanager
-    def _choose_tag(self, instance: Instance, snapshot: Snapshot | None) -> Iterator[str]:
-        """The image to start from: the snapshot where there is one, which whoever starts first makes for all others."""
-        if self._snapshots is None or snapshot is None:
-            yield image_tag(instance.spec)
-        elif self._snapshots.wait_until_available(snapshot, self.raise_if_closing):
-            yield snapshot.tag
-        else:
-            try:
-                yield image_tag(instance.spec)
-            except BaseException:
-                self._snapshots.release(snapshot)
-                raise
-
-    def _join_network(self, start: StartRequest) -> str:
-        network_id = self._networks.ensure(start.instance, start.domain, self.raise_if_closing)
-        for alias, running in start.needed.items():
-            if running.network_id != network_id and not running.spec.external:
-                self._networks.attach(network_id, running.container_id, [alias, *running.spec.container.aliases])
-        return network_id
+    def _tell_ready(self, running: RunningInstance) -> None:
+        for observer in self._observers:
+            observer.ready(running)

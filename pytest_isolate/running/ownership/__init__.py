@@ -1,1 +1,1 @@
-"""Whose an instance is: a run's, or a project's that keeps it."""
+"""The owner of an instance: a run, or a project that keeps it."""

@@ -1,4 +1,4 @@
-"""Whose an instance is: this process's alone, the run's (all workers), or kept for later runs of the project."""
+"""Domains in which instances are shared: this process alone, the run (all workers), or later runs of the project."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ class SharingDomain(Struct, frozen=True, kw_only=True):
 
     @property
     def is_kept(self) -> bool:
-        """Whether its instances outlive the run."""
+        """True where its instances outlive the run."""
         return False
 
 
 class KeptDomain(SharingDomain, frozen=True, kw_only=True):
-    """The ground of what the project keeps."""
+    """The domain of what the project keeps."""
 
     reuse_store: ReuseStore
 
     @property
     def is_kept(self) -> bool:
-        """Whether its instances outlive the run."""
+        """True where its instances outlive the run."""
         return True
 
 
 class SharingDomains(Struct, frozen=True, kw_only=True):
-    """The grounds of this process; `kept` where the run keeps what its workers share."""
+    """The domains of this process; `kept` where the run keeps what its workers share."""
 
     private: SharingDomain
     shared: SharingDomain
     kept: KeptDomain | None = None
 
     def of(self, place: Place) -> SharingDomain:
-        """The run's own ground for a place: what belongs to a worker, module, class or test is private."""
+        """The run's own domain for a place: what belongs to a worker, module, class or test is private."""
         return self.private if place.node or place.worker else self.shared
 
     @property

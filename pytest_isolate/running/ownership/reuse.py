@@ -32,12 +32,12 @@ def manual_code(project: str) -> str:
 
 
 def is_manual(code: str) -> bool:
-    """Whether a word is for what `pytest-isolate up` has started, which stays until `pytest-isolate down`."""
+    """True for a word of what `pytest-isolate up` has started, which stays until `pytest-isolate down`."""
     return code.startswith(_MANUAL)
 
 
 class ReuseStore:
-    """What one project keeps. `folder` holds its board and its secret, readable by this user only."""
+    """The instances that one project keeps. `folder` holds its board and its secret, readable by this user only."""
 
     def __init__(self, folder: Path, time: Callable[[], float], extra_labels: Pairs = ()) -> None:
         self.board = Board(folder)
@@ -101,7 +101,7 @@ class ReuseStore:
             return True
 
     def judge(self, found: Labelled, here: Owner, read_start_time: ReadStartTime) -> Verdict:
-        """Whether a kept object has been idle for too long. In doubt it stays."""
+        """Judge whether a kept object has been idle for too long. In doubt it stays."""
         if is_manual(self._folder.name):
             return Verdict(False, "started by pytest-isolate up, until pytest-isolate down")
         for user in self._users():

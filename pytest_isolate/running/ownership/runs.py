@@ -1,4 +1,4 @@
-"""Whose the objects on the engine are: grouped by run, each run judged alive, dead, kept or unknown. Pure."""
+"""Owners of the objects on the engine: grouped by run, each run judged alive, dead, kept or unknown. Pure."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pytest_isolate.running.ownership.reuse import is_manual
 from pytest_isolate.sharing.owners import Verdict
 
 UP, KEPT, ALIVE, DEAD, UNKNOWN = "up", "kept", "alive", "dead", "unknown"
-"""What a run can be. `up` is what `pytest-isolate up` has started; `unknown` cannot be told from here."""
+"""States of a run. `up` is what `pytest-isolate up` has started; `unknown` cannot be told from here."""
 _DEFAULT_STACK = "default"
 
 
 class RunOwner(Struct, frozen=True, kw_only=True):
-    """Who a run belongs to, as far as its labels tell."""
+    """The owner of a run, as far as its labels tell."""
 
     run: str
     state: str
@@ -64,7 +64,7 @@ def describe_service(labels: Mapping[str, str]) -> str:
 
 
 def read_whose(labels: Mapping[str, str], verdict: Verdict) -> RunOwner:
-    """Who an object belongs to."""
+    """Return the owner of an object."""
     owner = parse_owner(labels.get(LABEL_OWNER, ""))
     is_lasting = LABEL_REUSE in labels
     return RunOwner(
@@ -80,7 +80,7 @@ def read_whose(labels: Mapping[str, str], verdict: Verdict) -> RunOwner:
 
 
 def is_project_of(project: str, folder: str) -> bool:
-    """Whether a folder lies in a project's; a project may have a name in place of a folder."""
+    """True for a folder in a project's; a project may have a name in place of a folder."""
     if not os.path.isabs(project):
         return False
     return folder == project or folder.startswith(project.rstrip(os.sep) + os.sep)

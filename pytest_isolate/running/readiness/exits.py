@@ -1,4 +1,4 @@
-"""Which containers have died: the engine's events, for the run and for what it keeps, handed to those who wait."""
+"""Exits of containers: the engine's events, for the run and for what it keeps, handed to those who wait."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ExitWatcher:
 
     @property
     def is_broken(self) -> bool:
-        """Whether nothing more can be heard."""
+        """True when nothing more can be heard."""
         with self._lock:
             return self._is_broken
 

@@ -17,7 +17,7 @@ _LONGEST_DEAR_PAUSE_S = 0.2
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """How a wait ended: the last answer (Ready, NotYet after the deadline, or Dead), and what it took."""
+    """End of a wait: the last answer (Ready, NotYet after the deadline, or Dead), and what it took."""
 
     answer: Answer
     probe: Question | None
@@ -37,7 +37,7 @@ def wait_until_ready(
 ) -> Outcome:
     """Ask each probe in turn until it answers Ready; the deadline is for all of them together.
 
-    `read_exit` says nothing where it was an earlier life of the container that has ended.
+    `read_exit` returns None when the exit event belongs to a previous start of the container.
     """
     started = clock.now()
     asked = 0

@@ -22,7 +22,7 @@ _READ_BYTES = 4096
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """What is probed: a container, its ports as the test side sees them, and since when its log counts."""
+    """Subject of a probe: a container, its ports as the test side sees them, and since when its log counts."""
 
     container_id: str
     endpoints: dict[int, Endpoint]
@@ -52,7 +52,7 @@ def ask(probe: Probe, target: Target, engine: Engine) -> Answer:
 
 
 def is_expensive(probe: Question) -> bool:
-    """Whether asking costs the engine tens of milliseconds, so that it must not be asked without pause."""
+    """True where asking costs the engine tens of milliseconds, so that it must not be asked without pause."""
     return isinstance(probe, (Command, Log))
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 
-from pytest_isolate.engine.api import ContainerState, Engine, LogTail, Progress, ProgressCallback
+from pytest_isolate.engine.api import ContainerState, LogTail, Progress
 from pytest_isolate.errors import EngineError, EngineUnreachable, NotReadyError, StartError
-from pytest_isolate.model.identity import Run
 from pytest_isolate.model.probes import (
     Answer,
     Command,
@@ -21,9 +21,9 @@ from pytest_isolate.model.probes import (
     Tcp,
     describe_probe,
 )
-from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.memory import advise_if_full
 from pytest_isolate.running.containers.running import RunningInstance, describe_instance
+from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.readiness import probing
 from pytest_isolate.running.readiness.exits import ExitWatcher
@@ -42,21 +42,10 @@ _KILLED = 128 + 9
 class Watcher:
     """Waits until containers are ready."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        run: Run,
-        clock: Clock,
-        exit_watcher: ExitWatcher,
-        tell: ProgressCallback,
-        modules: Modules | None = None,
-    ) -> None:
-        self._engine = engine
-        self._run = run
-        self._clock = clock
-        self._exit_watcher = exit_watcher
-        self._tell = tell
-        self._modules = modules
+    def __init__(self, context: RunContext, exit_watcher: ExitWatcher, modules: Modules) -> None:
+        self.context = context
+        self.exit_watcher = exit_watcher
+        self.modules = modules
 
     def wait_until_ready(
         self,
@@ -70,87 +59,105 @@ class Watcher:
 
         Of a container that was started before, the engine may tell only now that its earlier life has ended.
         """
-        died = self._exit_watcher.watch(running.container_id)
+        engine = self.context.engine
+        died = self.exit_watcher.watch(running.container_id)
         # It may have died before anybody listened for its id.
-        if not self._engine.inspect_container(running.container_id).is_running:
+        if not engine.inspect_container(running.container_id).is_running:
             died.set()
         # Once it has died the engine reads its log only when its network is gone, 0.1 s later; who follows it has it.
-        with closing(self._engine.follow_log(running.container_id, _LOG_LINES)) as log:
-            self._wait(running, started_at, raise_if_closing, died, log, is_first=is_first)
+        with closing(engine.follow_log(running.container_id, _LOG_LINES)) as log:
+            _Wait(self, running, died, log, is_first=is_first).run(started_at, raise_if_closing)
 
-    def _wait(
-        self,
-        running: RunningInstance,
-        started_at: float,
-        raise_if_closing: Callable[[], None],
-        died: threading.Event,
-        log: LogTail,
-        *,
-        is_first: bool,
+
+class _Wait:
+    """One wait for one container."""
+
+    def __init__(
+        self, watcher: Watcher, running: RunningInstance, died: threading.Event, log: LogTail, *, is_first: bool
     ) -> None:
-        probes, began = choose_probes(running, is_first=is_first), self._clock.now()
-        if not probes:
-            self._clock.wait(died, _SETTLE_S)
-            state = self._read_exit(running, is_first=is_first) if died.is_set() else None
-            if state:
-                raise self._death_error(running, state, began, log)
+        self._context = watcher.context
+        self._engine = watcher.context.engine
+        self._exit_watcher = watcher.exit_watcher
+        self._modules = watcher.modules
+        self._running = running
+        self._died = died
+        self._log = log
+        self._is_first = is_first
+        self._probes = choose_probes(running, is_first=is_first)
+        self._began = self._context.clock.now()
+        self._exit: ContainerState | None = None
+
+    def run(self, started_at: float, raise_if_closing: Callable[[], None]) -> None:
+        """Return when it is ready; raise what ended the wait otherwise."""
+        if not self._probes:
+            self._settle()
             return
-        target = probing.Target(
+        self._tell(self._probes[0])
+        try:
+            outcome = wait_until_ready(
+                self._probes,
+                ask=partial(self._ask, self._target(started_at), raise_if_closing),
+                is_dear=probing.is_expensive,
+                died=self._died,
+                read_exit=self._read_death,
+                clock=self._context.clock,
+                timeout_s=self._running.spec.timeout_s,
+            )
+        finally:
+            self._modules.settle(self._running)
+        if isinstance(outcome.answer, Dead):
+            self._check_end(outcome.answer)
+        if isinstance(outcome.answer, NotYet):
+            raise self._not_ready_error(outcome.answer, outcome)
+
+    def _settle(self) -> None:
+        """Give a service that has nothing to ask a moment to die in."""
+        self._context.clock.wait(self._died, _SETTLE_S)
+        state = self._read_exit() if self._died.is_set() else None
+        if state:
+            raise self._death_error(state)
+
+    def _target(self, started_at: float) -> probing.Target:
+        running = self._running
+        return probing.Target(
             container_id=running.container_id,
             endpoints=dict(running.view.endpoints),
             main_port=running.spec.ports[0] if running.spec.ports else None,
             started_at=started_at,
         )
 
-        def ask(probe: Question) -> Answer:
-            raise_if_closing()
-            if isinstance(probe, OwnWait):
-                assert self._modules is not None
-                answer = self._modules.ask(running)
-            else:
-                answer = probing.ask(probe, target, self._engine)
-            if isinstance(answer, NotYet):
-                reason = redact(answer.reason, running.secrets)
-                self._tell(Progress(text=f"asks {describe_probe(probe)}{_address(probe, running)}: {reason}"))
-            return answer
+    def _ask(self, target: probing.Target, raise_if_closing: Callable[[], None], probe: Question) -> Answer:
+        raise_if_closing()
+        if isinstance(probe, OwnWait):
+            answer = self._modules.ask(self._running)
+        else:
+            answer = probing.ask(probe, target, self._engine)
+        if isinstance(answer, NotYet):
+            self._tell(probe, f": {redact(answer.reason, self._running.secrets)}")
+        return answer
 
-        exit_watcher: list[ContainerState] = []
+    def _tell(self, probe: Question, said: str = "") -> None:
+        """Show what is asked, and what was answered last."""
+        self._context.timeline.on_progress(Progress(text=f"asks {_describe_question(probe, self._running)}{said}"))
 
-        def read_exit() -> Dead | None:
-            exit_watcher[:] = filter(None, [self._read_exit(running, is_first=is_first)])
-            return Dead(_describe(exit_watcher[0])) if exit_watcher else None
+    def _check_end(self, answer: Dead) -> None:
+        """Raise what a death means; nothing where the service was to come to its end."""
+        state = self._exit or self._engine.inspect_container(self._running.container_id)
+        if Ended() in self._probes and state.exit_code == 0:
+            return
+        raise self._own_wait_error(answer) if state.is_running else self._death_error(state)
 
-        self._tell(Progress(text=f"asks {describe_probe(probes[0])}{_address(probes[0], running)}"))
-        try:
-            outcome = wait_until_ready(
-                probes,
-                ask=ask,
-                is_dear=probing.is_expensive,
-                died=died,
-                read_exit=read_exit,
-                clock=self._clock,
-                timeout_s=running.spec.timeout_s,
-            )
-        finally:
-            if self._modules:
-                self._modules.settle(running)
-        if isinstance(outcome.answer, Dead):
-            state = exit_watcher[0] if exit_watcher else self._engine.inspect_container(running.container_id)
-            if Ended() in probes and state.exit_code == 0:
-                return
-            if not state.is_running:
-                raise self._death_error(running, state, began, log)
-            raise self._own_wait_error(running, outcome.answer)
-        if isinstance(outcome.answer, NotYet):
-            raise self._not_ready_error(running, outcome.answer, outcome)
+    def _read_death(self) -> Dead | None:
+        self._exit = self._read_exit()
+        return Dead(_describe(self._exit)) if self._exit else None
 
-    def _read_exit(self, running: RunningInstance, *, is_first: bool) -> ContainerState | None:
-        """How it has ended; None where it lives, and what was heard is of an earlier life."""
-        code = self._exit_watcher.exit_code(running.container_id)
+    def _read_exit(self) -> ContainerState | None:
+        """Return how it has ended; None where it lives, because the exit event belongs to an earlier start."""
+        code = self._exit_watcher.exit_code(self._running.container_id)
         # The engine answers only when it has taken the container's network apart: 0.2 s after it has told of the death.
-        if is_first and code not in (None, _KILLED):
+        if self._is_first and code not in (None, _KILLED):
             return ContainerState(is_running=False, exit_code=code)
-        state = self._engine.inspect_container(running.container_id)
+        state = self._engine.inspect_container(self._running.container_id)
         if state.is_running and not self._exit_watcher.is_broken:
             return None
         if state.is_running:
@@ -159,60 +166,61 @@ class Watcher:
             )
         return state
 
-    def _death_error(self, running: RunningInstance, state: ContainerState, began: float, log: LogTail) -> StartError:
-        spec, waited_s = running.spec, self._clock.now() - began
-        lines = _last_lines(self._read_to_end(running, log), running)
-        probes = " and ".join(f"{describe_probe(p)}{_address(p, running)}" for p in choose_probes(running))
+    def _death_error(self, state: ContainerState) -> StartError:
+        running, spec = self._running, self._running.spec
+        waited_s = self._context.clock.now() - self._began
+        lines = _last_lines(self._read_to_end(), running)
+        probes = " and ".join(_describe_question(probe, running) for probe in choose_probes(running))
         do = advise_if_full("\n".join(lines), running) or f"run it by hand: docker run --rm -it {image_tag(spec)}"
         if _may_be_out_of_memory(state):
             do = "give it more memory: memory=..."
         return StartError(
-            describe_instance(running.instance, self._run),
+            describe_instance(running.instance, self._context.run),
             "ended before it was ready",
             tried=f"start its container, and wait {waited_s:.1f} s{f' for {probes}' if probes else ''}",
             found=[f"{_describe(state)}; last log lines:", *lines],
             do=f"{do}; declared at {spec.location}",
         )
 
-    def _not_ready_error(self, running: RunningInstance, answer: NotYet, outcome: Outcome) -> NotReadyError:
-        spec = running.spec
+    def _not_ready_error(self, answer: NotYet, outcome: Outcome) -> NotReadyError:
         assert outcome.probe is not None
-        where = _address(outcome.probe, running)
+        running = self._running
         reason = redact(answer.reason, running.secrets)
         times = "" if isinstance(outcome.probe, OwnWait) else f", {outcome.asked} times"
         return NotReadyError(
-            describe_instance(running.instance, self._run),
+            describe_instance(running.instance, self._context.run),
             f"was not ready after {outcome.waited_s:.1f} s",
-            tried=f"{describe_probe(outcome.probe)}{where}{times}; last answer: {reason}",
-            found=["its container runs; last log lines:", *_last_lines(self._read_log(running), running)],
+            tried=f"{_describe_question(outcome.probe, running)}{times}; last answer: {reason}",
+            found=["its container runs; last log lines:", *_last_lines(self._read_log(), running)],
             do="see whether ready= asks the right thing, give it longer: timeout=..., or look inside: "
-            f"--isolate-keep=failed; declared at {spec.location}",
+            f"--isolate-keep=failed; declared at {running.spec.location}",
         )
 
-    def _own_wait_error(self, running: RunningInstance, answer: Dead) -> NotReadyError:
-        """What a module of testcontainers has raised while it started."""
-        assert running.spec.module is not None
+    def _own_wait_error(self, answer: Dead) -> NotReadyError:
+        """Return the error for what a module of testcontainers has raised while it started."""
+        running, module = self._running, self._running.spec.module
+        assert module is not None
         return NotReadyError(
-            describe_instance(running.instance, self._run),
-            f"was not ready: its {running.spec.module.name} has given up",
-            tried=f"start() of {running.spec.module.name}",
+            describe_instance(running.instance, self._context.run),
+            f"was not ready: its {module.name} has given up",
+            tried=f"start() of {module.name}",
             found=[
                 *redact(answer.reason, running.secrets).splitlines(),
                 "its container runs; last log lines:",
-                *_last_lines(self._read_log(running), running),
+                *_last_lines(self._read_log(), running),
             ],
             do="see whether the module and its image go together, or look inside: --isolate-keep=failed; "
             f"declared at {running.spec.location}",
         )
 
-    def _read_to_end(self, running: RunningInstance, log: LogTail) -> str:
+    def _read_to_end(self) -> str:
         try:
-            return log.read_to_end(_LOG_END_S)
+            return self._log.read_to_end(_LOG_END_S)
         except EngineError:
-            return self._read_log(running)
+            return self._read_log()
 
-    def _read_log(self, running: RunningInstance) -> str:
-        return self._engine.read_logs(running.container_id, tail=_LOG_LINES)
+    def _read_log(self) -> str:
+        return self._engine.read_logs(self._running.container_id, tail=_LOG_LINES)
 
 
 def _last_lines(log: str, running: RunningInstance) -> list[str]:
@@ -249,7 +257,8 @@ def _may_be_out_of_memory(state: ContainerState) -> bool:
     return state.is_out_of_memory or state.exit_code == _KILLED
 
 
-def _address(probe: Question, running: RunningInstance) -> str:
+def _describe_question(probe: Question, running: RunningInstance) -> str:
+    """Name a probe, and where it is asked."""
     if isinstance(probe, (Log, Command, Ended, OwnWait)):
-        return ""
-    return f" at {running.view.endpoints[probe.port or running.spec.ports[0]].address}"
+        return describe_probe(probe)
+    return f"{describe_probe(probe)} at {running.view.endpoints[probe.port or running.spec.ports[0]].address}"

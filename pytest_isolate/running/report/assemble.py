@@ -1,4 +1,4 @@
-"""From records to what the page shows: tests, the runs of services, and what belongs together. Pure."""
+"""Contents of the page, from records: tests, the runs of services, and the links between them. Pure."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from msgspec.structs import replace
 
 from pytest_isolate.running.report.records import (
     BecameReady,
+    ContainerLog,
+    ContainerRecord,
     Launched,
     RanTest,
     Record,
     Removed,
-    Spent,
-    Took,
+    TimelineSpan,
+    UsageSample,
     Waited,
-    Wrote,
+    count_fitting,
 )
 
 Kind = TypeVar("Kind")
 Key = TypeVar("Key")
 BAD = ("failed", "error")
-# Parts of a start, told on the timeline; what is shorter than a hundredth of a second cannot be seen.
+# Spans of a start that the timeline shows; the others take less than a hundredth of a second.
 _PARTS = ("image", "dependencies", "budget", "network", "create", "ready", "snapshot")
-# What all logs together may take: a browser opens such a page within a second.
+# Limit for all logs together: a browser opens a page of this size within a second.
 MOST_PAGE_CHARACTERS = 12 * 1024 * 1024
 
 
 class RunFacts(Struct, frozen=True, kw_only=True):
-    """What is said at the top of the page."""
+    """Facts about the run, at the top of the page."""
 
     title: str
     run_id: str
@@ -45,59 +47,62 @@ class ServiceRun(Struct, frozen=True, kw_only=True):
     """One container of a service, from its start to its end."""
 
     number: int
-    name: str
     launched: Launched
     ready: float | None
     ended: float
     needs: tuple[int, ...] = ()
-    parts: tuple[Spent, ...] = ()
-    samples: tuple[Took, ...] = ()
-    log: Wrote | None = None
+    parts: tuple[TimelineSpan, ...] = ()
+    samples: tuple[UsageSample, ...] = ()
+    log: ContainerLog | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the service, with its stack."""
+        return self.launched.name
 
     @property
     def began(self) -> float:
-        """When the first part of its start began."""
+        """Begin of the first part of the start."""
         return min([part.began for part in self.parts], default=self.launched.at)
 
 
 class TestRun(Struct, frozen=True, kw_only=True):
-    """A test with the service runs that it could use, by number."""
+    """A test with the numbers of the service runs that it could use."""
 
     number: int
-    tested: RanTest
+    record: RanTest
     services: tuple[int, ...]
 
     @property
     def is_bad(self) -> bool:
-        """Whether it has failed, in whatever part."""
-        return self.tested.outcome in BAD
+        """True where the test or its set-up or tear-down has failed."""
+        return self.record.outcome in BAD
 
 
 class Page(Struct, frozen=True, kw_only=True):
-    """All that the page shows."""
+    """Contents of the page."""
 
     facts: RunFacts
     tests: tuple[TestRun, ...]
     services: tuple[ServiceRun, ...]
-    images: tuple[Spent, ...]
+    images: tuple[TimelineSpan, ...]
     waits: tuple[Waited, ...]
 
     @property
     def failed(self) -> tuple[TestRun, ...]:
-        """The tests that have failed, in the order in which they ran."""
+        """Failed tests, in the order in which they ran."""
         return tuple(test for test in self.tests if test.is_bad)
 
 
 def assemble(facts: RunFacts, records: Iterable[Record]) -> Page:
-    """The page of a run, from what all of its processes have recorded."""
+    """Build the page of a run from the records of all its processes."""
     everything = tuple(records)
-    spans = _of(everything, Spent)
-    tested = sorted(_of(everything, RanTest), key=lambda t: t.began)
+    spans = _of(everything, TimelineSpan)
     services = _service_runs(facts, everything, spans)
     by_code = _group(services, lambda run: run.launched.code)
     tests = tuple(
-        TestRun(number=number, tested=t, services=_among(by_code, t.codes, t.began, t.ended))
-        for number, t in enumerate(tested, start=1)
+        TestRun(number=number, record=test, services=_among(by_code, test.codes, test.began, test.ended))
+        for number, test in enumerate(sorted(_of(everything, RanTest), key=lambda t: t.began), start=1)
     )
     return Page(
         facts=facts,
@@ -119,43 +124,39 @@ def _group(records: Iterable[Kind], key: Callable[[Kind], Key]) -> Mapping[Key, 
     return table
 
 
-def _service_runs(facts: RunFacts, records: Sequence[Record], spans: Iterable[Spent]) -> tuple[ServiceRun, ...]:
-    launched = _group(_of(records, Launched), lambda r: r.container)
-    ready = _group(_of(records, BecameReady), lambda r: r.container)
-    removed = _group(_of(records, Removed), lambda r: r.container)
-    taken = _group(_of(records, Took), lambda r: r.container)
-    wrote = _group(_of(records, Wrote), lambda r: r.container)
+def _service_runs(facts: RunFacts, records: Sequence[Record], spans: Iterable[TimelineSpan]) -> tuple[ServiceRun, ...]:
+    by_container = _group((r for r in records if isinstance(r, ContainerRecord)), lambda r: r.container)
     by_thread = _group(spans, lambda s: (s.worker, s.thread, s.subject))
-    # Each worker tells of what it uses; whoever has started it knows more than those who have found it.
-    firsts = sorted((min(found, key=lambda r: r.found) for found in launched.values()), key=lambda r: r.at)
+    # Each worker records what it uses; the one that started a container knows more than those that found it.
+    launched = [min(found, key=lambda r: r.found) for own in by_container.values() if (found := _of(own, Launched))]
     runs = []
-    for number, first in enumerate(firsts, start=1):
-        container, name = first.container, _name_of(first)
-        # What is there at the end of the run is looked at by each process that uses it, and goes with the last of them.
-        last_seen = max((r.at for r in wrote.get(container, ())), default=facts.ended)
-        answered = min((r.at for r in ready.get(container, ())), default=None)
-        runs.append(
-            ServiceRun(
-                number=number,
-                name=name,
-                launched=first,
-                ready=answered,
-                ended=min((r.at for r in removed.get(container, ())), default=last_seen),
-                parts=_parts_of(first, answered, by_thread.get((first.by, first.thread, name), ())),
-                samples=tuple(sorted(taken.get(container, ()), key=lambda r: r.at)),
-                log=max(wrote.get(container, ()), key=lambda r: r.at, default=None),
-            )
-        )
+    for number, first in enumerate(sorted(launched, key=lambda r: r.at), start=1):
+        own_spans = by_thread.get((first.by, first.thread, first.name), ())
+        runs.append(_service_run(number, first, by_container[first.container], own_spans, facts.ended))
     by_code = _group(runs, lambda run: run.launched.code)
     return tuple(replace(run, needs=_among(by_code, run.launched.needs, run.launched.at, run.ended)) for run in runs)
 
 
-def _name_of(launched: Launched) -> str:
-    return f"{launched.stack}.{launched.service}" if launched.stack else launched.service
+def _service_run(
+    number: int, launched: Launched, own: Sequence[Record], spans: Sequence[TimelineSpan], run_ended: float
+) -> ServiceRun:
+    logs = sorted(_of(own, ContainerLog), key=lambda r: r.at)
+    ready = min((r.at for r in _of(own, BecameReady)), default=None)
+    # Each process that uses a container reads its log in the end, and the container is removed after the last of them.
+    last_seen = logs[-1].at if logs else run_ended
+    return ServiceRun(
+        number=number,
+        launched=launched,
+        ready=ready,
+        ended=min((r.at for r in _of(own, Removed)), default=last_seen),
+        parts=_parts_of(launched, ready, spans),
+        samples=tuple(sorted(_of(own, UsageSample), key=lambda r: r.at)),
+        log=logs[-1] if logs else None,
+    )
 
 
-def _parts_of(launched: Launched, ready: float | None, own: Iterable[Spent]) -> tuple[Spent, ...]:
-    """What the start of a container consisted of: spans of its thread, behind the start before it in that thread."""
+def _parts_of(launched: Launched, ready: float | None, own: Sequence[TimelineSpan]) -> tuple[TimelineSpan, ...]:
+    """Parts of a container's start: the spans of its thread since the start before it in that thread."""
     starts = [s for s in own if s.what == "start" and s.began <= launched.at <= s.ended]
     if not starts or launched.found:
         return ()
@@ -169,7 +170,7 @@ def _parts_of(launched: Launched, ready: float | None, own: Iterable[Spent]) -> 
 def _among(
     by_code: Mapping[str, list[ServiceRun]], codes: Iterable[str], began: float, ended: float
 ) -> tuple[int, ...]:
-    """The numbers of the service runs with these codes that were there at some moment of a time."""
+    """Numbers of the service runs with these codes that existed at some moment between `began` and `ended`."""
     return tuple(
         run.number
         for code in dict.fromkeys(codes)
@@ -179,38 +180,25 @@ def _among(
 
 
 def fit_logs(services: Sequence[ServiceRun], tests: Iterable[TestRun], most_characters: int) -> tuple[ServiceRun, ...]:
-    """The same with less of the logs, where they are too much for a page: first those that no failed test has used."""
+    """Cut logs until all of them fit into the page, those that no failed test has used first."""
     failed = {number for test in tests if test.is_bad for number in test.services}
-    room = most_characters
-    kept: dict[int, Wrote | None] = {}
-    for is_wanted in (True, False):
-        group = sorted((run for run in services if (run.number in failed) is is_wanted), key=lambda run: _size(run.log))
+    left = most_characters
+    kept: dict[int, ContainerLog | None] = {}
+    for has_failed in (True, False):
+        group = sorted((r for r in services if (r.number in failed) is has_failed), key=lambda run: _size(run.log))
         for place, run in enumerate(group):
-            # The smallest come first: what they leave is for the larger ones.
-            share = room // (len(group) - place)
+            # The smallest come first: the larger ones share what they leave.
+            share = left // (len(group) - place)
             kept[run.number] = _cut(run.log, share) if run.log and _size(run.log) > share else run.log
-            room -= _size(kept[run.number])
+            left -= _size(kept[run.number])
     return tuple(replace(run, log=kept[run.number]) for run in services)
 
 
-def _size(log: Wrote | None) -> int:
+def _size(log: ContainerLog | None) -> int:
     return sum(len(text) + 1 for _, text in log.lines) if log else 0
 
 
-def _cut(log: Wrote, most: int) -> Wrote:
-    """The last lines of a log: they tell more than the first."""
-    size, left_out = _size(log), 0
-    for _, text in log.lines:
-        if size <= most:
-            break
-        size -= len(text) + 1
-        left_out += 1
+def _cut(log: ContainerLog, most: int) -> ContainerLog:
+    """Keep the last lines of a log: they tell more than the first."""
+    left_out = len(log.lines) - count_fitting(reversed(log.lines), most)
     return replace(log, lines=log.lines[left_out:], head=0, cut=log.cut + left_out)
-
-
-def by_stack(services: Iterable[ServiceRun]) -> Mapping[str, Mapping[str, list[ServiceRun]]]:
-    """Service runs by stack, and within it by service; the services of no stack come first."""
-    table: dict[str, dict[str, list[ServiceRun]]] = {}
-    for run in sorted(services, key=lambda run: (run.launched.stack, run.number)):
-        table.setdefault(run.launched.stack, {}).setdefault(run.launched.service, []).append(run)
-    return table

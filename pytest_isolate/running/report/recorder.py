@@ -5,26 +5,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-from pytest_isolate.engine.api import Engine
+from pytest_isolate.engine.api import ContainerUsage, Engine
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import Place
 from pytest_isolate.running.clock import Clock
-from pytest_isolate.running.containers.launcher import Launcher
-from pytest_isolate.running.containers.running import RunningInstance, StartRequest, instance_hash
+from pytest_isolate.running.containers.handle import Service
+from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance, instance_hash
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.report.records import (
     BecameReady,
+    ContainerLog,
     Journal,
     Launched,
     Reader,
     Record,
     Removed,
-    Spent,
-    Took,
-    Wrote,
+    TimelineSpan,
+    UsageSample,
+    count_fitting,
 )
 from pytest_isolate.running.timeline import Span
 from pytest_isolate.text import plain_text, redact
@@ -38,7 +38,7 @@ _SAMPLE_SHARE = 0.05
 _PARALLEL_LOOKS = 8
 
 
-class Recorder:
+class Recorder(InstanceObserver):
     """Writes down what becomes of each container that this process starts or uses. `since` is when the run began."""
 
     def __init__(self, engine: Engine, clock: Clock, journal: Journal, worker: str, since: float) -> None:
@@ -56,21 +56,19 @@ class Recorder:
         with self._lock:
             return tuple({secret for running in self._known.values() for secret in running.secrets})
 
-    def launched(self, running: RunningInstance, *, found: bool = False) -> None:
-        """A container was started, or found started."""
-        with self._lock:
-            is_known = running.container_id in self._known
-            self._known[running.container_id] = running
-        if not is_known:
-            self._journal.write(describe(running, self._worker, threading.get_ident(), found=found))
+    def launched(self, running: RunningInstance) -> None:
+        """Write down a container that was started."""
+        self._note(running, found=False)
 
-    def ready(self, running: RunningInstance) -> None:
-        """It answers."""
-        self.launched(running, found=True)
+    def available(self, running: RunningInstance, handle: Service) -> None:  # noqa: ARG002  # the event's signature
+        """Write down that it answers; where another process has started it, it is found."""
+        if running.spec.external:
+            return
+        self._note(running, found=True)
         self._journal.write(BecameReady(at=self._clock.time(), container=running.container_id))
 
     def removing(self, running: RunningInstance) -> None:
-        """This process removes it, so nobody can ask it any more."""
+        """Read its log and usage for the last time, before this process removes it."""
         self._look_back(running)
         with self._lock:
             self._known.pop(running.container_id, None)
@@ -84,6 +82,13 @@ class Recorder:
             list(pool.map(self._look_back, known))
         self._journal.write(*spent(spans, self._worker, self._clock.time() - self._clock.now()))
 
+    def _note(self, running: RunningInstance, *, found: bool) -> None:
+        with self._lock:
+            is_known = running.container_id in self._known
+            self._known[running.container_id] = running
+        if not is_known:
+            self._journal.write(describe(running, self._worker, threading.get_ident(), found=found))
+
     def _look_back(self, running: RunningInstance) -> None:
         records: list[Record] = []
         try:
@@ -95,31 +100,10 @@ class Recorder:
             return  # it is gone, or the engine is; the run tells that
         now, secrets = self._clock.time(), self.secrets
         if taken:
-            records.append(
-                Took(at=now, container=running.container_id, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
-            )
+            records.append(_sample(now, running.container_id, taken))
         texts = [(line.when, redact(plain_text(line.text), secrets)) for line in lines]
         records.append(shorten(now, running.container_id, texts, MOST_LOG_CHARACTERS))
         self._journal.write(*records)
-
-
-class RecordingLauncher(Launcher):
-    """A launcher that tells a recorder of each container, before it is waited for and before it is removed."""
-
-    def __init__(self, recorder: Recorder, *args: Any) -> None:
-        super().__init__(*args)
-        self._recorder = recorder
-
-    def launch(self, start: StartRequest, network_id: str) -> RunningInstance:
-        """A started container."""
-        running = super().launch(start, network_id)
-        self._recorder.launched(running)
-        return running
-
-    def remove(self, running: RunningInstance) -> None:
-        """Remove the container."""
-        self._recorder.removing(running)
-        super().remove(running)
 
 
 class Sampler:
@@ -169,10 +153,7 @@ class Sampler:
                 self._live.pop(container)  # it is gone
                 continue
             if taken:
-                now = self._clock.time()
-                self._journal.write(
-                    Took(at=now, container=container, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
-                )
+                self._journal.write(_sample(self._clock.time(), container, taken))
 
 
 def describe(running: RunningInstance, by: str, thread: int, *, found: bool) -> Launched:
@@ -197,17 +178,21 @@ def describe(running: RunningInstance, by: str, thread: int, *, found: bool) -> 
     )
 
 
+def _sample(at: float, container: str, taken: ContainerUsage) -> UsageSample:
+    return UsageSample(at=at, container=container, memory_bytes=taken.memory_bytes, cpu_s=taken.cpu_s)
+
+
 def describe_place(place: Place) -> str:
-    """Who an instance is for, in words."""
+    """Describe in words how long an instance lives."""
     if place.scope is Scope.SESSION:
         return f"worker {place.worker}" if place.worker else "the whole run"
     return f"{place.scope.word} {place.node}"
 
 
-def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[Spent]:
+def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[TimelineSpan]:
     """Spans of a timeline, in seconds of the epoch."""
     return [
-        Spent(
+        TimelineSpan(
             worker=worker,
             what=span.what,
             subject=span.subject,
@@ -220,22 +205,11 @@ def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[Spent]:
     ]
 
 
-def shorten(at: float, container: str, lines: Sequence[tuple[float, str]], most: int) -> Wrote:
-    """What a container wrote, cut in the middle where it has more characters than that."""
+def shorten(at: float, container: str, lines: Sequence[tuple[float, str]], most: int) -> ContainerLog:
+    """Build the record of a log, cut in the middle where it has more than `most` characters."""
     if sum(len(text) + 1 for _, text in lines) <= most:
-        return Wrote(at=at, container=container, lines=lines)
-    head = _count_fitting(lines, most * _HEAD_SHARE)
-    tail = _count_fitting(lines[head:][::-1], most * (1 - _HEAD_SHARE))
+        return ContainerLog(at=at, container=container, lines=lines)
+    head = count_fitting(lines, most * _HEAD_SHARE)
+    tail = count_fitting(lines[head:][::-1], most * (1 - _HEAD_SHARE))
     kept = [*lines[:head], *(lines[-tail:] if tail else ())]
-    return Wrote(at=at, container=container, lines=kept, head=head, cut=len(lines) - len(kept))
-
-
-def _count_fitting(lines: Iterable[tuple[float, str]], most: float) -> int:
-    """How many of these lines have so many characters together."""
-    count, size = 0, 0
-    for _, text in lines:
-        size += len(text) + 1
-        if size > most:
-            break
-        count += 1
-    return count
+    return ContainerLog(at=at, container=container, lines=kept, head=head, cut=len(lines) - len(kept))

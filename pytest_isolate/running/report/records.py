@@ -1,27 +1,26 @@
-"""What is recorded for the page, as frozen values, and their lines in a file. All moments are seconds of the epoch."""
+"""Records of a run, from which its page is made, and the files that they are kept in. Moments are epoch seconds."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct, convert, to_builtins
 
 _SUFFIX = ".page"
 
 
 class Journal:
-    """The file of one process. Safe to use from several threads; what is written stays, however the process ends."""
+    """Record file of one process. Safe to use from several threads; what is written stays, however the process ends."""
 
     def __init__(self, folder: Path, worker: str) -> None:
         self._path = folder / f"{worker or 'main'}{_SUFFIX}"
         self._lock = threading.Lock()
 
     def write(self, *records: Record) -> None:
-        """Add records."""
+        """Append records."""
         text = "".join(f"{write_line(record)}\n" for record in records)
         # Opened for each: nothing stays open in a process that is forked or killed, and records are few.
         with self._lock, self._path.open("a", encoding="utf-8") as file:
@@ -29,14 +28,14 @@ class Journal:
 
 
 class Reader:
-    """Reads the files of all processes, again and again, each line once."""
+    """Reads the journals of all processes, again and again, each line once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read: dict[Path, int] = {}
 
     def read_new(self) -> Iterator[Record]:
-        """What has been added since the last call."""
+        """Yield the records that were added since the last call."""
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
@@ -47,15 +46,20 @@ class Reader:
                     yield parse_line(line.decode())
 
 
-class Launched(Struct, frozen=True, kw_only=True):
-    """A container that was started, or is used although it was started before. `code` names what tests ask for.
-
-    `worker` has it for itself, where it is not shared; `by` is the worker that has started it, in a
-    thread, or `found` it.
-    """
+class ContainerRecord(Struct, frozen=True, kw_only=True, tag=True):
+    """Base of the records about one container at one moment."""
 
     at: float
     container: str
+
+
+class Launched(ContainerRecord, frozen=True, kw_only=True):
+    """A container that was started, or that an earlier run has started and this one uses (`found`).
+
+    `code` is the instance's hash, by which tests name it. `worker` is the worker whose own instance it is, empty where
+    it is shared; `by` is the worker that started it, in a `thread`.
+    """
+
     code: str
     service: str
     stack: str
@@ -70,96 +74,103 @@ class Launched(Struct, frozen=True, kw_only=True):
     found: bool = False
     thread: int = 0
 
-
-class BecameReady(Struct, frozen=True, kw_only=True):
-    """It answered for the first time; for one that was ready before, it answered this process."""
-
-    at: float
-    container: str
+    @property
+    def name(self) -> str:
+        """Name of the service, with its stack."""
+        return f"{self.stack}.{self.service}" if self.stack else self.service
 
 
-class Wrote(Struct, frozen=True, kw_only=True):
-    """All that a container has written so far, or, where that is much, its first and last lines.
+class BecameReady(ContainerRecord, frozen=True, kw_only=True):
+    """The first answer of a container to the probes of this process."""
 
-    `lines` are moments and texts, without passwords; `cut` counts the lines that are left out behind the first `head`.
+
+class Removed(ContainerRecord, frozen=True, kw_only=True):
+    """The removal of a container, which begins at this moment."""
+
+
+class ContainerLog(ContainerRecord, frozen=True, kw_only=True):
+    """Log of a container so far, as moments and texts, without passwords.
+
+    Of a long log only the first `head` lines and the last ones are kept; `cut` counts the lines between them.
     """
 
-    at: float
-    container: str
     lines: Sequence[tuple[float, str]]
     head: int = 0
     cut: int = 0
 
 
-class Removed(Struct, frozen=True, kw_only=True):
-    """It is about to be removed, with what it wrote."""
+def count_fitting(lines: Iterable[tuple[float, str]], most: float) -> int:
+    """Count the lines that fit into `most` characters."""
+    count, size = 0, 0
+    for _, text in lines:
+        size += len(text) + 1
+        if size > most:
+            break
+        count += 1
+    return count
 
-    at: float
-    container: str
 
+class UsageSample(ContainerRecord, frozen=True, kw_only=True):
+    """Memory of a container at this moment, and its processor time since it was started."""
 
-class Took(Struct, frozen=True, kw_only=True):
-    """What a container takes: memory at this moment, processor time since it was started."""
-
-    at: float
-    container: str
     memory_bytes: int
     cpu_s: float
 
 
-class Spent(Struct, frozen=True, kw_only=True):
-    """A span of a process's timeline. `thread` is that of the start which it is a part of."""
+class WorkerSpan(Struct, frozen=True, kw_only=True, tag=True):
+    """Base of the records about a span of time in one worker."""
 
     worker: str
-    what: str
-    subject: str
     began: float
     ended: float
+
+    @property
+    def seconds(self) -> float:
+        """Length of the span."""
+        return self.ended - self.began
+
+
+class TimelineSpan(WorkerSpan, frozen=True, kw_only=True):
+    """A span of a process's timeline. `thread` is the thread of the start that it belongs to."""
+
+    what: str
+    subject: str
     failed: bool
     thread: int
 
 
-class Waited(Struct, frozen=True, kw_only=True):
-    """A test has waited for a service or stack."""
+class Waited(WorkerSpan, frozen=True, kw_only=True):
+    """A test's wait for a service or stack."""
 
-    worker: str
     test: str
     what: str
-    began: float
-    ended: float
 
 
-class RanTest(Struct, frozen=True, kw_only=True):
-    """A test that has run. `codes` are those of the services that it could use, `text` is why it has failed."""
+class RanTest(WorkerSpan, frozen=True, kw_only=True):
+    """A test that has run, with the codes of the services that it could use; `text` is the reason of its failure."""
 
-    worker: str
     test: str
-    began: float
-    ended: float
     outcome: str
     codes: Sequence[str] = ()
     text: str = ""
 
 
-class OnEngine(Struct, frozen=True, kw_only=True):
+class OnEngine(Struct, frozen=True, kw_only=True, tag=True):
     """The engine that a process has connected to."""
 
     name: str
 
 
-Record = OnEngine | Launched | BecameReady | Wrote | Removed | Took | Spent | Waited | RanTest
-_KINDS: dict[str, Any] = {
-    kind.__name__: kind for kind in (OnEngine, Launched, BecameReady, Wrote, Removed, Took, Spent, Waited, RanTest)
-}
+Record = OnEngine | Launched | BecameReady | Removed | ContainerLog | UsageSample | TimelineSpan | Waited | RanTest
 
 
 def write_line(record: Record) -> str:
-    """A record as one line."""
-    return json.dumps([type(record).__name__, to_builtins(record)])
+    """Encode a record as one line."""
+    # Not by msgspec: it refuses texts that are not quite Unicode, as file names in a test's output may be.
+    return json.dumps(to_builtins(record))
 
 
 def parse_line(line: str) -> Record:
-    """The record of a line; ValueError where a process has died while it wrote it."""
-    kind, fields = json.loads(line)
-    made: Record = _KINDS[kind](**fields)
-    return made
+    """Decode a line."""
+    record: Record = convert(json.loads(line), Record)
+    return record

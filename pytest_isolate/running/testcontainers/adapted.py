@@ -20,7 +20,7 @@ from pytest_isolate.running.testcontainers.stage import ContainerSource, Started
 
 
 class Client:
-    """What modules ask of the client of their engine, answered by the stage."""
+    """Answers to what modules ask of the client of their engine, from the stage."""
 
     def __init__(self, source: ContainerSource) -> None:
         self._source = source
@@ -60,7 +60,7 @@ class PatchedModule(DockerContainer):
         """Older releases stop the container here."""
 
     def get_docker_client(self) -> Any:
-        """What stands in for the engine's client."""
+        """Return the stand-in for the engine's client."""
         return Client(self._isolate_stage)
 
     def get_container_host_ip(self) -> str:

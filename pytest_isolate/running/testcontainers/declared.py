@@ -28,7 +28,7 @@ _WAYS = {"PostgresContainer": "postgres", "MySqlContainer": "mariadb"}
 
 
 class NotAModule(Exception):
-    """What was declared makes no container of testcontainers."""
+    """The declared object makes no container of testcontainers."""
 
 
 class DeclaredModule:
@@ -53,7 +53,7 @@ class DeclaredModule:
         return str(getattr(made_by, "__qualname__", type(made_by).__qualname__))
 
     def rehearse(self) -> DryRun:
-        """What it starts. It is made and rehearsed once."""
+        """Return what it starts. It is made and rehearsed once."""
         if self._rehearsal is None:
             self._rehearsal = self._rehearse()
         return self._rehearsal
@@ -85,7 +85,7 @@ class DeclaredModule:
 
 
 def rehearse(module: DockerContainer) -> DryRun:
-    """What a module would start, and what of it cannot be honoured: its start, up to where it needs an engine."""
+    """Return what a module would start, and what of it cannot be honoured; its start runs until it needs an engine."""
     from pytest_isolate.running.testcontainers.settings import (  # with testcontainers
         has_wait,
         parts_of_its_own,
@@ -117,7 +117,7 @@ def _reach(module: DockerContainer) -> PatchedModule:
 
 
 def _describe_data(module: PatchedModule) -> dict[str, object]:
-    """Who may do what in which database, as far as a module tells it, and how its data is copied."""
+    """Return user, password and database, as far as a module tells them, and how its data is copied."""
     values: dict[str, object] = {}
     for key, attribute in (("user", "username"), ("password", "password"), ("database", "dbname")):
         known = getattr(module, attribute, None)
@@ -197,5 +197,5 @@ class _LateClient:
 
 
 def _broken(refusal: Refusal) -> DryRun:
-    """What is left where a module cannot be rehearsed: enough for its declaration to be read to the end."""
+    """Return enough for a declaration to be read to its end where its module cannot be rehearsed."""
     return DryRun(values={"image": "unknown"}, refusals=(refusal,))

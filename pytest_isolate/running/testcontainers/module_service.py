@@ -1,15 +1,13 @@
-"""What tests are handed of a module of testcontainers: our handle, with the module's own methods beside."""
+"""The handle of a module of testcontainers: ours, with the module's own methods beside."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import IsolateError, build_message
+from pytest_isolate.running.containers.controls import Controls
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.view import ServiceView
-from pytest_isolate.running.faults.methods import Faults
 
 M = TypeVar("M")
 _SETTING = ("with_", "waiting_for", "maybe_")
@@ -24,27 +22,8 @@ class ModuleService(Service, Generic[M]):
 
     module: M
 
-    def __init__(
-        self,
-        view: ServiceView,
-        *,
-        module: M,
-        engine: Engine,
-        image: str,
-        container_id: str,
-        hold_data: Callable[[], None],
-        start_again: Callable[[], None],
-        faults: Faults,
-    ) -> None:
-        super().__init__(
-            view,
-            engine=engine,
-            image=image,
-            container_id=container_id,
-            hold_data=hold_data,
-            start_again=start_again,
-            faults=faults,
-        )
+    def __init__(self, view: ServiceView, controls: Controls, *, image: str, container_id: str, module: M) -> None:
+        super().__init__(view, controls, image=image, container_id=container_id)
         self.module = module
 
     def __getattr__(self, name: str) -> Any:

@@ -28,7 +28,7 @@ class Modules:
         self._starts: dict[str, _Start] = {}
 
     def ask(self, running: RunningInstance) -> Answer:
-        """Whether a service's module has started it to its end; the first question begins with that."""
+        """Ask whether a service's module has come to the end of its start; the first question begins that."""
         with self._lock:
             start = self._starts.get(running.container_id)
             if start is None:

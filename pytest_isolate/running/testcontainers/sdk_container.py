@@ -27,14 +27,14 @@ class WaitCancelled(BaseException):
 
 
 class ExecAnswer(NamedTuple):
-    """What a command did; `output` is a pair of streams where they were asked for apart."""
+    """Result of a command; `output` is a pair of streams where they were asked for apart."""
 
     exit_code: int
     output: Any
 
 
 class Readable(Protocol):
-    """What can be read: an open archive."""
+    """An open archive."""
 
     def read(self) -> bytes:
         """All of it."""
@@ -49,9 +49,9 @@ class ContainerView:
         self._health = health
         self.id = container_id
         self.is_given_up = False
-        """Whether whoever asks has nothing more to wait for."""
+        """True when whoever asks has nothing more to wait for."""
         self.last_answer = ""
-        """What a command that failed has said last: what a wait that goes on sees."""
+        """The last words of a command that failed, which a wait that goes on sees."""
 
     @property
     def _engine(self) -> Engine:
@@ -94,7 +94,7 @@ class ContainerView:
         """Nothing is remembered: each question is asked anew."""
 
     def logs(self, stdout: bool = True, stderr: bool = True, tail: int | str = "all", **options: object) -> bytes:
-        """What it has written so far to one stream or both."""
+        """Return what it has written so far to one stream or both."""
         if any(options.values()):
             self._refuse("logs", options)
         stream = "" if stdout and stderr else "stdout" if stdout else "stderr"
@@ -156,7 +156,7 @@ class ContainerView:
 
 
 def _surroundings(environment: Mapping[str, str] | Sequence[str] | None, workdir: str | None) -> list[str]:
-    """What comes before a command that has variables or a folder of its own."""
+    """Return the words before a command that has variables or a folder of its own."""
     pairs = [f"{k}={v}" for k, v in environment.items()] if isinstance(environment, Mapping) else environment or []
     return [*([*_CHANGE_FOLDER, str(workdir)] if workdir else []), *(["env", *pairs] if pairs else [])]
 

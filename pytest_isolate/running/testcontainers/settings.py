@@ -1,4 +1,4 @@
-"""What a module of testcontainers has set about its container, read from it. Only here are its attributes named."""
+"""Settings of a module of testcontainers, read from it. Its attributes are named only here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def shorten_poll_interval(module: PatchedModule) -> None:
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What a module asks for, in its own words. `timeout_s` is how long its own wait lasts."""
+    """A module's settings, in its own words. `timeout_s` is how long its own wait lasts."""
 
     image: str
     env: Mapping[str, object]
@@ -76,5 +76,5 @@ def parts_of_its_own(module: DockerContainer) -> list[str]:
 
 
 def has_wait(module: DockerContainer) -> bool:
-    """Whether a module waits for anything behind its start; a plain container that is told nothing does not."""
+    """True for a module that waits for something behind its start; a plain container that is told nothing does not."""
     return vars(module).get("_wait_strategy") is not None or type(module).start is not DockerContainer.start

@@ -1,4 +1,4 @@
-"""What a module stands on: nothing while it is rehearsed, then a container that this project has made."""
+"""The container under a module: none while it is rehearsed, then one that this project has made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ContainerSource(Protocol):
         """The module would have its container made, with these variables, and started; Reached where it is not."""
 
     def endpoint(self, inner: int) -> Endpoint:
-        """Where a test reaches one of its ports."""
+        """Return where a test reaches one of its ports."""
 
     def host(self) -> str:
         """The address that a test reaches it at."""
@@ -86,19 +86,10 @@ class Started:
         return self._container
 
     def endpoint(self, inner: int) -> Endpoint:
-        """Where a test reaches one of its ports."""
+        """Return where a test reaches one of its ports."""
         self._container.check()
-        try:
-            return self._view.endpoints[inner]
-        except KeyError:
-            declared = ", ".join(map(str, self._view.spec.ports)) or "none"
-            raise IsolateError(
-                build_message(
-                    f"service {self._view.spec.name!r} publishes no port {inner}",
-                    found=f"declared ports: {declared}",
-                    do=f"with_exposed_ports({inner}), or ports=[..., {inner}] of service()",
-                )
-            ) from None
+        do = f"with_exposed_ports({inner}), or ports=[..., {inner}] of service()"
+        return self._view.published(inner, self._view.spec.name, do)
 
     def host(self) -> str:
         """The address that it is published on."""

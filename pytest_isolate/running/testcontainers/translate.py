@@ -100,7 +100,7 @@ def _add_volumes(
 
 
 def _add_files(settings: Settings, values: dict[str, object]) -> None:
-    """What with_copy_into_container() names; a folder goes into its target under its own name."""
+    """Add what with_copy_into_container() names; a folder goes into its target under its own name."""
     files = _table(values, "files")
     for content, target, mode in settings.files:
         if isinstance(content, bytes):

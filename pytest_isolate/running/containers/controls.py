@@ -1,0 +1,152 @@
+"""The work behind the methods of a handle: on a container of ours, or nothing but an error that says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any, NoReturn, TypeAlias
+
+from pytest_isolate.engine.api import ContainerState, ExecResult
+from pytest_isolate.errors import FaultError, IsolateError
+from pytest_isolate.running.faults.impairment import parse_impairment
+from pytest_isolate.running.faults.network import Target
+
+
+class ContainerControls:
+    """The controls of one container; its faults are blocks, undone at their end, however they end.
+
+    `hold_data` keeps what it has in memory while it is down, `start_again` starts it and waits until it is ready.
+    """
+
+    def __init__(self, target: Target, hold_data: Callable[[], None], start_again: Callable[[], None]) -> None:
+        self._target = target
+        self._engine = target.engine
+        self._id = target.container_id
+        self._hold_data = hold_data
+        self.start = start_again
+
+    def logs(self) -> str:
+        """Return all that it has written."""
+        return self._engine.read_logs(self._id)
+
+    def exec(self, argv: Sequence[str]) -> ExecResult:
+        """Run a command inside."""
+        return self._engine.run_command(self._id, argv)
+
+    def stop(self, timeout_s: int) -> None:
+        """Ask it to stop, and kill it when it does not in time."""
+        self._hold_data()
+        self._engine.stop_container(self._id, timeout_s)
+
+    def restart(self, timeout_s: int) -> None:
+        """Stop and start it."""
+        self.stop(timeout_s)
+        self.start()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._hold_data()
+        self._engine.kill_container(self._id)
+
+    def pause(self) -> None:
+        """Freeze it."""
+        self._engine.pause_container(self._id)
+
+    def unpause(self) -> None:
+        """Let it go on."""
+        self._engine.unpause_container(self._id)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Frozen, and going on afterwards."""
+        self._require_running("paused")
+        try:
+            self.pause()
+            yield
+        finally:
+            # Whoever has unpaused, stopped or killed it meanwhile by hand has undone it.
+            if self._engine.inspect_container(self._id).is_paused:
+                self.unpause()
+
+    def stopped(self, timeout_s: int) -> AbstractContextManager[None]:
+        """Asked to stop, and started again afterwards."""
+        return self._down("stopped", partial(self.stop, timeout_s))
+
+    def killed(self) -> AbstractContextManager[None]:
+        """Ended at once, and started again afterwards."""
+        return self._down("killed", self.kill)
+
+    @contextmanager
+    def disconnected(self) -> Iterator[None]:
+        """Cut off from everything, and reachable again afterwards."""
+        self._require_running("disconnected")
+        from pytest_isolate.running.faults.network import disconnect  # few tests need it
+
+        with disconnect(self._target):
+            yield
+
+    def slow(self, *, latency: object, jitter: object, loss: object, rate: object) -> AbstractContextManager[None]:
+        """Its packets are held up, and go at their own pace again afterwards. A wrong value is told at once."""
+        impairment = parse_impairment(latency, jitter, loss, rate)
+
+        @contextmanager
+        def slow_down_while() -> Iterator[None]:
+            self._require_running("slowed down")
+            from pytest_isolate.running.faults.network import slow_down  # few tests need it
+
+            with slow_down(self._target, impairment):
+                yield
+
+        return slow_down_while()
+
+    @contextmanager
+    def _down(self, done: str, end: Callable[[], None]) -> Iterator[None]:
+        self._require_running(done)
+        try:
+            end()
+            yield
+        finally:
+            # Whoever has started it meanwhile by hand has undone it.
+            if not self._engine.inspect_container(self._id).is_running:
+                self.start()
+
+    def _require_running(self, done: str) -> None:
+        """FaultError where there is nothing to take away: what ends the fault would do more than undo it."""
+        state = self._engine.inspect_container(self._id)
+        if state.is_running and not state.is_paused:
+            return
+        raise FaultError(
+            self._target.service,
+            f"cannot be {done}, because it does not run",
+            found=_describe(state),
+            do="unpause() it first, or leave the block that has paused it"
+            if state.is_paused
+            else "start() it first, or leave the block that has stopped it; logs() tells why it ended by itself",
+        )
+
+
+class Refusing:
+    """Controls that refuse each method with the error that `reason` makes of its name; `allowed` are the exceptions."""
+
+    def __init__(
+        self, reason: Callable[[str], IsolateError], allowed: Mapping[str, Callable[..., Any]] | None = None
+    ) -> None:
+        self._reason = reason
+        self._allowed = allowed or {}
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)  # copy and pickle ask before the object is complete
+
+        def refuse(*_: object, **__: object) -> NoReturn:
+            raise self._reason(name)
+
+        return self._allowed.get(name, refuse)
+
+
+Controls: TypeAlias = ContainerControls | Refusing
+
+
+def _describe(state: ContainerState) -> str:
+    return "its container is paused" if state.is_paused else f"its container has exited with code {state.exit_code}"
