@@ -32,10 +32,8 @@ Translate = Callable[[Node, ServiceContext], dict[str, object]]
 _BUILD_KEYS = keys(
     "context dockerfile args target network cache_from cache_to no_cache labels tags pull provenance sbom"
 )
-_BUILD_REFUSED = keys(
-    "dockerfile_inline entitlements ssh additional_contexts shm_size extra_hosts isolation privileged secrets ulimits "
-    "platforms"
-)
+_BUILD_REFUSED = keys("dockerfile_inline ssh additional_contexts secrets")
+_BUILD_NOTED = keys("entitlements shm_size extra_hosts isolation privileged ulimits platforms")
 _ENV_FILE_KEYS = keys("path required format")
 
 
@@ -99,10 +97,14 @@ def _image(around: ServiceContext) -> dict[str, object]:
     if build is None:
         return {"image": text_of(image)} if image is not None else {}
     table = table_of(build)
-    for key in _BUILD_REFUSED:
-        if key in table and _says_something(table[key]):
+    for key in filter(table.__contains__, (*_BUILD_REFUSED, *_BUILD_NOTED)):
+        if not _says_something(table[key]):
+            continue
+        if key in _BUILD_REFUSED:
             around.findings.add(unsupported(table[key], f"{key!r} of a build"))
-    around.findings.check_keys(table, {**_BUILD_KEYS, **_BUILD_REFUSED})
+        else:
+            around.findings.note(table[key], "is left out of the build")
+    around.findings.check_keys(table, {**_BUILD_KEYS, **_BUILD_REFUSED, **_BUILD_NOTED})
     context = text_of(table["context"])
     if not context.startswith("/"):
         raise unsupported(table["context"], f"a build from {context!r}, which is no folder")

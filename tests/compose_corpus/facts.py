@@ -45,7 +45,7 @@ def _compose_service(name: str, s: Mapping[str, Any], config: Mapping[str, Any],
         "entrypoint": s.get("entrypoint"),
         "ports": sorted({int(p["target"]) for p in s.get("ports") or () if p.get("protocol", "tcp") == "tcp"}
                         | {n for e in s.get("expose") or () for n in _exposed(str(e))}),
-        "mounts": _compose_mounts(s),
+        "mounts": _compose_mounts(s, config),
         "files": _compose_files(s, config),
         "health": _compose_health(s.get("healthcheck")),
         "needs": sorted(n for n, need in (s.get("depends_on") or {}).items()
@@ -57,6 +57,7 @@ def _compose_service(name: str, s: Mapping[str, Any], config: Mapping[str, Any],
         "init": bool(s.get("init")),
         "stdin_open": bool(s.get("stdin_open") or s.get("tty")),
         "stop_signal": s.get("stop_signal") or "",
+        "network": _network(s.get("network_mode") or "", config),
         "privileged": bool(s.get("privileged")),
         "cap_add": sorted(c.upper().removeprefix("CAP_") for c in s.get("cap_add") or ()),
         "cap_drop": sorted(c.upper().removeprefix("CAP_") for c in s.get("cap_drop") or ()),
@@ -89,11 +90,18 @@ def _compose_build(build: Mapping[str, Any]) -> Facts:
     }
 
 
-def _compose_mounts(s: Mapping[str, Any]) -> dict[str, object]:
+def _compose_mounts(s: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, object]:
+    """The mounts of a service, with those that it has from others (where tmpfs is no volume)."""
     found: dict[str, object] = {}
+    for text in s.get("volumes_from") or ():
+        other = config["services"][text.removeprefix("container:").partition(":")[0]]
+        found |= _compose_mounts({"volumes": other.get("volumes")}, config)
     for mount in s.get("volumes") or ():
         target, kind = posixpath.normpath(mount["target"]), mount["type"]
         source = mount.get("source", "")
+        options = ((config.get("volumes") or {}).get(source) or {}).get("driver_opts") or {}
+        if kind == "volume" and options.get("o") == "bind":
+            kind, source = "bind", options["device"]
         if kind == "bind":
             source = posixpath.normpath(source)
         found[target] = f"{kind} {source}".strip() if kind != "tmpfs" else "tmpfs"
@@ -130,6 +138,19 @@ def _compose_health(check: Mapping[str, Any] | None) -> object:
 
 def _seconds(text: str) -> float:
     return sum(float(n) * _SECONDS[unit] for n, unit in re.findall(r"([\d.]+)(h|ms|m|us|µs|ns|s)", text))
+
+
+def _network(mode: str, config: Mapping[str, Any]) -> str:
+    """The network that is not the stack's own one: the host's, or that of another service."""
+    kind, _, name = mode.partition(":")
+    if kind == "container":
+        kind, name = "service", next(n for n, s in config["services"].items() if s.get("container_name") == name)
+    return f"service:{name}" if kind == "service" else "host" if kind == "host" else ""
+
+
+def _our_network(network: str, member: Callable[[str], str]) -> str:
+    kind, _, name = network.partition(":")
+    return f"service:{member(name)}" if kind == "service" else network
 
 
 def _ulimit(limit: Any) -> tuple[int, int]:
@@ -184,6 +205,7 @@ def our_facts(spec: ServiceSpec, member: Callable[[str], str]) -> Facts:
         "init": settings.init,
         "stdin_open": settings.stdin_open,
         "stop_signal": settings.stop_signal,
+        "network": _our_network(settings.network, member),
         "privileged": settings.privileged,
         "cap_add": sorted(spec.cap_add),
         "cap_drop": sorted(settings.cap_drop),

@@ -319,6 +319,7 @@ def test_what_cannot_be_honoured_is_told_with_line_and_key(keys: str, told: str)
         ("network_mode: none", "container.network", "", "network_mode: is left out"),
         ("secrets: [{source: near, uid: '103', mode: 0400}]", "files",
          (File(target="/run/secrets/near", text="x", mode=0o400),), "secrets[0].uid: the uid is left out"),
+        ("build: {context: app, shm_size: 1g}", "image", None, "build.shm_size: is left out of the build"),
         ("volumes: [./conf:/x]\nread_only: true", "container.read_only", False, "read_only: is left out: files"),
         ("memswap_limit: 1g\nmem_limit: 50m", "memory_bytes", 50 * MIB, "memswap_limit: is left out"),
         ("deploy: {resources: {limits: {pids: 7}, reservations: {generic_resources: [x]}}}", "pids", 7,
