@@ -69,10 +69,11 @@ def _as_table(node: Node) -> Node:
 
 def _hosts(node: Node) -> Node:
     """Collect addresses by host name: `name=address` or `name:address`. A name may come more than once."""
-    if not isinstance(node.value, tuple):
-        return node
+    if isinstance(node.value, Mapping):
+        # As a list, so that addresses of several files add up.
+        return node.holding({name: _list(entry) for name, entry in node.value.items()})
     entries: dict[str, Node] = {}
-    for item in node.value:
+    for item in items_of(node):
         match = re.fullmatch(r"([^:=\s]+)\s*[:=]\s*(\S+)", text_of(item))
         if not match:
             raise NodeError(item, f"{item.value!r} is not a host with an address", "name=address")

@@ -14,7 +14,7 @@ from pytest_isolate.text import count
 # A longer list of valid keys is read by nobody.
 _MANY = 20
 _WARN = (
-    'unsupported="warn" makes it a warning, and the services start without it; '
+    'unsupported="warn" makes it a warning, and the services start without it\n'
     "services=[...] starts only the services that it names, with their dependencies"
 )
 

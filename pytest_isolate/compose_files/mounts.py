@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from pytest_isolate.compose_files.context import ServiceContext
 from pytest_isolate.compose_files.findings import keys
-from pytest_isolate.compose_files.limits import DEVICES, PRIVILEGED
 from pytest_isolate.compose_files.nodes import (
     Node,
     NodeError,
@@ -23,6 +22,7 @@ from pytest_isolate.compose_files.nodes import (
     unsupported,
     whole_number_of,
 )
+from pytest_isolate.compose_files.rights import DEVICES, DOCKER_SOCK, PRIVILEGED
 from pytest_isolate.declarations.placeholders import escape
 
 _MOUNT_KEYS = keys("type source target read_only consistency bind volume tmpfs image short")
@@ -179,7 +179,7 @@ def _bind(item: Node, path: str, around: ServiceContext) -> dict[str, dict[str, 
 def _permission_for(path: str, kind: str) -> str:
     """The permission that a path of the host needs; none if it is copied."""
     if posixpath.basename(path) in _ENGINE_SOCKETS:
-        return "docker.sock"
+        return DOCKER_SOCK
     if PurePosixPath(path).is_relative_to("/dev"):
         return DEVICES
     is_of_the_system = path in _OF_THE_SYSTEM or any(PurePosixPath(path).is_relative_to(f) for f in _AND_ALL_BELOW)

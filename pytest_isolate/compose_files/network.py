@@ -17,6 +17,7 @@ from pytest_isolate.compose_files.nodes import (
     whole_number_of,
     words_of,
 )
+from pytest_isolate.compose_files.rights import HOST_NETWORK
 from pytest_isolate.model.service import OF_SERVICE
 
 # What `app_protocol` may say that is the beginning of a url, too.
@@ -156,5 +157,5 @@ def translate_network_mode(node: Node, around: ServiceContext) -> dict[str, obje
     if mode != "host":
         raise NodeError(node, f"{mode!r} is not a network mode", "bridge, none, service:NAME, host")
     reason = "the network mode 'host': its ports are those of the host, and other services do not find it by its name"
-    around.require("host-network", node, reason)
+    around.require(HOST_NETWORK, node, reason)
     return {"container": {"network": "host"}}

@@ -18,7 +18,7 @@ _MERGE = "<<"
 _TAGS = ("!reset", "!override")
 _STANDARD_TAG = re.compile(r"tag:yaml\.org,2002:(\w+)")
 # An alias may stand for a list of aliases, and so on: ten lines can mean a billion parts.
-_MAX_PARTS = 200_000
+_MAX_PARTS = 100_000
 _MAX_DEPTH = 100
 
 

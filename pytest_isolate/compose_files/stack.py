@@ -14,15 +14,16 @@ from pytest_isolate.compose_files.health import find_finite, needed_names
 from pytest_isolate.compose_files.host import Host, Request
 from pytest_isolate.compose_files.nodes import Node, NodeError, text_of, words_of
 from pytest_isolate.compose_files.project import Project, load_project
+from pytest_isolate.compose_files.rights import PERMISSIONS
 from pytest_isolate.compose_files.translate import translate_service
 from pytest_isolate.compose_files.variables import PROFILES
 from pytest_isolate.declarations.keys import STACK_KEYS
 from pytest_isolate.declarations.members import member_name
 from pytest_isolate.errors import DeclarationError, Problem, suggest
 from pytest_isolate.model.declaration import COMPOSE_OPTIONS, Layer, RawCompose, RawService, RawStack
+from pytest_isolate.model.probes import Tcp
 
 _UNSUPPORTED = ("error", "warn")
-PERMISSIONS = ("privileged", "docker.sock", "host-network", "devices")
 
 
 class Composed(Struct, frozen=True, kw_only=True):
@@ -152,9 +153,20 @@ def _change(members: dict[str, RawService], raw: RawCompose, problems: list[Prob
             )
         else:
             before = members[member]
-            layers = (*before.layers, Layer(values=values, location=raw.location), before.layers[-1])
+            own = _without_port_probes(before) if {"port", "ports"} & values.keys() else ()
+            layers = (*before.layers, *own, Layer(values=values, location=raw.location), before.layers[-1])
             changed[member] = RawService(layers=layers)
     return changed
+
+
+def _without_port_probes(service: RawService) -> tuple[Layer, ...]:
+    """Leave a service's own check, where the user names other ports than those that the file has it asked at."""
+    for layer in reversed(service.layers):
+        probes = layer.values.get("ready")
+        if isinstance(probes, list):
+            kept = [probe for probe in probes if not isinstance(probe, Tcp)]
+            return (Layer(values={"ready": kept or None}, location=layer.location),)
+    return ()
 
 
 def _read_request(raw: RawCompose) -> Request:

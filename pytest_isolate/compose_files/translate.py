@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from pytest_isolate.compose_files import health, limits, mounts, network
+from msgspec.structs import replace
+
+from pytest_isolate.compose_files import health, limits, mounts, network, rights
 from pytest_isolate.compose_files.context import ServiceContext
 from pytest_isolate.compose_files.findings import keys
 from pytest_isolate.compose_files.network import translate_ports
@@ -139,7 +141,9 @@ def _env_files(around: ServiceContext) -> dict[str, object]:
         if required is not None and not flag_of(required) and not around.host.kind_of(text_of(path)):
             continue
         is_raw = form is not None and text_of(form) == "raw"
-        found |= read_env_file(path, around.project.variables, around.host, around.findings, is_raw=is_raw)
+        # A file may use what the files before it set.
+        before = replace(around.project.variables, given={**around.project.variables.given, **found})
+        found |= read_env_file(path, before, around.host, around.findings, is_raw=is_raw)
     found |= _variables(own, around) if own is not None else {}
     return {"env": {name: escape(value) for name, value in found.items()}}
 
@@ -191,15 +195,15 @@ def _hosts(node: Node) -> dict[str, list[str]]:
 # All others (`missing`, `build`, `daily`) ask for no more than that the image is there.
 _PULLS = {"always": "always", "never": "never"}
 _BY_KEY: Mapping[str, Translate] = {
-    "cap_add": limits.translate_cap_add,
-    "cap_drop": limits.translate_cap_drop,
+    "cap_add": rights.translate_cap_add,
+    "cap_drop": rights.translate_cap_drop,
     "command": _words("command"),
     "configs": mounts.translate_configs,
-    "cgroup": limits.translate_namespace("cgroup"),
+    "cgroup": rights.translate_namespace("cgroup"),
     "cpus": limits.translate_cpus,
     "deploy": limits.translate_deploy,
-    "device_cgroup_rules": limits.translate_device_rules,
-    "devices": limits.translate_devices,
+    "device_cgroup_rules": rights.translate_device_rules,
+    "devices": rights.translate_devices,
     "dns": _setting("dns", words_of),
     "dns_opt": _setting("dns_options", words_of),
     "dns_search": _setting("dns_search", words_of),
@@ -207,24 +211,24 @@ _BY_KEY: Mapping[str, Translate] = {
     "entrypoint": _words("entrypoint"),
     "environment": _environment,
     "extra_hosts": _setting("extra_hosts", _hosts),
-    "gpus": limits.translate_gpus,
+    "gpus": rights.translate_gpus,
     "group_add": _setting("group_add", words_of),
     "hostname": _setting("hostname", text_of),
     "init": _setting("init", flag_of),
-    "ipc": limits.translate_namespace("ipc"),
+    "ipc": rights.translate_namespace("ipc"),
     "label_file": _label_files,
     "labels": _setting("labels", texts_of),
     "mem_limit": limits.translate_memory,
     "network_mode": network.translate_network_mode,
-    "pid": limits.translate_namespace("pid"),
+    "pid": rights.translate_namespace("pid"),
     "pids_limit": limits.translate_pids,
     "platform": lambda node, _: {"platform": text_of(node)},
-    "privileged": limits.translate_privileged,
+    "privileged": rights.translate_privileged,
     "pull_policy": lambda node, _: {"pull": _PULLS.get(text_of(node), "missing")},
     "read_only": _setting("read_only", flag_of),
     "scale": limits.translate_scale,
     "secrets": mounts.translate_secrets,
-    "security_opt": limits.translate_security,
+    "security_opt": rights.translate_security,
     "shm_size": lambda node, _: {"shm_size": text_of(node)},
     "stdin_open": _open_input,
     "stop_signal": _setting("stop_signal", text_of),
@@ -233,8 +237,8 @@ _BY_KEY: Mapping[str, Translate] = {
     "tty": _open_input,
     "ulimits": limits.translate_ulimits,
     "user": _setting("user", text_of),
-    "userns_mode": limits.translate_namespace("userns"),
-    "uts": limits.translate_namespace("uts"),
+    "userns_mode": rights.translate_namespace("userns"),
+    "uts": rights.translate_namespace("uts"),
     "volumes": mounts.translate_volumes,
     "volumes_from": mounts.translate_volumes_from,
     "working_dir": _setting("working_dir", text_of),

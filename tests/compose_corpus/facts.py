@@ -155,8 +155,8 @@ def _our_network(network: str, member: Callable[[str], str]) -> str:
 
 def _ulimit(limit: Any) -> tuple[int, int]:
     if isinstance(limit, Mapping):
-        single = limit.get("single")
-        return (single, single) if single is not None else (limit["soft"], limit["hard"])
+        single = limit.get("single", 0)
+        return limit.get("soft", single), limit.get("hard", single)
     return limit, limit
 
 
@@ -179,7 +179,7 @@ def _undouble(value: Any) -> Any:
         return value.replace("$$", "$")
     if isinstance(value, list):
         return [_undouble(item) for item in value]
-    return {k: _undouble(v) for k, v in value.items()} if isinstance(value, dict) else value
+    return {_undouble(k): _undouble(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def our_facts(spec: ServiceSpec, member: Callable[[str], str]) -> Facts:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from pytest_isolate.compose_files.rights import PERMISSIONS
 from pytest_isolate.compose_files.stack import compose_stack
 from pytest_isolate.declarations.loading import load
 from pytest_isolate.errors import DeclarationError
@@ -23,7 +24,6 @@ from .facts import Facts, compose_facts, our_facts
 # Both see the same few variables, so that a file means the same on every machine.
 _ENVIRON = {"HOME": "/root", "PATH": os.environ.get("PATH", "")}
 _TIMEOUT_S = 60
-ALL_PERMISSIONS = ("privileged", "docker.sock", "host-network", "devices")
 
 
 class Reading(Struct, kw_only=True):
@@ -57,7 +57,7 @@ def read_both(file: Path, command: str) -> Reading:
         return Reading(file=file, refused=theirs)
     problems, _ = _read_ours(file)
     permissions = [p for p in problems if "allow=[" in p]
-    _, ours = _read_ours(file, unsupported="warn", **({"allow": list(ALL_PERMISSIONS)} if permissions else {}))
+    _, ours = _read_ours(file, unsupported="warn", **({"allow": list(PERMISSIONS)} if permissions else {}))
     return Reading(
         file=file,
         problems=[p for p in problems if p not in permissions],

@@ -183,8 +183,8 @@ def test_what_is_wrong_and_what_cannot_be_honoured_is_told_with_its_line(project
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert [line for line in errors_of(result) if "compose.yaml" in line] == [
-        "compose.yaml:4: services.web.network_mode: cannot be honoured: the network mode 'host': its ports are those of "
-        "the host, and other services do not find it by its name",
+        "compose.yaml:4: services.web.network_mode: cannot be honoured: the network mode 'host': its ports are those "
+        "of the host, and other services do not find it by its name",
         "compose.yaml:5: services.web.imgae: unknown key 'imgae', did you mean 'image'?",
         "compose.yaml:6: services.web.volumes[0]: the volume 'unknown' is not declared",
     ]

@@ -22,7 +22,7 @@ OK = Command(argv=("ok",))
         ("image: postgres:16", (POSTGRES,), (5432,)),
         (f"image: postgres:16\n{CHECK}", (OK, POSTGRES), (5432,)),
         (f"image: docker.io/library/postgres@sha256:{'0' * 64}\n{CHECK}", (OK, POSTGRES), (5432,)),
-        (f"image: postgis/postgis:16-3.4\nports: ['90', '5433:5432']\n{CHECK}", (OK, POSTGRES, Tcp(port=90)), (90, 5432)),
+        (f"image: postgis/postgis:16\nports: ['90', '1:5432']\n{CHECK}", (OK, POSTGRES, Tcp(port=90)), (90, 5432)),
         (f"image: postgres\ncommand: postgres -c max_connections=9\n{CHECK}", (OK, POSTGRES), (5432,)),
         (f"image: postgres\ncommand: [-c, 'config_file=/x.conf']\nports: ['5432']\n{CHECK}", (OK, POSTGRES), (5432,)),
         ("image: postgres\nhealthcheck: {disable: true}", (POSTGRES,), (5432,)),
@@ -77,6 +77,15 @@ def test_what_is_not_certain_to_be_a_known_server_has_only_its_own_check(keys: s
 )
 def test_published_ports_have_to_answer_beside_a_check(keys: str, ready: tuple[object, ...]) -> None:
     assert one(keys).ready == ready
+
+
+def test_other_ports_of_the_users_leave_the_own_check() -> None:
+    text = f"services:\n  web: {{image: postgres, ports: ['5432'], {CHECK}}}\n  db: {{image: postgres}}\n"
+    found = specs(text, changes={"web": {"port": 9}, "db": {"ports": [7, 8]}})
+    assert (found["web"].ports, found["web"].ready) == ((9,), (OK,))
+    assert (found["db"].ports, found["db"].ready) == ((7, 8), ())
+    both = specs(text, changes={"web": {"port": 9, "ready": Tcp()}})
+    assert both["web"].ready == (Tcp(),)
 
 
 def test_a_database_image_that_has_to_end_is_asked_for_its_end() -> None:

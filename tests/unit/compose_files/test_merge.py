@@ -46,6 +46,17 @@ def test_a_later_file_adds_to_lists() -> None:
     assert web.container.dns == ("192.0.2.1", "192.0.2.2")
 
 
+def test_addresses_of_a_host_add_up() -> None:
+    web = both("services: {web: {extra_hosts: ['h:192.0.2.1']}}")
+    assert web.container.extra_hosts == (("h", "192.0.2.1"),)
+    text = """
+    services:
+      web: {image: i, extra_hosts: {h: 192.0.2.1}}
+      job: {extends: web, extra_hosts: ["h=192.0.2.2", "k=192.0.2.3"]}
+    """
+    assert specs(text)["job"].container.extra_hosts == (("h", "192.0.2.1"), ("h", "192.0.2.2"), ("k", "192.0.2.3"))
+
+
 def test_what_is_mounted_at_one_place_is_the_later_ones() -> None:
     web = both("services: {web: {volumes: ['more:/data', './else:/etc/conf:ro', '/x']}}")
     assert dict(web.volumes) == {"more": "/data", "web-2": "/x"}

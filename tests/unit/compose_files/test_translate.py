@@ -29,6 +29,7 @@ HOST = {
     "conf/a": "",
     "one.env": "A=1\nB=1\n",
     "two.env": "B=2\n",
+    "three.env": "C=$A$E\n",
 }
 MIB = 1 << 20
 
@@ -51,6 +52,7 @@ def test_every_key_of_the_specification_is_translated_left_out_or_refused() -> N
         ("environment: [A=1=2, E, 'J={\"a.b\"}{c.d}']", "env", (("A", "1=2"), ("E", "shell"), ("J", '{"a.b"}{{c.d}}'))),
         ("env_file: one.env", "env", (("A", "1"), ("B", "1"))),
         ("env_file: [one.env, ./two.env]\nenvironment: {A: 3}", "env", (("A", "3"), ("B", "2"))),
+        ("env_file: [one.env, {path: three.env}]", "env", (("A", "1"), ("B", "1"), ("C", "1shell"))),
         ("env_file: [{path: gone.env, required: false}, {path: two.env, format: raw}]", "env", (("B", "2"),)),
         ("ports: ['80', '8443:443', '127.0.0.1:9:90', '[::1]:7:70/tcp', '6:5-6']", "ports", (80, 443, 90, 70, 5, 6)),
         ("ports: [22:22, 3000]", "ports", (22, 3000)),
