@@ -16,8 +16,8 @@ from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 
 from benchmarks.load import LoadMeter
-from pytest_isolate.engine.api import ContainerRequest, PortBinding
-from pytest_isolate.engine.docker.engine import DockerEngine, connect
+from pytest_isolate.engine.api import ContainerRequest, Engine, PortBinding
+from pytest_isolate.engine.connect import connect
 
 ROUNDS = 12
 IMAGE = "debian:bookworm-slim"
@@ -49,7 +49,7 @@ def main(addresses: Sequence[str]) -> None:
     print(load.describe())
 
 
-def _measure(engine: DockerEngine) -> tuple[float, float]:
+def _measure(engine: Engine) -> tuple[float, float]:
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", 0))

@@ -12,7 +12,7 @@ from benchmarks.images import ensure_images
 from benchmarks.load import LoadMeter
 from benchmarks.measuring import clean_env, spread
 from benchmarks.results import build_table
-from pytest_isolate.engine.docker.engine import connect
+from pytest_isolate.engine.connect import connect
 
 _ROWS = {
     "web": "HTTP service, handed to its test after it first answers",

@@ -10,8 +10,8 @@ from benchmarks.environments import ROOT, copy_project, ensure_venv, ensure_venv
 from benchmarks.load import LoadMeter
 from benchmarks.measuring import Contender, Runs, measure_in_turn, spread
 from benchmarks.results import build_table
-from pytest_isolate.engine.api import BuildRequest
-from pytest_isolate.engine.docker.engine import DockerEngine, connect
+from pytest_isolate.engine.api import BuildRequest, Engine
+from pytest_isolate.engine.connect import connect
 
 _SERVICES = ROOT / "examples" / "services"
 _IMAGES = {"postgres": "pytest-isolate-benchmark/postgres:1", "auth": "pytest-isolate-benchmark/auth:1"}
@@ -84,7 +84,7 @@ def run(rounds: int, load: LoadMeter) -> str:
     )
 
 
-def _build_images(engine: DockerEngine) -> None:
+def _build_images(engine: Engine) -> None:
     for name, tag in _IMAGES.items():
         context = _SERVICES / name
         request = BuildRequest(tag=tag, context=str(context), dockerfile=str(context / "Dockerfile"), network="host")

@@ -28,7 +28,7 @@ from benchmarks.leftovers import Leftovers
 from benchmarks.load import LoadMeter
 from benchmarks.measuring import Contender, RunFailedError, Runs, measure_in_turn, spread
 from benchmarks.results import build_table
-from pytest_isolate.engine.docker.engine import connect
+from pytest_isolate.engine.connect import connect
 
 _COLD = f"{OURS}, `--isolate-no-cache`"
 _REUSED = f"{OURS}, `--isolate-reuse`"

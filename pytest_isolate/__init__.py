@@ -10,45 +10,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.api import ExecResult as ExecResult
-    from pytest_isolate.errors import IsolateError as IsolateError
-    from pytest_isolate.errors import IsolateWarning as IsolateWarning
-    from pytest_isolate.plugin.declaring.declare import compose as compose
-    from pytest_isolate.plugin.declaring.declare import fresh as fresh
-    from pytest_isolate.plugin.declaring.declare import member as member
-    from pytest_isolate.plugin.declaring.declare import service as service
-    from pytest_isolate.plugin.declaring.declare import stack as stack
-    from pytest_isolate.plugin.declaring.declare import variants as variants
-    from pytest_isolate.plugin.declaring.override import ServiceChanges as ServiceChanges
-    from pytest_isolate.plugin.declaring.override import override as override
-    from pytest_isolate.presets.apache import apache as apache
-    from pytest_isolate.presets.mariadb import mariadb as mariadb
-    from pytest_isolate.presets.memcached import memcached as memcached
-    from pytest_isolate.presets.mosquitto import mosquitto as mosquitto
-    from pytest_isolate.presets.mysql import mysql as mysql
-    from pytest_isolate.presets.nats import nats as nats
-    from pytest_isolate.presets.nginx import nginx as nginx
-    from pytest_isolate.presets.openldap import openldap as openldap
-    from pytest_isolate.presets.postgres import postgres as postgres
-    from pytest_isolate.presets.probes import command as command
-    from pytest_isolate.presets.probes import ended as ended
-    from pytest_isolate.presets.probes import http as http
-    from pytest_isolate.presets.probes import log as log
-    from pytest_isolate.presets.probes import tcp as tcp
-    from pytest_isolate.presets.rabbitmq import rabbitmq as rabbitmq
-    from pytest_isolate.presets.redis import redis as redis
-    from pytest_isolate.presets.valkey import valkey as valkey
-    from pytest_isolate.running.containers.handle import Service as Service
-    from pytest_isolate.running.containers.handle import Stack as Stack
-    from pytest_isolate.running.data.fresh_service import FreshService as FreshService
-    from pytest_isolate.running.testcontainers.module_service import ModuleService as ModuleService
+    from pytest_isolate.engine.api import ExecResult
+    from pytest_isolate.errors import IsolateError, IsolateWarning
+    from pytest_isolate.model.probes import command, ended, http, log, tcp
+    from pytest_isolate.plugin.declaring.declare import compose, fresh, member, service, stack, variants
+    from pytest_isolate.plugin.declaring.override import ServiceChanges, override
+    from pytest_isolate.presets.apache import apache
+    from pytest_isolate.presets.mariadb import mariadb
+    from pytest_isolate.presets.memcached import memcached
+    from pytest_isolate.presets.mosquitto import mosquitto
+    from pytest_isolate.presets.mysql import mysql
+    from pytest_isolate.presets.nats import nats
+    from pytest_isolate.presets.nginx import nginx
+    from pytest_isolate.presets.openldap import openldap
+    from pytest_isolate.presets.postgres import postgres
+    from pytest_isolate.presets.rabbitmq import rabbitmq
+    from pytest_isolate.presets.redis import redis
+    from pytest_isolate.presets.valkey import valkey
+    from pytest_isolate.running.containers.handle import Service, Stack
+    from pytest_isolate.running.data.fresh_service import FreshService
+    from pytest_isolate.running.testcontainers.module_service import ModuleService
 
 _NAMES = {
     "engine.api": ("ExecResult",),
     "errors": ("IsolateError", "IsolateWarning"),
+    "model.probes": ("command", "ended", "http", "log", "tcp"),
     "plugin.declaring.declare": ("compose", "fresh", "member", "service", "stack", "variants"),
     "plugin.declaring.override": ("ServiceChanges", "override"),
-    "presets.probes": ("command", "ended", "http", "log", "tcp"),
     "running.containers.handle": ("Service", "Stack"),
     "running.data.fresh_service": ("FreshService",),
     "running.testcontainers.module_service": ("ModuleService",),

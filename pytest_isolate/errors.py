@@ -1,6 +1,26 @@
 """The exceptions that users meet.
 
-A text says what happened, what was tried, what was found, and what to do. docs/errors.md shows each.
+    IsolateError
+    ├── DeclarationError      what is declared cannot be right (exit code 4, nothing started)
+    ├── PlanError             what is declared cannot be carried out together (exit code 4)
+    ├── EngineError           the container engine refused or did not answer
+    │   ├── EngineUnreachable   no engine answers
+    │   ├── ImageNotFound       not there, and not to be pulled
+    │   ├── BuildFailed         a step of a Dockerfile failed
+    │   ├── ObjectNotFound      a container, network or volume is gone
+    │   ├── PortTaken           the port is in use
+    │   ├── SubnetTaken         the subnet is in use
+    │   └── AddressSpaceFull    no subnet or loopback address is left
+    ├── StartError            a service did not come up
+    ├── NotReadyError         a service came up, but did not get ready in time
+    ├── FreshError            an init failed, or no fresh copy of a service's data could be made
+    ├── ResetError            a service could not be brought back to a clean state after a test
+    ├── UsedServiceError      not possible with an external service, which is not in a container of ours
+    ├── FaultError            a fault cannot be injected here, or not be undone
+    ├── ExecError             a command in a container failed (only with check=True)
+    └── CleanupError          something of ours could not be removed
+
+Each class takes facts and writes the text itself: what happened, what was tried, what was found, what to do.
 """
 
 from __future__ import annotations
@@ -55,7 +75,7 @@ class IsolateWarning(UserWarning):
 
 
 class DeclarationError(IsolateError):
-    """One or more declarations are wrong; all of them are named at once. Exit code 4, nothing was started."""
+    """One or more declarations are wrong; all of them are named at once."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -64,7 +84,7 @@ class DeclarationError(IsolateError):
 
 
 class PlanError(IsolateError):
-    """The declarations are right one by one but cannot be carried out together. Exit code 4."""
+    """The declarations are right one by one but cannot be carried out together."""
 
 
 class EngineError(IsolateError):

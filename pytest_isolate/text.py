@@ -7,6 +7,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+# Colours and other sequences that a terminal obeys, and messages to the terminal itself (ECMA-48 CSI, OSC).
+_CONTROLS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\].*?(?:\x1b\\|\x07)")
+
 
 def without_root(text: str, root: Path) -> str:
     """A text with the root folder taken off every path in it, but not out of an address such as unix:///path."""
@@ -21,22 +24,21 @@ def redact(text: str, secrets: tuple[str, ...]) -> str:
     return text
 
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-
-
 def plain_text(text: str) -> str:
-    """What a build prints, without the colours (ECMA-48 control sequences)."""
-    return _COLOURS.sub("", text)
+    """A text without the control sequences of terminals."""
+    return _CONTROLS.sub("", text)
 
 
-def align(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
-    """Rows as lines, in columns."""
-    if not rows:
-        return []
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [indent + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+def align(rows: Sequence[Sequence[str]], indent: str = "", *, numbers: bool = False) -> list[str]:
+    """Rows as lines, in columns; with numbers all columns but the first are aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [c.rjust(w) if numbers and i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append(indent + "  ".join(cells).rstrip())
+    return lines
 
 
-def count(number: int, one: str) -> str:
-    """`1 network`, `2 networks`."""
-    return f"{number} {one}" if number == 1 else f"{number} {one}s"
+def count(number: int, one: str, many: str = "") -> str:
+    """`1 network`, `2 networks`; `many` where the plural has no s at its end."""
+    return f"{number} {one}" if number == 1 else f"{number} {many or one + 's'}"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_isolate.engine.api import Engine
-from pytest_isolate.engine.docker.engine import DockerEngine, connect
+from pytest_isolate.engine.connect import connect
 from pytest_isolate.errors import EngineError, EngineUnreachable
 from pytest_isolate.model.identity import LABEL_RUN
 
@@ -30,7 +30,7 @@ def _outside_ci() -> Iterator[None]:
 def real_engine() -> Iterator[Engine]:
     """The engine that answers; without one the test is skipped, or fails where one is required."""
     try:
-        engine: DockerEngine = connect(os.environ)
+        engine: Engine = connect(os.environ)
     except EngineUnreachable as error:
         if os.environ.get("ISOLATE_REQUIRE_ENGINE") == "1":
             raise pytest.fail.Exception(f"ISOLATE_REQUIRE_ENGINE=1, but {error}", pytrace=False) from None

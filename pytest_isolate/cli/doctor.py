@@ -11,12 +11,12 @@ import click
 from msgspec import to_builtins
 
 from pytest_isolate.cli.engine import EXIT_FAILED
-from pytest_isolate.engine.docker.diagnose import EngineReport, try_candidates
-from pytest_isolate.engine.docker.podman import served
+from pytest_isolate.engine.api import DEFAULT_SUBNETS
+from pytest_isolate.engine.command_api import EngineReport
+from pytest_isolate.engine.connect import served, try_candidates
 from pytest_isolate.errors import EngineError
 from pytest_isolate.running.doctor.checks import OK, PROBLEM, Facts, Finding, diagnose
 from pytest_isolate.running.doctor.host import Disk, read_disk, read_groups, read_inotify, read_routes
-from pytest_isolate.running.network.networks import DEFAULT_POOL
 from pytest_isolate.sharing.owners import read_user
 
 _CHOSEN_BY = ("DOCKER_HOST", "DOCKER_CONTEXT")
@@ -26,11 +26,11 @@ def _parse_pool(_context: click.Context, _parameter: click.Parameter, value: str
     try:
         return str(IPv4Network(value))
     except ValueError as error:
-        raise click.BadParameter(f"{error}; an IPv4 network such as {DEFAULT_POOL}") from error
+        raise click.BadParameter(f"{error}; an IPv4 network such as {DEFAULT_SUBNETS}") from error
 
 
 @click.command()
-@click.option("--subnets", default=DEFAULT_POOL, callback=_parse_pool, help="The pool that --isolate-subnets names.")
+@click.option("--subnets", default=DEFAULT_SUBNETS, callback=_parse_pool, help="The pool that --isolate-subnets names.")
 @click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 def doctor(subnets: str, as_json: bool) -> None:
     """Examine this machine and its container engine: each check with a verdict, and what to do.

@@ -11,10 +11,8 @@ import click
 from msgspec import Struct
 
 from pytest_isolate.engine.api import Labelled
-from pytest_isolate.engine.docker.engine import DockerEngine
-from pytest_isolate.engine.docker.inventory import ContainerFacts, Inventory
-from pytest_isolate.engine.docker.podman import served
-from pytest_isolate.engine.docker.transport.client import Http, open_http
+from pytest_isolate.engine.command_api import CommandEngine, ContainerFacts
+from pytest_isolate.engine.connect import connect_for_command
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.identity import LABEL_RUN
 from pytest_isolate.running.cleanup.sweep import Sweep
@@ -23,16 +21,12 @@ from pytest_isolate.sharing.folders import kept_folder, snapshot_usage
 from pytest_isolate.sharing.owners import Verdict, read_owner
 
 EXIT_FAILED = 1
-EXIT_USAGE = 2
-"""As click itself ends when a command is used wrongly."""
 
 
 class OpenEngine(Struct, frozen=True):
     """The engine that answers, and what of ours is on it."""
 
-    client: Http
-    engine: DockerEngine
-    inventory: Inventory
+    engine: CommandEngine
 
     def runs(self) -> tuple[RunOnEngine, ...]:
         """Every run that has objects on the engine."""
@@ -40,23 +34,21 @@ class OpenEngine(Struct, frozen=True):
 
     def containers(self) -> Mapping[str, ContainerFacts]:
         """Every container of ours by its id, as the engine sees it."""
-        return {container.container_id: container for container in self.inventory.containers(LABEL_RUN)}
+        return {container.container_id: container for container in self.engine.list_facts(LABEL_RUN)}
+
+    def sweep(self) -> Sweep:
+        """The judge of what may be removed."""
+        return Sweep(self.engine, read_owner(), kept_folder(), snapshot_usage(), time.time)
 
     def _judge(self) -> Sequence[tuple[Labelled, Verdict]]:
-        sweep = Sweep(self.engine, read_owner(), kept_folder(), snapshot_usage(), time.time)
-        return [(judged.found, judged.verdict) for judged in sweep.judge() if judged.found.kind != "image"]
+        return [(judged.found, judged.verdict) for judged in self.sweep().judge() if judged.found.kind != "image"]
 
 
 @contextmanager
 def open_engine(exit_code: int = EXIT_FAILED) -> Iterator[OpenEngine]:
     """The engine that answers; an error of ours is printed, and ends the command with this code."""
-    with ending_in(exit_code), served(os.environ) as env:
-        client = open_http(env)
-        engine = DockerEngine(client)
-        try:
-            yield OpenEngine(client, engine, Inventory(client))
-        finally:
-            engine.close()
+    with ending_in(exit_code), connect_for_command(os.environ) as engine:
+        yield OpenEngine(engine)
 
 
 @contextmanager

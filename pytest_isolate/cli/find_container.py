@@ -63,7 +63,7 @@ def find_container(name: str, named: Sequence[FoundContainer], folder: str) -> F
 
 
 def complete_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """What may be typed for NAME: services by name, and containers where a name is not enough."""
+    """Words to type for NAME: services by name, and containers where a name is not enough."""
     from pytest_isolate.cli.engine import open_engine  # asked of the engine only when a key is pressed
 
     try:

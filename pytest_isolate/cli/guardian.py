@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pytest_isolate.running.cleanup.guardian import ARMED, Guardian
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.docker.remover import Remover
+    from pytest_isolate.engine.api import Removing
 
 
 def main(socket_name: str, run_id: str, controller_pid: str, start_time: str, program: str = "") -> None:
@@ -34,11 +34,11 @@ def _serving(program: str) -> Iterator[None]:
     if not program:
         yield
         return
-    from pytest_isolate.engine.docker.podman import OwnService, serving
+    from pytest_isolate.engine.connect import serving
     from pytest_isolate.errors import EngineError
 
     try:
-        with serving(OwnService(program=program, address=os.environ["DOCKER_HOST"])):
+        with serving(program):
             yield
     except EngineError as error:
         sys.exit(str(error))
@@ -67,7 +67,7 @@ def _detach() -> None:
 
 
 def _ask_in_child(run_id: str, controller_pid: int, start_time: str) -> str:
-    """Where the engine is, as text, found and questioned by a process that ends again."""
+    """The engine's address, found and questioned by a process that ends again."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -89,29 +89,22 @@ def _ask_in_child(run_id: str, controller_pid: int, start_time: str) -> str:
 
 def _find_engine(run_id: str, controller_pid: int, start_time: str) -> str:
     """The engine that the plugin uses, proved to understand the questions that removing will ask."""
-    from pytest_isolate.engine.docker.remover import Remover
-    from pytest_isolate.engine.docker.transport.client import open_http
+    from pytest_isolate.engine.connect import find_for_removal
     from pytest_isolate.errors import EngineError
     from pytest_isolate.model.identity import LABEL_RUN
     from pytest_isolate.sharing.owners import read_start_time
 
     if read_start_time(controller_pid) != start_time:
         raise EngineError(f"process {controller_pid}, which was to be watched, is gone")
-    client = open_http(os.environ)
-    Remover(client).check({LABEL_RUN: run_id})
-    text = client.endpoint.as_text()
-    client.close()
-    return text
+    return find_for_removal(os.environ, {LABEL_RUN: run_id})
 
 
 @lru_cache
-def _remover(endpoint: str) -> Remover:
+def _remover(endpoint: str) -> Removing:
     """Made once: to log in to another host takes longer than to ask it."""
-    from pytest_isolate.engine.docker.remover import Remover
-    from pytest_isolate.engine.docker.transport.client import Http
-    from pytest_isolate.engine.docker.transport.connections import Endpoint
+    from pytest_isolate.engine.connect import open_remover
 
-    return Remover(Http(Endpoint.from_text(endpoint)))
+    return open_remover(endpoint)
 
 
 def _remove(endpoint: str, run_id: str) -> bool:

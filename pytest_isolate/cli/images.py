@@ -14,7 +14,6 @@ from msgspec import convert
 
 from pytest_isolate.cli.engine import EXIT_FAILED, ending_in, open_engine
 from pytest_isolate.cli.pytest_process import ask_pytest
-from pytest_isolate.engine.docker.image_transfer import ImageTransfer
 from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.running.images import transfer
 from pytest_isolate.running.images.imported import ImportedImages
@@ -58,7 +57,7 @@ def save(folder: Path, as_json: bool, pytest_args: tuple[str, ...]) -> None:
     for name in (name for image in found for name in image.pinned):
         click.echo(f"left out: {name}; an engine finds by digest only what it has pulled itself", err=True)
     with open_engine() as opened, _alone(folder):
-        outcomes = transfer.export_images(opened.engine, ImageTransfer(opened.client), ImageStore(folder), needed)
+        outcomes = transfer.export_images(opened.engine, opened.engine.image_transfer, ImageStore(folder), needed)
     _show(folder, outcomes, as_json)
 
 
@@ -85,7 +84,7 @@ def load(folder: Path, as_json: bool, missing_ok: bool) -> None:
 def _load(image_store: ImageStore, index: Index) -> list[Outcome]:
     with open_engine() as opened:
         notes = ImportedImages(opened.engine, Board(built_folder()))
-        parts = ImageTransfer(opened.client)
+        parts = opened.engine.image_transfer
         return transfer.import_images(opened.engine, parts, image_store, index, snapshot_usage(), notes)
 
 
@@ -102,7 +101,7 @@ def list_images(folder: Path, as_json: bool) -> None:
 
 
 def _ask(pytest_args: Sequence[str]) -> list[Mapping[str, Any]]:
-    """What pytest says that the tests need; the command ends where it cannot say."""
+    """Images that the tests need, asked of pytest; the command ends where it cannot say."""
     answers: list[Mapping[str, Any]] = []
     shown_at = float("-inf")
 

@@ -26,7 +26,7 @@ def logs(name: str, follow: bool, tail: int | None) -> None:
     with open_engine() as opened:
         container_id = find_container(name, all_named(opened.runs()), os.getcwd()).found.object_id
         try:
-            for stream, text in opened.inventory.logs(container_id, tail=tail, follow=follow):
+            for stream, text in opened.engine.stream_log(container_id, tail=tail, follow=follow):
                 _write(stream, text)
         except (KeyboardInterrupt, BrokenPipeError):
             # Whoever reads has seen enough; what is still in the buffer must not fail at the end.

@@ -10,7 +10,7 @@ import click
 
 from pytest_isolate.cli.engine import open_engine
 from pytest_isolate.engine.api import Labelled
-from pytest_isolate.engine.docker.inventory import ContainerFacts
+from pytest_isolate.engine.command_api import ContainerFacts
 from pytest_isolate.model.identity import LABEL_WORKER
 from pytest_isolate.running.ownership.runs import RunOnEngine, describe_service
 from pytest_isolate.text import align, count

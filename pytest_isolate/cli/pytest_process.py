@@ -18,7 +18,7 @@ _POLL_S = 0.05
 
 
 class PytestResult(Struct, frozen=True):
-    """How pytest ended, and what it printed."""
+    """Outcome of pytest, and its output."""
 
     exit_code: int
     output: str
@@ -44,7 +44,7 @@ def ask_pytest(
 def _follow(
     process: subprocess.Popen[bytes], answers: Replies, on_answer: Callable[[dict[str, Any]], None]
 ) -> tuple[int, bool]:
-    """How pytest has ended, and whether that was somebody's wish."""
+    """Exit code of pytest, and whether it was interrupted."""
     is_interrupted = False
     while True:
         try:

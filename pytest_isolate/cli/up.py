@@ -85,13 +85,13 @@ def down(everything: bool) -> None:
             if run not in external_copies:
                 _take_down(opened, run)
         for run in external_copies:
-            click.echo(_refusal(run), err=True)
+            click.echo(_refusal(opened, run), err=True)
     if external_copies and not everything:
         raise SystemExit(EXIT_FAILED)
 
 
 class _UpPrinter:
-    """What pytest has answered so far; progress is shown at once."""
+    """Answers of pytest so far; progress is shown at once."""
 
     def __init__(self) -> None:
         self._ready: dict[int, dict[str, Any]] = {}
@@ -152,7 +152,7 @@ def _write_private(path: Path, variables: Mapping[str, str]) -> None:
 
 
 def _of_folder(runs: Sequence[RunOnEngine], folder: str) -> list[RunOnEngine]:
-    """What is up for the project that a folder lies in: the nearest, where projects lie in one another."""
+    """Runs that are up for the project that a folder lies in: the nearest, where projects are nested."""
     around = [run for run in runs if is_project_of(run.owner.project, folder)]
     nearest = max((len(run.owner.project) for run in around), default=0)
     return [run for run in around if len(run.owner.project) == nearest]
@@ -169,14 +169,14 @@ def _take_down(opened: OpenEngine, run: RunOnEngine) -> None:
     click.echo(f"removed {count(len(run.containers), 'service')} of {run.owner.project}")
 
 
-def _refusal(run: RunOnEngine) -> str:
+def _refusal(opened: OpenEngine, run: RunOnEngine) -> str:
+    by_force = opened.engine.commands.remove({LABEL_REUSE: run.owner.run})[0]
     return str(
         IsolateError(
             build_message(
                 f"what is up for {run.owner.project} belongs to somebody else",
                 found=f"started by user {run.owner.user or 'unknown'} on host {run.owner.host or 'unknown'}",
-                do=f"run pytest-isolate down as that user; by force: docker rm -fv $(docker ps -aq --filter "
-                f"label={LABEL_REUSE}={run.owner.run})",
+                do=f"run pytest-isolate down as that user; by force: {by_force}",
             )
         )
     )

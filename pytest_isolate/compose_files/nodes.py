@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pytest_isolate.declarations.values import seconds_in
+from pytest_isolate.declarations.values import read_seconds
 from pytest_isolate.model.location import Location
 
 _TRUE = ("true", "yes", "on", "y", "1")
@@ -81,7 +81,7 @@ def unsupported(node: Node, reason: str) -> NodeError:
 def seconds_of(node: Node) -> float:
     """Return a duration in seconds."""
     text = text_of(node)
-    seconds = 0.0 if text == "0" else seconds_in(text)
+    seconds = 0.0 if text == "0" else read_seconds(text)
     if seconds is None:
         raise NodeError(node, f"{text!r} is not a duration", "such as 30s, 1m30s or 500ms")
     return seconds

@@ -12,6 +12,7 @@ from pytest_isolate.declarations.values import (
     parse_mapping,
     parse_names,
     parse_text,
+    unknown_key,
 )
 from pytest_isolate.errors import suggest
 from pytest_isolate.model.identity import LABEL
@@ -30,13 +31,13 @@ def parse_container(value: object) -> ContainerSettings:
     parsed: dict[str, object] = {}
     for key, content in table.items():
         if key not in _PARSERS:
-            raise InvalidValue(f"unknown key {key!r}{suggest(key, CONTAINER_KEYS)}", ", ".join(CONTAINER_KEYS))
+            raise unknown_key(key, CONTAINER_KEYS)
         if content is None:
             continue
         try:
             parsed[key] = _PARSERS[key](content)
         except InvalidValue as wrong:
-            raise InvalidValue(wrong.reason, wrong.valid, ".".join(filter(None, (key, wrong.key)))) from None
+            raise wrong.within(key) from None
     return ContainerSettings(**parsed)  # type: ignore[arg-type]  # each by its own parser
 
 
@@ -166,4 +167,4 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "user": _parse_user,
     "working_dir": parse_text,
 }
-CONTAINER_KEYS = ContainerSettings.__struct_fields__
+CONTAINER_KEYS = tuple(_PARSERS)

@@ -7,8 +7,8 @@ from pathlib import PurePath
 
 from msgspec.structs import replace
 
+from pytest_isolate.declarations.files import absolute
 from pytest_isolate.declarations.graph import reachable
-from pytest_isolate.declarations.keys import absolute
 from pytest_isolate.declarations.references import check_lifetimes, is_within
 from pytest_isolate.declarations.values import (
     InvalidValue,
@@ -17,31 +17,41 @@ from pytest_isolate.declarations.values import (
     parse_argv,
     parse_scope,
     parse_text,
+    unknown_key,
 )
-from pytest_isolate.errors import Problem, suggest
+from pytest_isolate.errors import Problem
 from pytest_isolate.model.declaration import RawFresh, RawService
-from pytest_isolate.model.fresh import FreshSpec, Init, InitCommand, InitFiles, InitFunction
+from pytest_isolate.model.fresh import COPY_METHODS, FreshSpec, Init, InitCommand, InitFiles, InitFunction
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.probes import Command, Http
+from pytest_isolate.model.probes import Command, Http, Probe
 from pytest_isolate.model.reset import Pristine
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, ServiceSpec
 
+*_FIRST, _LAST = map(repr, COPY_METHODS)
+_SAID = f"copies={', '.join(_FIRST)} or {_LAST}"
+
 
 def check_reset(spec: ServiceSpec) -> Iterable[InvalidValue]:
-    """What is wrong with a service's own reset."""
+    """Find what is wrong with a service's own reset."""
     match spec.reset:
         case Pristine() if spec.copies is None:
-            valid = "command(...), http(...), a function, or copies='postgres', 'mariadb' or 'redis' where it is one"
+            valid = f"command(...), http(...), a function, or {_SAID} where it is one"
             yield InvalidValue(
                 "reset=True is a preset's own way, and this service declares no way to copy its data", valid
             )
         case Pristine() if missing := missing_for_copies(spec):
             yield InvalidValue(f"reset=True with copies={spec.copies!r}, but no {' and no '.join(missing)}")
-        case Http() if not spec.ports:
-            yield InvalidValue("this call needs a port, and the service declares none", "port=...")
-        case Http(port=int(port)) if port not in spec.ports:
-            yield InvalidValue(f"port {port} is not declared", ", ".join(map(str, spec.ports)))
+        case Http() as call:
+            yield from check_port(call, spec, "this call")
+
+
+def check_port(probe: Probe, spec: ServiceSpec, what: str) -> Iterable[InvalidValue]:
+    """The port that is asked, where the service does not declare it."""
+    if probe.needs_port and not spec.ports:
+        yield InvalidValue(f"{what} needs a port, and the service declares none", "port=...")
+    elif probe.port and probe.port not in spec.ports:
+        yield InvalidValue(f"port {probe.port} is not declared", ", ".join(map(str, spec.ports)))
 
 
 def resolve_sharing(
@@ -68,8 +78,6 @@ def resolve_sharing(
 
 FRESH_KEYS = ("init", "key", "scope")
 _INITS = "a file of SQL, a folder of such files, command(...), or a function of one argument, async or not"
-# What a way needs to know of a service besides its port.
-_NEEDS = {"postgres": ("user", "database"), "mariadb": ("user", "password", "database"), "redis": ()}
 
 
 def hide_bases(
@@ -125,12 +133,12 @@ def load_fresh(
             try:
                 values[key] = _parse(key, value, raw.location, exists)
             except InvalidValue as wrong:
-                problems.append(_problem(raw.location, fresh_id.name, key, wrong))
+                problems.append(wrong.at(raw.location, fresh_id.name, key))
         base = find_base(fresh_id, raw.base, raws) if isinstance(raw.base, RawService) else None
         if base is None:
             valid = "a service's fixture, a preset such as postgres('16'), or an image's name"
             refusal = InvalidValue(f"{raw.base!r} cannot be the base of fresh copies", valid)
-            problems.append(_problem(raw.location, fresh_id.name, "base", refusal))
+            problems.append(refusal.at(raw.location, fresh_id.name, "base"))
             continue
         spec = FreshSpec(name=fresh_id.name, base=base, location=raw.location, **values)  # type: ignore[arg-type]
         problems += _check(spec, services[base])
@@ -139,7 +147,7 @@ def load_fresh(
 
 
 def parse_init(value: object, location: Location, exists: Callable[[str], bool]) -> Init:
-    """What makes the first state; paths are relative to the file that says so."""
+    """Parse what makes the first state; paths are relative to the file that says so."""
     if isinstance(value, Mapping):
         return InitCommand(argv=parse_argv(known_keys(value, ("command",)).get("command")))
     if isinstance(value, Command):
@@ -155,49 +163,43 @@ def parse_init(value: object, location: Location, exists: Callable[[str], bool])
 
 
 def _parse(key: str, value: object, location: Location, exists: Callable[[str], bool]) -> object:
-    match key:
-        case "init":
-            return None if value is None else parse_init(value, location, exists)
-        case "key":
-            return None if value is None else parse_text(value)
-        case "scope":
-            return parse_scope(value)
-    raise InvalidValue(f"unknown key {key!r}{suggest(key, FRESH_KEYS)}", ", ".join(FRESH_KEYS))
+    if key not in FRESH_KEYS:
+        raise unknown_key(key, FRESH_KEYS)
+    if key == "scope":
+        return parse_scope(value)
+    if value is None:
+        return None
+    return parse_init(value, location, exists) if key == "init" else parse_text(value)
 
 
 def _check(spec: FreshSpec, base: ServiceSpec) -> Iterable[Problem]:
     if base.copies is None:
-        yield Problem(
-            place=str(spec.location),
-            subject=f"{spec.name}.base",
-            reason=f"service {base.name!r} declares no way to copy its data",
-            valid="a preset such as postgres('16'), or a service with copies='postgres', 'mariadb' or 'redis'",
+        yield InvalidValue(
+            f"service {base.name!r} declares no way to copy its data",
+            f"a preset such as postgres('16'), or a service with {_SAID}",
             hint="without init= each test gets a whole service of its own; what its first start makes of files= or of "
             "its image can be saved: snapshot='/the/folder'",
-        )
+        ).at(spec.location, spec.name, "base")
         return
     missing = missing_for_copies(base)
     if missing:
         wrong = InvalidValue(f"service {base.name!r} has copies={base.copies!r}, but no {' and no '.join(missing)}")
-        yield _problem(spec.location, spec.name, "base", wrong)
-    if base.copies == "redis" and isinstance(spec.init, InitFiles):
-        wrong = InvalidValue("a redis service cannot be initialised by files of SQL", "command(...), or a function")
-        yield _problem(spec.location, spec.name, "init", wrong)
+        yield wrong.at(spec.location, spec.name, "base")
+    if isinstance(spec.init, InitFiles) and not COPY_METHODS[base.copies].init_suffixes:
+        wrong = InvalidValue(
+            f"a {base.copies} service cannot be initialised by files of SQL", "command(...), or a function"
+        )
+        yield wrong.at(spec.location, spec.name, "init")
     if base.scope < spec.scope:
         reason = f"lives for the {spec.scope.word}, but its base lives for the {base.scope.word} only"
-        yield _problem(spec.location, spec.name, "scope", InvalidValue(reason, ", ".join(_scopes_up_to(base.scope))))
+        yield InvalidValue(reason, ", ".join(_scopes_up_to(base.scope))).at(spec.location, spec.name, "scope")
 
 
 def missing_for_copies(spec: ServiceSpec) -> list[str]:
     """The keys that a service's way to copy its data needs, and that are not there."""
-    keys = _NEEDS[spec.copies] if spec.copies else ()
+    keys = COPY_METHODS[spec.copies].needs if spec.copies else ()
     return [*(key for key in keys if getattr(spec, key) is None), *(() if spec.ports else ("port",))]
 
 
 def _scopes_up_to(widest: Scope) -> list[str]:
     return [scope.word for scope in Scope if scope <= widest]
-
-
-def _problem(location: Location, name: str, key: str, wrong: InvalidValue) -> Problem:
-    path = ".".join(part for part in (name, key, wrong.key) if part)
-    return Problem(place=str(location), subject=path, reason=wrong.reason, valid=wrong.valid)

@@ -6,6 +6,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from msgspec.structs import replace
 
+from pytest_isolate.declarations.keys import KEYS, leave_out
 from pytest_isolate.declarations.placeholders import SELF, parse_references
 from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.model.endpoint import ExternalService
@@ -14,6 +15,7 @@ from pytest_isolate.model.service import ContainerSettings, Secret, ServiceSpec
 _VALID = "NAME=URL, such as db=postgresql://user:password@127.0.0.1:5432/app"
 # Of schemes that services of their own kind leave out the port.
 _PORTS = {"http": 80, "https": 443}
+_OF_CONTAINERS = tuple(key for key in KEYS.values() if key.shapes_container)
 
 
 def parse_used(text: str, given_by: str) -> tuple[str, ExternalService]:
@@ -35,7 +37,7 @@ def use(spec: ServiceSpec, used: ExternalService) -> ServiceSpec:
     port = used.port or (spec.ports[0] if spec.ports else 0)
     parts = urlsplit(used.url)
     return replace(
-        spec,
+        leave_out(spec, _OF_CONTAINERS),
         external=replace(used, port=port),
         ports=spec.ports or ((port,) if port else ()),
         user=unquote(parts.username) if parts.username else spec.user,
@@ -43,16 +45,8 @@ def use(spec: ServiceSpec, used: ExternalService) -> ServiceSpec:
         database=_find_database(spec, parts),
         # What it says of itself is true of the running one as far as its URL tells.
         env=tuple((name, text) for name, text in spec.env if _is_own(text)),
-        command=None,
-        entrypoint=None,
-        files=(),
-        volumes=(),
-        snapshot=(),
-        in_memory=(),
-        memory_bytes=None,
         # By the names that it would have on its network, others find it too.
         container=ContainerSettings(aliases=spec.container.aliases),
-        needs=(),
         module=None,
     )
 

@@ -1,189 +1,108 @@
-"""The keys of a declaration and the parser of each; those that hold files, folders and tables are parsed here."""
+"""The keys of a service, in one table: how each is parsed, and what depends on it.
+
+To add one, see docs/extending.md.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from pathlib import PurePath
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
+from pytest_isolate.declarations import values
 from pytest_isolate.declarations.container import parse_container
+from pytest_isolate.declarations.files import parse_build, parse_env, parse_files, parse_folders, parse_volumes
 from pytest_isolate.declarations.probes import parse_probes, parse_reset
-from pytest_isolate.declarations.values import (
-    InvalidValue,
-    known_keys,
-    parse_argv,
-    parse_capabilities,
-    parse_cpus,
-    parse_duration,
-    parse_flag,
-    parse_mapping,
-    parse_memory,
-    parse_names,
-    parse_password,
-    parse_pids,
-    parse_platform,
-    parse_port,
-    parse_ports,
-    parse_pull,
-    parse_scope,
-    parse_share,
-    parse_size,
-    parse_text,
-    parse_way,
-)
+from pytest_isolate.model.fresh import COPY_METHODS
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.service import Build, File
+from pytest_isolate.model.scope import SHARES
+from pytest_isolate.model.service import DEFAULT_SETTINGS, ServiceSpec
+from pytest_isolate.model.testcontainers import Module
 
 
-def parse_env(value: object) -> tuple[tuple[str, str], ...]:
-    """Environment variables; a number or a flag is written as a shell would expect it."""
-    pairs = []
-    for name, content in parse_mapping(value).items():
-        if not name or "=" in name or "\0" in name:
-            raise InvalidValue(f"{name!r} is not the name of an environment variable", "a name without '='", name)
-        if isinstance(content, bool):
-            content = str(content).lower()
-        if not isinstance(content, (str, int, float)):
-            raise InvalidValue(f"{content!r} is not a text", "a text, a number, true or false", name)
-        pairs.append((name, str(content)))
-    return tuple(sorted(pairs))
+class Key(NamedTuple):
+    """A key of `service()`. `parse` is given the value; where `is_located` also the place that sets it."""
+
+    name: str
+    parse: Callable[..., object]
+    field: str = ""
+    """Its field of ServiceSpec, where that has another name; with `in_settings`, of the spec's ContainerSettings."""
+    in_settings: bool = False
+    is_located: bool = False
+    is_merged: bool = False
+    """A change replaces only the entries of the table that it names; an entry that is None is taken out."""
+    in_fingerprint: bool = True
+    """Changes what runs in the container. The image's own id stands for how the image was made and fetched."""
+    in_snapshot_key: bool = True
+    """Changes what the first start makes of the service's data."""
+    shapes_container: bool = False
+    """Means nothing for a service that runs already."""
+    is_lasting: bool = False
+    """Belongs to the whole stack, and is the same for all variants: no test can change it."""
 
 
-def parse_volumes(value: object) -> tuple[tuple[str, str], ...]:
-    """Named volumes and where they are mounted, a list for several places; `:ro` keeps the container from writing."""
-    return tuple(
-        sorted(
-            (name, _parse_mount(target, name))
-            for name, targets in parse_mapping(value).items()
-            for target in (targets if isinstance(targets, (list, tuple)) else [targets])
-        )
-    )
+def _one_of(words: Iterable[str], what: str) -> Callable[[object], str]:
+    return partial(values.parse_word, words=words, what=what)
 
 
-def _parse_mount(target: object, key: str) -> str:
-    mode = ":ro" if isinstance(target, str) and target.endswith(":ro") else ""
-    return _parse_target(target[: -len(mode)] if isinstance(target, str) and mode else target, key) + mode
+_KEYS = (
+    Key("build", parse_build, is_located=True, in_fingerprint=False),
+    Key("files", parse_files, is_located=True, is_merged=True, shapes_container=True),
+    Key("image", values.parse_text),
+    Key("pull", values.parse_pull, in_fingerprint=False),
+    Key("platform", values.parse_platform),
+    Key("port", values.parse_port, field="ports"),
+    Key("ports", values.parse_ports),
+    Key("env", parse_env, is_merged=True),
+    Key("command", values.parse_argv, shapes_container=True),
+    Key("entrypoint", values.parse_argv, shapes_container=True),
+    Key("volumes", parse_volumes, is_merged=True, shapes_container=True),
+    Key("snapshot", parse_folders, shapes_container=True),
+    Key("in_memory", parse_folders, in_snapshot_key=False, shapes_container=True),
+    Key("ready", parse_probes, in_snapshot_key=False),
+    Key("timeout", values.parse_duration, field="timeout_s", in_fingerprint=False),
+    Key("memory", values.parse_memory, field="memory_bytes", in_snapshot_key=False, shapes_container=True),
+    Key("shm_size", values.parse_size, field="shm_bytes", in_snapshot_key=False, shapes_container=True),
+    Key("cpus", values.parse_cpus, in_snapshot_key=False, shapes_container=True),
+    Key("pids", values.parse_pids, in_snapshot_key=False, shapes_container=True),
+    Key("cap_add", values.parse_capabilities, in_snapshot_key=False, shapes_container=True),
+    Key("new_privileges", values.parse_flag, in_snapshot_key=False, shapes_container=True),
+    Key("container", parse_container, is_merged=True, shapes_container=True),
+    Key("needs", values.parse_names, shapes_container=True),
+    Key("url", values.parse_text),
+    Key("user", values.parse_text),
+    Key("password", values.parse_password),
+    Key("database", values.parse_text),
+    Key("copies", _one_of(COPY_METHODS, "is not a way to copy data")),
+    Key("reset", parse_reset, in_fingerprint=False),
+    Key("scope", values.parse_scope, in_fingerprint=False, is_lasting=True),
+    Key("share", _one_of(SHARES, "is not a way to share"), in_fingerprint=False, is_lasting=True),
+)
+KEYS: Mapping[str, Key] = {key.name: key for key in _KEYS}
+SERVICE_KEYS = tuple(KEYS)
+LASTING_KEYS = tuple(key.name for key in _KEYS if key.is_lasting)
+STACK_KEYS = ("ports", *LASTING_KEYS)
+_UNSAID = ServiceSpec(name="", location=Location(file=""))
 
 
-def parse_folders(value: object) -> tuple[str, ...]:
-    """Folders inside the container; one may stand by itself."""
-    folders = [value] if isinstance(value, str) else value
-    if not isinstance(folders, (list, tuple)):
-        raise InvalidValue(f"{value!r} is not a folder inside the container", "an absolute path such as '/var/lib/app'")
-    return tuple(_parse_target(folder, "") for folder in folders)
+def build_spec(name: str, location: Location, given: Mapping[str, Any], module: Module | None) -> ServiceSpec:
+    """The service with these values, parsed, by key; `port` comes before the rest of `ports`."""
+    keys = [KEYS[key] for key in given]
+    own = {key.field or key.name: given[key.name] for key in keys if not key.in_settings}
+    if "port" in given:
+        own["ports"] = tuple(dict.fromkeys((given["port"], *given.get("ports", ()))))
+    inner = {key.field or key.name: given[key.name] for key in keys if key.in_settings}
+    if inner:
+        own["container"] = replace(own.get("container", DEFAULT_SETTINGS), **inner)
+    return ServiceSpec(name=name, location=location, module=module, **own)
 
 
-def parse_files(value: object, location: Location) -> tuple[File, ...]:
-    """Files for the container; a text or bytes are the content, a path (`{path = ...}`) names a file or folder."""
-    return tuple(_parse_file(target, content, location) for target, content in sorted(parse_mapping(value).items()))
-
-
-def _parse_file(target: str, content: object, location: Location) -> File:
-    _parse_target(target, target)
-    if isinstance(content, (str, bytes)):
-        content = {"text": content}
-    if isinstance(content, PurePath):
-        content = {"path": content}
-    table = known_keys(content, ("text", "path", "mode"), target)
-    if ("text" in table) == ("path" in table):
-        raise InvalidValue("needs either text or path", "{text = '...'} or {path = '...'}", target)
-    mode = table.get("mode")
-    if isinstance(mode, str) and re.fullmatch("0?[0-7]{3,4}", mode):
-        mode = int(mode, 8)
-    if mode is not None and (isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= 0o7777):
-        raise InvalidValue(f"{mode!r} is not a file mode", "such as '0600'", f"{target}.mode")
-    if "path" in table:
-        return File(target=target, source=absolute(parse_text(table["path"]), location), mode=mode)
-    if isinstance(table["text"], bytes):
-        return File(target=target, data=table["text"], mode=mode)
-    if not isinstance(table["text"], str):
-        raise InvalidValue(f"{table['text']!r} is not a text", "a text", f"{target}.text")
-    return File(target=target, text=table["text"], mode=mode)
-
-
-def _parse_target(target: object, key: str) -> str:
-    if not isinstance(target, str) or not target.startswith("/") or target == "/":
-        raise InvalidValue(
-            f"{target!r} is not a path inside the container", "an absolute path such as '/etc/app.conf'", key
-        )
-    return target
-
-
-def parse_build(value: object, location: Location) -> Build:
-    """Where a Dockerfile is and how it is built; paths are relative to the file that says so."""
-    table = value if isinstance(value, Mapping) else {"context": value}
-    known_keys(table, ("context", "dockerfile", "args", "target", "network"))
-    if "context" not in table:
-        raise InvalidValue("needs a context", "the folder that holds the Dockerfile", "context")
-    context = absolute(parse_text(table["context"]), location)
-    dockerfile = str(PurePath(context) / parse_text(table.get("dockerfile", "Dockerfile")))
-    optional = {key: parse_text(table[key]) for key in ("target", "network") if table.get(key) is not None}
-    return Build(context=context, dockerfile=dockerfile, args=_parse_args(table), **optional)
-
-
-def _parse_args(table: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
-    try:
-        return parse_env(table.get("args", {}))
-    except InvalidValue as wrong:
-        raise InvalidValue(wrong.reason, wrong.valid, ".".join(filter(None, ("args", wrong.key)))) from None
-
-
-def absolute(path: str | PurePath, location: Location) -> str:
-    """A path that is relative to the declaring file, made absolute."""
-    return str(PurePath(location.file).parent / path)
-
-
-def anchor_files(value: object, location: Location) -> object:
-    """The same files, paths made absolute: what another file declares may be merged into them."""
-    if not isinstance(value, Mapping):
-        return value
-    return {target: _anchor(content, location) for target, content in value.items()}
-
-
-def _anchor(content: object, location: Location) -> object:
-    if isinstance(content, PurePath):
-        return PurePath(absolute(content, location))
-    if isinstance(content, Mapping) and isinstance(content.get("path"), (str, PurePath)):
-        return {**content, "path": absolute(content["path"], location)}
-    return content
-
-
-Parser = Callable[[object], object]
-SERVICE_PARSERS: Mapping[str, Parser] = {
-    "image": parse_text,
-    "pull": parse_pull,
-    "platform": parse_platform,
-    "port": parse_port,
-    "ports": parse_ports,
-    "env": parse_env,
-    "command": parse_argv,
-    "entrypoint": parse_argv,
-    "volumes": parse_volumes,
-    "snapshot": parse_folders,
-    "in_memory": parse_folders,
-    "ready": parse_probes,
-    "timeout": parse_duration,
-    "memory": parse_memory,
-    "shm_size": parse_size,
-    "cpus": parse_cpus,
-    "pids": parse_pids,
-    "cap_add": parse_capabilities,
-    "new_privileges": parse_flag,
-    "container": parse_container,
-    "needs": parse_names,
-    "url": parse_text,
-    "user": parse_text,
-    "password": parse_password,
-    "database": parse_text,
-    "copies": parse_way,
-    "reset": parse_reset,
-    "scope": parse_scope,
-    "share": parse_share,
-}
-LOCATED_PARSERS: Mapping[str, Callable[[object, Location], object]] = {"build": parse_build, "files": parse_files}
-SERVICE_KEYS = (*LOCATED_PARSERS, *SERVICE_PARSERS)
-MERGED_KEYS = ("env", "files", "volumes", "container")
-"""Tables of which a change replaces only the entries that it names; an entry that is None is taken out."""
-
-STACK_PARSERS: Mapping[str, Parser] = {"scope": parse_scope, "share": parse_share}
-STACK_KEYS = ("ports", *STACK_PARSERS)
+def leave_out(spec: ServiceSpec, keys: Iterable[Key]) -> ServiceSpec:
+    """The service as if nothing was said under these keys."""
+    left_out = tuple(keys)
+    own = [key.field or key.name for key in left_out if not key.in_settings]
+    inner = [key.field or key.name for key in left_out if key.in_settings]
+    settings = replace(spec.container, **{field: getattr(DEFAULT_SETTINGS, field) for field in inner})
+    return replace(spec, **{"container": settings, **{field: getattr(_UNSAID, field) for field in own}})

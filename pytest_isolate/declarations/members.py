@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_isolate.declarations.placeholders import SELF
 from pytest_isolate.declarations.references import is_within
+from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import Declared, RawMember
 from pytest_isolate.model.service import ServiceId, StackId, StackSpec
@@ -24,14 +25,15 @@ def find_members(
             name = member_name(str(item.raw.name))
             if stack is None or stack not in stacks:
                 reason = f"{item.raw.stack!r} is not a stack that is declared here"
-                problems.append(_problem(item, reason, "what stack() or compose() has returned"))
+                wrong = InvalidValue(reason, "what stack() or compose() has returned")
+                problems.append(wrong.at(item.raw.location, item.name))
                 continue
             names = [service.name for service in stacks[stack].services]
             if name in names:
                 found[ServiceId(StackId(item.namespace), item.name)] = ServiceId(stack, name)
             elif names:
                 reason = f"stack {stack} has no service {item.raw.name!r}{suggest(name, names)}"
-                problems.append(_problem(item, reason, ", ".join(names)))
+                problems.append(InvalidValue(reason, ", ".join(names)).at(item.raw.location, item.name))
     return found
 
 
@@ -51,7 +53,3 @@ def _find_stack(member: Declared, raw: RawMember, items: Iterable[Declared]) -> 
     near = [i for i in items if i.raw is raw.stack and is_within(member.namespace, i.namespace)]
     nearest = max(near, key=lambda item: len(item.namespace), default=None)
     return StackId(nearest.namespace, nearest.name) if nearest else None
-
-
-def _problem(item: Declared, reason: str, valid: str) -> Problem:
-    return Problem(place=str(item.raw.location), subject=item.name, reason=reason, valid=valid)

@@ -1,4 +1,4 @@
-"""Who refers to whom: placeholders and `needs` resolved to services, and what cannot be resolved."""
+"""Dependencies: placeholders and `needs` resolved to services."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from pytest_isolate.declarations.graph import find_cycle
 from pytest_isolate.declarations.placeholders import SELF, Reference, parse_references
+from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, ServiceSpec
@@ -14,7 +15,7 @@ from pytest_isolate.model.service import ServiceId, ServiceSpec
 def resolve_references(
     services: Mapping[ServiceId, ServiceSpec], problems: list[Problem]
 ) -> dict[ServiceId, tuple[ServiceId, ...]]:
-    """What each service needs, sorted by name; what is wrong goes to `problems`."""
+    """Resolve what each service needs, sorted by name; what is wrong goes to `problems`."""
     resolved = {}
     for service_id, spec in services.items():
         found: dict[str, ServiceId] = {}
@@ -30,14 +31,10 @@ def resolve_references(
     if cycle:
         spec = services[cycle[0]]
         path = " -> ".join(str(s) for s in cycle)
-        problems.append(
-            Problem(
-                place=str(spec.location),
-                subject=str(cycle[0]),
-                reason=f"the services need each other in a circle: {path}",
-                hint="take one of these references out",
-            )
+        wrong = InvalidValue(
+            f"the services need each other in a circle: {path}", hint="take one of these references out"
         )
+        problems.append(wrong.at(spec.location, str(cycle[0])))
     return resolved
 
 
@@ -54,16 +51,21 @@ def _references(spec: ServiceSpec) -> Iterable[tuple[str, Reference]]:
 
 
 def _visible(service_id: ServiceId, services: Mapping[ServiceId, ServiceSpec]) -> dict[str, ServiceId]:
-    """What a service can refer to: its own stack; in the default one all that pytest would show it, nearest last."""
+    """Services that this one can refer to: its own stack; in the default one all that pytest would show it."""
     stack = service_id.stack
     if stack.name:
         return {other.name: other for other in services if other.stack == stack}
-    near = [o for o in services if not o.stack.name and is_within(stack.namespace, o.stack.namespace)]
-    return {other.name: other for other in sorted(near, key=lambda o: len(o.stack.namespace))}
+    return visible_services(services, stack.namespace)
+
+
+def visible_services(raws: Iterable[ServiceId], namespace: str) -> dict[str, ServiceId]:
+    """The services outside of stacks that can be named at a place of the test tree; the nearest of each name."""
+    near = [s for s in raws if not s.stack.name and is_within(namespace, s.stack.namespace)]
+    return {s.name: s for s in sorted(near, key=lambda s: len(s.stack.namespace))}
 
 
 def is_within(inner: str, outer: str) -> bool:
-    """Whether one pytest base id is the other or lies below it."""
+    """True where one pytest base id is the other or lies below it."""
     return not outer or inner == outer or inner.startswith((f"{outer}/", f"{outer}::"))
 
 
@@ -80,12 +82,9 @@ def _check_reference(
     valid = valid_attributes(target, own=own)
     if reference.attribute in valid:
         return None
-    return Problem(
-        place=str(spec.location),
-        subject=f"{service_id}.{key}",
-        reason=f"unknown placeholder {reference}{suggest(reference.attribute, valid)}",
-        valid=", ".join(valid) + "; for the literal text double the braces",
-    )
+    reason = f"unknown placeholder {reference}{suggest(reference.attribute, valid)}"
+    wrong = InvalidValue(reason, ", ".join(valid) + "; for the literal text double the braces")
+    return wrong.at(spec.location, str(service_id), key)
 
 
 def _check_visible(
@@ -97,12 +96,8 @@ def _check_visible(
     where, valid = "", ", ".join(names) or "none: no other service is declared where this one is"
     if key != "needs":
         where, valid = f" in {reference}", ", ".join([*names, SELF]) + "; for the literal text double the braces"
-    return Problem(
-        place=str(spec.location),
-        subject=f"{service_id}.{key}",
-        reason=f"unknown service {reference.service!r}{where}{suggest(reference.service, names)}",
-        valid=valid,
-    )
+    wrong = InvalidValue(f"unknown service {reference.service!r}{where}{suggest(reference.service, names)}", valid)
+    return wrong.at(spec.location, str(service_id), key)
 
 
 def valid_attributes(spec: ServiceSpec, *, own: bool) -> list[str]:
@@ -122,21 +117,16 @@ def valid_attributes(spec: ServiceSpec, *, own: bool) -> list[str]:
 def check_lifetimes(
     service_id: ServiceId, needed: Iterable[ServiceId], services: Mapping[ServiceId, ServiceSpec]
 ) -> Iterable[Problem]:
-    """What is wrong with a service that would outlive, or be shared more widely than, what it needs."""
+    """Find services that would outlive, or be shared more widely than, what they need."""
     spec = services[service_id]
     for other in needed:
         if services[other].scope < spec.scope:
-            yield Problem(
-                place=str(spec.location),
-                subject=f"{service_id}.scope",
-                reason=f"lives for the {spec.scope.word} but needs {other}, which lives for the "
-                f"{services[other].scope.word} only",
+            wrong = InvalidValue(
+                f"lives for the {spec.scope.word} but needs {other}, which lives for the {services[other].scope.word} "
+                "only",
                 hint=f"scope={services[other].scope.word!r} here, or a wider one there",
             )
+            yield wrong.at(spec.location, str(service_id), "scope")
         elif services[other].share == "worker" and spec.share == "run" and spec.scope is Scope.SESSION:
-            yield Problem(
-                place=str(spec.location),
-                subject=f"{service_id}.share",
-                reason=f"is shared by the run but needs {other}, which each worker has for itself",
-                hint="share='worker' here too",
-            )
+            reason = f"is shared by the run but needs {other}, which each worker has for itself"
+            yield InvalidValue(reason, hint="share='worker' here too").at(spec.location, str(service_id), "share")

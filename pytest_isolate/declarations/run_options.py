@@ -1,4 +1,4 @@
-"""What a run's options make of each service that is declared: where its image comes from, whether it runs already."""
+"""A run's options that change every service: registries, pull, platform, and services that run already."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class RunOverrides(Struct, frozen=True, kw_only=True):
         return use(fetched, used) if used else fetched
 
     def _find_name(self, spec: ServiceSpec) -> str | None:
-        """What is built here, or said to be on the engine already, is on no mirror."""
+        """Leave alone what is built here, or said to be on the engine already: it is on no mirror."""
         if spec.image is None or spec.build or spec.pull == PULL_NEVER:
             return spec.image
         return prefixed(spec.image, self.prefixes)

@@ -1,9 +1,10 @@
-"""What a module of testcontainers says of a service, as if its user had written it."""
+"""Modules of testcontainers, read as if their users had written the keys."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.errors import Problem
 from pytest_isolate.model.declaration import MODULE
 from pytest_isolate.model.service import ServiceSpec
@@ -19,12 +20,12 @@ def unfold(values: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def check_module(spec: ServiceSpec, place: str) -> Iterable[Problem]:
-    """What of a service's module cannot be honoured."""
+    """Find what of a service's module cannot be honoured."""
     if spec.module is None:
         return
     for reason, do in spec.module.rehearse().refusals:
-        yield Problem(place=place, subject=spec.name, reason=f"{spec.module.name}: {reason}", hint=do)
+        yield InvalidValue(f"{spec.module.name}: {reason}", hint=do).at(place, spec.name)
     if spec.snapshot:
         # Its wait may be for lines that only a first start writes, and what it does then may not be done twice.
         reason = f"the first start of {spec.module.name} cannot be saved: it is waited for in a way of its own"
-        yield Problem(place=place, subject=f"{spec.name}.snapshot", reason=reason, hint=_SAVED_DO)
+        yield InvalidValue(reason, hint=_SAVED_DO).at(place, spec.name, "snapshot")

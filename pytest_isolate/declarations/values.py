@@ -5,35 +5,45 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
-from pytest_isolate.errors import suggest
-from pytest_isolate.model.fresh import WAYS
-from pytest_isolate.model.scope import SCOPES, SHARES, Scope
+from pytest_isolate.errors import Problem, suggest
+from pytest_isolate.model.endpoint import find_wrong_port
+from pytest_isolate.model.scope import SCOPES, Scope
 from pytest_isolate.model.service import UNLIMITED, Secret, Unlimited
 
 
 class InvalidValue(ValueError):
     """A value that cannot be used; `key` is the part below the parsed key, where it is a part."""
 
-    def __init__(self, reason: str, valid: str = "", key: str = "") -> None:
+    def __init__(self, reason: str, valid: str = "", key: str = "", *, hint: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.valid = valid
         self.key = key
+        self.hint = hint
+
+    def within(self, key: str) -> InvalidValue:
+        """The same, found in a part of the parsed key."""
+        return InvalidValue(self.reason, self.valid, ".".join(filter(None, (key, self.key))), hint=self.hint)
+
+    def at(self, place: object, *names: str) -> Problem:
+        """A problem to report, with its place and the names that lead to it."""
+        subject = ".".join(filter(None, (*names, self.key)))
+        return Problem(place=str(place), subject=subject, reason=self.reason, valid=self.valid, hint=self.hint)
 
 
 def is_generator(function: object) -> bool:
-    """Whether a call would run nothing of it, as with a function that yields."""
+    """True where a call would run nothing of it, as with a function that yields."""
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 PULL_MISSING, PULL_ALWAYS, PULL_NEVER = PULLS = ("missing", "always", "never")
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/v\d+)?")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmg]?)(?:i?b)?", re.IGNORECASE)
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h)\s*", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_DURATION = re.compile(rf"({_NUMBER.pattern})(us|ms|s|m|h)")
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZES = "a number of bytes, or a text such as '256m' or '1.5g'"
@@ -50,18 +60,17 @@ def parse_text(value: object) -> str:
     return value
 
 
-def parse_way(value: object) -> str:
-    """The name of a way to copy a service's data within it."""
-    if value not in WAYS:
-        raise InvalidValue(f"{value!r} is not a way to copy data{suggest(value, WAYS)}", ", ".join(WAYS))
-    return str(value)
+def parse_word(value: object, words: Iterable[str], what: str) -> str:
+    """One of these words; `what` says what any other one is not."""
+    known = tuple(words)
+    if not isinstance(value, str) or value not in known:
+        raise InvalidValue(f"{value!r} {what}{suggest(value, known)}", ", ".join(known))
+    return value
 
 
 def parse_pull(value: object) -> str:
     """When an image is fetched from its registry."""
-    if value not in PULLS:
-        raise InvalidValue(f"{value!r} does not say when to pull{suggest(value, PULLS)}", ", ".join(PULLS))
-    return str(value)
+    return parse_word(value, PULLS, "does not say when to pull")
 
 
 def parse_platform(value: object) -> str:
@@ -80,8 +89,9 @@ def parse_flag(value: object) -> bool:
 
 def parse_port(value: object) -> int:
     """A port number of TCP."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
-        raise InvalidValue(f"{value!r} is not a port", "a whole number from 1 to 65535")
+    if wrong := find_wrong_port(value):
+        raise InvalidValue(*wrong)
+    assert isinstance(value, int)
     return value
 
 
@@ -131,40 +141,30 @@ def parse_cpus(value: object) -> float:
     return float(value)
 
 
-def seconds_in(text: str) -> float | None:
-    """Seconds of a text such as `500ms` or `1m30s`; None for any other text."""
-    parts = _DURATION_PART.findall(text)
-    if not parts or _DURATION_PART.sub("", text):
-        return None
-    return sum(float(number) * _SECONDS[unit.lower()] for number, unit in parts)
-
-
 def parse_duration(value: object) -> float:
     """Seconds."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0:
         return float(value)
-    text = value.strip() if isinstance(value, str) else ""
-    seconds = float(text) if _NUMBER.fullmatch(text) else seconds_in(text) or 0.0
-    if seconds <= 0:
+    text = re.sub(r"\s+(?=[a-z])", "", value.strip().lower()) if isinstance(value, str) else ""
+    seconds = float(text) if _NUMBER.fullmatch(text) else read_seconds(text)
+    if not seconds:
         raise InvalidValue(
             f"{value!r} is not a duration", "a number of seconds, or a text such as '500ms', '30s' or '2m'"
         )
     return seconds
 
 
+def read_seconds(text: str) -> float | None:
+    """The seconds of a text such as `30s`, `500ms` or `1m30s`; None for what is no duration."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return None
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
 def parse_scope(value: object) -> Scope:
     """One of pytest's scopes."""
-    if not isinstance(value, str) or value not in SCOPES:
-        words = sorted(SCOPES, key=SCOPES.__getitem__)
-        raise InvalidValue(f"{value!r} is not a scope{suggest(value, words)}", ", ".join(words))
-    return SCOPES[value]
-
-
-def parse_share(value: object) -> str:
-    """With whom an instance is shared."""
-    if value not in SHARES:
-        raise InvalidValue(f"{value!r} is not a way to share{suggest(value, SHARES)}", ", ".join(SHARES))
-    return str(value)
+    return SCOPES[parse_word(value, sorted(SCOPES, key=SCOPES.__getitem__), "is not a scope")]
 
 
 def parse_argv(value: object) -> tuple[str, ...]:
@@ -213,51 +213,20 @@ def known_keys(value: object, keys: Sequence[str], inside: str = "") -> Mapping[
     table = parse_mapping(value)
     for key in table:
         if key not in keys:
-            raise InvalidValue(f"unknown key {key!r}{suggest(key, keys)}", ", ".join(keys), inside)
+            raise unknown_key(key, keys).within(inside)
     return table
 
 
-CAPABILITIES = (
-    "ALL",
-    "AUDIT_CONTROL",
-    "AUDIT_READ",
-    "AUDIT_WRITE",
-    "BLOCK_SUSPEND",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "KILL",
-    "LEASE",
-    "LINUX_IMMUTABLE",
-    "MAC_ADMIN",
-    "MAC_OVERRIDE",
-    "MKNOD",
-    "NET_ADMIN",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_RAW",
-    "PERFMON",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYSLOG",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_CHROOT",
-    "SYS_MODULE",
-    "SYS_NICE",
-    "SYS_PACCT",
-    "SYS_PTRACE",
-    "SYS_RAWIO",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "WAKE_ALARM",
-)
+def unknown_key(key: str, keys: Iterable[str]) -> InvalidValue:
+    """A key that is none of these."""
+    known = tuple(keys)
+    return InvalidValue(f"unknown key {key!r}{suggest(key, known)}", ", ".join(known))
+
+
+_CAPABILITIES = """
+ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH
+FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN
+NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT
+SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM
+"""
+CAPABILITIES = tuple(_CAPABILITIES.split())

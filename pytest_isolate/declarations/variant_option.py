@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.declarations.variants import Alternative, Axis, Group, image_name
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import RawService
@@ -73,7 +74,7 @@ def _location() -> Location:
 
 
 def _is_named(alternative: Alternative, value: str) -> bool:
-    """Whether a value is an alternative's name, or its image."""
+    """True where a value is an alternative's name, or its image."""
     images = (layer.values["image"] for layer in reversed(alternative.raw.layers) if "image" in layer.values)
     return value in (alternative.name, next(images, None))
 
@@ -86,19 +87,13 @@ def _check_values(name: str, values: Iterable[str], known: Sequence[Alternative]
     names = list(dict.fromkeys(a.name for a in known))
     for value in values:
         if not _is_image(value) and not any(_is_named(a, value) for a in known):
-            yield Problem(
-                place=OPTION,
-                subject=f"{name}={value}",
-                reason=f"{name!r} has no alternative {value!r}{suggest(value, names)}",
-                valid=", ".join([*names, "an image with its tag, such as postgres:17"]),
-            )
+            reason = f"{name!r} has no alternative {value!r}{suggest(value, names)}"
+            valid = ", ".join([*names, "an image with its tag, such as postgres:17"])
+            yield InvalidValue(reason, valid).at(OPTION, f"{name}={value}")
 
 
 def _unknown_service(name: str, values: Sequence[str], raws: Iterable[ServiceId]) -> Problem:
     names = sorted({service.name for service in raws if not service.stack.name})
-    return Problem(
-        place=OPTION,
-        subject=f"{name}={values[0]}",
-        reason=f"unknown service {name!r}{suggest(name, names)}",
-        valid=", ".join(names) or "none: no service is declared outside of a stack",
-    )
+    reason = f"unknown service {name!r}{suggest(name, names)}"
+    valid = ", ".join(names) or "none: no service is declared outside of a stack"
+    return InvalidValue(reason, valid).at(OPTION, f"{name}={values[0]}")

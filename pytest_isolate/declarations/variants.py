@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from pytest_isolate.declarations.references import is_within
+from pytest_isolate.declarations.keys import LASTING_KEYS
+from pytest_isolate.declarations.references import visible_services
 from pytest_isolate.declarations.testcontainers import unfold
+from pytest_isolate.declarations.values import InvalidValue, parse_word
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import Declared, Layer, Preset, RawService, RawVariants
 from pytest_isolate.model.location import Location
@@ -18,7 +20,6 @@ from pytest_isolate.model.service import ServiceId
 MODES: Mapping[str, Callable[..., Iterable[tuple[str, ...]]]] = {"product": itertools.product, "zip": zip}
 _NAME = re.compile(r"[^\s\[\],=]+")
 _LONGEST_NAME = 32
-_LASTING = frozenset({"scope", "share"})
 _VALID = (
     "a preset such as postgres('16'), an image's name, a table of changes, another service, or a container of "
     "testcontainers"
@@ -40,7 +41,7 @@ class Axis(Struct, frozen=True, kw_only=True):
 
 
 class Group(Struct, frozen=True, kw_only=True):
-    """What one variants() declares, for the tests at or below its place: each row names an alternative of each axis."""
+    """One variants(), for the tests at or below its place: each row names an alternative of each axis."""
 
     name: str
     namespace: str
@@ -58,16 +59,11 @@ def load_groups(
         assert isinstance(item.raw, RawVariants)
         axes = [_load_axis(item, item.raw, name, raws, problems) for name in item.raw.services]
         if not axes:
-            problems.append(_problem(item, "", "variants of nothing", "the name of a service, and its alternatives"))
+            wrong = InvalidValue("variants of nothing", "the name of a service, and its alternatives")
+            problems.append(wrong.at(item.raw.location, item.name))
         groups.append(_build_group(item, item.raw, [axis for axis in axes if axis], problems))
     problems += _check_varied_once(groups)
     return tuple(groups)
-
-
-def visible_services(raws: Iterable[ServiceId], namespace: str) -> dict[str, ServiceId]:
-    """The services outside of stacks that can be named at a place of the test tree; the nearest of each name."""
-    near = [s for s in raws if not s.stack.name and is_within(namespace, s.stack.namespace)]
-    return {s.name: s for s in sorted(near, key=lambda s: len(s.stack.namespace))}
 
 
 def copies_of(service: ServiceId, raws: Mapping[ServiceId, RawService]) -> tuple[ServiceId, ...]:
@@ -91,7 +87,8 @@ class _Context(Struct, frozen=True, kw_only=True):
     problems: list[Problem]
 
     def refuse(self, key: str, reason: str, valid: str = "", hint: str = "") -> None:
-        self.problems.append(_problem(self.item, self.name + key, reason, valid, hint))
+        wrong = InvalidValue(reason, valid, hint=hint)
+        self.problems.append(wrong.at(self.item.raw.location, self.item.name, self.name + key))
 
 
 def _load_axis(
@@ -128,7 +125,7 @@ def _load_alternative(context: _Context, number: int, named: tuple[object, objec
     if raw is None:
         context.refuse(key, f"{one!r} is not an alternative of a service", _VALID)
         return None
-    for lasting in _LASTING.intersection(one if isinstance(one, Mapping) else ()):
+    for lasting in set(LASTING_KEYS).intersection(one if isinstance(one, Mapping) else ()):
         context.refuse(f"{key}.{lasting}", "belongs to the service, and is the same for all its alternatives")
     if given is None:
         names = {id(context.raws[service]): name for name, service in context.visible.items()}
@@ -140,7 +137,7 @@ def _load_alternative(context: _Context, number: int, named: tuple[object, objec
 
 
 def build_alternative(base: RawService, written: object, location: Location) -> RawService | None:
-    """What a service is when an alternative takes its place; None for what is no alternative.
+    """Build the service with an alternative in its place; None for what is no alternative.
 
     A preset takes the place of what the service is based on, and what the service changes about that stays. Another
     service takes its place as a whole.
@@ -196,15 +193,15 @@ def _slug(text: str) -> str:
 
 def _build_group(item: Declared, raw: RawVariants, axes: Sequence[Axis], problems: list[Problem]) -> Group:
     names = [[alternative.name for alternative in axis.alternatives] for axis in axes]
-    combine = MODES.get(raw.mode) if isinstance(raw.mode, str) else None
-    if combine is None:
-        reason = f"{raw.mode!r} is not a way to combine alternatives{suggest(raw.mode, list(MODES))}"
-        problems.append(_problem(item, "mode", reason, ", ".join(MODES)))
-        combine = itertools.product
-    elif raw.mode == "zip" and len({len(one) for one in names}) > 1:
-        counts = ", ".join(f"{axis.service.name}: {len(one)}" for axis, one in zip(axes, names, strict=True))
-        reason = f"mode 'zip' needs as many alternatives of each service ({counts})"
-        problems.append(_problem(item, "mode", reason, "mode='product' for every combination"))
+    combine: Callable[..., Iterable[tuple[str, ...]]] = itertools.product
+    try:
+        combine = MODES[parse_word(raw.mode, MODES, "is not a way to combine alternatives")]
+        if raw.mode == "zip" and len({len(one) for one in names}) > 1:
+            counts = ", ".join(f"{axis.service.name}: {len(one)}" for axis, one in zip(axes, names, strict=True))
+            reason = f"mode 'zip' needs as many alternatives of each service ({counts})"
+            raise InvalidValue(reason, "mode='product' for every combination")
+    except InvalidValue as wrong:
+        problems.append(wrong.at(item.raw.location, item.name, "mode"))
     rows = tuple(combine(*names)) if axes else ()
     return Group(name=item.name, namespace=item.namespace, axes=tuple(axes), rows=rows, location=raw.location)
 
@@ -225,10 +222,5 @@ def _check_varied_once(groups: Iterable[Group]) -> Iterable[Problem]:
             other = first.setdefault((group.namespace, axis.service), group)
             if other is not group:
                 reason = f"{axis.service.name!r} has variants already, declared at {other.location}"
-                place, subject = str(group.location), f"{group.name}.{axis.service.name}"
-                yield Problem(place=place, subject=subject, reason=reason, hint="declare them in one place")
-
-
-def _problem(item: Declared, key: str, reason: str, valid: str = "", hint: str = "") -> Problem:
-    subject = f"{item.name}.{key}" if key else item.name
-    return Problem(place=str(item.raw.location), subject=subject, reason=reason, valid=valid, hint=hint)
+                wrong = InvalidValue(reason, hint="declare them in one place")
+                yield wrong.at(group.location, group.name, axis.service.name)

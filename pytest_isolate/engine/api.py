@@ -1,23 +1,46 @@
-"""What this package asks of a container engine, and the plain records it answers with."""
+"""The protocol of a container engine, and the plain records that it takes and answers with.
+
+Runs need `Engine`, clean-up needs `Removing`; what the command line asks beyond that is in engine.command_api.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
 
+from pytest_isolate.errors import EngineError
 from pytest_isolate.model.service import DEFAULT_SETTINGS, ContainerSettings
+
+LOOPBACK = "127.0.0.1"
+DEFAULT_SUBNETS = "10.189.0.0/16"
+"""The range that networks have their addresses from, unless --isolate-subnets names another."""
+
+
+class Capability(Enum):
+    """An ability that not every engine has. The value completes the sentence "this engine cannot ..."."""
+
+    PAUSE = "pause containers"
+    FILES_OUT = "copy files out of containers"
+    BUILD = "build images"
+    TALK = "talk to a command in a container"
+    MEMORY_FOLDERS = "keep folders of containers in memory"
+    HOST_NETWORK = "run containers on the network of its host"
+    NETWORK_FAULTS = "change the network of a running container"
+    EXTRA_HOSTS = "give containers the addresses of other hosts"
+    USAGE = "tell what containers use"
+    NATIVE_PORTS = "publish ports on a loopback address of this host"
 
 
 class EngineFacts(Struct, frozen=True, kw_only=True):
-    """Which engine answers, where, and whether it shares the network that this process is in.
+    """Facts about the engine that answers: which it is, where it is, and which abilities it has.
 
-    `machine` is its kind of processor, as engines name it: amd64, arm64. `has_memory_folders` says whether it keeps
-    folders of containers in memory, up to a size; where it does not, `memory_folders` of a request are on disk.
-    `host` is where the ports answer that it publishes on `publish_on`; empty where nobody knows. `memory_bytes` is
-    what its machine has, 0 for this one.
+    `is_local` says that it shares the network that this process is in. `machine` is its kind of processor, as engines
+    name it: amd64, arm64. `host` is where the ports answer that it publishes on `publish_on`; empty where that is not
+    known. `memory_bytes` is what its machine has, 0 for this one.
     """
 
     name: str
@@ -25,19 +48,31 @@ class EngineFacts(Struct, frozen=True, kw_only=True):
     address: str
     is_local: bool
     machine: str = ""
-    has_memory_folders: bool = True
-    host: str = "127.0.0.1"
-    publish_on: str = "127.0.0.1"
+    capabilities: frozenset[Capability] = frozenset(Capability)
+    host: str = LOOPBACK
+    publish_on: str = LOOPBACK
     memory_bytes: int = 0
 
-    @property
-    def program(self) -> str:
-        """The program by which a person talks to it."""
-        return "podman" if self.name == "Podman" else "docker"
+
+def require(facts: EngineFacts, capability: Capability, what: str, do: str) -> None:
+    """Raise EngineError where an engine lacks what a declaration needs: `what` failed, and `do` is the way out."""
+    if capability not in facts.capabilities:
+        raise EngineError(what, found=f"{facts.name} {facts.version} cannot {capability.value}", do=do)
+
+
+class PublishAddress(Struct, frozen=True, kw_only=True):
+    """The address that ports are published on, and the host that tests dial; `host` is empty where it is not known.
+
+    `is_local` says that both are of the network that this process is in, where sockets of ours can reserve the ports.
+    """
+
+    host: str = LOOPBACK
+    publish_on: str = LOOPBACK
+    is_local: bool = True
 
 
 class ImageFacts(Struct, frozen=True, kw_only=True):
-    """What an image says of itself. `health_command` is empty where it declares no check.
+    """Facts that an image tells. `health_command` is empty where it declares no check.
 
     `platform` is what it is made for: `linux/amd64`, `linux/arm/v7`; empty where the engine does not tell.
     """
@@ -104,7 +139,7 @@ class ContainerRequest(Struct, frozen=True, kw_only=True):
 
 
 class ContainerState(Struct, frozen=True, kw_only=True):
-    """How a container is right now. `exit_code` is None while it runs.
+    """State of a container at this moment. `exit_code` is None while it runs.
 
     `ports` are host ports by port inside, `volumes` are paths by name. `started_at` and `ended_at` are in seconds
     of the epoch, 0 where it never has; one that runs and has an `ended_at` was started again.
@@ -132,7 +167,7 @@ class LogLine(Struct, frozen=True):
 
 
 class ContainerUsage(Struct, frozen=True, kw_only=True):
-    """What a container takes at this moment, and the processor time that it has taken since it was started.
+    """Memory of a container at this moment, and its processor time since its start.
 
     Memory is without the part that the kernel can take back at once: files that were read a while ago.
     """
@@ -141,8 +176,23 @@ class ContainerUsage(Struct, frozen=True, kw_only=True):
     cpu_s: float
 
 
+class UsageCounters(Struct, frozen=True, kw_only=True):
+    """Counters that the kernel keeps for a container since its last start, in bytes and seconds.
+
+    `files_bytes` is what it holds of files that were read or written, which it gives back when there is need;
+    `idle_bytes` is the part of it that was not used for some time. The peak is None on kernels before 5.19 with
+    version 2 of control groups.
+    """
+
+    memory_bytes: int
+    idle_bytes: int
+    files_bytes: int
+    peak_bytes: int | None
+    cpu_s: float
+
+
 class ExecResult(Struct, frozen=True, kw_only=True):
-    """What a command in a container did."""
+    """Outcome of a command in a container."""
 
     exit_code: int
     stdout: str
@@ -181,13 +231,13 @@ class Session(Protocol):
         """Write to its input."""
 
     def receive(self, timeout_s: float) -> tuple[int, bytes] | None:
-        """What it writes next and where to (1: stdout, 2: stderr); None when it has ended.
+        """Its next output, with the stream (1: stdout, 2: stderr); None when it has ended.
 
         EngineError when it writes nothing for so long, or when the connection to it broke.
         """
 
     def exit_code(self) -> int:
-        """How it ended; ask when there is nothing more to receive."""
+        """Its exit code; to be asked when there is nothing more to receive."""
 
     def close(self) -> None:
         """Let go of it: its input ends, and with it whatever reads from there. Safe to repeat."""
@@ -204,7 +254,7 @@ class LogTail(Protocol):
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """How far something has come that takes its time. `total` is 0 where nobody knows it; `unit` is bytes or steps."""
+    """State of work that takes its time. `total` is 0 where it is not known; `unit` is bytes or steps."""
 
     text: str
     done: int = 0
@@ -215,8 +265,46 @@ class Progress(Struct, frozen=True, kw_only=True):
 ProgressCallback = Callable[[Progress], None]
 
 
+class Commands(Protocol):
+    """Commands of the engine's own program, for texts that say how to go on by hand. `container` is a name."""
+
+    def enter(self, container: str) -> str:
+        """A shell in a container."""
+
+    def run_inside(self, container: str, command: str, variable: str = "") -> str:
+        """A command in a container, with a terminal, and with a variable: NAME=VALUE as a shell reads it."""
+
+    def read_variable(self, container: str, name: str) -> str:
+        """An environment variable of a container, printed."""
+
+    def read_argument(self, container: str, number: int) -> str:
+        """An argument of a container's command, printed."""
+
+    def logs(self, container: str) -> str:
+        """The log of a container."""
+
+    def start(self, container: str) -> str:
+        """A container that has ended, started again."""
+
+    def copy_out(self, container: str) -> str:
+        """A file of a container, copied to this host."""
+
+    def pull(self, image: str, platform: str | None = None) -> str:
+        """An image, pulled."""
+
+    def run(self, image: str) -> str:
+        """A new container of an image, with a terminal."""
+
+    def remove(self, labels: Mapping[str, str]) -> Sequence[str]:
+        """Containers, volumes and networks that carry these labels, removed: one command for each kind, in order."""
+
+
 class Removing(Protocol):
-    """What cleaning up needs of an engine. Removing what is gone already succeeds."""
+    """The part of an engine that clean-up needs. Removing what is gone already succeeds."""
+
+    @property
+    def commands(self) -> Commands:
+        """The same by hand."""
 
     def list_containers(self, labels: Mapping[str, str]) -> Sequence[str]:
         """The ids of all containers that carry these labels, running or not."""
@@ -247,7 +335,7 @@ class Engine(Removing, Protocol):
     """
 
     def facts(self) -> EngineFacts:
-        """Which engine this is."""
+        """Facts about this engine."""
 
     def close(self) -> None:
         """Close the connections to the engine."""
@@ -264,11 +352,20 @@ class Engine(Removing, Protocol):
     def host_address(self) -> str:
         """The address of the engine's host for containers; empty where the engine does not tell."""
 
-    def used_subnets(self) -> Sequence[str]:
-        """The subnets of every network on the engine, ours or not."""
+    def create_network(
+        self,
+        name: str,
+        labels: Mapping[str, str],
+        *,
+        capacity: int = 1,
+        order: Sequence[int] = (),
+        addresses: str = DEFAULT_SUBNETS,
+    ) -> str:
+        """A new network with room for so many containers; AddressSpaceFull where no addresses are left for it.
 
-    def create_network(self, name: str, subnet: str, labels: Mapping[str, str]) -> str:
-        """A bridge of its own with this subnet; SubnetTaken when another network overlaps."""
+        A container is only ever attached to networks of a greater `order` than that of its own. `addresses` is the
+        range that the user has set aside (--isolate-subnets), for engines that give their networks addresses.
+        """
 
     def attach(self, network_id: str, container_id: str, aliases: Sequence[str]) -> None:
         """Make a container reachable on one more network, under these names; one that is on it already is fine."""
@@ -283,7 +380,7 @@ class Engine(Removing, Protocol):
         """The id of a container that is not started yet."""
 
     def dropped_limits(self) -> Collection[str]:
-        """Which limits (memory, cpus, pids) containers that were made here should have had and do not have."""
+        """Limits (memory, cpus, pids) that containers made here should have and do not have."""
 
     def save_archive(self, container_id: str, path: str, file: Path, most_bytes: int) -> bool:
         """Write a file or folder of a container to a tar archive on this host, under its own name.
@@ -310,19 +407,22 @@ class Engine(Removing, Protocol):
         """Let a paused container go on."""
 
     def inspect_container(self, container_id: str) -> ContainerState:
-        """How a container is right now."""
+        """State of a container."""
 
     def read_usage(self, container_id: str) -> ContainerUsage | None:
-        """What a container takes; None where it does not run."""
+        """Usage of a container; None where it does not run, and on an engine that cannot tell (Capability.USAGE)."""
+
+    def read_counters(self, container_id: str) -> UsageCounters | None:
+        """The kernel's counters for a container, at no cost; None where they cannot be seen from this process."""
 
     def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0, stream: str = "") -> str:
-        """What a container wrote to stdout and stderr, or to the stream of that name, from `since` (epoch) on."""
+        """Log of a container, both streams or the one of that name, from `since` (epoch) on."""
 
     def follow_log(self, container_id: str, tail: int) -> LogTail:
-        """What a container writes to stdout and stderr, from so many lines before now on."""
+        """Log of a container, both streams, from so many lines before now on."""
 
     def read_log_lines(self, container_id: str, since: float) -> Sequence[LogLine]:
-        """What a container wrote to stdout and stderr from `since` (seconds of the epoch) on, line by line."""
+        """Log of a container, both streams, from `since` (seconds of the epoch) on, line by line."""
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         """Run a command in a container and wait for its end."""
@@ -344,3 +444,15 @@ class Engine(Removing, Protocol):
 
     def watch(self, labels: Mapping[str, str]) -> EventStream:
         """Deaths of containers with these labels, as they happen."""
+
+
+class OwnService(Protocol):
+    """An engine without a daemon, which serves for as long as a run lasts."""
+
+    @property
+    def program(self) -> str:
+        """The program that serves."""
+
+    @property
+    def address(self) -> str:
+        """The address at which it does."""

@@ -26,7 +26,7 @@ class Blob(Struct, frozen=True, kw_only=True):
 
 
 class Parts(Struct, frozen=True, kw_only=True):
-    """What an image consists of: its configuration, and its layers from the lowest up."""
+    """Parts of an image: its configuration, and its layers from the lowest up."""
 
     config: Blob
     layers: tuple[Blob, ...]
@@ -62,7 +62,7 @@ class Digest:
             yield piece
 
     def blob(self) -> Blob:
-        """What has passed so far."""
+        """The content that has passed so far."""
         return Blob(digest=self._sum.hexdigest(), size_bytes=self._size_bytes)
 
 

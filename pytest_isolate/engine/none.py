@@ -21,22 +21,19 @@ class NoEvents:
         return iter(())
 
     def close(self) -> None:
-        """End the iteration."""
         self._closed.set()
 
 
 class NullEngine:
-    """What cleaning up asks is answered; all else is an error."""
+    """Answers clean-up, for which there is nothing; all else is an error."""
 
     def facts(self) -> EngineFacts:
-        """None."""
         return EngineFacts(name="no engine", version="", address="", is_local=True)
 
     def close(self) -> None:
         """Nothing is open."""
 
     def watch(self, labels: Mapping[str, str]) -> NoEvents:  # noqa: ARG002  # as of any engine
-        """Nothing of these labels is there."""
         return NoEvents()
 
     def __getattr__(self, name: str) -> Callable[..., object]:

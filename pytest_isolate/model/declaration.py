@@ -18,14 +18,14 @@ MODULE = "module"
 
 
 class Layer(NamedTuple):
-    """What one call, table or preset says. Later layers win over earlier ones."""
+    """Values of one call, table or preset. Later layers win over earlier ones."""
 
     values: Mapping[str, object]
     location: Location
 
     @property
     def is_preset(self) -> bool:
-        """Whether it is what a preset itself says, or a module of testcontainers, not its user."""
+        """True for what a preset or a module of testcontainers says, and not its user."""
         return MODULE in self.values or self.location.file.startswith(_PRESET)
 
 
@@ -53,7 +53,7 @@ class RawService(NamedTuple):
 
     @property
     def location(self) -> Location:
-        """Where it is declared: the last place that says something about it."""
+        """The last place that says something about it."""
         return self.layers[-1].location
 
     def changed(self, values: Mapping[str, object], location: Location) -> RawService:
@@ -68,7 +68,7 @@ class RawStack(NamedTuple):
     options: Mapping[str, object]
     location: Location
     problems: tuple[Problem, ...] = ()
-    """What was found wrong before it came to members, where these come from elsewhere."""
+    """Problems found before it came to members, where these come from elsewhere."""
 
 
 class RawCompose(NamedTuple):

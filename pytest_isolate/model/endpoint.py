@@ -1,4 +1,4 @@
-"""Where a service is reached: host and port."""
+"""Addresses of services: host and port."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from msgspec.structs import replace
 _LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 
 
+def find_wrong_port(value: object) -> tuple[str, str] | None:
+    """Why a value is not a port number of TCP, and what would be one; None where it is."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
+        return f"{value!r} is not a port", "a whole number from 1 to 65535"
+    return None
+
+
 class ExternalService(Struct, frozen=True, kw_only=True):
-    """Where it is, and what its URL says. The URL may hold a password, so it is never part of a text."""
+    """A service that runs already, by its URL. The URL may hold a password, so it is never part of a text."""
 
     url: str
     host: str
@@ -20,12 +27,12 @@ class ExternalService(Struct, frozen=True, kw_only=True):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether its address means this host, and to a container the container itself."""
+        """True where its address means this host, and to a container the container itself."""
         return self.host in _LOOPBACK_NAMES or self.host.startswith("127.") or self.host == "::1"
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where tests find it."""
+        """The address for tests."""
         return Endpoint(self.host, self.port)
 
     @property

@@ -1,4 +1,4 @@
-"""Where a user wrote something."""
+"""Places in the files of users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What brings a service back to a clean state after each test that used it, as data; done in running.resetting."""
+"""Ways to bring a service back to a clean state after each test, as data; running.data.reset carries them out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ResetFunction(Struct, frozen=True, kw_only=True):
 
 Reset = Pristine | Command | Http | ResetFunction
 RESET_METHOD = "POST"
-"""What an HTTP call that resets is, where it does not say."""
+"""The method of an HTTP call that resets, where it does not say."""
 
 
 def describe_reset(reset: Reset) -> str:

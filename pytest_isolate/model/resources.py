@@ -27,7 +27,7 @@ class Resources(Struct, frozen=True, kw_only=True):
         )
 
     def fits(self, budget: Resources) -> bool:
-        """Whether a budget holds it."""
+        """True where a budget holds it."""
         return self | budget == budget
 
     def __str__(self) -> str:

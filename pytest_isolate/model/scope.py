@@ -1,4 +1,4 @@
-"""How long an instance lives: pytest's scopes, ordered narrow to wide."""
+"""Lifetimes of instances: pytest's scopes, ordered narrow to wide."""
 
 from __future__ import annotations
 

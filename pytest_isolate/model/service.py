@@ -25,6 +25,7 @@ def split_image(image: str) -> tuple[str, str]:
 
 
 Pairs = tuple[tuple[str, str], ...]
+"""A read-only mapping that can be hashed: sorted (key, value) pairs."""
 
 
 OF_SERVICE = "service:"
@@ -84,9 +85,6 @@ class Secret(Enum):
     """Stands for a value that is made anew for each run."""
 
     RANDOM = "random"
-
-
-"""A read-only mapping that can be hashed: sorted (key, value) pairs."""
 
 
 class Build(Struct, frozen=True, kw_only=True):
@@ -168,7 +166,7 @@ class ServiceSpec(Struct, frozen=True, kw_only=True):
 
     @property
     def source(self) -> str:
-        """What its image comes from, for people; of one that runs already, where it is."""
+        """The image or the build, for people; of one that runs already, its address."""
         if self.external:
             return f"runs at {self.external}"
         return self.image or (f"build of {self.build.context}" if self.build else "")
@@ -206,7 +204,7 @@ class ServiceId(Struct, frozen=True, order=True):
 
 
 class Change(Struct, frozen=True, order=True):
-    """What a test has in place of a service as it is declared: an alternative (`=postgres-16`) or an override.
+    """A difference that a test has from a declared service: an alternative (`=postgres-16`) or an override.
 
     `origin` is the place in the test tree that declares the alternatives. An override's label holds a digest, so equal
     changes are equal services.

@@ -16,7 +16,7 @@ class Refusal(NamedTuple):
 
 
 class DryRun(Struct, frozen=True, kw_only=True):
-    """What a module starts, in the keys of `service()`, and what of it cannot be honoured.
+    """The container of a module in the keys of `service()`, and what of it cannot be honoured.
 
     `has_wait` says whether it brings a wait of its own along.
     """
@@ -35,4 +35,4 @@ class Module(Protocol):
         """The name of its class, or of what makes it."""
 
     def rehearse(self) -> DryRun:
-        """What it starts. Asked for again, the answer is the same one."""
+        """Find out what it starts. Asked for again, the answer is the same one."""

@@ -1,4 +1,4 @@
-"""What markers change about services, resolved to the services that they name."""
+"""Markers' changes, resolved to the services that they name."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from pytest_isolate.declarations.keys import LASTING_KEYS
 from pytest_isolate.declarations.loading import Catalogue
-from pytest_isolate.declarations.references import is_within
-from pytest_isolate.declarations.variants import copies_of, visible_services
+from pytest_isolate.declarations.references import is_within, visible_services
+from pytest_isolate.declarations.variants import copies_of
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import Layer, RawOverride
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.per_test import Overrides
 
-_LASTING = ("scope", "share")
 _TABLE = 'a table of changes, such as {"env": {"REALM": "lab"}}'
 
 
@@ -81,8 +81,8 @@ def _of_stack(
 def _layer(marker: RawOverride, name: str, changes: object, problems: list[Problem]) -> Layer:
     table: dict[str, object] = {}
     if isinstance(changes, Mapping):
-        table = {key: value for key, value in changes.items() if key not in _LASTING}
-        for key in set(_LASTING) & set(changes):
+        table = {key: value for key, value in changes.items() if key not in LASTING_KEYS}
+        for key in set(LASTING_KEYS) & set(changes):
             hint = f"another service, with {key}= of its own"
             problems.append(_problem(marker, f"{name}.{key}", "belongs to the fixture, not to a test", hint=hint))
     else:

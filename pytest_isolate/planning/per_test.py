@@ -8,18 +8,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from msgspec.structs import replace
 
 from pytest_isolate.declarations.external_checks import refuse_change
+from pytest_isolate.declarations.fingerprint import fingerprint
 from pytest_isolate.declarations.graph import reachable
-from pytest_isolate.declarations.loading import Catalogue, check_native_ports, load_service
+from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.declarations.references import resolve_references
+from pytest_isolate.declarations.service import check_native_ports, load_service
 from pytest_isolate.declarations.variants import Alternative, copies_of
 from pytest_isolate.errors import Problem
 from pytest_isolate.model.declaration import Layer, RawService
-from pytest_isolate.model.identity import fingerprint
 from pytest_isolate.model.reset import describe_reset
 from pytest_isolate.model.service import Change, ServiceId, ServiceSpec, StackId, StackSpec, Variation
 
 Overrides = Mapping[ServiceId, tuple[Layer, ...]]
-"""What is changed about services, on top of everything else."""
+"""Changes of services, on top of everything else."""
 
 
 def catalogue_with(

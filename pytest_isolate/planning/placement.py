@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from pytest_isolate.declarations.fingerprint import fingerprint
 from pytest_isolate.declarations.graph import build_start_order
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.declarations.references import is_within
-from pytest_isolate.model.identity import fingerprint
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, ServiceSpec, StackId, Variation
 
@@ -25,7 +25,7 @@ class ItemPosition(Struct, frozen=True, kw_only=True):
 
 
 class Place(Struct, frozen=True, order=True):
-    """Who has an instance for themselves: the run or one worker (node empty), a package, module, class or test."""
+    """Owner of an instance: the run or one worker (node empty), a package, module, class or test."""
 
     scope: Scope
     node: str = ""
@@ -66,9 +66,9 @@ class Instance(Struct, frozen=True, kw_only=True):
     native_ports: bool
     dependencies: tuple[tuple[str, InstanceKey], ...]
     network_capacity: int
-    """How many containers its network may have to hold."""
+    """Most containers that its network may have to hold."""
     stack_depth: int
-    """How many other stacks its own can need something from: what it needs comes from stacks of lower rank."""
+    """Depth of the stack in the dependency order; a stack depends only on lower ones."""
 
     @property
     def network(self) -> NetworkKey:
@@ -133,7 +133,7 @@ def _build_instance(
 
 
 def _room(service_id: ServiceId, catalogue: Catalogue) -> int:
-    """The services of a stack, and what they need from elsewhere; the same for all that share a network.
+    """Count a stack's services, and what they need from elsewhere; the same for all that share a network.
 
     So it must not depend on changes that do not reach the network.
     """
@@ -144,7 +144,7 @@ def _room(service_id: ServiceId, catalogue: Catalogue) -> int:
 
 
 def _rank(stack: StackId, catalogue: Catalogue) -> int:
-    """Of how many stacks a stack's services see something: of none where it has a name, else of those further up."""
+    """Count the stacks that a stack's services can see: none where it has a name, else those further up."""
     if stack.name:
         return 0
     others = {service.stack for service in catalogue.services if not service.stack.name} - {stack}

@@ -23,6 +23,7 @@ from pytest_isolate.planning.placement import (
     place_of,
     places_of,
 )
+from pytest_isolate.text import align
 
 
 class CopyDemand(Struct, frozen=True, kw_only=True):
@@ -47,7 +48,7 @@ def base_of(spec: FreshSpec, catalogue: Catalogue, where: ItemPosition) -> Insta
 def count_copies(
     wanted: Iterable[tuple[ItemPosition, Sequence[ServiceId], Catalogue]],
 ) -> dict[InstanceKey, tuple[CopyDemand, ...]]:
-    """What each instance will be asked for, by tests and what is declared as each of them has it."""
+    """Count the copies that each instance will be asked for, with what is declared as each test has it."""
     places: dict[InstanceKey, dict[ServiceId, set[Place]]] = defaultdict(lambda: defaultdict(set))
     specs: dict[ServiceId, FreshSpec] = {}
     for where, kinds, catalogue in wanted:
@@ -66,7 +67,7 @@ class Demand(Struct, frozen=True, kw_only=True):
     where: ItemPosition
     services: tuple[ServiceId, ...]
     catalogue: Catalogue | None = None
-    """What is declared, as this test has it, where that differs."""
+    """Declarations as this test has them, where they differ."""
     fresh: tuple[ServiceId, ...] = ()
 
 
@@ -91,7 +92,7 @@ class Plan(Struct, frozen=True):
 
     @property
     def first_wave(self) -> tuple[Instance, ...]:
-        """What can start at once, because it lives for the whole run: the rest starts when its place begins."""
+        """Instances that live for the whole run, so that they can start at once: the rest starts with its place."""
         return tuple(s.instance for s in self.steps if s.instance.key.place.scope is Scope.SESSION)
 
 
@@ -126,7 +127,7 @@ def _build_claims(uses: Collection[tuple[Instance, Sequence[ItemPosition]]]) -> 
 
 
 def lasting_demand(plan: Plan, workers: int) -> Resources:
-    """What lives for the whole run takes, in all workers together."""
+    """Resources of what lives for the whole run, in all workers together."""
     total = Resources()
     for step in plan.steps:
         place = step.instance.key.place
@@ -138,7 +139,7 @@ def lasting_demand(plan: Plan, workers: int) -> Resources:
 
 
 def peak_demand(plan: Plan, workers: int) -> Resources:
-    """What there must be room for at once: what lives for the whole run, and one worker's greatest claim."""
+    """Resources needed at once: of what lives for the whole run, and of one worker's greatest claim."""
     return lasting_demand(plan, workers) + functools.reduce(operator.or_, plan.claims.values(), Resources())
 
 
@@ -161,8 +162,7 @@ def describe_plan(plan: Plan) -> Sequence[str]:
         rows.append((str(step.instance.key.service), source, lives, needs, str(step.tests), step.first_test))
     if any(step.instance.key.variation for step in plan.steps):
         rows = [(row[0], cell, *row[1:]) for row, cell in zip(rows, _variant_column(plan), strict=True)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return align(rows)
 
 
 def _variant_column(plan: Plan) -> Sequence[str]:

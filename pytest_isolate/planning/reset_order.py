@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
+from pytest_isolate.declarations.graph import reachable
 from pytest_isolate.errors import PlanError
 from pytest_isolate.planning.placement import Instance, InstanceKey
 
 
 def order_resets(used: Sequence[Instance]) -> tuple[tuple[Instance, ...], ...]:
-    """What a test has used and is to be reset, in groups: what needs others comes before them, and may use them for it.
+    """Group what a test has used and is to be reset: what needs others comes before them, and may use them for it.
 
     Those of one group have nothing to do with each other. `used` has each instance behind what it needs.
     """
@@ -46,17 +48,10 @@ def check_resets(instances: Iterable[Instance], workers: int) -> None:
 
 def dependents_of(key: InstanceKey, instances: Collection[Instance]) -> tuple[Instance, ...]:
     """An instance and all that need it, directly or through others, each before what it needs."""
-    found = {key}
-    while True:
-        more = {i.key for i in instances if found & {needed for _, needed in i.dependencies}}
-        if more <= found:
-            break
-        found |= more
-    chosen = [i for i in instances if i.key in found]
-    return tuple(sorted(chosen, key=lambda i: len(_needed_by(i, chosen))))
-
-
-def _needed_by(instance: Instance, others: Collection[Instance]) -> frozenset[InstanceKey]:
-    """Those of the others that need an instance, directly or through others."""
-    direct = [o for o in others if instance.key in {needed for _, needed in o.dependencies}]
-    return frozenset(o.key for o in direct).union(*(_needed_by(o, others) for o in direct))
+    needed_by: dict[InstanceKey, list[InstanceKey]] = defaultdict(list)
+    for instance in instances:
+        for _, needed in instance.dependencies:
+            needed_by[needed].append(instance.key)
+    found = reachable([key], needed_by)
+    chosen = (instance for instance in instances if instance.key in found)
+    return tuple(sorted(chosen, key=lambda instance: len(reachable([instance.key], needed_by))))

@@ -1,4 +1,4 @@
-"""Which alternatives a test has: those that it is run for, and those of everything that it does not reach."""
+"""Rows of alternatives: those that a test is run for, and those of everything that it does not reach."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = Mapping[ServiceId, tuple[Alternative, str]]
 
 
 class Variant(Struct, frozen=True):
-    """What a test is run for: an alternative of each varied service that it reaches."""
+    """One parameter of a test: an alternative of each varied service that it reaches."""
 
     picks: tuple[tuple[ServiceId, str], ...]
 
@@ -53,7 +53,7 @@ def expand(
     services: Collection[ServiceId],
     adapted: Callable[[Row], Catalogue],
 ) -> tuple[Variant, ...]:
-    """What a test that uses these services is run for; nothing where it reaches no varied one.
+    """Parameters of a test that uses these services; none where it reaches no varied one.
 
     `adapted` is the catalogue as a row makes it: an alternative may need what another one does not need.
     """

@@ -15,14 +15,15 @@ from pytest_isolate.plugin.declaring.fixtures import (
     sees_variants,
 )
 from pytest_isolate.plugin.options import (
-    VARIANT_OPTION,
     Settings,
     add_options,
-    chosen_host,
-    parse_settings,
+    are_services_wanted,
+    build_settings,
+    has_service_options,
     parse_variants,
     runs_no_tests,
 )
+from pytest_isolate.text import count
 
 if TYPE_CHECKING:
     from pytest_isolate.plugin.session import IsolateSession
@@ -33,7 +34,6 @@ _MARKER = (
     "docs/variants.md of pytest-isolate"
 )
 _NEEDED_ENGINE = "isolate/needed-engine"
-_SUMMARY = "isolate: skipped {count}; to run {them}: pytest --isolate"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,17 +52,14 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
     """With --isolate, set the environment variables of the project's TOML: before pytest-django reads settings."""
-    option = early_config.known_args_namespace
-    if option.isolate or option.isolate_plan or early_config.getini("isolate"):
+    if are_services_wanted(early_config, early_config.known_args_namespace):
         from pytest_isolate.plugin.declaring.configuration import find_configuration
 
         source = find_configuration(early_config.rootpath)
         if source and "env" in source.text:
             from pytest_isolate.plugin.declaring.environment import set_environment
 
-            bind = option.isolate_bind or str(early_config.getini("isolate_bind"))
-            host = chosen_host(option.isolate_host, str(early_config.getini("isolate_host")))
-            set_environment(early_config, source, bind, host)
+            set_environment(early_config, source)
     return (yield)
 
 
@@ -71,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from pytest_isolate.plugin.declaring.configuration import find_configuration
 
     config.addinivalue_line("markers", _MARKER)
-    config.stash[_SETTINGS_KEY] = parse_settings(config)
+    config.stash[_SETTINGS_KEY] = _read_settings(config)
     parse_variants(config)
     source = find_configuration(config.rootpath)
     if source:
@@ -87,10 +84,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Have what reaches varied services run once for each variant, with --isolate and without, so that ids stay."""
+    """Parametrize tests that use services with variants, also without --isolate, so that test ids do not change."""
     if not needs_service(metafunc.definition):
         return
-    if metafunc.config.getoption(VARIANT_OPTION) or sees_variants(metafunc.definition):
+    if parse_variants(metafunc.config) or sees_variants(metafunc.definition):
         from pytest_isolate.plugin.items.catalogues import parametrize
 
         parametrize(metafunc)
@@ -118,7 +115,7 @@ def pytest_configure_node(node: Any) -> None:
     """In xdist's controller: a worker is about to start."""
     settings = node.config.stash[_SETTINGS_KEY]
     if settings:
-        _ensure_run(node.config, settings).greet_worker(node)
+        _ensure_run(node.config, settings).welcome_worker(node)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -136,14 +133,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if config.stash.get(_SETTINGS_KEY, None):
         return
     reports = terminalreporter.stats.get("skipped", ())
-    count = sum(isinstance(r.longrepr, tuple) and NEEDS_ISOLATE in r.longrepr[-1] for r in reports)
-    if count:
-        what = ("1 test that needs services", "it") if count == 1 else (f"{count} tests that need services", "them")
-        terminalreporter.write_line(_SUMMARY.format(count=what[0], them=what[1]), yellow=True)
+    number = sum(isinstance(r.longrepr, tuple) and NEEDS_ISOLATE in r.longrepr[-1] for r in reports)
+    if number:
+        tests = count(number, "test that needs services", "tests that need services")
+        them = "it" if number == 1 else "them"
+        terminalreporter.write_line(f"isolate: skipped {tests}; to run {them}: pytest --isolate", yellow=True)
+
+
+def _read_settings(config: pytest.Config) -> Settings | None:
+    """The settings in force, None for a run without services; pytest.UsageError for a value that cannot be used."""
+    if not are_services_wanted(config):
+        return None
+    if has_service_options(config):
+        from pytest_isolate.plugin.service_options import run_overrides  # with all of what a service is: 17 ms
+
+        run_overrides(config)
+    return build_settings(config)
 
 
 def _cache_of(config: pytest.Config) -> pytest.Cache | None:
-    """What one run notes for the next; None where nothing is kept, or where xdist spreads the run over processes."""
+    """pytest's cache; None where there is none, or where xdist spreads the run over processes."""
     is_one_of_many = hasattr(config, "workerinput") or getattr(config.option, "dist", "no") != "no"
     return None if is_one_of_many or not hasattr(config, "cache") else config.cache
 

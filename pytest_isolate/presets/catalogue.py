@@ -18,17 +18,5 @@ from pytest_isolate.presets.rabbitmq import rabbitmq
 from pytest_isolate.presets.redis import redis
 from pytest_isolate.presets.valkey import valkey
 
-PRESETS: Mapping[str, Callable[[], Preset]] = {
-    "apache": apache,
-    "mariadb": mariadb,
-    "memcached": memcached,
-    "mosquitto": mosquitto,
-    "mysql": mysql,
-    "nats": nats,
-    "nginx": nginx,
-    "openldap": openldap,
-    "postgres": postgres,
-    "rabbitmq": rabbitmq,
-    "redis": redis,
-    "valkey": valkey,
-}
+_ALL = (apache, mariadb, memcached, mosquitto, mysql, nats, nginx, openldap, postgres, rabbitmq, redis, valkey)
+PRESETS: Mapping[str, Callable[[], Preset]] = {preset.__name__: preset for preset in _ALL}

@@ -23,9 +23,14 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clock."""
 
-    now = staticmethod(time.monotonic)
-    time = staticmethod(time.time)
+    def now(self) -> float:
+        """Seconds since an arbitrary moment; never goes back."""
+        return time.monotonic()
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
 
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
-        """Sleep until the event is set, or the time is over."""
+        """Sleep until the event is set, or the time is over; says whether it is set."""
         return event.wait(timeout_s)

@@ -1,4 +1,4 @@
-"""Make a thing once, whoever asks first; everybody gets the same result or the same error."""
+"""Make a thing once, when it is first asked for; all get the same result or the same error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Once(Generic[Key, Value]):
         self._made: dict[Key, Future[Value]] = {}
 
     def get(self, key: Key, make: Callable[[], Value]) -> Value:
-        """The thing; made in this thread if nobody has asked for it yet."""
+        """Return the thing; made in this thread if it is asked for the first time."""
         with self._lock:
             future = self._made.get(key)
             is_first = future is None

@@ -1,4 +1,4 @@
-"""What processes of this host agree on: files in a folder, under locks. The only module that imports filelock.
+"""Agreements between processes of this host: files in a folder, under locks. The only module that imports filelock.
 
 Locks are advisory locks of the kernel, which lets go of them when their holder dies, however it dies. Lock files are
 never removed while they may be in use: removing one would let in two.
@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from msgspec import to_builtins
 
 from pytest_isolate.model.resources import Resources
-from pytest_isolate.sharing.folders import _private, cache_folder
+from pytest_isolate.sharing.folders import cache_folder, private_folder
 from pytest_isolate.sharing.leases import Lease, Refused
 
 Check = Callable[[], None]
@@ -28,15 +28,15 @@ _POLL_S = 0.02
 
 
 class Board:
-    """A notice board: who holds a name's lock may publish one record under it, which everybody can read."""
+    """A notice board: the holder of a name's lock may publish one record under it, which all can read."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        _private(folder)
+        private_folder(folder)
 
     @contextmanager
     def claim(self, name: str, check: Check) -> Iterator[None]:
-        """Hold a name's lock. While somebody else has it, `check` is called again and again; it may raise."""
+        """Hold a name's lock. While another holds it, `check` is called again and again; it may raise."""
         lock = FileLock(self._path(name, "lock"))
         while True:
             check()
@@ -51,7 +51,7 @@ class Board:
             lock.release()
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """The record under a name; None where nobody has published one."""
+        """The record under a name; None where there is none."""
         return _read_json(self._path(name, "json"))
 
     def publish(self, name: str, record: dict[str, Any]) -> None:
@@ -74,19 +74,19 @@ class Board:
         return [record for path in sorted(self._folder.glob("*.json")) if (record := _read_json(path))]
 
     def mark_started(self, name: str) -> None:
-        """Note that work on a name has begun, so that whoever takes over knows that there may be leftovers."""
+        """Note that work on a name has begun: a process that takes over has to expect leftovers."""
         self._path(name, "begun").touch()
 
     def was_started(self, name: str) -> bool:
-        """Whether somebody has begun; without a record beside it, he did not get to the end."""
+        """True if work has begun; without a record beside it, it was not completed."""
         return self._path(name, "begun").exists()
 
     def is_untouched(self) -> bool:
-        """Whether nobody has begun anything."""
+        """True if no work has begun."""
         return not any(self._folder.glob("*.begun"))
 
     def _path(self, name: str, suffix: str) -> Path:
-        return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.{suffix}"
+        return self._folder / f"{_digest(name)}.{suffix}"
 
 
 class LeaseTable:
@@ -99,9 +99,8 @@ class LeaseTable:
     def update(self, change: Callable[[tuple[Lease, ...]], tuple[Lease, ...] | Refused]) -> Refused | None:
         """Apply a pure function to the table; a refusal leaves it as it is and is handed back."""
         if not self._lock.parent.is_dir():
-            return Refused(
-                "the run has ended"
-            )  # a thread that it did not wait for; the lock would make the folder anew
+            # In a thread that the run did not wait for; the lock would make the folder anew.
+            return Refused("the run has ended")
         with FileLock(self._lock):
             table = _read_json(self._path) or {"leases": []}
             leases = tuple(map(_lease, table["leases"]))
@@ -115,12 +114,17 @@ class LeaseTable:
 
 def open_locks(folder: Path | None = None) -> Callable[[str], FileLock]:
     """A function that gives the lock of a name for all runs of this user, to be held with `with`."""
-    locks = _private((folder or cache_folder()) / "locks")
+    locks = private_folder((folder or cache_folder()) / "locks")
 
     def lock(name: str) -> FileLock:
-        return FileLock(locks / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock")
+        return FileLock(locks / f"{_digest(name)}.lock")
 
     return lock
+
+
+def _digest(name: str) -> str:
+    """A file name for any text."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 def _lease(record: dict[str, Any]) -> Lease:

@@ -1,6 +1,6 @@
-"""What the command asks of a pytest that it starts, and what that answers: lines of JSON in a file.
+"""Requests of the command to a pytest that it starts, and the replies: lines of JSON in a file.
 
-A file, because output belongs to pytest, and an xdist worker has nothing else in common with whoever asked.
+A file, because output belongs to pytest, and an xdist worker has nothing else in common with the command.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ UP, PLAN, IMAGES = "up", "plan", "images"
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What is wanted; `names` are services and stacks to start, all that are declared where there are none."""
+    """A request; `names` are services and stacks to start, all that are declared where there are none."""
 
     what: str
     answers: str
@@ -30,7 +30,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 def read_request(env: Mapping[str, str]) -> Request | None:
-    """What is asked of this process; None where nothing is."""
+    """The request to this process; None where there is none."""
     text = env.get(REQUEST_VARIABLE)
     if not text:
         return None
@@ -49,14 +49,14 @@ def send(request: Request, kind: str, **content: Any) -> None:
 
 
 class Replies:
-    """The answers so far, each handed out once."""
+    """The replies so far, each returned once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read = 0
 
     def new(self) -> Iterator[dict[str, Any]]:
-        """What has come since the last call."""
+        """The replies since the last call."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._read)

@@ -12,17 +12,17 @@ from pathlib import Path
 
 def cache_folder() -> Path:
     """The folder of this user for what outlives a run (XDG Base Directory Specification)."""
-    return _private(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-isolate")
+    return private_folder(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-isolate")
 
 
 def kept_folder() -> Path:
-    """Where projects note what they keep."""
-    return _private(cache_folder() / "kept")
+    """The folder in which projects note the services that they keep between runs."""
+    return private_folder(cache_folder() / "kept")
 
 
 def ensure_secret(folder: Path) -> bytes:
     """A random secret that stays in a folder, readable by this user only; the same for all who ask at once."""
-    path = _private(folder) / "secret"
+    path = private_folder(folder) / "secret"
     if not path.exists():
         descriptor, new = tempfile.mkstemp(dir=folder, prefix=".new-")
         with os.fdopen(descriptor, "w") as file:
@@ -34,10 +34,10 @@ def ensure_secret(folder: Path) -> bytes:
 
 
 class Usage:
-    """When things were used last, by name, in seconds of the epoch."""
+    """Times of last use, by name, in seconds of the epoch."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = _private(folder)
+        self._folder = private_folder(folder)
 
     def note(self, name: str) -> None:
         """It is used now."""
@@ -53,17 +53,17 @@ class Usage:
 
 
 def snapshot_usage() -> Usage:
-    """When this user's snapshots were used last."""
+    """Times of last use of this user's snapshots."""
     return Usage(cache_folder() / "snapshots")
 
 
 def built_folder() -> Path:
-    """Where it is noted what images were built from."""
+    """The folder of notes on what images were built from."""
     return cache_folder() / "built"
 
 
 def external_copies_folder() -> Path:
-    """Where processes sign up that make databases on servers which are not theirs."""
+    """The folder in which processes register that make databases on external servers."""
     return cache_folder() / "foreign"
 
 
@@ -93,7 +93,8 @@ def _read_owner(folder: Path) -> str | None:
         return None  # another user's, or removed by its own run at this moment
 
 
-def _private(folder: Path) -> Path:
+def private_folder(folder: Path) -> Path:
+    """A folder that only this user can read, made where it is missing."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if folder.stat().st_mode & 0o077:
         folder.chmod(0o700)

@@ -1,9 +1,8 @@
-"""Who holds how much of the budget: lease table in, lease table out.
+"""Leases of the budget: lease table in, lease table out.
 
-Nobody may wait for room while he holds some that others wait for. So whoever gets the first piece of what ends with his
-tests has claimed all that he may need before he gives it back, and what stays to the end of the run has its room from
-the beginning, whether it was started or not. What is started ahead of its test claims on its own, on top of what the
-running test has claimed.
+To avoid deadlock, a worker reserves everything a test may need before it starts the first instance, and what lives to
+the end of the run has its room from the beginning, started or not. An instance that is started ahead of its test has a
+claim of its own, on top of that of the running test.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.service import MIB
 
 _NOTHING = Resources()
-_KEPT = "kept"
+_RETAINED = "kept"
 
 
 class Lease(Struct, frozen=True, kw_only=True):
     """One instance's part of the budget; `holder` is the worker it belongs to, empty for the run itself.
 
-    `claim` is the most that its holder may need before he gives this one back, with this one; nothing for an instance
+    `max_claim` is the most that its holder may need before it gives this one back, this one included; nothing for one
     that stays to the end of the run.
     """
 
@@ -37,7 +36,7 @@ class Lease(Struct, frozen=True, kw_only=True):
 
     @property
     def is_for_whole_run(self) -> bool:
-        """Whether it stays to the end of the run."""
+        """True for what stays to the end of the run."""
         return self.max_claim == _NOTHING
 
     def __str__(self) -> str:
@@ -51,15 +50,15 @@ class Refused(Struct, frozen=True):
 
 
 def grant(
-    leases: tuple[Lease, ...], wanted: Lease, budget: Resources, lasting: Resources = _NOTHING
+    leases: tuple[Lease, ...], lease: Lease, budget: Resources, lasting: Resources = _NOTHING
 ) -> tuple[Lease, ...] | Refused:
-    """The table with the wanted lease in it, if there is room; `lasting` is what will stay to the end of the run.
+    """The table with this lease in it, if there is room; `lasting` is what will stay to the end of the run.
 
     What its holder has claimed is there. A lasting one that is there already is granted again: it is shared.
     """
-    if wanted.is_for_whole_run and any(lease.name == wanted.name for lease in leases):
+    if lease.is_for_whole_run and any(other.name == lease.name for other in leases):
         return leases
-    granted = (*leases, wanted)
+    granted = (*leases, lease)
     if _taken(granted, lasting).fits(budget):
         return granted
     taken = _taken(leases, lasting)
@@ -71,10 +70,10 @@ def grant(
 
 
 def is_its_turn(name: str, tests: Sequence[Collection[str]], granted: Collection[str]) -> bool:
-    """Whether a lease may be asked for, given what a worker's tests need, the one that runs first, and what it has.
+    """True when a lease may be asked for, by what a worker's tests need, in their order, and what it has been granted.
 
-    Ahead of its test only when all before it has its first piece, and so its whole claim: then nobody who holds room
-    for a later test ever waits for an earlier one.
+    Ahead of its test only when each test before has its first lease, and so its whole claim: then no holder of room for
+    a later test ever waits for an earlier one.
     """
     for needed in tests:
         if name in needed:
@@ -95,17 +94,20 @@ def release(leases: tuple[Lease, ...], name: str) -> tuple[Lease, ...]:
     return tuple(lease for lease in leases if lease is not found)
 
 
-def keep(
+def retain(
     leases: tuple[Lease, ...], name: str, room: Resources, budget: Resources, peak: Resources
 ) -> tuple[Lease, ...] | Refused:
-    """The table when an instance is not given back at its end. Refused where what is still to come would not fit.
+    """The table when an instance is retained at its end. Refused where what is still to come would not fit.
 
-    Then it holds its room on its own: nobody waits for it, as the most that others need at once still fits beside it.
+    It then holds its room on its own: no holder waits for it, as the most that others need at once fits beside it.
     """
-    kept = tuple(lease for lease in leases if lease.holder == _KEPT)
-    if not sum((lease.room for lease in kept), peak + room).fits(budget):
-        return Refused(f"{len(kept)} are kept already")
-    return (*release(leases, name), Lease(name=f"{_KEPT} {len(kept)} {name}", room=room, holder=_KEPT, max_claim=room))
+    retained = tuple(lease for lease in leases if lease.holder == _RETAINED)
+    if not sum((kept.room for kept in retained), peak + room).fits(budget):
+        return Refused(f"{len(retained)} are kept already")
+    return (
+        *release(leases, name),
+        Lease(name=f"{_RETAINED} {len(retained)} {name}", room=room, holder=_RETAINED, max_claim=room),
+    )
 
 
 def release_holder(leases: Iterable[Lease], holder: str) -> tuple[Lease, ...]:
@@ -114,7 +116,7 @@ def release_holder(leases: Iterable[Lease], holder: str) -> tuple[Lease, ...]:
 
 
 def _taken(leases: Iterable[Lease], lasting: Resources) -> Resources:
-    """What nobody else can have."""
+    """The room that no other lease can have."""
     held: dict[tuple[str, str], Resources] = defaultdict(Resources)
     claimed: dict[tuple[str, str], Resources] = defaultdict(Resources)
     started = _NOTHING

@@ -1,4 +1,4 @@
-"""Whether the owner of an object is provably dead. Fail closed: in doubt it lives."""
+"""Owners of objects, and the proof that one is dead. Fail closed: in doubt it lives."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_owner() -> Owner:
 
 
 def read_user() -> str:
-    """The name of the user that this process runs as; his number where he has none."""
+    """The name of the user that this process runs as, or the number where there is none."""
     number = os.getuid()
     try:
         return pwd.getpwuid(number).pw_name
@@ -45,7 +45,7 @@ def whose(project: str) -> Pairs:
 
 
 def read_start_time(pid: int) -> str | None:
-    """When a process was started, as text that only compares for equality; None where there is no such process.
+    """The start time of a process, as text that only compares for equality; None where there is no such process.
 
     On Linux in ticks since boot, which no change of the clock moves.
     """
@@ -83,7 +83,7 @@ class Verdict(Struct, frozen=True):
     is_dead: bool
     reason: str
     is_alive: bool = False
-    """Provably alive; where neither is so, nobody can tell from here."""
+    """Provably alive; where neither is so, it cannot be known from here."""
 
 
 def judge(owner: Owner | None, here: Owner, read_start_time: Callable[[int], str | None]) -> Verdict:  # noqa: PLR0911  # a list of reasons

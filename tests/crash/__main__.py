@@ -15,7 +15,7 @@ import docker
 
 from crash.observing import Counts
 from crash.trials import CLEAN_WITHIN_S, KINDS, PHASES, Kind, Outcome, run_trials
-from pytest_isolate.engine.docker.engine import connect
+from pytest_isolate.engine.connect import connect
 
 
 def main() -> int:

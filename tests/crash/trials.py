@@ -105,12 +105,13 @@ class Bystander:
 class Bench:
     """A folder with the project, and an engine to look at."""
 
-    def __init__(self, folder: Path, client: Any, rng: random.Random) -> None:
+    def __init__(self, folder: Path, client: Any, rng: random.Random, clean_within_s: float) -> None:
         self._folder = folder / "project"
         self._folder.mkdir()
         write_project(self._folder)
         self._observer = Observer(client)
         self._rng = rng
+        self._clean_within_s = clean_within_s
 
     def _wait_for_moment(self, phase: str, process: subprocess.Popen[bytes], count: Callable[[], Counts]) -> None:
         """Return at a random moment of a phase, or when the run is over."""
@@ -180,8 +181,8 @@ class Bench:
             outcome.cleaner = "the guardian"
             process.wait()
             outcome.clean_s = wait_until(lambda: not count(), _PATIENCE_S)
-            if outcome.clean_s is None or outcome.clean_s > CLEAN_WITHIN_S:
-                outcome.problem = f"not clean within {CLEAN_WITHIN_S} s: {outcome.clean_s}"
+            if outcome.clean_s is None or outcome.clean_s > self._clean_within_s:
+                outcome.problem = f"not clean within {self._clean_within_s} s: {outcome.clean_s}"
             # What comes into being later counts as well.
             others = (*found.guardian, *found.workers)
             if wait_until(lambda: not any(map(is_running, others)), _PATIENCE_S) is None:
@@ -214,10 +215,12 @@ class Bench:
         return True
 
 
-def run_trials(kinds: Sequence[Kind], seed: int, client: Any, say: Callable[[str], None]) -> list[Outcome]:
+def run_trials(
+    kinds: Sequence[Kind], seed: int, client: Any, say: Callable[[str], None], clean_within_s: float = CLEAN_WITHIN_S
+) -> list[Outcome]:
     """One trial of each kind in turn, beside a bystander; every line of the report goes to `say`."""
     with tempfile.TemporaryDirectory(prefix="isolate-crash-") as name, _bystander(Path(name), say) as check:
-        bench = Bench(Path(name), client, random.Random(seed))
+        bench = Bench(Path(name), client, random.Random(seed), clean_within_s)
         outcomes = []
         for number, kind in enumerate(kinds, start=1):
             outcome = bench.run(kind)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
+# What these show is wrong on purpose: test_errors_page.py reads them.
 ERROR_PAGES = tuple(DOCS / f"{name}.md" for name in ("errors", "errors-declarations", "errors-stacks", "errors-engine"))
 NAMES = (
     "how-it-works",
@@ -25,6 +26,7 @@ NAMES = (
     "report",
     "registries",
     "running-services",
+    "snapshots",
 )
 CHECKED = [
     ROOT / "README.md",

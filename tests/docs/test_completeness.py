@@ -14,7 +14,9 @@ from pytest_isolate.cli.images import images
 from pytest_isolate.cli.main import main as commands
 from pytest_isolate.declarations.keys import SERVICE_KEYS, STACK_KEYS
 from pytest_isolate.engine.api import ExecResult
+from pytest_isolate.model.fresh import COPY_METHODS
 from pytest_isolate.model.location import Location
+from pytest_isolate.model.probes import PROBES
 from pytest_isolate.model.service import MIB, ServiceSpec
 from pytest_isolate.plugin import hookspecs
 from pytest_isolate.plugin.options import DEFAULT_BIND, DEFAULT_SUBNETS
@@ -115,7 +117,12 @@ def preset_image(name: str) -> str:
 
 
 def test_every_probe_is_described() -> None:
-    assert names(first_cells(section(DECLARING, "Probes"))) == {"command", "ended", "http", "log", "tcp"}
+    assert names(first_cells(section(DECLARING, "Probes"))) == set(PROBES)
+
+
+def test_every_way_to_copy_data_is_described() -> None:
+    described = first_cells(section(DOCS / "fresh.md", "What can be copied"))
+    assert {name.strip('"') for name in described if name.startswith('"')} == set(COPY_METHODS)
 
 
 def test_every_member_of_a_service_is_described() -> None:
@@ -158,7 +165,7 @@ def test_every_option_of_the_commands_is_described() -> None:
 
 def test_every_check_of_doctor_is_described() -> None:
     source = (ROOT / "pytest_isolate" / "running" / "doctor" / "checks.py").read_text()
-    existing = set(re.findall(r'check="([a-z]+)"', source)) | {"disk (engine)", "disk (temp)"}
+    existing = set(re.findall(r'_judge\(\s*"([a-z]+)"', source)) | {"disk (engine)", "disk (temp)"}
     assert set(first_cells(section(COMMAND, "doctor"))) == existing
 
 

@@ -155,7 +155,7 @@ def open_breaking_registry() -> Iterator[str]:
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _ANSWERS_WITHIN_S
     while time.monotonic() < deadline and process.poll() is None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         try:
             connection.request("GET", "/v2/")
             if connection.getresponse().status == 401:

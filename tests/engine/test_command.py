@@ -30,7 +30,7 @@ COMMAND = [sys.executable, "-c", "from pytest_isolate.cli.main import main; main
 AS_NOBODY = """
 import os, sys
 import pytest_isolate.cli.main as command
-import pytest_isolate.cli.doctor, ssl
+import pytest_isolate.engine.docker.diagnose, pytest_isolate.engine.docker.podman, ssl
 os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
 sys.argv[:] = ["pytest-isolate", *sys.argv[1:]]
 command.main()
@@ -107,7 +107,7 @@ def shell(project: Project, docker_client: Any) -> Iterator[Shell]:
 
 
 def fetch(address: str) -> str:
-    with urlopen(f"http://{address}/", timeout=10) as answer:
+    with urlopen(f"http://{address}/", timeout=60) as answer:
         return answer.read().decode()
 
 

@@ -24,7 +24,7 @@ from urllib.request import Request, urlopen
 from waiting import wait_for
 
 def get(service, path="/", method="GET"):
-    with urlopen(Request(f"http://{service.address}{path}", method=method), timeout=10) as answer:
+    with urlopen(Request(f"http://{service.address}{path}", method=method), timeout=60) as answer:
         return answer.read().decode()
 """
 

@@ -16,7 +16,7 @@ import pytest
 import requests.exceptions
 import urllib3.exceptions
 
-from pytest_isolate.engine.docker.engine import connect
+from pytest_isolate.engine.connect import connect
 from pytest_isolate.engine.docker.sdk import translated
 from pytest_isolate.errors import EngineError, EngineUnreachable
 

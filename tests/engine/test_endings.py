@@ -35,7 +35,7 @@ def test_interrupt_while_a_test_runs(project: Project) -> None:
     run.interrupt()
     result = run.result()
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50
     assert "KeyboardInterrupt" in result.stdout.str()
 
 
@@ -47,7 +47,7 @@ def test_interrupt_while_a_service_starts(project: Project) -> None:
     began = time.monotonic()
     run.interrupt()
     assert run.result().ret == pytest.ExitCode.INTERRUPTED
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.1, 0.2, 0.4])
@@ -127,7 +127,7 @@ import os, signal, time
 from urllib.request import urlopen
 
 def get(service):
-    with urlopen(f"http://{service.address}/env/PYTEST_WORKER", timeout=5) as answer:
+    with urlopen(f"http://{service.address}/env/PYTEST_WORKER", timeout=60) as answer:
         return answer.read()
 """
 

@@ -133,7 +133,7 @@ def test_fresh_copies_are_made_on_a_server_that_runs_already_and_nothing_of_them
     project.tests(HOLDER, name="test_holder.py")
     project.tests(COPIES, USES, name="test_copies.py")
     holder = project.start("test_holder.py")
-    holder.wait_for((project.path / "url").exists, timeout_s=120)
+    holder.wait_for((project.path / "url").exists)
     try:
         given = f"--isolate-use=db={(project.path / 'url').read_text()}"
         project.env["HANG"] = "1"

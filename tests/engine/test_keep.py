@@ -73,7 +73,7 @@ def _read(path: Path) -> bytes:
 
 
 def get(url: str) -> str:
-    with urlopen(url, timeout=10) as answer:
+    with urlopen(url, timeout=60) as answer:
         return str(answer.read().decode())
 
 
@@ -96,7 +96,7 @@ def test_what_is_kept_answers_when_pytest_has_ended(project: Project, distributi
     # What needs the other still finds it by its name.
     own = next(name for name in kept.containers() if "-own-" in name).split()[1]
     asked = ["docker", "exec", own, "getent", "hosts", "web"]
-    assert subprocess.run(asked, capture_output=True, check=True, timeout=30).stdout
+    assert subprocess.run(asked, capture_output=True, check=True, timeout=120).stdout
     kept.remove()
 
 

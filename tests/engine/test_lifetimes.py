@@ -168,7 +168,7 @@ def test_handle_stops_starts_pauses_and_looks_inside(project: Project, look: str
         """
         from urllib.request import urlopen
 
-        def get(web, timeout=5):
+        def get(web, timeout=60):
             with urlopen(f"http://{web.address}", timeout=timeout) as answer:
                 return answer.read()
 
@@ -275,7 +275,7 @@ def test_two_runs_at_once_do_not_meet(project: Project) -> None:
         def test_it(web):
             Path(f"up-{os.environ['ME']}").touch()
             while not Path(f"go-{os.environ['ME']}").exists(): time.sleep(0.02)
-            with urlopen(f"http://{web.address}", timeout=5) as answer:
+            with urlopen(f"http://{web.address}", timeout=60) as answer:
                 assert answer.read() == b"here"
         """
     )

@@ -29,7 +29,7 @@ def test_page_of_two_workers_has_what_real_containers_wrote_and_took(project: Pr
         import urllib.request
 
         def say(service, word):
-            urllib.request.urlopen(f"{service.url}/say/{word}", timeout=10).read()
+            urllib.request.urlopen(f"{service.url}/say/{word}", timeout=60).read()
 
         @pytest.mark.parametrize("n", range(4))
         def test_shared(web, n):

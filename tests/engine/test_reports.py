@@ -17,7 +17,7 @@ SAY = """
 from urllib.request import urlopen
 
 def say(web, word):
-    urlopen(f"http://{web.address}/say/{word}", timeout=10).read()
+    urlopen(f"http://{web.address}/say/{word}", timeout=60).read()
 """
 SERVING = 'IMAGE, command=program("serve 8000 hello"), port=8000, ready=http("/"), timeout=60, memory="32m"'
 USE_SAY = "from conftest import say\nimport os, time\n"

@@ -26,7 +26,7 @@ TESTS = """
 from urllib.request import urlopen
 
 def get(service, path="/"):
-    with urlopen(f"http://{service.address}{path}", timeout=10) as answer:
+    with urlopen(f"http://{service.address}{path}", timeout=60) as answer:
         return answer.read().decode()
 
 def note(text):
@@ -119,18 +119,6 @@ def test_second_run_starts_nothing(keeper: Keeper, events: Events, distribution:
     assert "2 reused from earlier runs" in second.stdout.str()
 
 
-def test_run_without_the_option_has_its_own_and_leaves_what_is_kept(keeper: Keeper) -> None:
-    keeper.project.conftest(WEB)
-    keeper.project.tests(TESTS, IDS)
-    keeper.run()
-    kept = keeper.kept()
-    keeper.project.run().assert_outcomes(passed=1)
-    one, other = keeper.notes()
-    assert one != other
-    assert keeper.kept() == kept
-    assert len(kept) == 2
-
-
 def test_narrower_scopes_and_workers_own_are_not_kept(keeper: Keeper) -> None:
     keeper.project.conftest(WEB, "a = service(web, scope='module')\nb = service(web, scope='function')")
     keeper.project.tests("def test_it(a, b): pass")
@@ -146,24 +134,6 @@ BUILT = 'web = service(build="image", port=8000, ready=http("/"), memory="32m")'
 def write_image(project: Project, text: str) -> None:
     command = json.dumps(program(f"serve 8000 {text}"))
     project.write("image/Dockerfile", f"FROM {IMAGE}\nCOPY . /context\nCMD {command}\n")
-
-
-CHANGES = {
-    "setting": (WEB, WEB.replace('memory="32m"', 'memory="33m"')),
-    "environment": (WEB, WEB.replace('memory="32m"', 'memory="32m", env={"A": "1"}')),
-    "command": (WEB, WEB.replace("hello", "hello there")),
-}
-
-
-@pytest.mark.parametrize("what", CHANGES)
-def test_changed_declaration_gives_a_new_instance(keeper: Keeper, what: str) -> None:
-    first, second = CHANGES[what]
-    keeper.project.tests(TESTS, "def test_it(web):\n    get(web)\n    note(web.container_id)")
-    for text in (first, second, first):
-        keeper.project.conftest(text)
-        keeper.run()
-    assert len(set(keeper.notes())) == 3
-    assert len(keeper.kept("container")) == 1
 
 
 def test_rebuilt_image_gives_a_new_instance(keeper: Keeper) -> None:
@@ -246,18 +216,6 @@ def test_new_version_begins_with_an_empty_volume(keeper: Keeper) -> None:
 # -- lives and dies ---------------------------------------------------------------------------------------------------
 
 
-def test_kept_container_that_was_killed_is_replaced(keeper: Keeper) -> None:
-    keeper.project.conftest(WEB)
-    keeper.project.tests(TESTS, IDS)
-    keeper.run()
-    (killed,) = keeper.notes()
-    keeper.client.kill(killed)
-    keeper.run()
-    (replaced,) = keeper.notes()
-    assert replaced != killed
-    assert len(keeper.kept("container")) == 1
-
-
 def test_kept_container_that_was_removed_is_replaced(keeper: Keeper) -> None:
     keeper.project.conftest(WEB)
     keeper.project.tests(TESTS, IDS)
@@ -286,17 +244,6 @@ def test_kept_things_go_when_they_have_been_idle(keeper: Keeper) -> None:
     time.sleep(1)
     assert keeper.kept()[0].split()[1] in keeper.gc()
     assert keeper.kept() == []
-
-
-def test_kept_things_stay_until_they_have_been_idle_for_long_enough(keeper: Keeper) -> None:
-    keeper.project.conftest(WEB)
-    keeper.project.tests("def test_it(web): pass")
-    keeper.run()
-    kept = keeper.kept()
-    shown = keeper.gc()
-    assert keeper.kept() == kept
-    assert "idle for" in shown
-    assert "allowed: 3600 s" in shown
 
 
 def test_later_run_removes_what_has_been_idle(keeper: Keeper) -> None:
@@ -366,7 +313,7 @@ def test_runs_at_the_same_time_share_and_neither_takes_it_from_the_other(keeper:
     keeper.project.tests(TESTS, IDS, name="test_short.py")
     runs = [keeper.project.start("--isolate-reuse", "--isolate-reuse-idle=1s", "test_it.py") for _ in range(2)]
     notes = keeper.path / "notes"
-    runs[0].wait_for(lambda: notes.exists() and len(notes.read_text().split()) == 2, 60)
+    runs[0].wait_for(lambda: notes.exists() and len(notes.read_text().split()) == 2)
     keeper.run("--isolate-reuse-idle=1s", "test_short.py")
     keeper.gc()
     (keeper.path / "go-on").touch()

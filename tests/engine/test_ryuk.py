@@ -12,10 +12,9 @@ import pytest
 from fakes.programs import IMAGE, program
 from waiting import wait_for
 
-from pytest_isolate.engine.api import BuildRequest, Engine
+from pytest_isolate.engine.api import BuildRequest, Engine, PublishAddress
 from pytest_isolate.model.identity import LABEL_RUN, Run
 from pytest_isolate.running.cleanup.ryuk import Ryuk
-from pytest_isolate.running.network.addresses import PublishAddress
 from pytest_isolate.sharing.board import Board
 from pytest_isolate.sharing.owners import read_owner
 
@@ -32,7 +31,7 @@ def test_it_has_the_engines_socket_and_goes_when_it_ends(
     run = Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=b"")
     held: list[int] = []
     # Where it is asked for the engine is elsewhere, and picks no port that is held here.
-    reach = PublishAddress(host="127.0.0.1", publish_on="127.0.0.1", is_held=False)
+    reach = PublishAddress(host="127.0.0.1", publish_on="127.0.0.1", is_local=False)
     env = {**os.environ, "RYUK_CONTAINER_IMAGE": TAG}
     first, second = (Ryuk(real_engine, run, Board(tmp_path / "board"), reach, held.extend, env) for _ in range(2))
     labels = {LABEL_RUN: f"{run.run_id}-ryuk"}

@@ -32,7 +32,7 @@ from urllib.request import urlopen
 from waiting import wait_for
 
 def get(service, path="/"):
-    with urlopen(f"http://{service.address}{path}", timeout=10) as answer:
+    with urlopen(f"http://{service.address}{path}", timeout=60) as answer:
         return answer.read().decode()
 
 def read_soon(name):
@@ -79,16 +79,12 @@ def test_four_workers_with_two_hundred_tests_start_three_services_once(project: 
         @pytest.mark.parametrize("n", range(200))
         def test_it(a, b, c, n):
             assert get((a, b, c)[n % 3]) == "hello"
-            time.sleep(0.05)
+            time.sleep(0.02)
         """,
     )
-    shared = project.run("-n4", "-q")
-    shared.assert_outcomes(passed=200)
+    project.run("-n4", "-q").assert_outcomes(passed=200)
     events.settle()
     assert events.created == ["a", "b", "c"]
-    alone = project.run("-p", "no:xdist", "-q")
-    alone.assert_outcomes(passed=200)
-    print(f"200 tests, 3 services: {shared.duration:.1f} s with -n4, {alone.duration:.1f} s in one process")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from urllib.request import urlopen
 def test_it(web):
     Path("up").touch()
     while not Path("go-on").exists():
-        with urlopen(f"http://{web.address}", timeout=10) as answer:
+        with urlopen(f"http://{web.address}", timeout=60) as answer:
             assert answer.read() == b"hello"
         time.sleep(0.02)
 """

@@ -124,7 +124,7 @@ def test_memcached(a_memcached):
         assert client.get("answer") == b"42"
 
 def fetch(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return answer.read()
 
 def test_nginx(a_nginx):

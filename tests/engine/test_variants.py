@@ -79,7 +79,7 @@ def test_connections_to_a_shared_service_go_on_when_it_joins_the_network_of_a_ch
 
         @override(auth={"env": {"REALM": "lab"}})
         def test_lab(db, request):
-            with socket.create_connection((db.host, db.port), timeout=5) as connection:
+            with socket.create_connection((db.host, db.port), timeout=60) as connection:
                 assert connection.recv(100) == b"hello\\n"
                 auth = request.getfixturevalue("auth")
                 assert auth.env["REALM"] == "lab"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import queue
+import random
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_network
 from pathlib import Path
 
 from fakes.container import FakeContainer, Files
@@ -20,6 +20,7 @@ from fakes.journal import Journal
 from fakes.programs import IMAGE
 from fakes.sessions import FakeSession
 from pytest_isolate.engine.api import (
+    DEFAULT_SUBNETS,
     BuildRequest,
     ContainerRequest,
     ContainerState,
@@ -32,9 +33,12 @@ from pytest_isolate.engine.api import (
     LogLine,
     Progress,
     ProgressCallback,
+    UsageCounters,
 )
+from pytest_isolate.engine.docker.commands import DockerCommands
+from pytest_isolate.engine.docker.network_api import create_on_one_of, free_subnets, ordered_name, prefix_for
 from pytest_isolate.engine.docker.pull_errors import Pull, pull_failed
-from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound, SubnetTaken
+from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound
 
 JOURNAL_VARIABLE = "FAKE_ENGINE_JOURNAL"
 PULLABLE = "registry.invalid/pullable:1"
@@ -151,6 +155,8 @@ class FakeEngine:
 
     # -- the protocol ---------------------------------------------------------------------------------------------
 
+    commands = DockerCommands()
+
     def facts(self) -> EngineFacts:
         with self._asked("facts"):
             return EngineFacts(name="Fake", version="1.0", address="fake://", is_local=True)
@@ -191,19 +197,28 @@ class FakeEngine:
             return os.environ.get(HOST_ADDRESS_VARIABLE, "127.0.0.1")
 
     def used_subnets(self) -> Sequence[str]:
-        with self._asked("used_subnets"):
-            return [network.subnet for network in self.networks.values()]
+        return [network.subnet for network in self.networks.values()]
 
-    def create_network(self, name: str, subnet: str, labels: Mapping[str, str]) -> str:
-        with self._asked("create_network", name, subnet, labels):
-            wanted = ip_network(subnet)
-            if any(wanted.overlaps(ip_network(n.subnet)) for n in self.networks.values()):
-                raise SubnetTaken(
-                    f"network {name} ({subnet}) could not be made", found=["Pool overlaps with other one"]
-                )
-            network_id = self._new_id()
-            self.networks[network_id] = FakeNetwork(name, subnet, dict(labels))
-            return network_id
+    def create_network(
+        self,
+        name: str,
+        labels: Mapping[str, str],
+        *,
+        capacity: int = 1,
+        order: Sequence[int] = (),
+        addresses: str = DEFAULT_SUBNETS,
+    ) -> str:
+        name, prefix = ordered_name(name, order), prefix_for(capacity)
+
+        def create(subnet: str) -> str:
+            with self._asked("create_network", name, subnet, labels):
+                network_id = self._new_id()
+                self.networks[network_id] = FakeNetwork(name, subnet, dict(labels))
+                return network_id
+
+        with self._lock:
+            subnets = free_subnets(addresses, self.used_subnets(), prefix, random.Random())
+            return create_on_one_of(subnets, create, f"a /{prefix} in {addresses}", self.commands.list_networks())
 
     def attach(self, network_id: str, container_id: str, aliases: Sequence[str]) -> None:
         with self._asked("attach", network_id, container_id, aliases):
@@ -334,6 +349,9 @@ class FakeEngine:
     def read_usage(self, container_id: str) -> ContainerUsage | None:
         with self._asked("read_usage", container_id):
             return self._container(container_id).usage()
+
+    def read_counters(self, container_id: str) -> UsageCounters | None:
+        return None  # its containers have no control groups
 
     def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0, stream: str = "") -> str:
         with self._asked("read_logs", container_id, tail, since):

@@ -63,12 +63,12 @@ class Project:
         return self.pytester.runpytest_inprocess(*arguments, plugins=[_Provided(engine)])
 
     def run_subprocess(self, *args: str, isolate: bool = True) -> pytest.RunResult:
-        return self.pytester.runpytest_subprocess(*self._arguments(args, isolate), timeout=60)
+        return self.pytester.runpytest_subprocess(*self._arguments(args, isolate), timeout=240)
 
     def run_xdist(self, *args: str, isolate: bool = True, workers: int = 2) -> pytest.RunResult:
         pytest.importorskip("xdist")
         return self.pytester.runpytest_subprocess(
-            f"-n{workers}", *_WITHOUT_OTHERS[:-4], *self._arguments(args, isolate), timeout=60
+            f"-n{workers}", *_WITHOUT_OTHERS[:-4], *self._arguments(args, isolate), timeout=240
         )
 
     def _arguments(self, args: tuple[str, ...], isolate: bool) -> list[str]:

@@ -50,7 +50,7 @@ SHOP = SHOP.replace("test: [", 'test: ["CMD", ')
 GET = """
 from urllib.request import urlopen
 def get(service, path="/"):
-    with urlopen(f"http://{service.address}{path}", timeout=5) as answer:
+    with urlopen(f"http://{service.address}{path}", timeout=60) as answer:
         return answer.read().decode()
 """
 

@@ -46,9 +46,12 @@ def test_nothing_is_told_of_limits_that_hold(project: Project) -> None:
 ON_DISK = """
 from msgspec.structs import replace
 
+from pytest_isolate.engine.api import Capability
+
 def pytest_isolate_engine(config):
     engine = open_fake()
-    facts = replace(engine.facts(), has_memory_folders=False)
+    facts = engine.facts()
+    facts = replace(facts, capabilities=facts.capabilities - {Capability.MEMORY_FOLDERS})
     engine.facts = lambda: facts
     return engine
 """

@@ -38,7 +38,7 @@ from conftest import PLACE, URL
 def test_it(web):
     assert URL == web.url == f"http://me%40home:{web.password}@{web.address}"
     assert PLACE == f"at {web.host}:{web.port}, {{web.port}}"
-    assert urllib.request.urlopen(f"http://{web.address}", timeout=5).read() == b"hello"
+    assert urllib.request.urlopen(f"http://{web.address}", timeout=60).read() == b"hello"
 """
 
 

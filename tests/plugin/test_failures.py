@@ -14,7 +14,7 @@ SAY = """
 from urllib.request import urlopen
 
 def say(web, word):
-    urlopen(f"http://{web.address}/say/{word}", timeout=5).read()
+    urlopen(f"http://{web.address}/say/{word}", timeout=60).read()
 """
 SERVING = 'IMAGE, command=program("serve 8000 hello"), port=8000, ready=http("/"), timeout=20'
 WEB = f"web = service({SERVING})\n"

@@ -10,7 +10,7 @@ GET = """
 from urllib.request import urlopen
 
 def get(service, path="/"):
-    with urlopen(f"http://{service.address}{path}", timeout=5) as answer:
+    with urlopen(f"http://{service.address}{path}", timeout=60) as answer:
         return answer.read().decode()
 """
 

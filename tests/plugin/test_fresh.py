@@ -15,7 +15,8 @@ db = service(
 """
 ASK = """
 def psql(service, text):
-    result = service._engine.open_session(service.container_id, ["psql", "-c", text], {"PGDATABASE": service.database})
+    engine = getattr(service, "base", service)._controls._engine
+    result = engine.open_session(service.container_id, ["psql", "-c", text], {"PGDATABASE": service.database})
     try:
         output = b""
         while (piece := result.receive(10)) is not None:

@@ -51,7 +51,7 @@ def test_every_declared_port_has_a_published_one(project: Project) -> None:
         """
         def test_it(db):
             assert db.port_of(5432) == db.port
-            with urlopen(f"http://{db.host}:{db.port_of(9187)}", timeout=5) as answer:
+            with urlopen(f"http://{db.host}:{db.port_of(9187)}", timeout=60) as answer:
                 assert answer.read() == b"metrics"
 
         def test_unknown(db):
@@ -116,7 +116,7 @@ def test_stop_and_start_keep_the_address(project: Project) -> None:
         from urllib.request import urlopen
 
         def get(web):
-            with urlopen(web.url, timeout=5) as answer:
+            with urlopen(web.url, timeout=60) as answer:
                 return answer.read()
 
         @pytest.mark.parametrize("end", ["stop", "kill"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import nullcontext
 
 import pytest
 from click.testing import CliRunner
@@ -334,7 +335,7 @@ def test_later_runs_leave_it_and_remove_it_when_its_time_is_over(
 
 @pytest.fixture
 def cli(lasting: LastingEngine, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
-    monkeypatch.setattr(command, "connect", lambda _: lasting)
+    monkeypatch.setattr("pytest_isolate.cli.engine.connect_for_command", lambda _: nullcontext(lasting))
     return CliRunner()
 
 

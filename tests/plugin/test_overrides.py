@@ -7,7 +7,7 @@ import pytest
 from plugin.conftest import Project
 from plugin.test_fixtures import GET
 from pytest_isolate import ServiceChanges
-from pytest_isolate.declarations.keys import SERVICE_KEYS
+from pytest_isolate.declarations.keys import LASTING_KEYS, SERVICE_KEYS
 
 SERVICES = """
 db = service(IMAGE, command=program("serve 8000 db"), port=8000, ready=http("/"), env={"REALM": "head-office"})
@@ -303,4 +303,4 @@ def test_workers_share_nothing_by_mistake(project: Project) -> None:
 
 
 def test_type_checkers_know_every_key_that_a_test_can_change() -> None:
-    assert set(ServiceChanges.__annotations__) == set(SERVICE_KEYS) - {"scope", "share"}
+    assert set(ServiceChanges.__annotations__) == set(SERVICE_KEYS) - set(LASTING_KEYS)

@@ -65,7 +65,7 @@ def test_page_says_why_and_marks_what_services_wrote_meanwhile(project: Project)
         import urllib.request
 
         def say(web, word):
-            urllib.request.urlopen(f"{web.url}/say/{word}", timeout=5).read()
+            urllib.request.urlopen(f"{web.url}/say/{word}", timeout=60).read()
 
         def test_good(web): say(web, "of-the-good-one")
         def test_bad(web):

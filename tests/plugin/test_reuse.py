@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,7 @@ def test_projects_of_other_names_do_not_share(web: Project, lasting: LastingEngi
 
 
 def gc(monkeypatch: pytest.MonkeyPatch, lasting: LastingEngine, now: float, *args: str) -> Any:
-    monkeypatch.setattr(command, "connect", lambda _: lasting)
+    monkeypatch.setattr("pytest_isolate.cli.engine.connect_for_command", lambda _: nullcontext(lasting))
     monkeypatch.setattr("time.time", lambda: now)
     result = CliRunner().invoke(command.main, ["gc", *args])
     monkeypatch.undo()

@@ -71,8 +71,8 @@ def test_failed_start_is_told_with_the_worker(project: Project) -> None:
 def test_cleanup_that_fails_in_a_worker_is_told_by_the_controller(project: Project) -> None:
     project.conftest(
         """
-        import pytest_isolate.plugin.session as session
-        session._CLEANUP_S = 0.3
+        import pytest_isolate.plugin.run.shutdown as shutdown
+        shutdown._CLEANUP_S = 0.3
 
         def pytest_isolate_engine(config):
             config.fake = open_fake()

@@ -18,7 +18,7 @@ from fakes.programs import IMAGE
 from waiting import wait_for
 
 from pytest_isolate.engine.api import ContainerRequest
-from pytest_isolate.engine.docker.engine import connect
+from pytest_isolate.engine.connect import connect
 from pytest_isolate.engine.docker.podman import find_own_service, served
 from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.model.identity import LABEL_RUN
@@ -199,7 +199,7 @@ def test_container_leaves_a_network_although_the_server_of_names_is_away(
         return plain_ask(client, what, method, path, **more)
 
     with served(os.environ) as env, closing(connect(env)) as engine:
-        first, second = (engine.create_network(f"{name}-{n}", f"10.197.{n}.0/28", labels) for n in (41, 42))
+        first, second = (engine.create_network(f"{name}-{n}", labels, addresses=f"10.197.{n}.0/28") for n in (41, 42))
         container = engine.create_container(
             ContainerRequest(name=name, image=IMAGE, labels=labels, command=["sleep", "60"], network=first)
         )

@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 
-from pytest_isolate.engine.api import BuildRequest, ImageFacts, Progress, ProgressCallback
+from pytest_isolate.engine.api import BuildRequest, Capability, EngineFacts, ImageFacts, Progress, ProgressCallback
+from pytest_isolate.engine.docker.commands import DockerCommands
 from pytest_isolate.errors import EngineError
 
 
 class StubEngine:
     """Objects by kind and name, their removal refused for names in `stuck`; images by tag."""
 
+    commands = DockerCommands()
+
     def __init__(self) -> None:
+        self.lacks: set[Capability] = set()
         self.objects: dict[str, list[str]] = {"container": [], "volume": [], "network": []}
         self.stuck: set[str] = set()
         self.silent: set[str] = set()
@@ -21,6 +25,10 @@ class StubEngine:
         self.calls: list[str] = []
         self.asked_with: list[Mapping[str, str]] = []
         self._lock = threading.Lock()
+
+    def facts(self) -> EngineFacts:
+        capabilities = frozenset(set(Capability) - self.lacks)
+        return EngineFacts(name="Stub", version="1", address="stub://", is_local=True, capabilities=capabilities)
 
     def _list(self, kind: str, labels: Mapping[str, str]) -> Sequence[str]:
         self.asked_with.append(labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import pytest_isolate
-from pytest_isolate.declarations.values import parse_duration, parse_size
-from pytest_isolate.plugin import options
+from pytest_isolate.plugin.option import Given
+from pytest_isolate.plugin.options import OPTIONS, Settings
 
 ROOT = Path(pytest_isolate.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -61,7 +62,8 @@ def test_a_public_name_can_be_imported_and_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", pytest_isolate.__all__)
 def test_a_public_name_is_known_to_type_checkers_too(name: str) -> None:
-    assert f"import {name} as {name}\n" in (ROOT / "__init__.py").read_text()
+    text = (ROOT / "__init__.py").read_text()
+    assert re.search(rf"^    from pytest_isolate\.[\w.]+ import (?:\w+, )*{name}(?:,|$)", text, re.MULTILINE)
 
 
 def test_public_names_are_listed_for_completion() -> None:
@@ -93,5 +95,10 @@ def test_a_module_says_what_it_owns(path: Path) -> None:
 
 
 def test_defaults_of_options_are_what_their_texts_say() -> None:
-    assert parse_duration(options.DEFAULT_IDLE) == options.DEFAULT_IDLE_S
-    assert parse_size(options.DEFAULT_IN_MEMORY) == options.DEFAULT_IN_MEMORY_BYTES
+    for option in OPTIONS:
+        if isinstance(option.default, str) and option.default:
+            assert option.parse(Given(option.default, option.flag, ROOT)) == option.value
+
+
+def test_every_setting_is_made_from_one_option() -> None:
+    assert sorted(option.field for option in OPTIONS if option.field) == sorted(Settings._fields)

@@ -16,9 +16,15 @@ DONE = (
     "compose_files",
     "errors.py",
     "running/cleanup",
+    "running/containers",
     "running/evidence",
+    "running/faults",
     "running/images",
+    "running/instances",
+    "running/ownership",
+    "running/readiness",
     "running/report",
+    "running/testcontainers",
 )
 NOT_YET = ("running/evidence/shell.py", "running/images/snapshot_key.py")
 QUESTION = re.compile(r"(What|Whether|How|Who|Which|Where)\b")

@@ -13,7 +13,7 @@ from contextlib import suppress
 import pytest
 
 from pytest_isolate import IsolateError, http, postgres, service
-from pytest_isolate.engine.docker.engine import connect
+from pytest_isolate.engine.connect import connect
 
 PORT = {"PORT_OUTSIDE": "{self.external_port}"}
 web = service(image=os.environ["WEB_IMAGE"], port=8000, ready=http(), env=PORT)

@@ -1,4 +1,4 @@
-"""What containers take, read where the kernel counts it: at no cost, where its control groups can be seen from here.
+"""Usage of containers as the kernel counts it: at no cost, where its control groups can be seen from here.
 
 Docker 20.10 answers the question for one container once a second only, and lets whoever asks earlier wait for that.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from msgspec import Struct
+from pytest_isolate.engine.api import UsageCounters
 
 ROOT = Path("/sys/fs/cgroup")
 # How Docker and Podman name them, each by its "cgroup driver"; the last is that of an engine without root.
@@ -22,23 +22,8 @@ _NAMES = (
 )
 
 
-class Counted(Struct, frozen=True, kw_only=True):
-    """What the kernel has counted for a container since it was started last, in bytes and seconds.
-
-    `files_bytes` is what it holds of files that were read or written, which it gives back when somebody needs the room;
-    `idle_bytes` is the part that nobody has used for some time. The peak is None on kernels before 5.19 with the second
-    version of control groups.
-    """
-
-    memory_bytes: int
-    idle_bytes: int
-    files_bytes: int
-    peak_bytes: int | None
-    cpu_s: float
-
-
-def count(container_id: str, root: Path = ROOT) -> Counted | None:
-    """What a container takes; None where it has ended, or cannot be seen from here."""
+def count(container_id: str, root: Path = ROOT) -> UsageCounters | None:
+    """Counters of a container; None where it has ended, or cannot be seen from here."""
     for folder in _find(container_id, root):
         with suppress(OSError, ValueError, KeyError):
             return _count_second(folder)
@@ -55,10 +40,10 @@ def _find(container_id: str, root: Path) -> Iterator[Path]:
         yield from root.glob(place) if "*" in place else filter(Path.is_dir, [root / place])
 
 
-def _count_second(folder: Path) -> Counted:
+def _count_second(folder: Path) -> UsageCounters:
     """The kernel's second version of control groups: one tree for all."""
     memory, peak = _table(folder / "memory.stat"), folder / "memory.peak"
-    return Counted(
+    return UsageCounters(
         memory_bytes=_number(folder / "memory.current"),
         idle_bytes=memory["inactive_file"],
         files_bytes=memory["inactive_file"] + memory["active_file"],
@@ -67,10 +52,10 @@ def _count_second(folder: Path) -> Counted:
     )
 
 
-def _count_first(memory: Path, processor: Path) -> Counted:
+def _count_first(memory: Path, processor: Path) -> UsageCounters:
     """The first version: a tree for each resource."""
     stat = _table(memory / "memory.stat")
-    return Counted(
+    return UsageCounters(
         memory_bytes=_number(memory / "memory.usage_in_bytes"),
         idle_bytes=stat["total_inactive_file"],
         files_bytes=stat["total_inactive_file"] + stat["total_active_file"],

@@ -1,4 +1,4 @@
-"""What `pytest-isolate doctor` finds out about an engine: facts only, decided on elsewhere."""
+"""Facts about an engine for `pytest-isolate doctor`, which decides on them elsewhere."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
-
+from pytest_isolate.engine.command_api import Attempt, EngineReport, SocketFacts
 from pytest_isolate.engine.docker.engine import DockerEngine
-from pytest_isolate.engine.docker.inventory import Inventory
+from pytest_isolate.engine.docker.frames import moment
 from pytest_isolate.engine.docker.transport.client import Http, open_candidate, why_no_engine
 from pytest_isolate.engine.docker.transport.discovery import (
     Candidate,
@@ -22,51 +21,9 @@ from pytest_isolate.engine.docker.transport.discovery import (
     read_docker_context,
     why_no_address,
 )
-from pytest_isolate.engine.docker.wire import moment
 from pytest_isolate.errors import EngineError
 
 _UNIX = "unix://"
-
-
-class SocketFacts(Struct, frozen=True, kw_only=True):
-    """A socket of this host, and whether this user may use it."""
-
-    path: str
-    owner: str
-    group: str
-    mode: str
-    may_use: bool
-
-
-class Attempt(Struct, frozen=True, kw_only=True):
-    """An address that was tried, what named it, and why nobody answered; no answer to that where one did."""
-
-    address: str
-    named_by: str
-    answer: str
-    socket: SocketFacts | None = None
-
-
-class EngineReport(Struct, frozen=True, kw_only=True):
-    """What an engine says of itself. `clock_ahead_s` may be wrong by `clock_within_s`."""
-
-    name: str
-    version: str
-    api: str
-    address: str
-    named_by: str
-    is_local: bool
-    data_root: str
-    driver: str
-    is_rootless: bool
-    limits_memory: bool
-    limits_processes: bool
-    subnets: tuple[str, ...]
-    pools: tuple[tuple[str, int], ...]
-    clock_offset_s: float
-    clock_within_s: float
-    host: str = "127.0.0.1"
-    publish_on: str = "127.0.0.1"
 
 
 def try_candidates(env: Mapping[str, str]) -> tuple[tuple[Attempt, ...], EngineReport | None]:
@@ -116,7 +73,7 @@ def read_socket(address: str) -> SocketFacts | None:
 def _examine(client: Http, candidate: Candidate, now: Callable[[], float]) -> EngineReport:
     engine, version = DockerEngine(client), client.version()
     facts, asked = engine.facts(), now()
-    info = Inventory(client).info()
+    info = client.ask("the engine did not tell of itself", "GET", "/info").json()
     answered = now()
     told = moment(str(info.get("SystemTime", "")))
     return EngineReport(
@@ -133,10 +90,11 @@ def _examine(client: Http, candidate: Candidate, now: Callable[[], float]) -> En
         limits_processes=bool(info.get("PidsLimit", True)) and not _lacks_control_groups(info),
         subnets=tuple(engine.used_subnets()),
         pools=_pools(info),
-        clock_offset_s=told - (asked + answered) / 2 if told else 0.0,
+        clock_ahead_s=told - (asked + answered) / 2 if told else 0.0,
         clock_within_s=(answered - asked) / 2,
         host=facts.host,
         publish_on=facts.publish_on,
+        advice=engine.commands.doctor_advice(),
     )
 
 
@@ -145,7 +103,7 @@ def _is_rootless(info: Mapping[str, Any]) -> bool:
 
 
 def _lacks_control_groups(info: Mapping[str, Any]) -> bool:
-    """Whether it has none to limit anything with, whatever it says of that: Podman's answer is about the kernel."""
+    """Tell that it cannot limit anything, whatever it says of that: Podman's answer is about the kernel."""
     return _is_rootless(info) and str(info.get("CgroupVersion", "")) == "1"
 
 

@@ -1,6 +1,6 @@
-"""What engines that speak Docker's API do in their own way: one value for each, chosen by what it says of itself.
+"""Differences between engines that speak Docker's API: one value for each, chosen by what it says of itself.
 
-Words of errors are no part of it: engine.wire knows those of all engines.
+Words of errors are no part of it: engine.docker.refusals knows those of all engines.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from typing import Any
 
 from msgspec import Struct
 
+from pytest_isolate.engine.api import Capability
+
+# The oldest version that has all that is asked, as engines from 20.10 on do. A newer one may no longer speak it.
+_API = (1, 41)
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class Dialect(Struct, frozen=True, kw_only=True):
-    """How one kind of engine differs from others.
+    """Differences of one engine from others.
 
     `exit_events` are the names of the event that a container has ended. `registries` stand before the names of images
     that were given without one. `image_details` is where an image's health check is told, if not in its inspection;
@@ -28,6 +32,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     """
 
     name: str
+    program: str = "docker"
     exit_events: tuple[str, ...] = ("die",)
     registries: tuple[str, ...] = ()
     image_details: str = ""
@@ -35,13 +40,14 @@ class Dialect(Struct, frozen=True, kw_only=True):
     whole_seconds: bool = False
     answers_with_first_line: bool = False
     drops_silently: bool = False
-    has_memory_folders: bool = True
+    capabilities: frozenset[Capability] = frozenset(Capability)
     empties_networks: bool = False
 
 
 DOCKER = Dialect(name="Docker")
 PODMAN = Dialect(
     name="Podman",
+    program="podman",
     # Podman 4 filters by its own word, and shows Docker's.
     exit_events=("die", "died"),
     registries=("localhost/", "docker.io/library/", "docker.io/"),
@@ -52,7 +58,7 @@ PODMAN = Dialect(
     answers_with_first_line=True,
     drops_silently=True,
     # Of a request it takes no notice; a volume of its own with a size wants a file system with project quotas.
-    has_memory_folders=False,
+    capabilities=frozenset(Capability) - {Capability.MEMORY_FOLDERS},
     empties_networks=True,
 )
 
@@ -69,7 +75,7 @@ def dialect_of(version: Mapping[str, Any]) -> Dialect:
 
 
 def podman_version(server: str, api: str = "") -> dict[str, Any]:
-    """What a Podman would say of itself, by the word `Libpod/4.3.1 (linux)` in its answers; nothing for others.
+    """Podman's answer about itself, by the word `Libpod/4.3.1 (linux)` in its answers; nothing for others.
 
     To be asked takes Podman 4.3 most of a second: it runs programs to find out their versions.
     """
@@ -83,3 +89,10 @@ def podman_version(server: str, api: str = "") -> dict[str, Any]:
         "Components": [{"Name": "Podman Engine"}],
         "Arch": _MACHINES.get(machine, machine),
     }
+
+
+def api_version(engine: Mapping[str, Any]) -> str:
+    """The version of the API to speak with an engine that said this of itself."""
+    oldest = re.fullmatch(r"(\d+)\.(\d+)", str(engine.get("MinAPIVersion", "")))
+    spoken = max(_API, (int(oldest[1]), int(oldest[2]))) if oldest else _API
+    return ".".join(map(str, spoken))

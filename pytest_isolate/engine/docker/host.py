@@ -1,4 +1,4 @@
-"""Where the ports that an engine publishes answer, seen from this process.
+"""Address of the ports that an engine publishes, seen from this process.
 
 It may run on the engine's host, on another one, or in a container of the engine's, which has a network of its own.
 """
@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from pytest_isolate.engine.api import PublishAddress
+from pytest_isolate.engine.docker.frames import moment
 from pytest_isolate.engine.docker.transport.connections import LOOPBACK_HOSTS, Endpoint
 from pytest_isolate.engine.docker.transport.discovery import find_candidates, read_docker_context
-from pytest_isolate.engine.docker.wire import moment
 from pytest_isolate.errors import EngineError
 
 
@@ -34,7 +35,7 @@ _MORE_ASKS = 3
 
 
 def ask_machine(ask: Callable[[], Mapping[str, Any]], now: Callable[[], float] = time.time) -> Machine:
-    """What an engine's machine is like, by what the engine tells of itself.
+    """The engine's machine, as the engine describes it.
 
     A difference that the way there and back may explain counts as none. A clock that seems to be behind is asked for
     again: Docker from 25 on gives who asks meanwhile an answer that it began before (moby's pull request 45847).
@@ -57,7 +58,6 @@ def _ask_once(ask: Callable[[], Mapping[str, Any]], now: Callable[[], float]) ->
     return Machine(memory_bytes=int(told.get("MemTotal", 0)), clock_offset_s=ahead if is_certain else 0.0)
 
 
-LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # of the engine's host, whose addresses are not known here
 # Engines give each container these three files of its own, from a folder that is named by its id. On an engine's host
 # they show elsewhere for a moment, while somebody copies files into a container.
@@ -68,25 +68,13 @@ _SHORT_ID = re.compile(r"[0-9a-f]{12}")
 Inspect = Callable[[str], Mapping[str, Any]]
 """A container as the engine describes it; EngineError where it has no such container."""
 
-
-class PublishAddress(Struct, frozen=True, kw_only=True):
-    """An address for ports to be published on, and the host that they are dialled at, empty where nobody knows it.
-
-    `is_local` says that both are of the network that this process is in.
-    """
-
-    host: str
-    publish_on: str
-    is_local: bool
-
-
-LOCAL = PublishAddress(host=LOOPBACK, publish_on=LOOPBACK, is_local=True)
+LOCAL = PublishAddress()
 
 
 def find_publish_address(
     address: str, inspect: Inspect, own_ids: Callable[[], Sequence[str]] | None = None
 ) -> PublishAddress:
-    """How the engine at an address is reached. `own_ids` are ids that the container around us may have."""
+    """Address of the published ports of an engine. `own_ids` are ids that the container around us may have."""
     if address.startswith("unix://"):
         return _find_around(inspect, (own_ids or read_own_ids)())
     host = _host_of(address)
@@ -94,7 +82,7 @@ def find_publish_address(
 
 
 def may_be_elsewhere(env: Mapping[str, str]) -> bool:
-    """Whether the engine may be one whose published ports are not on 127.0.0.1; no engine is asked."""
+    """Tell, without asking an engine, that its published ports may not be on 127.0.0.1."""
     return bool(far_address(env) or (_first_address(env).startswith("unix://") and read_own_ids()))
 
 

@@ -16,14 +16,13 @@ _LOADED = re.compile(r"^Loaded image(?: ID)?(?:\(s\))?: (\S+)", re.MULTILINE)
 _LOADING = "the images could not be loaded"
 
 
-class ImageTransfer:
+class DockerImageTransfer:
     """Takes images out of one engine, and into it."""
 
     def __init__(self, client: Http) -> None:
         self._http = client
 
     def save(self, image_ids: Sequence[str], store: Store) -> list[Parts]:
-        """What each of these images consists of, kept in a store, in their order."""
         what = f"images could not be saved: {', '.join(image_ids)}"
         found: list[Parts] = []
         # One by one: engines do not say which image of several is which.
@@ -37,7 +36,6 @@ class ImageTransfer:
         return found
 
     def load(self, images: Sequence[Parts], store: Store) -> list[str]:
-        """The id, or the name, of each image, which the engine has from now on, in their order."""
         pieces = write_images(images, store)
         answer = self._http.ask(
             _LOADING, "POST", "/images/load", query={"quiet": "true"}, archive=pieces, timeout_s=_TIMEOUT_S
@@ -49,7 +47,7 @@ class ImageTransfer:
 
 
 def parse_loaded(answer: str) -> list[str]:
-    """What an engine has loaded, by what it says of it; EngineError where it says that it has not."""
+    """Images that an engine says it has loaded; EngineError where it says that it has not."""
     try:
         said = [json.loads(line) for line in answer.splitlines() if line.strip()]
     except ValueError:

@@ -42,7 +42,7 @@ class OwnService(Struct, frozen=True, kw_only=True):
 
     @property
     def folder(self) -> Path:
-        """What is its own: the socket, and what it says."""
+        """Folder of its socket, and of what it says."""
         return Path(self.address.removeprefix(_UNIX)).parent
 
 
@@ -141,14 +141,13 @@ def serving(own: OwnService) -> Iterator[None]:
         _end(own, processes)
 
 
-def wait_for_other(own: OwnService, has_failed: Callable[[], bool]) -> None:
-    """Return when a service that somebody else starts listens, or that has failed."""
-    while not _listens(own.address) and not has_failed():
+def wait_for_other(address: str, has_failed: Callable[[], bool]) -> None:
+    """Return when a service that another process starts listens, or when that has failed."""
+    while not _listens(address) and not has_failed():
         time.sleep(_PAUSE_S)
 
 
 def _listens(address: str) -> bool:
-    """Whether somebody accepts connections at a socket of this host."""
     with socket.socket(socket.AF_UNIX) as sock:
         try:
             sock.connect(address.removeprefix(_UNIX))

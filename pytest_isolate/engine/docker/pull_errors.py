@@ -1,4 +1,4 @@
-"""Why an image could not be pulled, and what to do about it: engines tell it in a registry's words only. Pure."""
+"""Reasons why an image could not be pulled, and ways out: engines pass on a registry's words only. Pure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _PASSING = (
 
 
 class Pull(Struct, frozen=True):
-    """What was asked for. `login` says where a login was found, or looked for; `trouble` why there was none."""
+    """A request for an image. `login` says where a login was found, or looked for; `trouble` why there was none."""
 
     image: str
     platform: str | None = None
@@ -53,7 +53,7 @@ class Pull(Struct, frozen=True):
 
 
 def is_passing(answer: str) -> bool:
-    """Whether what broke may not break again. What says that somebody is not there at all is told at once."""
+    """Tell that the next try may succeed; not where the answer says that a host is not there at all."""
     text = answer.lower()
     lasting = (*_NO_ACCESS, *_NOT_THERE, *_NO_PLATFORM, *_UNANSWERED, *_LIMITED, *_TLS)
     return not any(word in text for word in lasting) and any(word in text for word in _PASSING)
@@ -73,7 +73,6 @@ def pull_failed(asked: Pull, answer: str, tries: int = 1) -> ImageNotFound:
 
 
 def _explain(asked: Pull, answer: str) -> tuple[str, str]:  # noqa: PLR0911  # a list of reasons
-    """What happened, and what to do."""
     text, registry = answer.lower(), split_image(asked.image)[0]
 
     def says(words: tuple[str, ...]) -> bool:

@@ -16,7 +16,7 @@ _HELPER = "docker-credential-"
 
 
 class Login(Struct, frozen=True, kw_only=True):
-    """What to show a registry; empty for none. `where` says what was read, without any secret."""
+    """A login to show a registry; empty for none. `where` says what was read, without any secret."""
 
     content: Mapping[str, Any] = {}
     where: str
@@ -63,7 +63,7 @@ def usable_logins() -> auth.AuthConfig:
 
 
 def config_file() -> Path:
-    """Where Docker's client has its configuration."""
+    """Path of the configuration of Docker's client."""
     return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
 
 

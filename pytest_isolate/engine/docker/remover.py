@@ -5,17 +5,21 @@ engine.docker builds on it, so that both clean up in the same way.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pytest_isolate.engine.docker.dialects import Dialect, dialect_of
+from pytest_isolate.engine.docker.refusals import is_half_detached, is_in_use
 from pytest_isolate.engine.docker.transport.client import Http
-from pytest_isolate.engine.docker.wire import as_query, is_half_detached, is_in_use, label_filter, network_id
 from pytest_isolate.errors import EngineError, ObjectNotFound
 from pytest_isolate.model.identity import LABEL_KEPT
+
+if TYPE_CHECKING:
+    from pytest_isolate.engine.docker.commands import DockerCommands
 
 # Somebody else may be removing what is on a network. Docker before 20.10.27 can deadlock while containers come and go
 # (moby issue 46661). That detaching by force what leaves anyway brings it about is suspected, and was never shown.
@@ -32,8 +36,16 @@ class Remover:
         self._http = client
 
     def _dialect(self) -> Dialect:
-        """How this kind of engine differs from others."""
         return dialect_of(self._http.version())
+
+    @property
+    def commands(self) -> DockerCommands:
+        from pytest_isolate.engine.docker.commands import DockerCommands  # where something is wrong
+
+        try:
+            return DockerCommands(self._dialect().program)
+        except EngineError:
+            return DockerCommands()  # asked for where the engine is away: then this must not hide the first error
 
     def check(self, labels: Mapping[str, str]) -> None:
         """Prove that the engine answers and understands the very questions that removing will ask."""
@@ -43,13 +55,11 @@ class Remover:
         self.labels_of_volumes(LABEL_KEPT)
 
     def list_containers(self, labels: Mapping[str, str]) -> Sequence[str]:
-        """The ids of all containers that carry these labels, running or not."""
         query = {"all": "true", **as_query(label_filter(labels))}
         found = self._http.ask(LISTING_CONTAINERS, "GET", "/containers/json", query=query).json()
         return [str(c["Id"]) for c in found]
 
     def list_networks(self, labels: Mapping[str, str]) -> Sequence[str]:
-        """The ids of all networks that carry these labels."""
         return [network_id(n) for n in self._list_networks(as_query(label_filter(labels)))]
 
     def _list_networks(self, query: Mapping[str, object]) -> Sequence[Mapping[str, Any]]:
@@ -57,25 +67,21 @@ class Remover:
         return [*(found or ())]
 
     def list_volumes(self, labels: Mapping[str, str]) -> Sequence[str]:
-        """The names of all volumes that carry these labels."""
         query = as_query(label_filter(labels))
         found = self._http.ask(LISTING_VOLUMES, "GET", "/volumes", query=query).json()
         return [str(v["Name"]) for v in found["Volumes"] or ()]
 
     def labels_of_volumes(self, label: str) -> Sequence[Mapping[str, str]]:
-        """The labels of every volume that carries one of this name, whatever its value."""
         query = as_query({"label": [label]})
         found = self._http.ask(LISTING_VOLUMES, "GET", "/volumes", query=query).json()
         return [v["Labels"] for v in found["Volumes"] or ()]
 
     def remove_container(self, container_id: str) -> None:
-        """Kill and remove a container with its anonymous volumes; one that is gone, or going, is fine."""
         what = f"container {container_id[:12]} could not be removed"
         with gone_is_fine():
             self._http.ask(what, "DELETE", f"/containers/{quote(container_id)}", query={"force": "true", "v": "true"})
 
     def detach(self, network_id: str, container_id: str) -> None:
-        """Take a container off a network; one that is off it, or gone, is fine."""
         what, path = "a container could not be detached from a network", f"/networks/{quote(network_id)}"
         body = {"Container": container_id, "Force": True}
         with gone_is_fine():
@@ -92,7 +98,6 @@ class Remover:
             self._http.ask(what, "POST", f"{path}/disconnect", body=body)
 
     def remove_network(self, network_id: str) -> None:
-        """Remove a network and detach what stays on it; one that is gone is fine."""
         what, path = f"network {network_id} could not be removed", f"/networks/{quote(network_id)}"
         with gone_is_fine():
             if any(self._is_removed(what, path, pause_s) for pause_s in _PAUSES_S):
@@ -102,7 +107,7 @@ class Remover:
             self._http.ask(what, "DELETE", path)
 
     def _is_removed(self, what: str, path: str, pause_s: float) -> bool:
-        """Whether it is gone; where it is in use, after a while for what is on it to go."""
+        """Try to remove it; where it is in use, wait for what is on it to go."""
         if self._dialect().empties_networks and self._members(what, path):
             time.sleep(pause_s)
             return False
@@ -119,7 +124,6 @@ class Remover:
         return list(self._http.ask(what, "GET", path).json()["Containers"])
 
     def remove_volume(self, name: str) -> None:
-        """Remove a volume; one that is gone is fine."""
         what = f"volume {name} could not be removed"
         with gone_is_fine():
             self._http.ask(what, "DELETE", f"/volumes/{quote(name)}", query={"force": "true"})
@@ -136,3 +140,18 @@ def gone_is_fine() -> Iterator[None]:
         # Somebody else (the engine's own --rm, a second clean-up) is removing it at this moment.
         if not any(text in str(error) for text in ("already in progress", "is not connected to")):
             raise
+
+
+def label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
+    """The filter of a list that holds only what carries all these labels."""
+    return {"label": [f"{key}={value}" for key, value in labels.items()]}
+
+
+def as_query(filters: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Filters as a part of an address."""
+    return {"filters": json.dumps(filters)}
+
+
+def network_id(found: Mapping[str, Any]) -> str:
+    """The id of a network in a list of them, of Docker's API or of Podman's own."""
+    return str(found.get("Id") or found["id"])

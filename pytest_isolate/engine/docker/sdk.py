@@ -20,20 +20,14 @@ from docker.errors import APIError, DockerException, StreamParseError
 from docker.transport import UnixHTTPAdapter
 
 from pytest_isolate.engine.api import BuildRequest, Progress, ProgressCallback
+from pytest_isolate.engine.docker.dialects import api_version
 from pytest_isolate.engine.docker.pull_errors import PAUSE_S, TRIES, Pull, is_passing, pull_failed
+from pytest_isolate.engine.docker.refusals import unreachable_error
 from pytest_isolate.engine.docker.registry_login import Login, find_login, usable_logins
 from pytest_isolate.engine.docker.transport.carrier import end
 from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.engine.docker.transport.connections import Endpoint
-from pytest_isolate.engine.docker.wire import (
-    PullCount,
-    api_version,
-    build_failed,
-    build_step,
-    default_tag,
-    is_step,
-    unreachable_error,
-)
+from pytest_isolate.engine.docker.wire import PullCount, build_failed, build_step, default_tag, is_step
 from pytest_isolate.errors import EngineError, EngineUnreachable
 from pytest_isolate.model.service import split_image
 from pytest_isolate.text import plain_text
@@ -68,7 +62,7 @@ def pull(engine: Http, image: str, tell: ProgressCallback, platform: str | None)
 
 
 def _pull_once(engine: Http, asked: Pull, login: Login, tell: ProgressCallback) -> str:
-    """Why it failed, in the engine's or the registry's words; empty where it did not."""
+    """Return why it failed, in the engine's or the registry's words; empty where it did not."""
     count = PullCount()
     what = f"image {asked.image} could not be pulled"
     try:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-import struct
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_isolate.engine.api import (
@@ -15,92 +12,15 @@ from pytest_isolate.engine.api import (
     ContainerState,
     ContainerUsage,
     Event,
-    LogLine,
     Progress,
 )
-from pytest_isolate.errors import (
-    BuildFailed,
-    EngineError,
-    EngineUnreachable,
-    ObjectNotFound,
-    PortTaken,
-    SubnetTaken,
-)
+from pytest_isolate.engine.docker.frames import moment
+from pytest_isolate.engine.docker.remover import network_id
+from pytest_isolate.errors import BuildFailed
 from pytest_isolate.model.service import ContainerSettings
 
 # Docker writes "Step 2/7 : RUN make", Podman "STEP 2/7: RUN make".
 _STEP = r"(?:Step|STEP) (\d+)/(\d+) ?: (.*)"
-# The oldest version that has all that is asked, as engines from 20.10 on do. A newer one may no longer speak it.
-_API = (1, 41)
-_NOT_FOUND = 404
-# A frame's header: which stream, three bytes of nothing, the length.
-_FRAME = struct.Struct(">BxxxL")
-FRAME_HEAD_BYTES = _FRAME.size
-
-
-def api_version(engine: Mapping[str, Any]) -> str:
-    """The version of the API to speak with an engine that said this of itself."""
-    oldest = re.fullmatch(r"(\d+)\.(\d+)", str(engine.get("MinAPIVersion", "")))
-    spoken = max(_API, (int(oldest[1]), int(oldest[2]))) if oldest else _API
-    return ".".join(map(str, spoken))
-
-
-def split_frames(raw: bytes) -> Iterator[tuple[int, bytes]]:
-    """What a container wrote, piece by piece, each with the number of its stream (API: "Attach to a container").
-
-    A last piece that is cut counts as far as it goes.
-    """
-    position = 0
-    while position + _FRAME.size <= len(raw):
-        stream, length = _FRAME.unpack_from(raw, position)
-        position += _FRAME.size
-        yield stream, raw[position : position + length]
-        position += length
-
-
-def log_lines(raw: bytes) -> list[LogLine]:
-    """The lines of a log that was asked for with timestamps, each with the moment of its first piece.
-
-    The engine cuts lines at 16 KiB, and puts a moment before each piece.
-    """
-    lines: list[LogLine] = []
-    begun: dict[int, LogLine] = {}
-    for stream, piece in split_frames(raw):
-        stamp, _, text = piece.decode(errors="replace").partition(" ")
-        first = begun.pop(stream, None) or LogLine(moment(stamp), "")
-        line = LogLine(first.when, first.text + text.rstrip("\r\n"))
-        if text.endswith("\n"):
-            lines.append(line)
-        else:
-            begun[stream] = line
-    return [*lines, *begun.values()]
-
-
-def moment(text: str) -> float:
-    """Seconds of the epoch of a moment as engines write it (RFC 3339, up to nanoseconds); 0 for one that never was."""
-    found = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
-    if not found or text.startswith("0001-"):
-        return 0
-    zone = "+00:00" if found[3] == "Z" else found[3]
-    return datetime.fromisoformat(found[1] + zone).timestamp() + float(found[2] or 0)
-
-
-def take_frame(raw: bytes) -> tuple[int, bytes] | None:
-    """The first piece, where all of it is there."""
-    if len(raw) < FRAME_HEAD_BYTES:
-        return None
-    stream, length = _FRAME.unpack_from(raw)
-    text = raw[FRAME_HEAD_BYTES : FRAME_HEAD_BYTES + length]
-    return (stream, text) if len(text) == length else None
-
-
-def explanation(answer: bytes) -> str:
-    """Why an engine refuses, in its own words."""
-    text = answer.decode(errors="replace").strip()
-    try:
-        return str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
-        return text
 
 
 def container_body(request: ContainerRequest) -> dict[str, Any]:
@@ -254,7 +174,7 @@ def container_usage(found: Mapping[str, Any]) -> ContainerUsage | None:
 
 
 def dropped_limits(request: ContainerRequest, found: Mapping[str, Any]) -> set[str]:
-    """Which limits of a request the container that was made of it does not have, by an answer to its inspection."""
+    """Limits of a request that the container made of it does not have, by an answer to its inspection."""
     host = found["HostConfig"]
     asked = {"memory": request.memory_bytes, "cpus": request.cpus, "pids": request.pids}
     held = {
@@ -272,7 +192,7 @@ def death(event: Mapping[str, Any]) -> Event:
 
 
 def has_labels(event: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether an event of `GET /events` is of a container that carries all these labels."""
+    """Tell that an event of `GET /events` is of a container that carries all these labels."""
     return labels.items() <= (event["Actor"].get("Attributes") or {}).items()
 
 
@@ -300,49 +220,6 @@ def default_tag(image: str) -> dict[str, str]:
     return {} if ":" in last or "@" in last else {"tag": "latest"}
 
 
-def label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
-    """The filter of a list that holds only what carries all these labels."""
-    return {"label": [f"{key}={value}" for key, value in labels.items()]}
-
-
-def as_query(filters: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Filters as a part of an address."""
-    return {"filters": json.dumps(filters)}
-
-
-def unreachable_error(what: str, address: str, reason: str) -> EngineUnreachable:
-    """An engine that did not answer a request."""
-    return EngineUnreachable(
-        what,
-        tried=[address],
-        found=[f"the engine does not answer (any more): {reason}"],
-        # Moby issue 46661: a network's last container goes while another one comes.
-        do=[
-            "see whether the engine still runs and what its own log says",
-            "Docker before 20.10.27 may hang for good while containers come and go: restart it, and upgrade",
-        ],
-    )
-
-
-def refusal_error(what: str, status: int, explanation: str) -> EngineError:
-    """Which error an engine's refusal is; engines tell most of their reasons in words only."""
-    if status == _NOT_FOUND:
-        return ObjectNotFound(what, found=[explanation])
-    text = explanation.lower()
-    if ("already in use" in text and "address" in text) or "port is already allocated" in text:
-        return PortTaken(what, found=[explanation])
-    if "network not found" in text or "no such network" in text:
-        return ObjectNotFound(what, found=[explanation])
-    if "overlaps with other one" in text or "subnet is already used" in text or "is already used on the host" in text:
-        return SubnetTaken(what, found=[explanation])
-    return EngineError(what, found=[explanation])
-
-
-def network_id(found: Mapping[str, Any]) -> str:
-    """The id of a network in a list of them, of Docker's API or of Podman's own."""
-    return str(found.get("Id") or found["id"])
-
-
 def network_names(found: Mapping[str, Any]) -> tuple[str, str, Mapping[str, str]]:
     """Id, name and labels of a network in a list of them."""
     return network_id(found), found.get("Name") or found["name"], found.get("Labels") or found.get("labels") or {}
@@ -352,29 +229,6 @@ def network_subnets(found: Mapping[str, Any]) -> list[str]:
     """The subnets of a network in a list of them."""
     docker = [c["Subnet"] for c in (found.get("IPAM") or {}).get("Config") or () if c.get("Subnet")]
     return [*docker, *(s["subnet"] for s in found.get("subnets") or ())]
-
-
-def is_in_use(explanation: str) -> bool:
-    """Whether a network could not be removed only because containers are still on it."""
-    return "has active endpoints" in explanation
-
-
-def is_attached(explanation: str) -> bool:
-    """Whether a container could not be attached to a network only because it is on it."""
-    return "already exists in network" in explanation or "network is already connected" in explanation
-
-
-def is_half_detached(explanation: str) -> bool:
-    """Whether a container was taken off a network but for its names there.
-
-    Podman 4's server of names is away for a moment when the last container of a host goes, or the first one comes.
-    """
-    return "aardvark pid not found" in explanation
-
-
-def is_passing(explanation: str) -> bool:
-    """Whether a question is refused only for as long as somebody else takes a container off a network."""
-    return "network inspection mismatch" in explanation
 
 
 def image_platform(found: Mapping[str, Any]) -> str:
@@ -390,7 +244,7 @@ class PullCount:
         self._layers: dict[str, tuple[int, int]] = {}
 
     def add(self, line: Mapping[str, Any]) -> Progress:
-        """How far the pull has come with one more line of `POST /images/create`."""
+        """Progress of the pull with one more line of `POST /images/create`."""
         status, layer, detail = str(line.get("status", "")), str(line.get("id", "")), line.get("progressDetail") or {}
         if status == "Downloading":
             self._layers[layer] = (int(detail.get("current", 0)), int(detail.get("total", 0)))
@@ -405,7 +259,7 @@ class PullCount:
 
 
 def build_step(line: str) -> Progress:
-    """How far a build has come with a line such as `Step 2/7 : RUN make`."""
+    """Progress of a build with a line such as `Step 2/7 : RUN make`."""
     match = re.fullmatch(_STEP, line, re.DOTALL)
     if not match:
         return Progress(text=line)
@@ -413,7 +267,7 @@ def build_step(line: str) -> Progress:
 
 
 def is_step(line: str) -> bool:
-    """Whether a build says with this line which step it has come to."""
+    """Tell that a line of a build begins a step."""
     return re.fullmatch(_STEP, line, re.DOTALL) is not None
 
 

@@ -28,7 +28,7 @@ from pytest_isolate.plugin.options import build_settings, parse_variants
 from pytest_isolate.plugin.run import xdist
 from pytest_isolate.plugin.run.opening import engine_for_command
 from pytest_isolate.plugin.run.wiring import build_snapshots
-from pytest_isolate.plugin.service_options import adjustment_of
+from pytest_isolate.plugin.service_options import run_overrides
 from pytest_isolate.running.clock import SystemClock
 from pytest_isolate.running.images.images import Images
 from pytest_isolate.running.images.transfer import ImageUse, find_required_images
@@ -56,8 +56,8 @@ def tell_needed(config: pytest.Config, tell: Callable[..., None]) -> None:
         closing(engine),
         TemporaryDirectory(prefix="pytest-isolate-fetched-") as fetched,
     ):
-        told = ProgressTimeline(SystemClock(), tell).on_progress
-        images = Images(engine, open_locks(), Board(built_folder()), Board(Path(fetched)), told)
+        on_progress = ProgressTimeline(SystemClock(), tell).on_progress
+        images = Images(engine, open_locks(), Board(built_folder()), Board(Path(fetched)), on_progress)
         snapshots = build_snapshots(engine) if build_settings(config).cache else None
         for needed in find_required_images(engine, images, snapshots, uses.values()):
             tell("image", **to_builtins(needed))
@@ -101,10 +101,10 @@ def _bring_up(session: pytest.Session, request: command.Request) -> None:
         reserved=builtin_fixture_names(session),
         exists=os.path.exists,
         chosen=parse_variants(config),
-        run_overrides=adjustment_of(config),
+        run_overrides=run_overrides(config),
     )
-    wanted = choose(request.names, declared, catalogue)
-    start(config, catalogue, wanted, functools.partial(command.send, request))
+    services = choose(request.names, declared, catalogue)
+    start(config, catalogue, services, functools.partial(command.send, request))
 
 
 def choose(names: Sequence[str], declared: Iterable[Declared], catalogue: Catalogue) -> list[ServiceId]:
@@ -113,7 +113,7 @@ def choose(names: Sequence[str], declared: Iterable[Declared], catalogue: Catalo
     if not names:
         names = [item.name for item in known if item.raw.location.file.endswith(_FOR_ALL)]
         known = [item for item in known if item.raw.location.file.endswith(_FOR_ALL)]
-    wanted: dict[ServiceId, None] = {}
+    chosen: dict[ServiceId, None] = {}
     for name in names:
         whole, _, member = name.partition(".")
         found = [
@@ -125,8 +125,8 @@ def choose(names: Sequence[str], declared: Iterable[Declared], catalogue: Catalo
         ]
         if not found:
             raise _unknown(name, known, catalogue)
-        wanted |= dict.fromkeys(found)
-    return list(wanted)
+        chosen |= dict.fromkeys(found)
+    return list(chosen)
 
 
 def _unknown(name: str, known: Iterable[Declared], catalogue: Catalogue) -> UnknownName:

@@ -1,6 +1,6 @@
 """Starts services that no test asks for, for work by hand: they stay until `pytest-isolate down`.
 
-Built on what keeps services between runs: their keep is one of their own, which never runs out.
+Built on what keeps services between runs, with a ReuseStore of their own, which never runs out.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pytest_isolate.planning.placement import Instance, ItemPosition, place_inst
 from pytest_isolate.planning.plan import Plan, Step, peak_demand
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings, build_settings
 from pytest_isolate.plugin.run.opening import OpenRun, RunMembership, engine_for_command, reuse_name, run_budget
+from pytest_isolate.plugin.run.shutdown import close_services
 from pytest_isolate.plugin.run.wiring import Wired, check_budget, volumes_of_two, wire
 from pytest_isolate.running.clock import Clock, SystemClock
 from pytest_isolate.running.containers.running import RunningInstance
@@ -48,23 +49,23 @@ class ProgressTimeline(Timeline):
 
     def __init__(self, clock: Clock, tell: Tell) -> None:
         super().__init__(clock)
-        self._say = tell
-        self._said = ""
+        self._tell = tell
+        self._last = ""
 
     def on_progress(self, progress: Progress) -> None:
-        """How far that has come which this thread is at."""
+        """Tell of the next step, with its progress."""
         step = f"building, step {progress.done} of {progress.total}: " if progress.unit == "steps" else ""
         text = step + progress.text
-        if progress.unit and text != self._said:
-            self._said = text
-            self._say("progress", text=text)
+        if progress.unit and text != self._last:
+            self._last = text
+            self._tell("progress", text=text)
 
 
-def start(config: pytest.Config, catalogue: Catalogue, wanted: Sequence[ServiceId], tell: Tell) -> None:
+def start(config: pytest.Config, catalogue: Catalogue, services: Sequence[ServiceId], tell: Tell) -> None:
     """Start these services with what they need, or find them started; tells of each, and of each that fails."""
     # On disk: data in memory would be gone when somebody restarts the container.
     settings = build_settings(config)._replace(reuse=True, keep=KEEP_NEVER, in_memory_bytes=0)
-    instances = place_instances(wanted, _for_hands(catalogue), ItemPosition(test="", test_class="", module=""))
+    instances = place_instances(services, _for_hands(catalogue), ItemPosition(test="", test_class="", module=""))
     plan = Plan(tuple(Step(instance=instance, tests=0, first_test="") for instance in instances))
     _check(instances, plan, settings)
     clock = SystemClock()
@@ -102,7 +103,7 @@ def _check(instances: Sequence[Instance], plan: Plan, settings: Settings) -> Non
 
 @contextmanager
 def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, tell: Tell) -> Iterator[Wired]:
-    """The wired objects, on a keep that nobody else is changing meanwhile. What has started stays."""
+    """The wired objects, on a ReuseStore that no other process changes meanwhile. What has started stays."""
     root = str(config.rootpath)
     reuse_store = ReuseStore(kept_folder() / manual_code(reuse_name(root, settings.host)), clock.time, whose(root))
     run = Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32), extra_labels=whose(root))
@@ -117,9 +118,7 @@ def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, 
             try:
                 yield wired
             finally:
-                wired.fresh_copies.close(_CLOSE_S)
-                wired.resetter.close(_CLOSE_S)
-                wired.lifecycle.close(_CLOSE_S)
+                close_services(wired, _CLOSE_S)
                 reuse_store.leave(run.owner, sorted(wired.kept_codes))
                 wired.close(_SNAPSHOTS_S)
     finally:

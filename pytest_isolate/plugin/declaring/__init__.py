@@ -1,1 +1,1 @@
-"""What users declare, as fixtures of pytest's."""
+"""Declarations of users, as fixtures of pytest's."""

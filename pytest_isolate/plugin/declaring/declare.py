@@ -24,7 +24,7 @@ from pytest_isolate.model.declaration import (
     RawVariants,
 )
 from pytest_isolate.model.location import Location, caller_location
-from pytest_isolate.plugin.declaring.fixtures import DECLARATION, hand_out
+from pytest_isolate.plugin.declaring.fixtures import DECLARATION, handle
 
 # In words: the enumeration of them takes half a millisecond to import, in every run.
 _SCOPES = ("function", "class", "module", "package", "session")
@@ -140,7 +140,7 @@ def _behind(value: object, location: Location) -> object:
 
 
 def _is_container(value: object) -> bool:
-    """Whether it is a container of testcontainers, which is imported by whoever has made one."""
+    """True for a container of testcontainers. Where there is one, the library is imported already."""
     core = sys.modules.get("testcontainers.core.container")
     return core is not None and isinstance(value, core.DockerContainer)
 
@@ -149,7 +149,7 @@ def make_fixture(raw: Raw) -> Any:
     """The fixture that hands out what is declared."""
 
     def isolated(request: pytest.FixtureRequest) -> object:
-        return hand_out(request)
+        return handle(request)
 
     setattr(isolated, DECLARATION, raw)
     isolated.__doc__ = describe(raw)

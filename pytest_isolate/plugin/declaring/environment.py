@@ -18,8 +18,8 @@ from pytest_isolate.declarations.graph import build_start_order
 from pytest_isolate.declarations.loading import Catalogue, raise_all
 from pytest_isolate.declarations.placeholders import Reference, parse_references, render
 from pytest_isolate.declarations.references import valid_attributes
-from pytest_isolate.engine.api import EngineFacts
-from pytest_isolate.engine.docker.host import may_be_elsewhere
+from pytest_isolate.engine.api import EngineFacts, PublishAddress
+from pytest_isolate.engine.connect import connect, may_be_elsewhere
 from pytest_isolate.errors import DeclarationError, EngineError, EngineUnreachable, PlanError, Problem, suggest
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import Run
@@ -28,12 +28,13 @@ from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import Secret, ServiceId, ServiceSpec, StackId
 from pytest_isolate.plugin.declaring.configuration import Source
 from pytest_isolate.plugin.declaring.toml import Environment, load_environment
+from pytest_isolate.plugin.options import BIND, HOST
 from pytest_isolate.plugin.run.early import new_run, preassign_ports
-from pytest_isolate.plugin.service_options import read_early
+from pytest_isolate.plugin.service_options import read_run_overrides
 from pytest_isolate.running.containers.running import run_password
 from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.instances.external import endpoints_of
-from pytest_isolate.running.network.addresses import PublishAddress, choose_publish_address, reserve_ports
+from pytest_isolate.running.network.addresses import choose_publish_address, reserve_ports
 from pytest_isolate.running.network.ports import HeldPorts
 
 # Set beside the variables, for the workers of the run: they inherit all of them.
@@ -41,17 +42,15 @@ _SET_FOR = "PYTEST_ISOLATE_ENV_OF"
 _OUTSIDE_ONLY = ("host", "port", "address", "url")
 
 
-def set_environment(config: pytest.Config, source: Source, bind: str, host: str) -> None:
-    """Set the variables that the project's TOML names until pytest ends; in a worker they are inherited.
-
-    `bind` and `host` are what the options say of addresses.
-    """
+def set_environment(config: pytest.Config, source: Source) -> None:
+    """Set the variables that the project's TOML names until pytest ends; in a worker they are inherited."""
     if _is_inherited(config):
         return
     try:
-        environment = load_environment(source, read_early(config))
+        options = config.known_args_namespace
+        environment = load_environment(source, read_run_overrides(config, options))
         if environment.texts:
-            _set(config, environment, _find_reach(bind, host))
+            _set(config, environment, _find_reach(BIND.read(config, options), HOST.read(config, options)))
     except (DeclarationError, EngineError) as error:
         raise pytest.UsageError(str(error).replace(f"{config.rootpath}{os.sep}", "")) from None
 
@@ -82,11 +81,9 @@ def _is_inherited(config: pytest.Config) -> bool:
 
 
 def _find_reach(bind: str, host: str) -> PublishAddress:
-    """How services will be reached. An engine is asked only where it need not be on this host."""
+    """Address of published ports. An engine is asked only where it need not be on this host."""
     facts = EngineFacts(name="", version="", address="", is_local=True)
     if may_be_elsewhere(os.environ):
-        from pytest_isolate.engine.docker.engine import connect  # rarely needed so early
-
         try:
             with closing(connect(os.environ)) as engine:
                 facts = engine.facts()
@@ -148,7 +145,7 @@ def _problem(key: str, reference: Reference, services: Mapping[str, ServiceSpec]
 
 
 def _view(spec: ServiceSpec, run: Run, ports: HeldPorts | None) -> ServiceView:
-    """What is known of a service before it starts; all of one that runs already, which has no held ports."""
+    """View of a service before it starts; complete for one that runs already, which has no held ports."""
     service_id = ServiceId(StackId(""), spec.name)
     password = run_password(run, service_id) if isinstance(spec.password, Secret) else spec.password
     endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()} if ports else {}

@@ -1,4 +1,4 @@
-"""What tests ask for: from pytest's fixtures to declarations and demands, and back to values.
+"""pytest's fixtures and tests, as declarations, demands and values.
 
 The only module that reads pytest's fixture tables, which have no public interface; see docs/decisions.
 """
@@ -27,13 +27,13 @@ _NOT_LOADED = (
 
 
 class FixtureProvider(Protocol):
-    """What a run with --isolate is to a fixture."""
+    """A run with --isolate, as fixtures see it."""
 
     @property
     def has_engine(self) -> bool:
-        """Whether it has needed an engine."""
+        """True once it has needed an engine."""
 
-    def hand_out(self, name: str, namespace: str) -> object:
+    def handle(self, name: str, namespace: str) -> object:
         """The value of the fixture of this name that is declared there, once it is ready."""
 
 
@@ -43,7 +43,7 @@ SESSION_KEY: pytest.StashKey[FixtureProvider] = pytest.StashKey()
 _SEEN_KEY: pytest.StashKey[dict[object, bool]] = pytest.StashKey()
 
 
-def hand_out(request: pytest.FixtureRequest) -> object:
+def handle(request: pytest.FixtureRequest) -> object:
     """The value of a service's or stack's fixture: waits until it is ready, and fails or skips the test otherwise."""
     __tracebackhide__ = True
     if not isinstance(request, pytest.FixtureRequest):
@@ -52,16 +52,16 @@ def hand_out(request: pytest.FixtureRequest) -> object:
     if session is None:
         pytest.skip(NEEDS_ISOLATE if request.config.pluginmanager.has_plugin("isolate") else _NOT_LOADED)
     fixturedef: Any = request._fixturedef  # type: ignore[attr-defined]  # the base id has no public accessor
-    return session.hand_out(fixturedef.argname, fixturedef.baseid)
+    return session.handle(fixturedef.argname, fixturedef.baseid)
 
 
 def needs_service(item: pytest.Item) -> bool:
-    """Whether a test uses a service, directly or through other fixtures."""
+    """True if a test uses a service, directly or through other fixtures."""
     return next(_asked(item), None) is not None
 
 
 def may_need_services(session: pytest.Session) -> bool:
-    """Whether a selected test uses a service, or may ask for one while it runs."""
+    """True if a selected test uses a service, or may ask for one while it runs."""
     items = session.items
     if any(map(needs_service, items)):
         return True
@@ -69,7 +69,7 @@ def may_need_services(session: pytest.Session) -> bool:
 
 
 def _may_ask_later(item: pytest.Item) -> bool:
-    """Whether it has what `request.getfixturevalue()` takes; doctests have `getfixture()`."""
+    """True if it can call `request.getfixturevalue()`; doctests have `getfixture()`."""
     return not isinstance(item, pytest.Function) or "request" in item.fixturenames
 
 
@@ -79,7 +79,7 @@ def asked_fixtures(item: pytest.Item) -> list[tuple[str, str]]:
 
 
 def used_fixtures(item: pytest.Item) -> list[tuple[str, str]]:
-    """The same, with what was asked for while it ran: `request.getfixturevalue()`, in the test or in a fixture."""
+    """Add to these what it asked for while it ran: `request.getfixturevalue()`, in the test or in a fixture."""
     request: Any = getattr(item, "_request", None)
     definitions = getattr(request, "_fixture_defs", {}).values() if request else ()
     later = [(d.argname, d.baseid) for d in definitions if hasattr(d.func, DECLARATION)]
@@ -87,7 +87,7 @@ def used_fixtures(item: pytest.Item) -> list[tuple[str, str]]:
 
 
 def declares_service(definition: Any) -> bool:
-    """Whether a fixture is a service or stack."""
+    """True if a fixture is a service or stack."""
     return hasattr(definition.func, DECLARATION)
 
 
@@ -152,7 +152,7 @@ def _all_definitions(session: pytest.Session) -> Iterable[Any]:
 
 
 def sees_variants(item: pytest.Item) -> bool:
-    """Whether variants() is declared anywhere in what pytest has met when it comes to a test's module."""
+    """True if variants() is declared anywhere in what pytest has met when it comes to a test's module."""
     seen = item.config.stash.setdefault(_SEEN_KEY, {})
     module = item.getparent(pytest.Module)
     if module not in seen:
@@ -182,7 +182,7 @@ def _cache_key(look_up: Callable[[], Hashable], known: dict[Hashable, Hashable],
 
 
 def overrides_of(item: pytest.Item) -> list[RawOverride]:
-    """What the markers of a test change, the nearest last."""
+    """The changes that the markers of a test make, the nearest last."""
     from pytest_isolate.model.declaration import RawOverride
     from pytest_isolate.model.location import Location
 
@@ -195,7 +195,7 @@ def overrides_of(item: pytest.Item) -> list[RawOverride]:
 
 
 def _location(node: Any) -> Location:
-    """Where a marked test, class or module stands."""
+    """The location of a marked test, class or module."""
     from pytest_isolate.model.location import Location
 
     if isinstance(node, (pytest.Function, pytest.Class)):
@@ -205,14 +205,14 @@ def _location(node: Any) -> Location:
 
 
 def variant_of(item: pytest.Item) -> Any:
-    """What a test is run for, as it was parametrized; None where it is run once."""
+    """The variant that a test is run for; None where it is run once."""
     callspec = getattr(item, "callspec", None)
     return callspec.params.get(VARIANT) if callspec else None
 
 
 def run_for_each(metafunc: pytest.Metafunc, variants: Sequence[object]) -> None:
     """Collect a test once for each variant."""
-    # A parameter needs a name that the test knows; nobody asks for it, so that pytest takes it out again.
+    # A parameter needs a name that the test knows; no fixture has it, so pytest takes it out again.
     metafunc.fixturenames.append(VARIANT)
     metafunc.parametrize(VARIANT, variants, ids=[str(v) for v in variants], indirect=True, scope="session")
 

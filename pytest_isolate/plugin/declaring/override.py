@@ -16,7 +16,7 @@ _Plain = str | int | float | bool
 
 
 class ServiceChanges(TypedDict, total=False):
-    """What a test can change about a service: every key of `service()` but `scope` and `share`; None takes one out."""
+    """Changes of a service for a test: every key of `service()` but `scope` and `share`; None takes one out."""
 
     image: str | None
     build: str | PathLike[str] | Mapping[str, object] | None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
 
-from pytest_isolate.declarations.keys import STACK_KEYS
+from pytest_isolate.declarations.keys import LASTING_KEYS, STACK_KEYS
 from pytest_isolate.declarations.loading import Catalogue, load
 from pytest_isolate.declarations.members import member_name
 from pytest_isolate.declarations.placeholders import parse_references
@@ -143,9 +143,8 @@ class _Reader:
             based_on = self._service(base, tables, done, (*asking, name))
             done[name] = based_on.changed(values, location)
         else:
-            names = [*PRESETS, *(n for n in tables if n != name)]
-            reason = f"unknown preset or service {base!r} in use{suggest(base, names)}"
-            done[name] = RawService(layers=(own,), bad_base=(reason, ", ".join(names)))
+            bad_base = _unknown_base(base, (n for n in tables if n != name))
+            done[name] = RawService(layers=(own,), bad_base=bad_base)
         return done[name]
 
     def _stack(self, name: str, content: object, services: Mapping[str, RawService]) -> RawStack:
@@ -157,7 +156,7 @@ class _Reader:
             if member not in services and member not in STACK_KEYS:
                 names = [*services, *STACK_KEYS]
                 raise self._wrong(key, f"unknown service {member!r}{suggest(member, names)}", ", ".join(names))
-        whole_stack = {"scope": None, "share": None}
+        whole_stack = dict.fromkeys(LASTING_KEYS)
         members = {
             member: raw.changed({**whole_stack, **self._table(f"{key}.{member}", table.get(member, {}))}, location)
             for member, raw in services.items()
@@ -208,8 +207,7 @@ class _Reader:
             return Preset(name=base, layers=(*PRESETS[base]().layers, own))
         if isinstance(base, str) and base in services:
             return services[base].changed(changes, location)
-        names = [*PRESETS, *services]
-        raise self._wrong(key, f"unknown preset or service {base!r} in use{suggest(base, names)}", ", ".join(names))
+        raise self._wrong(key, *_unknown_base(base, services))
 
     def _fresh(self, name: str, content: object, services: Mapping[str, RawService]) -> RawFresh:
         """Fresh copies of a service of the file, or of a preset that is nobody else's."""
@@ -242,6 +240,12 @@ class _Reader:
             if header.match(line):
                 return Location(file=str(self._source.path), line=number)
         return Location(file=str(self._source.path))
+
+
+def _unknown_base(base: object, services: Iterable[str]) -> tuple[str, str]:
+    """Why nothing can be based on it, and the names that could stand there."""
+    names = [*PRESETS, *services]
+    return f"unknown preset or service {base!r} in use{suggest(base, names)}", ", ".join(names)
 
 
 def _told_passwords(texts: Mapping[str, Any]) -> set[str]:

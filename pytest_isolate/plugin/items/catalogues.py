@@ -1,4 +1,4 @@
-"""What each test has of what is declared: its variant and its overrides, from pytest's side."""
+"""Catalogues of tests: the declared services with a test's variant and overrides, from pytest's side."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pytest_isolate.plugin.declaring.fixtures import (
     variant_of,
 )
 from pytest_isolate.plugin.options import parse_variants
-from pytest_isolate.plugin.service_options import adjustment_of
+from pytest_isolate.plugin.service_options import run_overrides
 
 _Key = tuple[object, ...]
 
 
 class ItemCatalogues:
-    """What is declared, as each test has it. What several tests have alike is made once."""
+    """The declared services as each test has them. A catalogue that several tests share is built once."""
 
     def __init__(self, catalogue: Catalogue, exists: Callable[[str], bool]) -> None:
         self.declared = catalogue
@@ -40,11 +40,11 @@ class ItemCatalogues:
         nodes = {group.namespace for group in self.declared.groups}
         problems = [p for node in nodes for row in visible_rows(self.declared.groups, node) for p in self._try(row)]
         # Mistakes in the marker of a class or module are told with the first of its tests.
-        told = set(problems)
+        known = set(problems)
         for item in items:
-            new = [p for p in self._catalogue(item, self.row_of(item))[1] if p not in told]
+            new = [p for p in self._catalogue(item, self.row_of(item))[1] if p not in known]
             problems += name_test(new, item.nodeid)
-            told |= set(new)
+            known |= set(new)
         raise_all(problems)
 
     def of(self, item: pytest.Item) -> Catalogue:
@@ -62,7 +62,7 @@ class ItemCatalogues:
         return {axis.service.name: row[axis.service][0].name for group in groups for axis in group.axes}
 
     def variants_of(self, definition: pytest.Item) -> tuple[object, ...]:
-        """What a test function has to be run for."""
+        """The variants that a test function is run for."""
         rows = self._rows_at(definition)
         if not any(rows):
             return ()
@@ -96,35 +96,33 @@ class ItemCatalogues:
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
     """Run a test function once for each variant of what it reaches. What is wrong is told when all is collected."""
-    variants = _wardrobe_at(metafunc).variants_of(metafunc.definition)
+    variants = _catalogues_at(metafunc).variants_of(metafunc.definition)
     if variants:
         run_for_each(metafunc, variants)
 
 
-def _wardrobe_at(metafunc: pytest.Metafunc) -> ItemCatalogues:
-    """What a module sees of what is declared, as far as it can be understood: the same object for the same."""
-    definition, wardrobes = metafunc.definition, metafunc.config.stash.setdefault(_WARDROBES, {})
+def _catalogues_at(metafunc: pytest.Metafunc) -> ItemCatalogues:
+    """The catalogues at a module, as far as its declarations can be read; modules that see the same share them."""
+    definition, known = metafunc.definition, metafunc.config.stash.setdefault(_CATALOGUES, {})
     module = definition.getparent(pytest.Module)
-    if module not in wardrobes:
+    if module not in known:
         place = definition.nodeid.partition("::")[0]
         declared = [d for d in all_declared(definition.session) if is_within(place, d.namespace)]
         key = tuple((d.namespace, d.name, id(d.raw)) for d in declared)
-        if key not in wardrobes:
-            chosen = parse_variants(metafunc.config)
-            run_overrides = adjustment_of(metafunc.config)
-            wardrobes[key] = ItemCatalogues(
-                read(declared, [], exists=_anything, chosen=chosen, run_overrides=run_overrides), _anything
-            )
-        wardrobes[module] = wardrobes[key]
-    return wardrobes[module]
+        if key not in known:
+            chosen, overrides = parse_variants(metafunc.config), run_overrides(metafunc.config)
+            catalogue = read(declared, [], exists=_anything, chosen=chosen, run_overrides=overrides)
+            known[key] = ItemCatalogues(catalogue, _anything)
+        known[module] = known[key]
+    return known[module]
 
 
 def _anything(_: str) -> bool:
-    """What is missing is told when all is collected."""
+    """Accept a missing file: it is reported when all is collected."""
     return True
 
 
-_WARDROBES: pytest.StashKey[dict[object, ItemCatalogues]] = pytest.StashKey()
+_CATALOGUES: pytest.StashKey[dict[object, ItemCatalogues]] = pytest.StashKey()
 
 
 def members(catalogue: Catalogue, name: str, namespace: str) -> list[ServiceId]:

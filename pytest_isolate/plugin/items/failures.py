@@ -1,4 +1,4 @@
-"""What a failed test's report tells of the services that it used. Of a test that passes only its times are noted."""
+"""Sections on services in the reports of failed tests. Of a test that passes only its times are noted."""
 
 from __future__ import annotations
 

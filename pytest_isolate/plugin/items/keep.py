@@ -20,19 +20,19 @@ from pytest_isolate.plugin.run.wiring import Wired
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.containers.view import ServiceView
-from pytest_isolate.running.evidence.shell import CONTAINER, STOPPED, build_entrance, for_program
+from pytest_isolate.running.evidence.shell import CONTAINER, build_entrance
 from pytest_isolate.running.instances.retained import MAX_RETAINED
 from pytest_isolate.running.ownership.retention import KEPT_S, write_mark
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.api import Engine, Labelled
+    from pytest_isolate.engine.api import Commands, Engine, Labelled
 
 Entry: TypeAlias = dict[str, Any]
 """An instance, or a copy on one, that is to stay: in plain types, as reports bring it from workers."""
 
 
-class Keeping:
-    """What of a run stays; a pytest plugin object of its own."""
+class Retention:
+    """A pytest plugin object: what of a run is retained, left standing for the user to look inside."""
 
     def __init__(self, mode: str, clock: Clock) -> None:
         self._mode = mode
@@ -40,47 +40,47 @@ class Keeping:
         self._entries: dict[tuple[str, str], Entry] = {}
         self._tests: set[str] = set()
         self._left_out: set[str] = set()
-        self._late: list[Entry] | None = None
+        self._early: list[Entry] | None = None
         self._failed = ""
         self._lines: list[str] = []
 
     # -- where tests run ------------------------------------------------------------------------------------------
 
-    def keep_late(self, demand: Callable[[], Demand], wired: Wired | None) -> None:
-        """A tear-down has failed: keep what the test has used before that is removed. Its report comes later."""
-        self._late = self._keep(demand, wired)
+    def retain_early(self, demand: Callable[[], Demand], wired: Wired | None) -> None:
+        """Retain what a test has used whose tear-down has failed, before that is removed. Its report comes later."""
+        self._early = self._retain(demand, wired)
 
-    def note(self, report: pytest.TestReport, demand: Callable[[], Demand], wired: Wired | None) -> None:
-        """A test has failed: keep what it has used, and have its report say so."""
+    def note_failure(self, report: pytest.TestReport, demand: Callable[[], Demand], wired: Wired | None) -> None:
+        """Retain what a failed test has used, and have its report say so."""
         self._failed = report.nodeid
-        entries = self._late if self._late is not None else self._keep(demand, wired)
-        self._late = None
+        entries = self._early if self._early is not None else self._retain(demand, wired)
+        self._early = None
         if entries:
-            report.isolate_keep = entries  # type: ignore[attr-defined]  # reports may carry more
+            report.isolate_retained = entries  # type: ignore[attr-defined]  # reports may carry more
         if report.nodeid in self._left_out:
             report.isolate_left_out = True  # type: ignore[attr-defined]  # as above
 
-    def is_last_word(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
-        """Whether what a test has written is to stay as it is: it has failed, and no test comes after it."""
+    def skips_resets_after(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+        """True if the data of a test is to stay as it is: it has failed, and no test comes after it."""
         is_end = nextitem is None or item.session.shouldfail or item.session.shouldstop
         return self._mode != KEEP_NEVER and self._failed == item.nodeid and bool(is_end)
 
-    def rest(self, wired: Wired) -> list[Entry]:
-        """At the end, what no test's report has told: starts that have failed, and with `always` all that is up."""
-        entries = [_entry(running, running.view) for running in wired.retained.failed()]
+    def unreported(self, wired: Wired) -> list[Entry]:
+        """At the end, entries that no report has: of failed starts, and with `always` of all that is up."""
+        entries = [_entry(running, running.view, wired.engine.commands) for running in wired.retained.failed()]
         if self._mode == KEEP_ALWAYS:
-            entries += [_entry(running, running.view) for running in wired.lifecycle.ready()]
+            entries += [_entry(running, running.view, wired.engine.commands) for running in wired.lifecycle.ready()]
         return entries
 
-    def _keep(self, demand: Callable[[], Demand], wired: Wired | None) -> list[Entry]:
+    def _retain(self, demand: Callable[[], Demand], wired: Wired | None) -> list[Entry]:
         if self._mode == KEEP_NEVER or wired is None:
             return []
         try:
-            return self._keep_used(demand(), wired)
+            return self._retain_used(demand(), wired)
         except IsolateError:
             return []  # what was wrong with its declarations is the failure itself
 
-    def _keep_used(self, used: Demand, wired: Wired) -> list[Entry]:
+    def _retain_used(self, used: Demand, wired: Wired) -> list[Entry]:
         assert used.catalogue is not None
         placed = place_instances(used.services, used.catalogue, used.where)
         there = {r.instance.key: r for r in (*wired.retained.failed(), *wired.lifecycle.ready())}
@@ -88,19 +88,25 @@ class Keeping:
         shared = [running for running in instances if not running.instance.key.place.node]
         own = [running for running in instances if running.instance.key.place.node]
         if not (own or used.fresh):
-            return [_entry(running, running.view, used.where.test) for running in shared]
+            return [_entry(running, running.view, wired.engine.commands, used.where.test) for running in shared]
         if len(self._tests | {used.where.test}) > MAX_RETAINED:
             self._left_out.add(used.where.test)
             own, copies = [], []
         else:
             self._tests.add(used.where.test)
-            copies = self._keep_copies(used, wired)
-        kept = [running for running in own if wired.retained.retain(running)]
-        if len(kept) < len(own):
+            copies = self._retain_copies(used, wired)
+        retained = [running for running in own if wired.retained.retain(running)]
+        if len(retained) < len(own):
             self._left_out.add(used.where.test)
-        return [*(_entry(running, running.view, used.where.test) for running in (*shared, *kept)), *copies]
+        return [
+            *(
+                _entry(running, running.view, wired.engine.commands, used.where.test)
+                for running in (*shared, *retained)
+            ),
+            *copies,
+        ]
 
-    def _keep_copies(self, used: Demand, wired: Wired) -> list[Entry]:
+    def _retain_copies(self, used: Demand, wired: Wired) -> list[Entry]:
         assert used.catalogue is not None
         until, entries = self._clock.time() + KEPT_S, []
         there = {running.instance.key: running for running in wired.lifecycle.ready()}
@@ -111,7 +117,7 @@ class Keeping:
                 continue  # of a service that runs already nothing is kept: it is not ours
             view = wired.fresh_copies.retain(fresh_id, place_of_copy(spec, fresh_id, used.where), key, until)
             if view:
-                entries.append(_entry(there[key], view, used.where.test, copy=fresh_id.name))
+                entries.append(_entry(there[key], view, wired.engine.commands, used.where.test, copy=fresh_id.name))
             else:
                 self._left_out.add(used.where.test)
         return entries
@@ -119,49 +125,47 @@ class Keeping:
     # -- where the run belongs to ---------------------------------------------------------------------------------
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Hear of what a test has used that has failed, in whichever process."""
-        self.hear(getattr(report, "isolate_keep", ()))
+        """Note what a failed test has used, in whichever process."""
+        self.add(getattr(report, "isolate_retained", ()))
         if getattr(report, "isolate_left_out", False):
             self._left_out.add(report.nodeid)
 
-    def hear(self, entries: Iterable[Entry]) -> None:
-        """Note what is to stay."""
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Note what is to be retained."""
         for entry in entries:
             known = self._entries.setdefault((entry["container"], entry["copy"]), entry)
             known["tests"] = list(dict.fromkeys([*known["tests"], *entry["tests"]]))
 
-    def leave(self, engine: Engine, run: Run, warnings: list[str]) -> Collection[str]:
+    def choose(self, engine: Engine, run: Run, warnings: list[str]) -> Collection[str]:
         """The ids of what is not to be removed of a run, or of one of its workers; of a whole run it is marked."""
         if self._mode == KEEP_NEVER or not (self._entries or self._mode == KEEP_ALWAYS):
             return ()
         try:
             found = engine.find_labelled(LABEL_RUN)
-            left = self._choose([o for o in found if run.own_labels().items() <= o.labels.items()])
+            chosen = self._choose([o for o in found if run.own_labels().items() <= o.labels.items()])
             if not run.worker:
-                if left:
-                    left = write_mark(engine, run, left, self._clock.time() + KEPT_S)
-                self._lines = self._tell(engine, found, run)
+                if chosen:
+                    chosen = write_mark(engine, run, chosen, self._clock.time() + KEPT_S)
+                self._lines = self._describe_all(engine, found, run)
         except EngineError as error:
             warnings.append(f"nothing could be kept: {error}")
             return ()
-        return left
+        return chosen
 
     def _choose(self, found: Sequence[Labelled]) -> frozenset[str]:
-        """What is wanted, and what holds the memory of that while it is stopped."""
-        # A worker may be buried while others report.
-        wanted = {name for entry in list(self._entries.values()) for name in entry["objects"]}
+        """The objects to retain, and those that hold their memory while they are stopped."""
+        # The objects of a crashed worker are removed in a thread, while others report.
+        ids = {name for entry in list(self._entries.values()) for name in entry["objects"]}
         is_all = self._mode == KEEP_ALWAYS
-        left = [o for o in found if is_all or o.object_id in wanted or o.labels.get(LABEL_HOLDS) in wanted]
-        return frozenset(o.object_id for o in left)
+        return frozenset(o.object_id for o in found if is_all or o.object_id in ids or o.labels.get(LABEL_HOLDS) in ids)
 
-    def _tell(self, engine: Engine, found: Sequence[Labelled], run: Run) -> list[str]:
+    def _describe_all(self, engine: Engine, found: Sequence[Labelled], run: Run) -> list[str]:
         names = {o.object_id: o.name for o in found}
         entries = [entry for entry in self._entries.values() if entry["container"] in names]
         lines: list[str] = []
         for entry in entries:
             is_running = engine.inspect_container(entry["container"]).is_running
-            told = _describe(entry, names[entry["container"]], is_running=is_running)
-            lines += (for_program(engine.facts().program, line) for line in told)
+            lines += _describe(entry, names[entry["container"]], engine.commands, is_running=is_running)
         if any(not entry["is_reused"] for entry in entries):
             lines.append(f"isolate: kept for {KEPT_S / 3600:.0f} h; to remove it: pytest-isolate remove {run.run_id}")
         if any(entry["is_reused"] for entry in entries):
@@ -170,7 +174,7 @@ class Keeping:
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """What was kept, how to get in, how to remove it."""
+        """List what was retained, how to get in, how to remove it."""
         for line in self._lines:
             terminalreporter.write_line(line)
         if self._left_out and self._mode != KEEP_NEVER:
@@ -180,8 +184,8 @@ class Keeping:
             )
 
 
-def _entry(running: RunningInstance, view: ServiceView, test: str = "", copy: str = "") -> Entry:
-    entrance, is_reused = build_entrance(view), running.domain.is_kept
+def _entry(running: RunningInstance, view: ServiceView, commands: Commands, test: str = "", copy: str = "") -> Entry:
+    entrance, is_reused = build_entrance(view, commands), running.domain.is_kept
     return {
         "service": str(running.instance.key.service),
         "copy": copy,
@@ -194,11 +198,11 @@ def _entry(running: RunningInstance, view: ServiceView, test: str = "", copy: st
     }
 
 
-def _describe(entry: Entry, name: str, *, is_running: bool) -> list[str]:
+def _describe(entry: Entry, name: str, commands: Commands, *, is_running: bool) -> list[str]:
     tests = entry["tests"]
     more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
     what = f"{entry['copy']} on {entry['service']}" if entry["copy"] else entry["service"]
     url = [f'"{entry["url"]}"'] if entry["url"] and is_running else []
-    ways = [*url, *(entry["commands"] if is_running else STOPPED)]
+    ways = [*url, *(entry["commands"] if is_running else (commands.logs(name), commands.start(name)))]
     head = f"isolate: kept {what}{f' of {tests[0]}{more}' if tests else ''}:"
     return [head, *(f"  {way.replace(CONTAINER, name)}" for way in ways)]

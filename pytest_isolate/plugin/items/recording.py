@@ -58,7 +58,7 @@ class Recording:
             self._sampler.start()
 
     def record(self, engine: Engine) -> Recorder:
-        """Whoever is told of each container that this process starts or uses."""
+        """The recorder of the containers that this process starts or uses."""
         facts = engine.facts()
         self._journal.write(OnEngine(name=f"{facts.name} {facts.version}"))
         self._recorder = Recorder(engine, self._clock, self._journal, self._worker, self._began)
@@ -88,17 +88,17 @@ class Recording:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """How a part of it has ended."""
+        """Note how a phase of it has ended."""
         report = yield
         self._test.note(report)
-        # Behind the tear-down nobody knows any more what it has asked for while it ran.
+        # After the tear-down pytest no longer knows what the test asked for while it ran.
         if report.when == "call" or (report.when == "setup" and not report.passed):
             self._test.codes.update(dict.fromkeys(self._used(item)))
         return report
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
-        """How long a test waits for a service or stack."""
+        """Note how long a test waits for a service or stack."""
         began = self._clock.time()
         try:
             return (yield)
@@ -146,13 +146,13 @@ class Recording:
         self._is_written = True
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Where the page is."""
+        """Print the path of the page."""
         if self._is_written:
             terminalreporter.write_line(f"isolate: report of this run: {self._path}")
 
 
 class _Test:
-    """What becomes of the test that runs now."""
+    """The outcome of the test that runs now."""
 
     def __init__(self, name: str) -> None:
         self.name = name

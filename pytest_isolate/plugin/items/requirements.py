@@ -1,4 +1,4 @@
-"""What the tests ask for, of what is declared: as instances in their places."""
+"""Requirements of tests: the instances that each asks for, in their places."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from pytest_isolate.plugin.declaring.fixtures import (
     used_fixtures,
 )
 from pytest_isolate.plugin.items.catalogues import ItemCatalogues, members
-from pytest_isolate.plugin.options import USE_OPTION, parse_variants
-from pytest_isolate.plugin.service_options import adjustment_of
+from pytest_isolate.plugin.options import USE, parse_variants
+from pytest_isolate.plugin.service_options import run_overrides
 from pytest_isolate.running.containers.running import instance_hash
 
 RequestedServices = list[tuple[str, str]]
 
 
 class ItemRequirements:
-    """What is declared, and what each test of this process asks for of it. Nothing, until it is loaded."""
+    """The declared services, and those that each test of this process asks for. Empty until loaded."""
 
     def __init__(self, config: pytest.Config, worker: str) -> None:
         self._config = config
@@ -46,19 +46,19 @@ class ItemRequirements:
             reserved=builtin_fixture_names(session),
             exists=os.path.exists,
             chosen=parse_variants(self._config),
-            run_overrides=adjustment_of(self._config),
+            run_overrides=run_overrides(self._config),
         )
-        raise_all(check_used(self.catalogue, strict=(USE_OPTION,)))
+        raise_all(check_used(self.catalogue, strict=(USE.flag,)))
         self.catalogues = ItemCatalogues(self.catalogue, os.path.exists)
         self.catalogues.check(session.items)
 
     def differ(self, items: Iterable[pytest.Item]) -> bool:
-        """Whether one fixture may have another value for the next test: a variant, an override, or an instance anew."""
+        """True if a fixture may have another value for the next test: by variant, override, or a new instance."""
         is_reset = any(spec.reset for spec in self.catalogue.services.values())
         return is_reset or bool(self.catalogue.groups) or any(overrides_of(item) for item in items)
 
     def of(self, item: pytest.Item, fixtures: Callable[[pytest.Item], RequestedServices] = asked_fixtures) -> Demand:
-        """What a test asks for, directly or through these fixtures of its."""
+        """The demand of a test, through these fixtures of it."""
         services: dict[ServiceId, None] = {}
         asked = fixtures(item)
         for name, namespace in asked:

@@ -1,4 +1,4 @@
-"""What each test has used, and what is reset behind it."""
+"""Resets of the services that a test has used, after its tear-down."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Resets:
         self._used |= dict.fromkeys(services)
 
     def replacements(self, services: Iterable[ServiceId]) -> tuple[int, ...]:
-        """How often each of these was given up and replaced: what was made with the old one is of no use."""
+        """The number of times that each was given up and replaced: values made with the old one are of no use."""
         return tuple(self._replaced[service] for service in services)
 
     @contextmanager
@@ -91,7 +91,7 @@ class Resets:
             return [*map(reset, own), *texts]
 
     def _reset(self, item: pytest.Item, instance: Instance, running: RunningInstance, wired: Wired) -> str:
-        """What went wrong; then nobody is given the instance any more."""
+        """The error, empty without one; after an error the instance is not used again."""
         assert instance.spec.reset
         try:
             wired.resetter.reset(instance.spec.reset, running, wired.lifecycle.handle_of(running), item.nodeid)
@@ -104,7 +104,7 @@ class Resets:
         return ""
 
     def _give_up(self, key: InstanceKey, wired: Wired) -> None:
-        """Nobody knows in what state it is."""
+        """Discard it: its state is unknown."""
         self._before_giving_up()
         gone = wired.lifecycle.discard(key)
         wired.resetter.forget(gone)

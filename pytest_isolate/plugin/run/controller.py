@@ -1,4 +1,4 @@
-"""What only the process does that the run belongs to: make its folder, bury crashed workers, remove all of it."""
+"""The owner's part of a run: it makes the folder, cleans up after crashed workers, and removes all of the run."""
 
 from __future__ import annotations
 
@@ -31,24 +31,26 @@ from pytest_isolate.sharing.folders import create_run_folder, remove_run_folder
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import Engine
 
-Leave: TypeAlias = "Callable[[Engine, Run, list[str]], Collection[str]]"
+FindRetained: TypeAlias = "Callable[[Engine, Run, list[str]], Collection[str]]"
 """The ids of what is not to be removed of a run, or of one of its workers; what goes wrong is added to a list."""
 
 # Removing what a crashed worker had takes less than a second; what it has not done by then is done with all the rest.
-_BURY_S = 30
+_CLEAN_UP_S = 30
 
 
 class Controller:
     """The owner of a run, be it xdist's controller or the only process."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, run: Run, clock: Clock, leave: Leave) -> None:
+    def __init__(
+        self, config: pytest.Config, settings: Settings, run: Run, clock: Clock, find_retained: FindRetained
+    ) -> None:
         self.run = run
         self.kept_codes: set[str] = set()
-        """The kept instances that the run has used."""
+        """The instances that are kept for later runs and were used in this one."""
         self._config = config
         self._settings = settings
         self._clock = clock
-        self._leave = leave
+        self._find_retained = find_retained
         self._member: RunMembership | None = None
         self._engine: Engine | None = None
         self._lock = threading.Lock()
@@ -57,46 +59,46 @@ class Controller:
         self._is_handed_over = False
 
     def member(self) -> RunMembership:
-        """What the processes of the run have in common; its folder is made on the first call."""
+        """Membership of the run; its folder is made on the first call."""
         if self._member is None:
             folder = create_run_folder(self.run.run_id, self.run.owner.encode())
             known = self._config.stash.get(KNOWN_KEY, None)
             self._member = RunMembership(run=self.run, folder=folder, ports=known.ports if known else {})
         return self._member
 
-    def bury_worker(self, run: Run) -> None:
+    def clean_up_worker(self, run: Run) -> None:
         """Remove, in the background, what a worker had for itself that has crashed."""
         member = self.member()
         if not was_connected(member):
             return
 
-        def bury() -> None:
+        def clean_up() -> None:
             try:
                 engine = self.connect()
-                remove_all(engine, run.own_labels(), self._leave(engine, run, self._warnings))
+                remove_all(engine, run.own_labels(), self._find_retained(engine, run, self._warnings))
                 budget = BudgetKeeper(LeaseTable(member.folder), run_budget(self._settings), self.run, self._clock)
                 budget.release_worker(run.worker)
             except IsolateError as error:
                 self._warnings.append(str(error))
 
-        thread = threading.Thread(target=bury, name="isolate-bury", daemon=True)
+        thread = threading.Thread(target=clean_up, name="isolate-clean-up", daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def remove_run(self, engine: Engine | None, kept: Iterable[str], deadline_s: float, *, in_background: bool) -> None:
-        """Remove every object of the run, whichever process made it; give back what is kept.
+        """Remove every object of the run, whichever process made it; give back what is kept for later runs.
 
         In the background means that all containers are killed, and the guardian removes them when pytest has ended.
         """
         for thread in self._threads:
-            thread.join(_BURY_S)
+            thread.join(_CLEAN_UP_S)
         if self._member is None or (engine is None and not was_connected(self._member)):
             return
         try:
             engine = engine or self.connect()
-            left = self._leave(engine, self.run, self._warnings)
-            if not (in_background and self._hand_over(engine, left)):
-                remove_all_before(engine, self.run.own_labels(), self._clock, deadline_s, left)
+            retained = self._find_retained(engine, self.run, self._warnings)
+            if not (in_background and self._hand_over(engine, retained)):
+                remove_all_before(engine, self.run.own_labels(), self._clock, deadline_s, retained)
         finally:
             if self._settings.reuse:
                 open_reuse_store(self._settings, self._clock).leave(self.run.owner, [*kept, *self.kept_codes])
@@ -120,13 +122,13 @@ class Controller:
         warnings, self._warnings = self._warnings, []
         return warnings
 
-    def _hand_over(self, engine: Engine, left: Collection[str]) -> bool:
-        """Whether everything is killed and the guardian has taken over; then nothing is left to be told of."""
+    def _hand_over(self, engine: Engine, retained: Collection[str]) -> bool:
+        """Kill everything and let the guardian remove it; False where it has to be removed here."""
         guardian = find_guardian(self.member())
         if not guardian or not survives_this_process():
             return False
         try:
-            kill_all(engine, self.run.own_labels(), left)
+            kill_all(engine, self.run.own_labels(), retained)
             with closing(connect_to_guardian(guardian)) as link:
                 self._is_handed_over = link.finish()
         except IsolateError:

@@ -1,4 +1,4 @@
-"""What is settled of a run before it begins: which one it is, ports that variables name, a guardian that is arming."""
+"""Facts of a run that are fixed before it begins: its id, ports that variables name, a guardian that is arming."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class EarlyRun(Struct, frozen=True, kw_only=True):
-    """What is settled before pytest has collected."""
+    """Facts that are fixed before pytest has collected."""
 
     run: Run
     ports: PreassignedPorts = {}

@@ -67,11 +67,11 @@ class GuardianProcess:
         return self._name
 
     def finds_the_same(self, env: Mapping[str, str]) -> bool:
-        """Whether an engine would be found as it was when the guardian was started."""
+        """True if an engine would be found as it was when the guardian was started."""
         return self._found_by == _found_by(env)
 
     def cancel(self) -> None:
-        """End a guardian that nobody has waited for, armed or not: there is nothing for it to remove."""
+        """End a guardian that was never waited for, armed or not: there is nothing for it to remove."""
         if self._is_awaited:
             return
         # It is not reaped before it is waited for, so the number of its group is nobody else's.
@@ -81,7 +81,7 @@ class GuardianProcess:
 
 
 def survives_this_process(env: Mapping[str, str] = os.environ, pid_namespace: str = "/proc/self/ns/pid") -> bool:
-    """Whether a guardian goes on when pytest has ended.
+    """True if a guardian goes on when pytest has ended.
 
     Not where all may be killed with it: in a container, which ends with its first process, or in a job of a CI service.
     """

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 from msgspec import Struct
 
-from pytest_isolate.engine.docker.host import far_address, may_be_elsewhere
+from pytest_isolate.engine import connect as engines
+from pytest_isolate.engine.api import Capability
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
@@ -31,8 +32,7 @@ from pytest_isolate.sharing.folders import kept_folder, snapshot_usage
 from pytest_isolate.sharing.owners import whose
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.api import Engine, EngineFacts
-    from pytest_isolate.engine.docker.podman import OwnService
+    from pytest_isolate.engine.api import Engine, EngineFacts, OwnService
 
 Result = TypeVar("Result")
 _RECORD = "run"
@@ -42,7 +42,7 @@ _UNKNOWN = 1 << 60
 
 
 class RunMembership(Struct, frozen=True, kw_only=True):
-    """What the processes of a run have in common: the run, and the folder for what they agree on."""
+    """Facts that the processes of a run share: the run, and the folder for what they agree on."""
 
     run: Run
     folder: Path
@@ -61,7 +61,7 @@ class OpenRun(Struct, frozen=True, kw_only=True):
 def open_run(config: pytest.Config, member: RunMembership, settings: Settings, clock: Clock, report: Report) -> OpenRun:
     """The run with its engine. The first process to come here arms the guardian meanwhile, and sweeps up."""
     given: Engine | None = config.hook.pytest_isolate_engine(config=config)
-    own = _own_service(member.run) if given is None else None
+    own = engines.find_own_service(os.environ, member.run.run_id) if given is None else None
     address = own.address if own else given.facts().address if given is not None else ""
     # An engine that a plugin brings along may live in this process, where there is nothing to guard from outside.
     is_guarded = given is None or address.startswith("unix://")
@@ -77,7 +77,7 @@ def open_run(config: pytest.Config, member: RunMembership, settings: Settings, c
     ahead = armed_ahead(config, member.run.run_id, os.environ) if given is None and own is None else None
     armed = in_background(lambda: _ensure_armed(member, address if is_guarded else None, prepare, is_first, own, ahead))
     try:
-        engine = given if given is not None else _connect_to_own(own, armed) if own else _connect_to_docker(os.environ)
+        engine = given if given is not None else _connect_to_own(own, armed) if own else engines.connect()
     except BaseException as error:
         engine_for_command.set_exception(error)
         raise
@@ -100,17 +100,15 @@ def open_run(config: pytest.Config, member: RunMembership, settings: Settings, c
 
 def open_without_engine() -> OpenRun:
     """A run that starts nothing: there is nothing to guard, and nothing to sweep up with."""
-    from pytest_isolate.engine.none import open_null_engine  # in such runs only
-
     armed: Future[str] = Future()
     armed.set_result("")
     sweeping: Future[None] = Future()
     sweeping.set_result(None)
-    return OpenRun(engine=open_null_engine(), armed=armed, sweeping=sweeping)
+    return OpenRun(engine=engines.open_null_engine(), armed=armed, sweeping=sweeping)
 
 
 def was_connected(member: RunMembership) -> bool:
-    """Whether any process of the run has reached an engine, so that something of it may be there."""
+    """Tell that a process of the run has reached an engine, so that something of it may be there."""
     return Board(member.folder).was_started(_CONNECTED)
 
 
@@ -128,32 +126,30 @@ def connect(config: pytest.Config, run: Run) -> Engine:
     given: Engine | None = config.hook.pytest_isolate_engine(config=config)
     if given is not None:
         return given
-    own = _own_service(run)
-    return _connect_to_docker({**os.environ, "DOCKER_HOST": own.address} if own else os.environ)
+    own = engines.find_own_service(os.environ, run.run_id)
+    return engines.connect(engines.at(own) if own else os.environ)
 
 
 @contextmanager
 def engine_for_command(config: pytest.Config) -> Iterator[Engine]:
     """The engine for a block that no guardian watches; one that has no daemon is started for it."""
-    from pytest_isolate.engine.docker.podman import served  # not in runs without services
-
     given: Engine | None = config.hook.pytest_isolate_engine(config=config)
     if given is not None:
         yield given
         return
-    with served(os.environ) as env:
-        yield _connect_to_docker(env)
+    with engines.served(os.environ) as env:
+        yield engines.connect(env)
 
 
 def open_reuse_store(settings: Settings, clock: Clock) -> ReuseStore:
-    """What this project keeps for later runs."""
+    """Store of the instances that this project keeps for later runs."""
     code = project_code(reuse_name(settings.project, settings.host))
     return ReuseStore(kept_folder() / code, clock.time, whose(settings.project))
 
 
 def reuse_name(project: str, host: str, env: Mapping[str, str] = os.environ) -> str:
-    """What is kept of a project on an engine elsewhere is apart: no other engine has it, nor is it reached alike."""
-    return " ".join(filter(None, (project, far_address(env), host)))
+    """Name of what a project keeps, apart for an engine elsewhere: no other engine has it, nor is it reached alike."""
+    return " ".join(filter(None, (project, engines.far_address(env), host)))
 
 
 def run_budget(settings: Settings, facts: EngineFacts | None = None) -> Resources:
@@ -161,7 +157,7 @@ def run_budget(settings: Settings, facts: EngineFacts | None = None) -> Resource
 
     Without facts nothing is known of an engine elsewhere, and nothing of its memory is refused.
     """
-    if facts is None and settings.max_memory_bytes is None and may_be_elsewhere(os.environ):
+    if facts is None and settings.max_memory_bytes is None and engines.may_be_elsewhere(os.environ):
         machine = machine_budget(_UNKNOWN)
     else:
         machine = machine_budget(facts.memory_bytes if facts else 0)
@@ -218,33 +214,18 @@ def _sweep(engine: Engine, run: Run, clock: Clock, report: Report) -> None:
         report.warnings.append(str(error))
 
 
-def _connect_to_docker(env: Mapping[str, str]) -> Engine:
-    from pytest_isolate.engine.docker.engine import connect as connect_to_docker  # not in runs without services
-
-    return connect_to_docker(env)
-
-
-def _own_service(run: Run) -> OwnService | None:
-    """The engine that the run's guardian starts, because none listens; None where one does."""
-    from pytest_isolate.engine.docker.podman import find_own_service  # not in runs without services
-
-    return find_own_service(os.environ, run.run_id)
-
-
 def _connect_to_own(own: OwnService, armed: Future[str]) -> Engine:
     """The engine that a guardian is starting; its error where it cannot."""
-    from pytest_isolate.engine.docker.podman import wait_for_other  # the same
-
-    wait_for_other(own, armed.done)
+    engines.wait_for_own(own, armed.done)
     if armed.done():
         armed.result()
-    return _connect_to_docker({**os.environ, "DOCKER_HOST": own.address})
+    return engines.connect(engines.at(own))
 
 
 def in_memory_bytes(engine: Engine, settings: Settings) -> int:
-    """How much data a service may keep in memory on this engine; EngineError where more is asked than it can hold."""
+    """Bytes that a service may keep in memory on this engine; EngineError where it cannot hold what is asked for."""
     facts = engine.facts()
-    if facts.has_memory_folders:
+    if Capability.MEMORY_FOLDERS in facts.capabilities:
         return settings.in_memory_bytes
     if settings.in_memory_bytes not in (0, DEFAULT_IN_MEMORY_BYTES):
         raise EngineError(
@@ -256,7 +237,7 @@ def in_memory_bytes(engine: Engine, settings: Settings) -> int:
 
 
 def in_background(work: Callable[[], Result]) -> Future[Result]:
-    """What a thread makes of some work; the run does not wait for it to end."""
+    """Do some work in a thread, whose end the run does not wait for."""
     future: Future[Result] = Future()
 
     def run() -> None:

@@ -42,7 +42,7 @@ from pytest_isolate.running.instances.lifecycle import Lifecycle
 from pytest_isolate.running.instances.removal import Remover
 from pytest_isolate.running.instances.retained import RetainedInstances
 from pytest_isolate.running.instances.starter import Starter
-from pytest_isolate.running.network.addresses import Addresses, PublishAddress, choose_publish_address
+from pytest_isolate.running.network.addresses import Addresses, choose_publish_address
 from pytest_isolate.running.network.networks import Networks
 from pytest_isolate.running.network.volumes import Volumes
 from pytest_isolate.running.ownership.domains import KeptDomain, SharingDomain, SharingDomains
@@ -61,7 +61,7 @@ from pytest_isolate.sharing.folders import (
 )
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.api import Engine
+    from pytest_isolate.engine.api import Engine, PublishAddress
     from pytest_isolate.running.report.recorder import Recorder
 
 # A sweep that has more to remove than this goes on in the next run.
@@ -176,7 +176,7 @@ def wire(
     recorder: Recorder | None = None,
 ) -> Wired:
     """Build what starts and removes instances; `reuse_store` takes the place of what the project keeps."""
-    engine, usage_meter = opened.engine, UsageMeter()
+    engine, usage_meter = opened.engine, UsageMeter(opened.engine.read_counters)
     context = RunContext(engine=engine, run=member.run, clock=clock, timeline=timeline)
     reach = choose_publish_address(engine.facts(), settings.bind, settings.host)
     budget = _build_budget(context, member, settings, plan)
@@ -242,7 +242,7 @@ def _build_launcher(
     return Launcher(
         context,
         Networks(engine, settings.subnets, rng),
-        Addresses(rng, reach=reach, known=member.ports),
+        Addresses(rng, reach=reach, known=member.ports, facts=engine.facts()),
         Volumes(engine),
         in_memory_bytes(engine, settings),
         plan.copies,

@@ -16,12 +16,12 @@ _FIRST = "gw0"
 
 
 def is_controller(config: pytest.Config) -> bool:
-    """Whether this process only distributes tests to workers."""
+    """True if this process only distributes tests to workers."""
     return config.pluginmanager.hasplugin("dsession")
 
 
 def is_first(config: pytest.Config) -> bool:
-    """Whether this process is the first of those that collect tests, which all collect the same."""
+    """True for the first of the processes that collect tests, which all collect the same."""
     return bool(getattr(config, "workerinput", {}).get("workerid", _FIRST) == _FIRST)
 
 

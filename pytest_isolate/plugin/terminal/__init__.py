@@ -1,1 +1,1 @@
-"""What the terminal and pytest's other outputs show."""
+"""The terminal, and pytest's other outputs."""

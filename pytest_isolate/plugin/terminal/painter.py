@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_isolate.plugin.terminal.waits import Item
+from pytest_isolate.text import count
 
 _MOST_ITEMS = 6
 _WIDE = 120
@@ -22,7 +23,7 @@ _WIDE = 120
 class Painter:
     """Draws items, and erases them.
 
-    `read_line` gives what stands on the line that the cursor is on; None where nobody knows.
+    `read_line` gives what stands on the line that the cursor is on; None where that is not known.
     """
 
     def __init__(self, out: TextIO, read_line: Callable[[], str | None], verbosity: int, *, is_coloured: bool) -> None:
@@ -84,8 +85,7 @@ def build_table(items: Sequence[Item], verbosity: int, width: int, height: int) 
     table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
     table.add_column(no_wrap=True, justify="right", style="dim")
     if verbosity >= 0:
-        names = "1 service" if len(items) == 1 else f"{len(items)} services"
-        table.add_row("isolate", Text(f"waiting for {names}", style="dim"))
+        table.add_row("isolate", Text(f"waiting for {count(len(items), 'service')}", style="dim"))
     for item in shown:
         table.add_row(Text(item.subject), _words_and_bar(item, width), Text(f"{item.seconds:.1f} s"))
     if len(items) > len(shown) and verbosity >= 0:

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_isolate.planning.plan import Plan, describe_plan
 from pytest_isolate.running.timeline import Timeline, trace_starts
+from pytest_isolate.text import count
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.api import EngineFacts
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """What this run shows; `plan`, `refusals`, `cleanup_errors`, `warnings`, `fresh`, `usage`, `served`, `engine` and
-    `used` are filled by whoever knows.
-    """
+    """Facts of this run for its user, as lines. The public attributes are filled by the parts that know them."""
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
@@ -39,14 +38,14 @@ class Report:
         return ["isolate: plan", *(f"  {line}" for line in describe_plan(plan))]
 
     def start_lines(self, plan: Plan, run: Run, facts: EngineFacts, missing_images: Sequence[str]) -> list[str]:
-        """What is about to start."""
+        """Lines for the services that are about to start."""
         names = list(
             dict.fromkeys(str(step.instance.key.service) for step in plan.steps if not step.instance.spec.external)
         )
         if not names:
             return []
-        count = "1 service" if len(names) == 1 else f"{len(names)} services"
-        lines = [f"isolate: {count} on {describe_engine(facts)} (run {run.run_id}): {', '.join(names)}"]
+        number = count(len(names), "service")
+        lines = [f"isolate: {number} on {describe_engine(facts)} (run {run.run_id}): {', '.join(names)}"]
         if missing_images:
             lines.append(f"isolate: pulling or building first, this once: {', '.join(missing_images)}")
         return lines
@@ -75,11 +74,11 @@ class Report:
                 terminal.write_line(text)
         for text in self.cleanup_errors:
             terminal.write_line(f"isolate: {text}", red=True)
-        for text in (*dropped_lines([self.figures(), *self._from_workers]), *self.warnings):
+        for text in (*dropped_lines(self._everywhere()), *self.warnings):
             terminal.write_line(f"isolate: {text}", yellow=True)
 
     def figures(self) -> dict[str, Any]:
-        """What the summary needs of this process, in plain types."""
+        """The facts of this process for the summary, in plain types."""
         spans = self._timeline.spans
         return {
             "starts": [[path.seconds, path.subject, dict(path.parts)] for path in trace_starts(spans)],
@@ -99,9 +98,13 @@ class Report:
         """Count what a worker has done."""
         self._from_workers.append(figures)
 
+    def _everywhere(self) -> list[dict[str, Any]]:
+        """The facts of all processes."""
+        return [self.figures(), *self._from_workers]
+
     def _table_lines(self, verbosity: int) -> list[str]:
-        """What the line before does not say, where something stands out or more is asked for."""
-        everywhere = [self.figures(), *self._from_workers]
+        """A table of the services, where something stands out or more is asked for."""
+        everywhere = self._everywhere()
         if verbosity <= 0 and not any(map(_may_stand_out, everywhere)):
             return []
         from pytest_isolate.plugin.terminal.summary import (  # short runs have no table
@@ -119,14 +122,14 @@ class Report:
         return [*lines, f"isolate: {hint}"] if hint else lines
 
     def _used_lines(self) -> list[str]:
-        """What was not started here, so that nobody takes it for a service of the run's own."""
-        everywhere = [self.figures(), *self._from_workers]
+        """Lines for external services, which the run did not start itself."""
+        everywhere = self._everywhere()
         used = {name: where for figures in everywhere for name, where in figures["used"].items()}
         return [f"isolate: used {name} at {where}, which ran already" for name, where in sorted(used.items())]
 
     def _fresh_lines(self) -> list[str]:
         total: dict[str, list[float]] = {}
-        for figures in [self.figures(), *self._from_workers]:
+        for figures in self._everywhere():
             for name, numbers in figures["fresh"].items():
                 total[name] = [sum(pair) for pair in zip(total.get(name, [0.0] * 4), numbers, strict=True)]
         return [
@@ -137,29 +140,29 @@ class Report:
 
     def _reset_lines(self) -> list[str]:
         took: dict[str, list[float]] = {}
-        for figures in [self.figures(), *self._from_workers]:
+        for figures in self._everywhere():
             for name, seconds in figures["resets"]:
                 took.setdefault(name, []).append(seconds)
         return [
-            f"isolate: {name} was reset {_count(len(s), 'time', 'times')}, in {1000 * sum(s) / len(s):.0f} ms each"
+            f"isolate: {name} was reset {count(len(s), 'time')}, in {1000 * sum(s) / len(s):.0f} ms each"
             for name, s in sorted(took.items())
         ]
 
     def _summary_line(self) -> str:
-        everywhere = [self.figures(), *self._from_workers]
+        everywhere = self._everywhere()
         starts = [start for figures in everywhere for start in figures["starts"]]
         reused = sum(figures["reused"] for figures in everywhere)
         beside = sorted(name for figures in everywhere for name in figures["beside"])
         waited = sum(figures["waited"] for figures in everywhere)
         if not starts and not reused:
             return ""
-        parts = [_count(len(starts), "service started", "services started")]
+        parts = [count(len(starts), "service started", "services started")]
         if starts:
             seconds, name, took = max(starts, key=lambda start: start[0])
-            told = [f"{_PARTS[part]} {s:.1f} s" for part, s in took.items() if part in _PARTS and s >= _SHOWN_S]
-            parts.append(f"the slowest was {name} ({seconds:.1f} s{': ' if told else ''}{', '.join(told)})")
+            steps = [f"{_PARTS[part]} {s:.1f} s" for part, s in took.items() if part in _PARTS and s >= _SHOWN_S]
+            parts.append(f"the slowest was {name} ({seconds:.1f} s{': ' if steps else ''}{', '.join(steps)})")
         if reused:
-            parts.append(_count(reused, "reused from an earlier run", "reused from earlier runs"))
+            parts.append(count(reused, "reused from an earlier run", "reused from earlier runs"))
         if beside:
             names = ", ".join(beside)
             parts.append(f"for this run alone {names}, of which another run uses another version that is kept")
@@ -171,7 +174,7 @@ class Report:
 
 _WORTH_TELLING_S = 0.5
 _SHOWN_S = 0.05
-# No hint of plugin.summary comes below these.
+# No hint of terminal.summary comes below these.
 _SLOW_START_S = 2.0
 _MUCH = 0.9
 _PARTS = {
@@ -226,11 +229,7 @@ def describe_engine(facts: EngineFacts) -> str:
 
 
 def _may_stand_out(figures: Mapping[str, Any]) -> bool:
-    """Whether there may be a hint: it takes a slow start, or much memory."""
+    """True where there may be a hint: it takes a slow start, or much memory."""
     used = figures["usage"].values()
     is_slow = any(seconds >= _SLOW_START_S for seconds, _, _ in figures["starts"])
     return is_slow or any((u["needed"] or 0) >= _MUCH * (u["limit"] or float("inf")) for u in used)
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

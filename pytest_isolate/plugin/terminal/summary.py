@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from pytest_isolate.model.service import MIB
+from pytest_isolate.text import align
 
 Figures = Mapping[str, Any]
 
@@ -23,7 +24,7 @@ _MANY_TESTS = 10
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """A service, with all its instances of all workers. What nobody knows is None."""
+    """A service, with all its instances of all workers. What is not known is None."""
 
     service: str
     instances: int = 0
@@ -35,7 +36,7 @@ class Row(Struct, frozen=True, kw_only=True):
     processor_s: float | None = None
     is_built: bool = False
     parts: Mapping[str, float] = {}
-    """What the slowest start has spent its time on."""
+    """The steps of the slowest start, and the time that each took."""
 
 
 def build_rows(everywhere: Sequence[Figures]) -> list[Row]:
@@ -54,9 +55,7 @@ def build_rows(everywhere: Sequence[Figures]) -> list[Row]:
 def table_lines(rows: Sequence[Row], heading: str, verbosity: int) -> list[str]:
     """The table; the slowest services only, unless more is asked for."""
     shown = rows if verbosity > 0 else rows[:_MOST_ROWS]
-    cells = [_HEADINGS, *(_cells(row) for row in shown)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [heading, *(f"  {_align(line, widths)}" for line in cells)]
+    lines = [heading, *align([_HEADINGS, *map(_cells, shown)], "  ", numbers=True)]
     if len(rows) > len(shown):
         lines.append(f"  and {len(rows) - len(shown)} more, which were ready sooner (-v shows all)")
     return lines
@@ -101,14 +100,6 @@ def _of_limit(row: Row) -> str:
     return f" of {_mib(row.limit_bytes)}" if row.limit_bytes else ""
 
 
-def _align(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = (
-        text.ljust(width) if column == 0 else text.rjust(width)
-        for column, (text, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join((first, *others))
-
-
 def _hint_memory(row: Row, _: Sequence[Row]) -> str:
     if not row.limit_bytes or (row.needed_bytes or 0) < _NEAR_LIMIT * row.limit_bytes:
         return ""
@@ -136,8 +127,8 @@ def _hint_ready(row: Row, _: Sequence[Row]) -> str:
 
 
 def _hint_one_test(row: Row, rows: Sequence[Row]) -> str:
-    is_dear = (row.ready_s or 0) >= _LONG_FOR_ONE_TEST_S
-    if row.tests != 1 or not is_dear or max(other.tests for other in rows) < _MANY_TESTS:
+    is_slow = (row.ready_s or 0) >= _LONG_FOR_ONE_TEST_S
+    if row.tests != 1 or not is_slow or max(other.tests for other in rows) < _MANY_TESTS:
         return ""
     return f"{row.service} took {row.ready_s:.1f} s for one test, which is the only one that needs it"
 

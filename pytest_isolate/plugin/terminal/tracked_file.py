@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, TextIO
 
-# What moves no cursor: colours, and messages to the terminal itself (ECMA-48 CSI, OSC).
-_CONTROLS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\].*?(?:\x1b\\|\x07)")
+from pytest_isolate.text import plain_text
 
 
 class CursorTrackingFile:
@@ -29,5 +27,5 @@ class CursorTrackingFile:
 
 
 def last_line(text: str) -> str:
-    """What of a text is on the line that the cursor is on after it."""
-    return re.split(r"[\r\n]", _CONTROLS.sub("", text))[-1]
+    """The part of a text that is on the line of the cursor after it."""
+    return plain_text(text).replace("\r", "\n").rpartition("\n")[2]

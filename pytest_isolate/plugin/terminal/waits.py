@@ -1,4 +1,4 @@
-"""What a run waits for, as lines for people. Pure: `plugin.display` says when and where they are shown."""
+"""Waits of a run, as lines for people. Pure: `display` says when and where they are shown."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _DOING = {
     "clean-up": "cleans up",
 }
 _MEGABYTE = 1_000_000
-# By verbosity: from when on something is told as a plain line, and how long until it is told again at most.
+# By verbosity: after how long a wait gets a plain line, and after how long at most the next one.
 _TOLD_FROM_S = {-1: 30.0, 0: 5.0, 1: 1.0}
 _TOLD_EVERY_S = {-1: 120.0, 0: 60.0, 1: 5.0}
 
 
 class Item(Struct, frozen=True, kw_only=True):
-    """One thing that is waited for. `total` is 0 where nobody knows it."""
+    """One thing that is waited for. `total` is 0 where that is not known."""
 
     subject: str
     doing: str
@@ -44,7 +44,7 @@ class Item(Struct, frozen=True, kw_only=True):
 
     @property
     def words(self) -> str:
-        """What is done, how far it has come, and the last answer."""
+        """The step that is being done, how far it has come, and the last answer."""
         if not self.text:
             return _DOING.get(self.doing, "starts")
         if self.unit == "steps" and self.total:
@@ -64,20 +64,19 @@ def read_items(notes: Iterable[Mapping[str, Any]]) -> list[Item]:
 
 
 def build_items(under_way: Iterable[UnderWay], worker: str = "") -> list[Item]:
-    """What to show of all that goes on in this process."""
+    """The items to show of all that goes on in this process."""
     items = [_build_item(one, worker) for one in under_way]
-    # What waits for others is told where nothing is known of these: another process starts them.
+    # A wait for dependencies is shown where nothing is known of these: another process starts them.
     return [item for item in items if item.doing != "dependencies"] or items
 
 
 def merge(items: Sequence[Item]) -> list[Item]:
     """Each thing once, the longest first, though several workers may wait for it; workers where they tell it apart."""
-    told = {(item.subject, item.text): item for item in sorted(items, key=lambda item: item.seconds) if item.text}
-    known = {subject for subject, _ in told}
+    answered = {(item.subject, item.text): item for item in sorted(items, key=lambda item: item.seconds) if item.text}
+    known = {subject for subject, _ in answered}
     silent = {item.subject: item for item in items if not item.text and item.subject not in known}
-    chosen = sorted([*told.values(), *silent.values()], key=lambda item: -item.seconds)
-    count = Counter(item.subject for item in chosen)
-    several = [name for name, number in count.items() if number > 1]
+    chosen = sorted([*answered.values(), *silent.values()], key=lambda item: -item.seconds)
+    several = [name for name, number in Counter(item.subject for item in chosen).items() if number > 1]
     return [replace(i, subject=f"{i.subject} ({i.worker})") if i.subject in several and i.worker else i for i in chosen]
 
 
@@ -93,27 +92,29 @@ class Schedule:
         level = max(-1, min(1, verbosity))
         self._first, self._longest = _TOLD_FROM_S[level], _TOLD_EVERY_S[level]
         self._tells_steps = level > 0
-        self._told: dict[tuple[str, str], Item] = {}
+        self._last: dict[tuple[str, str], Item] = {}
 
     def lines(self, items: Sequence[Item]) -> list[str]:
         """The lines that are due now."""
         for item in items:
-            told = self._told.get((item.subject, item.doing))
-            if told and told.seconds > item.seconds:  # another one of this name
-                del self._told[item.subject, item.doing]
+            last = self._last.get((item.subject, item.doing))
+            if last and last.seconds > item.seconds:  # another one of this name
+                del self._last[item.subject, item.doing]
         due = [item for item in items if self._is_due(item)]
-        self._told |= {(item.subject, item.doing): item for item in due}
+        self._last |= {(item.subject, item.doing): item for item in due}
         return [plain_line(item) for item in due]
 
     def _is_due(self, item: Item) -> bool:
-        told = self._told.get((item.subject, item.doing))
-        if told is None:
+        last = self._last.get((item.subject, item.doing))
+        if last is None:
             return item.seconds >= self._first
-        has_moved = self._tells_steps and item.unit == "steps" and item.done != told.done
-        return has_moved or item.seconds - told.seconds >= min(max(told.seconds, self._first), self._longest)
+        has_moved = self._tells_steps and item.unit == "steps" and item.done != last.done
+        return has_moved or item.seconds - last.seconds >= min(max(last.seconds, self._first), self._longest)
 
 
 def _build_item(one: UnderWay, worker: str) -> Item:
-    told = one.progress
+    progress = one.progress
     item = Item(subject=one.subject, doing=one.what, seconds=one.seconds, worker=worker)
-    return replace(item, text=told.text, done=told.done, total=told.total, unit=told.unit) if told else item
+    if progress is None:
+        return item
+    return replace(item, text=progress.text, done=progress.done, total=progress.total, unit=progress.unit)

@@ -24,7 +24,7 @@ def remove_all(engine: Removing, labels: Mapping[str, str], retained: Collection
         failures += _remove_each(pool, engine.list_volumes, labels, engine.remove_volume, retained)
         failures += _remove_each(pool, engine.list_networks, labels, engine.remove_network, retained)
     if failures:
-        raise CleanupError(failures, do=_by_hand(labels))
+        raise CleanupError(failures, do=["once the engine answers again:", *engine.commands.remove(labels)])
 
 
 def kill_all(engine: Engine, labels: Mapping[str, str], retained: Collection[str] = ()) -> None:
@@ -32,7 +32,7 @@ def kill_all(engine: Engine, labels: Mapping[str, str], retained: Collection[str
     with ThreadPoolExecutor(_PARALLEL) as pool:
         failures = _remove_each(pool, engine.list_containers, labels, engine.kill_container, retained)
     if failures:
-        raise CleanupError(failures, do=_by_hand(labels))
+        raise CleanupError(failures, do=["once the engine answers again:", *engine.commands.remove(labels)])
 
 
 def remove_all_before(
@@ -64,13 +64,3 @@ def _remove_each(
     futures = [pool.submit(remove, name) for name in names]
     errors = [future.exception() for future in futures]
     return [str(error) for error in errors if error]
-
-
-def _by_hand(labels: Mapping[str, str]) -> list[str]:
-    filters = " ".join(f"--filter label={key}={value}" for key, value in labels.items())
-    return [
-        "once the engine answers again:",
-        f"docker rm -fv $(docker ps -aq {filters})",
-        f"docker volume rm $(docker volume ls -q {filters})",
-        f"docker network rm $(docker network ls -q {filters})",
-    ]

@@ -13,10 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from pytest_isolate.engine.api import ContainerRequest, Engine, PortBinding
+from pytest_isolate.engine.api import ContainerRequest, Engine, PortBinding, PublishAddress
 from pytest_isolate.errors import EngineError, PortTaken
 from pytest_isolate.model.identity import LABEL_RUN, Run
-from pytest_isolate.running.network.addresses import PublishAddress
 from pytest_isolate.running.network.ports import pick_ports
 from pytest_isolate.sharing.board import Board
 

@@ -7,10 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
-from pytest_isolate.engine.api import ContainerState, ExecResult
+from pytest_isolate.engine.api import Capability, ContainerState, ExecResult, require
 from pytest_isolate.errors import FaultError, IsolateError
-from pytest_isolate.running.faults.impairment import parse_impairment
-from pytest_isolate.running.faults.network import Target
+from pytest_isolate.running.faults.target import Target
 
 
 class ContainerControls:
@@ -50,7 +49,9 @@ class ContainerControls:
         self._engine.kill_container(self._id)
 
     def pause(self) -> None:
-        """Freeze it."""
+        """Freeze it; EngineError where the engine cannot."""
+        what = f"service {self._target.service!r} cannot be paused"
+        require(self._engine.facts(), Capability.PAUSE, what, "stop() or kill() it: then it does not answer either")
         self._engine.pause_container(self._id)
 
     def unpause(self) -> None:
@@ -88,6 +89,8 @@ class ContainerControls:
 
     def slow(self, *, latency: object, jitter: object, loss: object, rate: object) -> AbstractContextManager[None]:
         """Its packets are held up, and go at their own pace again afterwards. A wrong value is told at once."""
+        from pytest_isolate.running.faults.impairment import parse_impairment  # few tests need it
+
         impairment = parse_impairment(latency, jitter, loss, rate)
 
         @contextmanager

@@ -11,7 +11,7 @@ from itertools import count
 
 from msgspec.structs import replace
 
-from pytest_isolate.engine.api import ContainerRequest, PortBinding
+from pytest_isolate.engine.api import Capability, ContainerRequest, PortBinding, require
 from pytest_isolate.errors import EngineError, IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN
@@ -168,7 +168,6 @@ class Launcher:
         # A later run may ask for copies of what is kept.
         is_copied = start.domain.is_kept or instance.key in self._copied
         number = f"{next(self._numbers)}{self._run.worker}"
-        extra_hosts = (*spec.container.extra_hosts, *hosts_of(start.needed))
         return ContainerRequest(
             name=run.resource_name(instance.key.service.stack.name, spec.name, secrets.token_hex(2), number),
             image=_image_name(start),
@@ -182,7 +181,7 @@ class Launcher:
                 PortBinding(inner=inner, host_ip=self._addresses.publish_on(ports), host_port=outer)
                 for inner, outer in ports.by_inner.items()
             ),
-            network="" if spec.container.network else network_id,
+            network="" if self._has_other_network(start) else network_id,
             aliases=network_aliases(spec),
             joined=_container_named(spec.container.network, start),
             volumes=volumes,
@@ -196,8 +195,25 @@ class Launcher:
             cap_drop=("ALL",),
             cap_add=capabilities(spec),
             no_new_privileges=not spec.new_privileges,
-            settings=_settings(start, extra_hosts, [mount for mount in mounts if mount not in volumes.items()]),
+            settings=_settings(
+                start, self._extra_hosts(start), [mount for mount in mounts if mount not in volumes.items()]
+            ),
         )
+
+    def _has_other_network(self, start: StartRequest) -> bool:
+        network = start.instance.spec.container.network
+        if network == "host":
+            what = f"service {describe_instance(start.instance, self._run)} cannot have the network of the host"
+            require(self._engine.facts(), Capability.HOST_NETWORK, what, "leave out container.network")
+        return bool(network)
+
+    def _extra_hosts(self, start: StartRequest) -> Pairs:
+        hosts = (*start.instance.spec.container.extra_hosts, *hosts_of(start.needed))
+        if hosts:
+            what = f"service {describe_instance(start.instance, self._run)} cannot know {', '.join(dict(hosts))}"
+            way_out = "give it the address itself, for instance in env=, or a name that its DNS server knows"
+            require(self._engine.facts(), Capability.EXTRA_HOSTS, what, way_out)
+        return hosts
 
     def _remove_quietly(self, container_id: str) -> None:
         with suppress(IsolateError):  # the clean-up at the end finds it by its labels, tries again and reports

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 
 from pytest_isolate.engine.api import ContainerRequest, Engine
 from pytest_isolate.errors import EngineError, StartError
@@ -92,13 +93,9 @@ class Memory:
 
     def release(self, running: RunningInstance) -> None:
         """It runs again, and holds its folders itself."""
-        if not running.memory_folders:
-            return
-        for holder in self._holders(running):
-            try:
+        for holder in self._holders(running) if running.memory_folders else ():
+            with suppress(EngineError):  # the clean-up at the end finds it by its labels, tries again and reports
                 self._engine.remove_container(holder)
-            except EngineError:
-                pass  # the clean-up at the end finds it by its labels, tries again and reports
 
     def _holders(self, running: RunningInstance) -> list[str]:
         return list(self._engine.list_containers({LABEL_HOLDS: running.container_id}))

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from pytest_isolate.declarations.fingerprint import fingerprint
 from pytest_isolate.engine.api import ImageFacts
 from pytest_isolate.errors import EngineError, StartError
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.identity import Run, fingerprint
+from pytest_isolate.model.identity import Run
 from pytest_isolate.model.service import Secret, ServiceId, ServiceSpec, describe_variation
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.archive import read_digests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from pytest_isolate.model.fresh import COPY_METHODS
 from pytest_isolate.model.service import MIB, ServiceSpec, Unlimited
 
 # The engine's own default set without MKNOD, NET_RAW, SETFCAP and AUDIT_WRITE: what well-known images need to change
@@ -48,7 +49,8 @@ def memory_folders(
     if not spec.in_memory or not size_bytes or isinstance(spec.memory_bytes, int):
         return {}
     if starts_from_snapshot:
-        return {COPIES: size_bytes} if is_copied and spec.copies == "postgres" else {}
+        has_folder = spec.copies is not None and COPY_METHODS[spec.copies].has_memory_folder
+        return {COPIES: size_bytes} if is_copied and has_folder else {}
     volumes = [PurePosixPath(target.removesuffix(":ro")) for _, target in spec.volumes]
     own = [path for path in spec.in_memory if not any(PurePosixPath(path).is_relative_to(v) for v in volumes)]
     return dict.fromkeys(own, size_bytes)

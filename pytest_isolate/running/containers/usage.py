@@ -1,4 +1,4 @@
-"""What each service of a run has used at most: read before its container goes."""
+"""Peak usage of each service of a run, read before its container goes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from pytest_isolate.engine.docker.cgroups import Counted, count
+from pytest_isolate.engine.api import UsageCounters
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance
 from pytest_isolate.running.containers.security import memory_limit
@@ -18,7 +18,7 @@ class UsageMeter(InstanceObserver):
     No engine is asked, so it costs no test its time; what cannot be seen from here is not known.
     """
 
-    def __init__(self, count: Callable[[str], Counted | None] = count) -> None:
+    def __init__(self, count: Callable[[str], UsageCounters | None]) -> None:
         self._count = count
         self._lock = threading.Lock()
         self._found: dict[str, dict[str, Any]] = {}
@@ -56,6 +56,6 @@ class UsageMeter(InstanceObserver):
             return dict(self._found)
 
 
-def needed_bytes(counted: Counted) -> int | None:
-    """What could not have been given back at the peak: of files it is known at this moment only."""
+def needed_bytes(counted: UsageCounters) -> int | None:
+    """Bytes that could not have been given back at the peak: of files it is known at this moment only."""
     return None if counted.peak_bytes is None else max(0, counted.peak_bytes - counted.files_bytes)

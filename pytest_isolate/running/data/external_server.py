@@ -1,4 +1,4 @@
-"""What this process makes on servers that outlive it: nothing of it stays, whoever dies.
+"""Databases on servers that outlive this process: nothing of them stays, whoever dies.
 
 Each process has a pristine state, templates and copies of its own there, all with its name in theirs. It signs up in a
 folder of the user's before it makes the first; the next one that comes to the server drops what the dead have left.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 
+from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.data.backends.base import BackendError
-from pytest_isolate.running.data.backends.postgres import PostgresBackend
+from pytest_isolate.running.data.backends.table import backend_of
 from pytest_isolate.running.data.names import CopyName, Makers
 from pytest_isolate.sharing.board import Board
 from pytest_isolate.sharing.owners import read_owner, read_start_time
@@ -24,17 +25,17 @@ _SWEEP = "sweep"
 
 
 def makers_of(board: Board, clock: Clock) -> Makers:
-    """The processes of this user that have made something on servers which are not theirs."""
+    """The processes that have signed up on a board, as they are judged from this one."""
     return Makers(board=board, here=read_owner(), read_start_time=read_start_time, time=clock.time)
 
 
 class ExternalCopies:
     """The servers that this process makes databases on, and which are not ours."""
 
-    def __init__(self, run: Run, makers: Makers, open_backend: Callable[[RunningInstance], PostgresBackend]) -> None:
+    def __init__(self, engine: Engine, run: Run, makers: Makers) -> None:
+        self._engine = engine
         self._run = run
         self._makers = makers
-        self._open_backend = open_backend
         self._lock = threading.Lock()
         self._entered: list[RunningInstance] = []
 
@@ -63,8 +64,7 @@ class ExternalCopies:
             self._makers.sign_off(self._run.run_id, self._run.worker)
 
     def _drop(self, running: RunningInstance, is_theirs: Callable[[tuple[str, str]], bool]) -> None:
-        backend = self._open_backend(running)
-        try:
+        open_external = backend_of(running).open_external
+        assert open_external  # as model.fresh says, and what is declared was checked by that
+        with closing(open_external(self._engine, running)) as backend:
             backend.drop_of(is_theirs)
-        finally:
-            backend.close()

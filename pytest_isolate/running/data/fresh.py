@@ -21,25 +21,17 @@ from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance
 from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.data.backends.base import BackendError, DataBackend, closed_on_failure
-from pytest_isolate.running.data.backends.mariadb import MariadbBackend
-from pytest_isolate.running.data.backends.postgres import PostgresBackend
-from pytest_isolate.running.data.backends.redis import RedisBackend
+from pytest_isolate.running.data.backends.table import backend_of
 from pytest_isolate.running.data.external_server import ExternalCopies, makers_of
 from pytest_isolate.running.data.fresh_service import FreshService, build_handle, view_database
-from pytest_isolate.running.data.names import CopyName, Makers
+from pytest_isolate.running.data.names import CopyName
 from pytest_isolate.running.data.pool import CopyPool
 from pytest_isolate.running.data.templates import Templates
 from pytest_isolate.running.ownership.domains import SharingDomains
 from pytest_isolate.sharing.board import Board
-from pytest_isolate.sharing.owners import read_owner, read_start_time
 
 # Copies that are there and not in use, of all processes that share an instance: some hundred MiB of disk.
 MAX_IDLE_COPIES = 48
-BACKENDS: Mapping[str, Callable[[Engine, RunningInstance], DataBackend]] = {
-    "mariadb": MariadbBackend,
-    "postgres": PostgresBackend,
-    "redis": RedisBackend,
-}
 
 
 class Lease(Struct, frozen=True):
@@ -69,9 +61,7 @@ class FreshCopies(InstanceObserver):
         self._run = run
         self._errors: Board = domains.shared.board
         self._copies = copies
-        self._external_copies = ExternalCopies(
-            run, makers_of(external_copies, clock), lambda running: PostgresBackend(engine, running)
-        )
+        self._external_copies = ExternalCopies(engine, run, makers_of(external_copies, clock))
         self._workers = workers
         self._clock = clock
         self._lock = threading.Lock()
@@ -96,7 +86,7 @@ class FreshCopies(InstanceObserver):
         if spec.external:
             self._external_copies.register(running)
         try:
-            backend = BACKENDS[spec.copies](self._engine, running)
+            backend = backend_of(running).open(self._engine, running)
             with closed_on_failure(backend):
                 backend.save_pristine()
         except (BackendError, EngineError) as error:
@@ -110,11 +100,10 @@ class FreshCopies(InstanceObserver):
         """A client of an instance's server that is the caller's own; the one that is open already, if there is one."""
         with self._lock:
             backend = self._opened.pop(running.container_id, None)
-        assert running.spec.copies is not None
-        return backend or BACKENDS[running.spec.copies](self._engine, running)
+        return backend or backend_of(running).open(self._engine, running)
 
     def is_copied(self, key: InstanceKey) -> bool:
-        """Whether tests are known to ask for copies of an instance's data."""
+        """True where tests are known to ask for copies of an instance's data."""
         return key in self._copies
 
     def available(self, running: RunningInstance, handle: Service) -> None:
@@ -227,27 +216,22 @@ class FreshCopies(InstanceObserver):
 
     def _build_pool(self, running: RunningInstance, base: Service) -> CopyPool:
         board = running.domain.board or self._errors
-        makers = Makers(board=board, here=read_owner(), read_start_time=read_start_time, time=self._clock.time)
+        makers = makers_of(board, self._clock)
         makers.sign_up(self._run.run_id, self._run.worker)
         is_private = running.domain.board is None
         workers = 1 if is_private else self._workers
 
-        def open_backend() -> DataBackend:
-            assert running.spec.copies is not None
-            return BACKENDS[running.spec.copies](self._engine, running)
-
         def raise_if_closing() -> None:
             pool.raise_if_closing()
 
+        templates = Templates(self._engine, running, base, self._run.run_id, board, self._errors, raise_if_closing)
         pool = CopyPool(
             wanted=self._copies.get(running.instance.key, ()),
             workers=workers,
             cap=max(2, MAX_IDLE_COPIES // workers),
             names=self._names,
             open_backend=lambda: self.open_backend(running),
-            templates=Templates(
-                self._engine, running, base, self._run.run_id, board, self._errors, open_backend, raise_if_closing
-            ),
+            templates=templates,
             makers=makers,
             clock=self._clock,
         )

@@ -45,7 +45,7 @@ def build_handle(name: str, base: Service, view: ServiceView, database: str) -> 
 
 
 def view_database(view: ServiceView, database: str) -> ServiceView:
-    """A server as it is seen by whoever uses this database of it."""
+    """Return the view of a server for the users of one of its databases."""
     if view.spec.external:
         used = view.spec.external.with_path(database)
         return replace(view, spec=replace(view.spec, database=database, external=used))

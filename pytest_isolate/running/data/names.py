@@ -30,8 +30,9 @@ class Makers(Struct, frozen=True, kw_only=True):
         self.board.withdraw(_code(CopyName(run_id, worker, 0).maker))
 
     def is_dead(self, maker: tuple[str, str]) -> bool:
-        """Whether a process has signed up, and is provably gone."""
-        return self._is_dead(maker)
+        """True for a process that has signed up, and is provably gone."""
+        record = self.board.read(_code(maker))
+        return record is not None and judge(parse_owner(record["owner"]), self.here, self.read_start_time).is_dead
 
     def retain(self, name: str, until: float) -> None:
         """Have nobody drop a copy before this time, in seconds of the epoch."""
@@ -47,7 +48,7 @@ class Makers(Struct, frozen=True, kw_only=True):
                 continue
             maker = copy.maker
             if maker not in verdicts:
-                verdicts[maker] = self._is_dead(maker)
+                verdicts[maker] = self.is_dead(maker)
             if verdicts[maker]:
                 found.append(name)
         return found
@@ -55,10 +56,6 @@ class Makers(Struct, frozen=True, kw_only=True):
     def _is_retained(self, name: str) -> bool:
         record = self.board.read(_retained_code(name))
         return record is not None and self.time() < record["until"]
-
-    def _is_dead(self, maker: tuple[str, str]) -> bool:
-        record = self.board.read(_code(maker))
-        return record is not None and judge(parse_owner(record["owner"]), self.here, self.read_start_time).is_dead
 
 
 def _code(maker: tuple[str, str]) -> str:
@@ -106,7 +103,7 @@ def template_name(digest: str, suffix: str = "") -> str:
 
 
 def own_suffix(run_id: str, worker: str) -> str:
-    """What the names of a process end in, on a server that other runs use too."""
+    """Suffix of a process's names, on a server that other runs use too."""
     return f"_{_plain(run_id)}_{_plain(worker)}"
 
 

@@ -92,7 +92,7 @@ class CopyPool:
             self._changed.notify_all()
 
     def retain(self, name: str, until: float) -> bool:
-        """Whether a copy stays, also when it is given back: not where tests would run short of numbers."""
+        """Have a copy stay when it is given back. False where tests would run short of numbers."""
         with self._changed:
             if name not in self._retained:
                 if self._room is not None and len(self._retained) >= self._room // (_SPARED_PART * self._workers):
@@ -199,7 +199,7 @@ class CopyPool:
                 self._tell(step, error)
 
     def _next_step(self) -> Create[ServiceId] | Drop | DropOrphans | None:
-        """What to do now; waits until there is something. None at the end."""
+        """Wait until there is something to do; None at the end."""
         with self._changed:
             while not self._is_closing:
                 now = self._clock.now()
@@ -230,7 +230,7 @@ class CopyPool:
                 backend.drop(name)
                 self._database.pop(name, None)
             case DropOrphans():
-                for name in self._makers.orphans(backend.copies()):
+                for name in self._makers.orphans(backend.databases()):
                     backend.drop(name)
 
     def _bound_pool(self, size_bytes: int) -> None:

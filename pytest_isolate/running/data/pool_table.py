@@ -1,4 +1,4 @@
-"""Which copies a process has, and what to do next about them: pure, so that it can be tried in all its states.
+"""Table of the copies of a process, and what to do next about them: pure, so that it can be tried in all its states.
 
 A copy is handed out once and never again. It is somebody's from then on until he gives it back, whether or not he is
 connected to it, and is dropped only after that.
@@ -93,12 +93,12 @@ class PoolTable(Generic[Kind]):
         self.pools[kind].waiting -= 1
 
     def created(self, kind: Kind, name: str) -> None:
-        """What `next_step` asked for is done."""
+        """Note that what `next_step` asked for is done."""
         self.pools[kind].is_failing = False
         self.pools[kind].ready.append(name)
 
     def failed(self, kind: Kind) -> None:
-        """What `next_step` asked for could not be done: it is not asked for again unless somebody waits for it."""
+        """Note that it could not be done: it is not asked for again unless somebody waits for it."""
         self.pools[kind].is_failing = True
 
     def give_back(self, name: str) -> None:
@@ -127,14 +127,14 @@ class PoolTable(Generic[Kind]):
         return Drop(self.to_drop.popleft()) if self.to_drop else None
 
     def goal(self, pool: Pool[Kind], now: float) -> int:
-        """How many copies should be ready."""
+        """Number of copies that should be ready."""
         recent = sum(taken >= now - _MEMORY_S for taken in pool.takes)
         wanted = max(_FIRST, round(recent * _HORIZON_S / _MEMORY_S))
         return min(wanted, max(pool.expected - pool.taken, _LEAST if pool.taken else 0))
 
     @property
     def idle(self) -> int:
-        """How many copies are there and not in use."""
+        """Number of copies that are there and not in use."""
         return len(self.to_drop) + sum(len(pool.ready) for pool in self.pools.values())
 
     def empty(self) -> list[str]:

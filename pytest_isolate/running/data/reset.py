@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
 from pytest_isolate.engine.api import Engine, Session
 from pytest_isolate.errors import EngineError, IsolateError, ResetError
@@ -16,18 +16,14 @@ from pytest_isolate.planning.placement import InstanceKey
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance, describe_instance
-from pytest_isolate.running.data.backends import mariadb, postgres, redis
-from pytest_isolate.running.data.backends.base import BackendError, DataBackend, common_variables
+from pytest_isolate.running.data.backends.base import BackendError, DataBackend
+from pytest_isolate.running.data.backends.client import open_session
+from pytest_isolate.running.data.backends.table import environment_of
 from pytest_isolate.running.data.user_function import call as call_function
 from pytest_isolate.running.data.user_function import describe_failure
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.text import redact
 
-_ENVIRONMENTS: Mapping[str, Callable[[RunningInstance, str], dict[str, str]]] = {
-    "mariadb": mariadb.environment,
-    "postgres": postgres.environment,
-    "redis": redis.environment,
-}
 # The end of what a command or a server says is where the reason stands; all of it may be a whole page.
 _MOST_LINES = 30
 _TICK_S = 0.01
@@ -112,8 +108,8 @@ class Resetter(InstanceObserver):
     def _run_command(self, running: RunningInstance, argv: tuple[str, ...]) -> None:
         """Failed, also when it takes longer than the service may take to become ready."""
         spec = running.spec
-        environment = _ENVIRONMENTS[spec.copies] if spec.copies else common_variables
-        session = self._engine.open_session(running.container_id, argv, environment(running, spec.database or ""))
+        environment = environment_of(running, spec.database or "")
+        session = open_session(self._engine, running.container_id, argv, environment)
         try:
             output = self._read_to_end(session, spec.timeout_s)
             code = session.exit_code()
@@ -191,7 +187,7 @@ class PristineState:
         self._thread.start()
 
     def reopen(self) -> None:
-        """What was open has ended with the service; the next reset opens it anew."""
+        """Close what has ended with the service; the next reset opens it anew."""
         with self._lock:
             self._let_go()
 
@@ -238,7 +234,7 @@ def call(reset: Http, endpoint: Endpoint, timeout_s: float) -> None:
 
 
 def _shorten(output: bytes) -> str:
-    """What was said, for people: its last lines."""
+    """The last lines of an output, for people."""
     lines = output.decode(errors="replace").strip().splitlines()
     cut = ["..."] if len(lines) > _MOST_LINES else []
     return "\n".join([*cut, *lines[-_MOST_LINES:]]) or "it said nothing"

@@ -10,13 +10,14 @@ from types import CodeType, FunctionType
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, FreshError
-from pytest_isolate.model.fresh import FreshSpec, Init, InitCommand, InitFiles, InitFunction
+from pytest_isolate.model.fresh import COPY_METHODS, FreshSpec, Init, InitCommand, InitFiles, InitFunction
 from pytest_isolate.model.service import File
 from pytest_isolate.running.archive import build_archive
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.data.backends.base import BackendError, DataBackend, InitOutput, name_suffix
 from pytest_isolate.running.data.backends.client import run_to_end
+from pytest_isolate.running.data.backends.table import backend_of, environment_of
 from pytest_isolate.running.data.fresh_service import build_handle
 from pytest_isolate.running.data.names import PRISTINE, template_name
 from pytest_isolate.running.data.user_function import call, describe_failure
@@ -26,28 +27,28 @@ from pytest_isolate.text import redact
 _CONSTANTS = (str, bytes, int, float, bool, type(None), PurePath)
 
 
-def digest_init(spec: FreshSpec, run_id: str) -> str:
+def digest_init(spec: FreshSpec, run_id: str, suffixes: tuple[str, ...]) -> str:
     """The hash of an init's content, or of the key that stands for it.
 
     What a function calls elsewhere is not seen, so without a key its state is never used by another run.
     """
-    parts = _parts(spec.init, run_id) if spec.key is None else (b"key", spec.key.encode())
+    parts = _parts(spec.init, run_id, suffixes) if spec.key is None else (b"key", spec.key.encode())
     total = hashlib.sha256()
     for part in parts:
         total.update(hashlib.sha256(part).digest())
     return total.hexdigest()[:32]
 
 
-def sql_files(path: str) -> list[Path]:
-    """The file itself, or the files of SQL in a folder and those below it, in the order of their names."""
+def init_files(path: str, suffixes: tuple[str, ...]) -> list[Path]:
+    """The file itself, or the files in a folder and those below it that end so, in the order of their names."""
     found = Path(path)
-    return sorted(p for p in found.rglob("*.sql") if p.is_file()) if found.is_dir() else [found]
+    return sorted(p for p in found.rglob("*") if p.suffix in suffixes and p.is_file()) if found.is_dir() else [found]
 
 
-def _parts(init: Init | None, run_id: str) -> Iterator[bytes]:
+def _parts(init: Init | None, run_id: str, suffixes: tuple[str, ...]) -> Iterator[bytes]:
     match init:
         case InitFiles(path=path):
-            for file in sql_files(path):
+            for file in init_files(path, suffixes):
                 yield file.name.encode()
                 yield file.read_bytes()
         case InitCommand(argv=argv):
@@ -111,7 +112,6 @@ class Templates:
         run_id: str,
         board: Board,
         errors: Board,
-        open_backend: Callable[[], DataBackend],
         raise_if_closing: Callable[[], None],
     ) -> None:
         self._engine = engine
@@ -120,15 +120,16 @@ class Templates:
         self._run_id = run_id
         self._board = board
         self._errors = errors
-        self._open_backend = open_backend
         self._raise_if_closing = raise_if_closing
+        assert running.spec.copies is not None
+        self._suffixes = COPY_METHODS[running.spec.copies].init_suffixes
 
     def ensure(self, spec: FreshSpec) -> str:
         """The name of the finished template; FreshError, the same in every process, where init has failed."""
         if spec.init is None:
             return PRISTINE + name_suffix(self._running)
         try:
-            name = template_name(digest_init(spec, self._run_id), name_suffix(self._running))
+            name = template_name(digest_init(spec, self._run_id, self._suffixes), name_suffix(self._running))
         except OSError as error:
             raise FreshError(f"the init of {spec.name!r} cannot be read", found=str(error), do=_where(spec)) from error
         code = f"{self._running.container_id} {name}"
@@ -149,7 +150,7 @@ class Templates:
         self._board.publish(code, {"template": name})
 
     def _build(self, spec: FreshSpec, name: str) -> None:
-        backend = self._open_backend()
+        backend = backend_of(self._running).open(self._engine, self._running)
         try:
             database = backend.begin_template(name)
             self._initialise(backend, spec, database)
@@ -167,7 +168,9 @@ class Templates:
             case InitFiles(path=path):
                 self._run_files(backend, Path(path), database)
             case InitCommand(argv=argv):
-                found = run_to_end(self._engine, self._running.container_id, argv, backend.variables(database))
+                found = run_to_end(
+                    self._engine, self._running.container_id, argv, environment_of(self._running, database)
+                )
                 if found[0] != 0:
                     raise InitOutput(f"exit code {found[0]}; {found[1].strip() or 'it wrote nothing'}")
             case InitFunction(function=function):
@@ -179,7 +182,7 @@ class Templates:
 
     def _run_files(self, backend: DataBackend, path: Path, database: str) -> None:
         """Copied as a whole folder, so that the files can include each other."""
-        files = sql_files(str(path))
+        files = init_files(str(path), self._suffixes)
         folder = f"/tmp/isolate-init-{database}"  # noqa: S108  # inside the container
         root = path if path.is_dir() else path.parent
         names = [file.relative_to(root).as_posix() for file in files]

@@ -1,1 +1,1 @@
-"""What `pytest-isolate doctor` checks."""
+"""Checks of `pytest-isolate doctor`."""

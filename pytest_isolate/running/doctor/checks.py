@@ -1,4 +1,4 @@
-"""What `pytest-isolate doctor` makes of the facts: each check with a verdict and what to do. Pure."""
+"""Checks of `pytest-isolate doctor`, each with a verdict and what to do. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, ip_network
 
 from msgspec import Struct
 
-from pytest_isolate.engine.docker.diagnose import Attempt, EngineReport
+from pytest_isolate.engine.command_api import Attempt, EngineReport
 from pytest_isolate.running.doctor.host import Disk, Inotify, Route
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
@@ -49,13 +49,17 @@ class Finding(Struct, frozen=True, kw_only=True):
     do: str = ""
 
 
+def _judge(check: str, verdict: str, found: str, do: str = "") -> Finding:
+    return Finding(check=check, verdict=verdict, found=found, do=do if verdict != OK else "")
+
+
 def diagnose(facts: Facts) -> tuple[Finding, ...]:
     """Every check that can be made with these facts, in the order in which to read them."""
     checks: list[Callable[[Facts], Iterable[Finding]]] = [_engine, _rights]
     if facts.engine:
         engine = facts.engine
         checks += [lambda _: _engine_checks(engine), lambda f: _address_checks(f, engine)]
-    checks += [lambda f: map(check_disk, f.disks), _inotify]
+    checks += [_disks, _inotify]
     return tuple(finding for check in checks for finding in check(facts))
 
 
@@ -65,37 +69,37 @@ def check_version(engine: EngineReport) -> Finding:
     oldest = _OLDEST.get(engine.name)
     if oldest is None:
         do = "it may work, but it is not tested; where something fails, try with Docker"
-        return Finding(check="version", verdict=WARNING, found=found, do=do)
+        return _judge("version", WARNING, found, do)
     numbers = tuple(int(word) for word in engine.version.split(".")[:2] if word.isdecimal())
     if len(numbers) == 2 and numbers < oldest:
         do = f"use {engine.name} {'.'.join(map(str, oldest))} or newer"
-        return Finding(check="version", verdict=PROBLEM, found=found, do=do)
-    return Finding(check="version", verdict=OK, found=found)
+        return _judge("version", PROBLEM, found, do)
+    return _judge("version", OK, found)
 
 
 def check_place(engine: EngineReport) -> Finding:
     """Services are published where tests can reach them."""
     if engine.is_local:
-        return Finding(check="place", verdict=OK, found="on this host")
+        return _judge("place", OK, "on this host")
     if not engine.host:
         found = "pytest runs in a container of the engine's that has no network: nobody reaches services from there"
-        return Finding(check="place", verdict=PROBLEM, found=found, do="give it one, or --isolate-host=ADDRESS")
+        return _judge("place", PROBLEM, found, "give it one, or --isolate-host=ADDRESS")
     found = f"{engine.address} publishes services on {engine.publish_on}, and tests reach them at {engine.host}"
-    return Finding(check="place", verdict=OK, found=found)
+    return _judge("place", OK, found)
 
 
 def check_clock(engine: EngineReport) -> Finding:
-    """Where clocks differ, tokens and certificates are not valid yet, or no longer."""
-    ahead, within = engine.clock_offset_s, engine.clock_within_s
+    """Compare clocks: where they differ, tokens and certificates are not valid yet, or no longer."""
+    ahead, within = engine.clock_ahead_s, engine.clock_within_s
     difference = max(0.0, abs(ahead) - within)
     side = "ahead of" if ahead > 0 else "behind"
     if difference < 1:
-        return Finding(check="clock", verdict=OK, found="the engine's clock agrees with this one within a second")
-    return Finding(
-        check="clock",
-        verdict=PROBLEM if difference >= 30 else WARNING,
-        found=f"the engine's clock is {abs(ahead):.1f} s {side} this one",
-        do="set both by NTP; where the engine runs in a virtual machine, start that again",
+        return _judge("clock", OK, "the engine's clock agrees with this one within a second")
+    return _judge(
+        "clock",
+        PROBLEM if difference >= 30 else WARNING,
+        f"the engine's clock is {abs(ahead):.1f} s {side} this one",
+        "set both by NTP; where the engine runs in a virtual machine, start that again",
     )
 
 
@@ -107,25 +111,22 @@ def check_pool(pool: str, subnets: Iterable[str]) -> Finding:
     found = f"{pool}, of which networks of stacks are made, is {used:.0%} in use"
     verdict = PROBLEM if used >= 0.95 else WARNING if used >= 0.8 else OK
     do = "pytest-isolate gc removes what dead runs have left; a larger pool: --isolate-subnets=10.192.0.0/12"
-    return Finding(check="addresses", verdict=verdict, found=found, do=do if verdict != OK else "")
+    return _judge("addresses", verdict, found, do)
 
 
-def check_engine_pools(pools: Sequence[tuple[str, int]], subnets: Iterable[str]) -> Finding:
+def check_engine_pools(engine: EngineReport) -> Finding:
     """The engine's own pools: not for our networks, but for those that others make beside them."""
-    taken = _ipv4(subnets)
+    taken = _ipv4(engine.subnets)
     total = used = 0
-    for base, size in pools or _BUILT_IN_POOLS:
+    for base, size in engine.pools or _BUILT_IN_POOLS:
         whole = ip_network(base, strict=False)
         if isinstance(whole, IPv4Network):
             total += 2 ** (size - whole.prefixlen)
             used += _parts_in_use(whole, size, taken)
     found = f"{used} of the {total} networks that the engine's own pools have room for are in use"
     verdict = WARNING if total and total - used <= max(1, total // 10) else OK
-    do = (
-        "pytest-isolate does not need them, but docker network create and compose do: docker network prune, or "
-        '"default-address-pools" in /etc/docker/daemon.json'
-    )
-    return Finding(check="pools", verdict=verdict, found=found, do=do if verdict != OK else "")
+    do = f"pytest-isolate does not need them, but {engine.advice.get('pools', 'others do')}"
+    return _judge("pools", verdict, found, do)
 
 
 def check_routes(pool: str, routes: Iterable[Route], subnets: Iterable[str]) -> Finding | None:
@@ -135,19 +136,19 @@ def check_routes(pool: str, routes: Iterable[Route], subnets: Iterable[str]) -> 
     if not inside:
         return None
     found = ", ".join(f"{r.subnet} through {r.interface}" for r in inside)
-    return Finding(
-        check="routes",
-        verdict=WARNING,
-        found=f"this host has routes into {pool}: {found}",
-        do="name a pool that nothing else uses: --isolate-subnets",
+    return _judge(
+        "routes",
+        WARNING,
+        f"this host has routes into {pool}: {found}",
+        "name a pool that nothing else uses: --isolate-subnets",
     )
 
 
-def check_disk(disk: Disk) -> Finding:
+def check_disk(disk: Disk, advice: str = "") -> Finding:
     """Room for images, containers and what tests write."""
     check = f"disk ({disk.what})"
     if disk.free_bytes is None:
-        return Finding(check=check, verdict=OK, found=f"{disk.path} cannot be seen from here")
+        return _judge(check, OK, f"{disk.path} cannot be seen from here")
     share = disk.free_bytes / disk.size_bytes if disk.size_bytes else 0.0
     found = f"{disk.path}: {disk.free_bytes / GIB:.1f} of {disk.size_bytes / GIB:.1f} GiB free"
     verdict = PROBLEM if disk.free_bytes < GIB else WARNING if disk.free_bytes < 5 * GIB or share < 0.05 else OK
@@ -155,8 +156,8 @@ def check_disk(disk: Disk) -> Finding:
         verdict, found = PROBLEM, f"{found}, but only {disk.free_files} of {disk.files} files (inodes)"
     do = "make room there"
     if disk.what == "engine":
-        do = "pytest-isolate gc; what images and volumes take: docker system df -v"
-    return Finding(check=check, verdict=verdict, found=found, do=do if verdict != OK else "")
+        do = f"pytest-isolate gc; what images and volumes take: {advice}"
+    return _judge(check, verdict, found, do)
 
 
 def check_inotify(inotify: Inotify) -> Finding:
@@ -167,7 +168,7 @@ def check_inotify(inotify: Inotify) -> Finding:
     if inotify.max_watches < 8192:
         verdict = PROBLEM if verdict == PROBLEM else WARNING
     do = "sysctl fs.inotify.max_user_instances=1024 fs.inotify.max_user_watches=524288"
-    return Finding(check="inotify", verdict=verdict, found=found, do=do if verdict != OK else "")
+    return _judge("inotify", verdict, found, do)
 
 
 def check_limits(engine: EngineReport) -> Finding | None:
@@ -177,16 +178,16 @@ def check_limits(engine: EngineReport) -> Finding | None:
     if not missing:
         return None
     found = f"the engine cannot limit {' and '.join(missing)} of a container"
-    return Finding(check="limits", verdict=WARNING, found=found, do="docker info says what its host lacks")
+    return _judge("limits", WARNING, found, engine.advice.get("limits", ""))
 
 
 def _engine(facts: Facts) -> Iterator[Finding]:
     if facts.engine:
         found = f"answers at {facts.engine.address} ({facts.engine.named_by})"
-        yield Finding(check="engine", verdict=OK, found=found)
+        yield _judge("engine", OK, found)
         return
     tried = "; ".join(f"{a.address or 'no address'} ({a.named_by}): {a.answer}" for a in facts.attempts)
-    yield Finding(check="engine", verdict=PROBLEM, found=f"no engine answers: {tried}", do=_how_to_find_one(facts))
+    yield _judge("engine", PROBLEM, f"no engine answers: {tried}", _how_to_find_one(facts))
 
 
 def _how_to_find_one(facts: Facts) -> str:
@@ -209,14 +210,14 @@ def _rights(facts: Facts) -> Iterator[Finding]:
         what = f"{socket.path} belongs to {socket.owner}:{socket.group}, mode {socket.mode}"
         if not _is_refused(attempt):
             if not attempt.answer:
-                yield Finding(check="rights", verdict=OK, found=f"user {facts.user} may use {socket.path}")
+                yield _judge("rights", OK, f"user {facts.user} may use {socket.path}")
             continue
         groups = f"is in {', '.join(facts.groups) or 'no group'}"
-        yield Finding(
-            check="rights",
-            verdict=PROBLEM,
-            found=f"{what}; user {facts.user} {groups}, and may not use it",
-            do=_how_to_get_rights(socket.group, facts.user),
+        yield _judge(
+            "rights",
+            PROBLEM,
+            f"{what}; user {facts.user} {groups}, and may not use it",
+            _how_to_get_rights(socket.group, facts.user),
         )
 
 
@@ -247,7 +248,7 @@ def _address_checks(facts: Facts, engine: EngineReport) -> Iterator[Finding]:
     routes = check_routes(facts.pool, facts.routes, engine.subnets) if engine.is_local else None
     if routes:
         yield routes
-    yield check_engine_pools(engine.pools, engine.subnets)
+    yield check_engine_pools(engine)
 
 
 def _inotify(facts: Facts) -> Iterator[Finding]:
@@ -255,8 +256,13 @@ def _inotify(facts: Facts) -> Iterator[Finding]:
         yield check_inotify(facts.inotify)
 
 
+def _disks(facts: Facts) -> Iterator[Finding]:
+    advice = facts.engine.advice.get("disk", "") if facts.engine else ""
+    yield from (check_disk(disk, advice) for disk in facts.disks)
+
+
 def _is_bridge(route: Route, subnets: Container[str]) -> bool:
-    """Whether a route leads to a network of the engine; some have come, or not gone, since they were listed."""
+    """Tell that a route leads to a network of the engine; some came or went since they were listed."""
     return route.subnet in subnets or route.interface.startswith(("br-", "docker"))
 
 
@@ -266,7 +272,7 @@ def _ipv4(subnets: Iterable[str]) -> list[IPv4Network]:
 
 
 def _parts_in_use(whole: IPv4Network, size: int, taken: Sequence[IPv4Network]) -> int:
-    """How many of the subnets of a pool overlap with a network."""
+    """Count the subnets of a pool that overlap with a network."""
     near = [network for network in taken if network.overlaps(whole)]
     parts = whole.subnets(new_prefix=size) if near else ()
     return sum(any(part.overlaps(network) for network in near) for part in parts)

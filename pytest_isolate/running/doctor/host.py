@@ -1,4 +1,4 @@
-"""What `pytest-isolate doctor` finds out about this machine: facts only, decided on elsewhere."""
+"""Facts about this machine for `pytest-isolate doctor`, which decides on them elsewhere."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _group_names(numbers: Iterable[int]) -> list[str]:
 
 
 def _count_inotify(user: int) -> int:
-    """How many inotify instances the processes of a user have open, as far as they can be looked at."""
+    """Count the open inotify instances of a user's processes, as far as they can be seen."""
     count = 0
     for process in Path("/proc").iterdir():
         if not re.fullmatch(r"\d+", process.name):

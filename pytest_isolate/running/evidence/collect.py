@@ -14,7 +14,7 @@ from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import InstanceKey
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.running import RunningInstance
-from pytest_isolate.running.evidence.render import Evidence, describe_state, split_phases
+from pytest_isolate.running.evidence.render import Evidence, commands_inside, describe_state, split_phases
 from pytest_isolate.text import redact
 
 # Time for the engine to read a line that a service has written. Of 18,000 lines, on two processors with work for five
@@ -96,7 +96,7 @@ class EvidenceCollector:
             parts=split_phases(lines, began, is_own=is_own),
             others=tuple(self._others(key, since - LATE_S)),
             is_kept=running.domain.is_kept,
-            program=self._engine.facts().program,
+            commands=commands_inside(self._engine.commands, state.name, is_running=state.is_running),
             before=self._describe_before(key, since, lines) if is_first else "",
         )
 

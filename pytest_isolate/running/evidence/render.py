@@ -9,7 +9,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from pytest_isolate.engine.api import ContainerState, LogLine
+from pytest_isolate.engine.api import Commands, ContainerState, LogLine
 from pytest_isolate.text import count
 
 # Limits for a phase and for a line: more than that hides the test's own error. The rest can be stored.
@@ -34,7 +34,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
     `others` are tests that used it meanwhile, so that some of the lines may be theirs; `before` tells of one that had
     ended so shortly before that the engine may have read its last lines too late. Not settled is what was read without
-    waiting for such lines.
+    waiting for such lines. `commands` are for a shell, to look inside.
     """
 
     service: str
@@ -46,7 +46,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     before: str = ""
     is_settled: bool = True
     is_kept: bool = False
-    program: str = "docker"
+    commands: str = ""
 
     @property
     def count(self) -> int:
@@ -80,11 +80,10 @@ def describe_state(state: ContainerState, since: float) -> str:
     return f"{word}, restarted{_at(state.started_at, since)}" if state.ended_at else word
 
 
-def commands_inside(evidence: Evidence) -> str:
-    """How to look inside, as commands for a shell."""
-    name, program = evidence.container, evidence.program
-    inside = f"{program} exec -it {name} sh" if evidence.is_running else f"{program} cp {name}:/PATH ."
-    return f"{inside}; {program} logs {name}" if name else ""
+def commands_inside(commands: Commands, name: str, *, is_running: bool) -> str:
+    """How to look inside a container, as commands for a shell."""
+    inside = commands.enter(name) if is_running else commands.copy_out(name)
+    return f"{inside}; {commands.logs(name)}"
 
 
 def section_title(evidence: Evidence, phases: Sequence[str]) -> str:
@@ -101,7 +100,7 @@ def section_title(evidence: Evidence, phases: Sequence[str]) -> str:
 def render(evidence: Evidence, stored: str = "") -> list[str]:
     """Lines of a report section; `stored` names the file with the uncut log."""
     lines = [f"state   {evidence.state}"]
-    lines += [f"inside  {commands}" for commands in [commands_inside(evidence)] if commands]
+    lines += [f"inside  {evidence.commands}"] if evidence.commands else []
     if evidence.others:
         lines.append(f"others  lines may be of {_some(evidence.others)}: they used it at the same time")
     lines += ["kept    lines may be of other runs, which use it too"] if evidence.is_kept else []

@@ -49,7 +49,7 @@ def cut_messages(table: str) -> list[bytes]:
 
 
 def queue_messages(table: str, queue: int) -> list[bytes]:
-    """Every packet that goes out of the container waits in a queue; where nobody listens there, it goes on."""
+    """Every packet that goes out of the container waits in a queue; without a listener there, it goes on."""
     rule = _rule(table, "out", [*_loopback(5, is_met=False), _to_queue(queue)])
     return _batches([_table(_NEW_TABLE, table), _chain(table, "out", OUTPUT, ACCEPT), rule])
 

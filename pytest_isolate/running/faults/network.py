@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from random import Random
 
-from msgspec import Struct
-
-from pytest_isolate.engine.api import ContainerRequest, Engine
+from pytest_isolate.engine.api import Capability, ContainerRequest, Engine, require
 from pytest_isolate.errors import EngineError, FaultError
 from pytest_isolate.running.faults import netlink
 from pytest_isolate.running.faults.delayer import Delayer
 from pytest_isolate.running.faults.impairment import Impairment, LinkModel
 from pytest_isolate.running.faults.remote_syscalls import MACHINES, PATH, RemoteSyscalls, program_archive
+from pytest_isolate.running.faults.target import Target
 
 _MEMORY_BYTES = 16 * 1024**2
 _NOT_SUPPORTED = 95
 _GONE = 2
+_QUEUES = 65536
 
 
 @contextmanager
@@ -30,6 +30,12 @@ def open_network(target: Target) -> Iterator[RemoteSyscalls]:
     It is made of the service's own image, of which it uses nothing. Its rights end at the container's network. Whatever
     it has changed there goes with it, also when this process is killed: the engine then closes its input.
     """
+    require(
+        target.engine.facts(),
+        Capability.NETWORK_FAULTS,
+        f"service {target.service!r} cannot be given a fault of its network",
+        "use stopped() or killed(), which every engine has",
+    )
     engine, machine = target.engine, MACHINES.get(target.engine.facts().machine)
     if machine is None:
         raise FaultError(
@@ -109,24 +115,8 @@ def _helper_request(target: Target) -> ContainerRequest:
 
 
 def _remove(engine: Engine, helper: str) -> None:
-    try:
+    with suppress(EngineError):  # the clean-up at the end finds it by its labels, tries again and reports
         engine.remove_container(helper)
-    except EngineError:
-        pass  # the clean-up at the end finds it by its labels, tries again and reports
-
-
-class Target(Struct, frozen=True, kw_only=True):
-    """A service's container. `labels` are those of what is made for the fault, `name_helper` names it."""
-
-    service: str
-    engine: Engine
-    container_id: str
-    image: str
-    labels: Mapping[str, str]
-    name_helper: Callable[[str], str]
-
-
-_QUEUES = 65536
 
 
 @contextmanager

@@ -91,10 +91,10 @@ def find_bases(dockerfile: str) -> tuple[str, ...] | None:
         verb, rest = verb.upper(), " ".join(words)
         if verb not in _UNKNOWABLE or any(text in rest for text in _UNKNOWABLE[verb]):
             return None
-        taken = [word.removeprefix("--from=") for word in words if word.startswith("--from=")]
+        names = [word.removeprefix("--from=") for word in words if word.startswith("--from=")]
         if verb == "FROM":
-            taken = words[:1]
-        for name in taken:
+            names = words[:1]
+        for name in names:
             if "$" in name:
                 return None
             if not (name.isdigit() or name.lower() in stages | {"scratch"}):

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from msgspec.structs import replace
 
 from pytest_isolate.declarations.values import PULL_ALWAYS, PULL_NEVER
-from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, ProgressCallback
+from pytest_isolate.engine.api import BuildRequest, Capability, Engine, ImageFacts, ProgressCallback, require
 from pytest_isolate.errors import ImageNotFound
 from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.running.images.build_digest import digest_sources
@@ -52,7 +52,7 @@ class Images:
         if found:
             return found
         if spec.pull == PULL_NEVER:
-            raise _not_there(spec, tag, self._engine.find_image(tag))
+            raise self._not_there(spec, tag, self._engine.find_image(tag))
         with self._lock(f"pull {tag}"):
             return self._find(spec, tag) or self._pull(spec, tag)
 
@@ -77,12 +77,18 @@ class Images:
             tag, lambda progress: self._tell(replace(progress, text=f"{progress.text} {tag}")), spec.platform
         )
         if not is_for(spec.platform, pulled):
-            raise _wrong_platform(spec, tag, pulled)
+            raise self._wrong_platform(spec, tag, pulled)
         return pulled
 
     def _build(self, request: BuildRequest) -> ImageFacts:
         """Build the image, unless its sources are those of the last build: an engine takes long even from its cache."""
         tag = request.tag
+        require(
+            self._engine.facts(),
+            Capability.BUILD,
+            f"image {tag} cannot be built of {request.context}",
+            "build it elsewhere, push it to a registry, and declare image= in place of build=",
+        )
         sources = digest_sources(request, self._engine.find_image)
         found = self._engine.find_image(tag) if sources and not request.pull else None
         if found and self._built.read(tag) == _record(sources, found):
@@ -90,11 +96,30 @@ class Images:
         imported = None if request.pull else self._imported.find_built(request)
         if imported:
             return imported
-        made = self._engine.build_image(request, self._tell)
+        image = self._engine.build_image(request, self._tell)
         # A change during the build may be in the image, or not.
         if sources and sources == digest_sources(request, self._engine.find_image):
-            self._built.publish(tag, _record(sources, made))
-        return made
+            self._built.publish(tag, _record(sources, image))
+        return image
+
+    def _not_there(self, spec: ServiceSpec, tag: str, found: ImageFacts | None) -> ImageNotFound:
+        other = f"the engine has it for {found.platform} only" if found else "the engine has no image of this name"
+        return ImageNotFound(
+            f"image {tag} is not on the engine, and is not to be pulled",
+            found=f"{other}, and pull is {spec.pull!r}",
+            do=[
+                f"get it there: {self._engine.commands.pull(tag)}",
+                "or have it pulled: --isolate-pull=missing, or pull= of the service",
+            ],
+        )
+
+    def _wrong_platform(self, spec: ServiceSpec, tag: str, found: ImageFacts) -> ImageNotFound:
+        return ImageNotFound(
+            f"image {tag} is not made for {spec.platform}",
+            tried=self._engine.commands.pull(tag, spec.platform),
+            found=f"its registry gave one for {found.platform}",
+            do="choose another platform, or another image",
+        )
 
 
 def _record(sources: str | None, image: ImageFacts) -> dict[str, str | None]:
@@ -111,24 +136,6 @@ def is_for(platform: str | None, image: ImageFacts) -> bool:
     """Compare an image's platform with the one asked for. Many images leave out the variant of the processor."""
     pairs = zip((platform or "").split("/"), image.platform.split("/"), strict=False)
     return all(asked == found for asked, found in pairs if asked and found)
-
-
-def _not_there(spec: ServiceSpec, tag: str, found: ImageFacts | None) -> ImageNotFound:
-    other = f"the engine has it for {found.platform} only" if found else "the engine has no image of this name"
-    return ImageNotFound(
-        f"image {tag} is not on the engine, and is not to be pulled",
-        found=f"{other}, and pull is {spec.pull!r}",
-        do=[f"get it there: docker pull {tag}", "or have it pulled: --isolate-pull=missing, or pull= of the service"],
-    )
-
-
-def _wrong_platform(spec: ServiceSpec, tag: str, found: ImageFacts) -> ImageNotFound:
-    return ImageNotFound(
-        f"image {tag} is not made for {spec.platform}",
-        tried=f"docker pull --platform {spec.platform} {tag}",
-        found=f"its registry gave one for {found.platform}",
-        do="choose another platform, or another image",
-    )
 
 
 def _fetched_code(spec: ServiceSpec, tag: str) -> str:

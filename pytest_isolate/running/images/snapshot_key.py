@@ -1,4 +1,4 @@
-"""Whether what a service has made of itself at its first start may be used again, and what that depends on. Pure."""
+"""Snapshots' keys: what a service's first start depends on, and when its result may be used again. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from pytest_isolate.declarations.fingerprint import fingerprint
+from pytest_isolate.declarations.keys import KEYS, leave_out
 from pytest_isolate.declarations.placeholders import SELF, parse_references
-from pytest_isolate.model.identity import fingerprint
 from pytest_isolate.model.service import Secret, ServiceSpec
 
 # What a service can say of itself that is the same in every run and under every name.
 _LASTING = frozenset({"port", "user", "password", "database"})
 
+_NOT_IN_KEY = tuple(key for key in KEYS.values() if not key.in_snapshot_key)
+
 
 def can_be_snapshotted(spec: ServiceSpec) -> bool:
-    """Whether its first start depends on nothing but its declaration, its image and its files.
+    """True where its first start depends on nothing but its declaration, its image and its files.
 
     Not where it needs other services or shares volumes with them, nor where it is told its name or its address of this
     run. And not with a password that the user wrote down: that one must not get into an image.
@@ -34,22 +37,12 @@ def can_be_snapshotted(spec: ServiceSpec) -> bool:
 
 
 def snapshot_digest(spec: ServiceSpec, stack: str, image_id: str, contents: Mapping[str, str], secret: bytes) -> str:
-    """What names a snapshot: it changes with everything that the first start depends on.
+    """Digest that names a snapshot: it changes with everything that the first start depends on.
 
     The service's own name, its limits and how it is asked for readiness do not count; the stack's name does, so that
     two stacks never have one password. `secret` stands for the passwords that are derived from it.
     """
-    known = replace(
-        spec,
-        name="",
-        ready=(),
-        in_memory=(),
-        memory_bytes=None,
-        shm_bytes=None,
-        cpus=None,
-        pids=0,
-        cap_add=(),
-        new_privileges=False,
-    )
+    # 0 is what stood for the limit of processes before there was a table of keys: what is saved stays valid.
+    known = replace(leave_out(spec, _NOT_IN_KEY), name="", pids=0)
     facts = [fingerprint(known, stack=stack, image_id=image_id, contents=contents), hashlib.sha256(secret).hexdigest()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
-from pytest_isolate.engine.api import BuildRequest, Engine, ImageFacts, Labelled
+from pytest_isolate.engine.api import BuildRequest, Capability, Engine, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
 from pytest_isolate.model.service import Secret, ServiceSpec
@@ -55,6 +55,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         return f"{REPOSITORY}:{self.digest}"
 
 
+_NEEDED = {Capability.PAUSE, Capability.FILES_OUT, Capability.BUILD}
+
+
 class Snapshots:
     """Finds and saves snapshots. `secret` is this user's: random passwords in them are derived from it."""
 
@@ -66,14 +69,14 @@ class Snapshots:
         self._secret = secret
         self._usage = usage
         self._lock = lock
-        self._made: dict[str, Future[None]] = {}
+        self._builds: dict[str, Future[None]] = {}
         self._saved: set[str] = set()
         self._guard = threading.Lock()
         self._one_by_one = threading.Lock()
 
     def identify(self, spec: ServiceSpec, stack: str, image: ImageFacts) -> Snapshot | None:
         """Identify the snapshot of a service; None where its first start cannot be saved."""
-        if not can_be_snapshotted(spec):
+        if not can_be_snapshotted(spec) or not self._engine.facts().capabilities >= _NEEDED:
             return None
         contents = read_digests(spec.files)
         anywhere = snapshot_digest(spec, stack, image.image_id, contents, b"")
@@ -99,13 +102,13 @@ class Snapshots:
         The first caller that gets false must `save` or `release` the snapshot.
         """
         with self._guard:
-            made = self._made.get(snapshot.digest)
-            if made is None and self._engine.find_image(snapshot.tag) is None:
-                self._made[snapshot.digest] = Future()
+            build = self._builds.get(snapshot.digest)
+            if build is None and self._engine.find_image(snapshot.tag) is None:
+                self._builds[snapshot.digest] = Future()
                 return False
-        while made and not wait([made], _POLL_S).done:
+        while build and not wait([build], _POLL_S).done:
             raise_if_closing()
-        if made and self._engine.find_image(snapshot.tag) is None:
+        if build and self._engine.find_image(snapshot.tag) is None:
             return False
         self._usage.note(snapshot.digest)
         return True
@@ -113,9 +116,9 @@ class Snapshots:
     def release(self, snapshot: Snapshot) -> None:
         """Let the next start try, after the one that was to save it has failed."""
         with self._guard:
-            made = self._made.pop(snapshot.digest, None)
-            if made and not made.done():
-                made.set_result(None)
+            build = self._builds.pop(snapshot.digest, None)
+            if build and not build.done():
+                build.set_result(None)
 
     def save(self, snapshot: Snapshot, container_id: str) -> None:
         """Save the data of a service that has just become ready; the image is built in the background.
@@ -127,10 +130,10 @@ class Snapshots:
             if snapshot.digest in self._saved:
                 return
             self._saved.add(snapshot.digest)
-            made = self._made.setdefault(snapshot.digest, Future())
+            build = self._builds.setdefault(snapshot.digest, Future())
         folder = None if _too_large(snapshot) in self._usage.read() else _create_folder()
         if folder is None:
-            made.set_result(None)
+            build.set_result(None)
             return
         is_saved = False
         try:
@@ -138,14 +141,14 @@ class Snapshots:
         finally:
             # Starts that wait for the snapshot go on, whatever happened.
             if is_saved:
-                threading.Thread(target=self._build, args=(snapshot, folder, made), daemon=True).start()
+                threading.Thread(target=self._build, args=(snapshot, folder, build), daemon=True).start()
             else:
-                _discard(folder, made)
+                _discard(folder, build)
 
     def finish(self, timeout_s: float) -> None:
         """Wait for the images that are being built, for at most `timeout_s` in all."""
         with self._guard:
-            wait(self._made.values(), timeout_s)
+            wait(self._builds.values(), timeout_s)
 
     def _save(self, snapshot: Snapshot, container_id: str, folder: Path) -> bool:
         for number, path in enumerate(snapshot.folders):
@@ -167,7 +170,7 @@ class Snapshots:
         finally:
             self._engine.unpause_container(container_id)
 
-    def _build(self, snapshot: Snapshot, folder: Path, made: Future[None]) -> None:
+    def _build(self, snapshot: Snapshot, folder: Path, build: Future[None]) -> None:
         try:
             size_bytes = sum(path.stat().st_size for path in folder.glob("*.tar"))
             (folder / "Dockerfile").write_text(_dockerfile(snapshot, size_bytes))
@@ -181,7 +184,7 @@ class Snapshots:
         except (EngineError, OSError):
             pass  # the run may have ended meanwhile; the next run tries again
         finally:
-            _discard(folder, made)
+            _discard(folder, build)
 
 
 def must_be_judged(usage: Usage, now: float) -> bool:
@@ -236,6 +239,6 @@ def _create_folder() -> Path | None:
         return None
 
 
-def _discard(folder: Path, made: Future[None]) -> None:
+def _discard(folder: Path, build: Future[None]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    made.set_result(None)
+    build.set_result(None)

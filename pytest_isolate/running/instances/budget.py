@@ -15,7 +15,7 @@ from pytest_isolate.planning.plan import Plan, lasting_demand, peak_demand
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.running import describe_instance, instance_hash
 from pytest_isolate.sharing.board import LeaseTable
-from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, keep, promote, release, release_holder
+from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, promote, release, release_holder, retain
 
 # Tests, pytest itself and the rest of the machine need room too.
 _SHARE_OF_MEMORY = 0.8
@@ -44,9 +44,9 @@ class BudgetKeeper:
         self._granted: set[str] = set()
 
     def expect(self, tests: Sequence[tuple[str, Iterable[Instance]]]) -> None:
-        """The test that runs now, and those that come next, with what each needs that ends with some test.
+        """Note the test that runs now, and those that come next, with what each needs that ends with some test.
 
-        What a coming one needs gets room only when all before it has got some: so nobody who holds room waits for it.
+        What a coming one needs gets room only when all before it has some: no test waits for room while it holds some.
         """
         with self._lock:
             self._tests = [
@@ -84,8 +84,8 @@ class BudgetKeeper:
         """Let an instance that ends with its tests stay to the end of the run; false where there is no room."""
         if not instance.key.place.node:
             return True
-        name, room = lease_name(instance), Resources(memory_bytes=instance.spec.reserved_bytes, containers=1)
-        return self._table.update(lambda leases: keep(leases, name, room, self._budget, self._peak)) is None
+        name, room = lease_name(instance), _room_of(instance)
+        return self._table.update(lambda leases: retain(leases, name, room, self._budget, self._peak)) is None
 
     def release_worker(self, worker: str) -> None:
         """Give back what a worker held that has died."""
@@ -103,8 +103,7 @@ class BudgetKeeper:
 
     def _lease(self, instance: Instance) -> tuple[Lease, bool]:
         """Return the lease to ask for, and True if it may be asked for already."""
-        room = Resources(memory_bytes=instance.spec.reserved_bytes, containers=1)
-        name, place = lease_name(instance), instance.key.place
+        name, place, room = lease_name(instance), instance.key.place, _room_of(instance)
         # Of what only request.getfixturevalue() asks for the plan knows nothing.
         claim = self._claims.get(place, room) if place.node else Resources()
         with self._lock:
@@ -121,6 +120,10 @@ class BudgetKeeper:
             found=refused.reason,
             do="raise --isolate-max-memory or --isolate-max-containers, or run fewer workers",
         )
+
+
+def _room_of(instance: Instance) -> Resources:
+    return Resources(memory_bytes=instance.spec.reserved_bytes, containers=1)
 
 
 def lease_name(instance: Instance) -> str:

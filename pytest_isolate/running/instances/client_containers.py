@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from pytest_isolate.engine.api import ContainerRequest, Engine
+from pytest_isolate.engine.api import Capability, ContainerRequest, Engine, require
 from pytest_isolate.errors import StartError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.service import MIB, ContainerSettings
@@ -42,6 +42,12 @@ class ClientContainers:
         if not self._is_copied(running.instance.key):
             return running
         check_same_host(running, self._engine, self._run)
+        require(
+            self._engine.facts(),
+            Capability.HOST_NETWORK,
+            f"service {running.spec.name!r} runs already, and cannot be copied from here",
+            "its clients would run on the network of the engine's host: leave out what gives it, to have it started",
+        )
         self._images.ensure(running.spec)
         self._require_guard()
         request = ContainerRequest(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pytest_isolate.engine.api import Engine, ImageFacts
 from pytest_isolate.errors import NotReadyError, StartError, UsedServiceError
 from pytest_isolate.model.endpoint import Endpoint, ExternalService
-from pytest_isolate.model.probes import Answer, Http, NotYet, OwnWait, Probe, Tcp, describe_probe
+from pytest_isolate.model.probes import Answer, NotYet, Probe, Tcp
 from pytest_isolate.model.service import Secret, ServiceSpec
 from pytest_isolate.planning.placement import Instance
 from pytest_isolate.running.containers.controls import Refusing
@@ -48,7 +48,7 @@ def probes_of(spec: ServiceSpec) -> tuple[Probe, ...]:
 
     They speak without TLS, so of a service that is reached with it no more can be asked.
     """
-    outside = tuple(probe for probe in spec.ready if isinstance(probe, (Tcp, Http)))
+    outside = tuple(probe for probe in spec.ready if probe.needs_port)
     is_tls = spec.external is not None and spec.external.url.partition("://")[0] in _TLS_SCHEMES
     return outside if outside and not is_tls else (Tcp(port=spec.ports[0]),)
 
@@ -99,15 +99,13 @@ def wait_until_it_answers(running: RunningInstance, context: RunContext, raise_i
     assert spec.external
     target = probing.Target(container_id="", endpoints=endpoints, main_port=spec.ports[0], started_at=0)
 
-    def ask(probe: Probe | OwnWait) -> Answer:
+    def ask(probe: Probe) -> Answer:
         raise_if_closing()
-        assert isinstance(probe, (Tcp, Http))
         return probing.ask(probe, target, context.engine)
 
     outcome = wait_until_ready(
         probes_of(spec),
         ask=ask,
-        is_dear=probing.is_expensive,
         died=threading.Event(),
         read_exit=lambda: None,
         clock=context.clock,
@@ -115,11 +113,11 @@ def wait_until_it_answers(running: RunningInstance, context: RunContext, raise_i
     )
     if isinstance(outcome.answer, NotYet):
         assert outcome.probe
-        at = target.endpoint(getattr(outcome.probe, "port", None)).address
+        at = target.endpoint(outcome.probe.port).address
         raise NotReadyError(
             describe_instance(running.instance, context.run),
             f"does not answer at {at}",
-            tried=f"{describe_probe(outcome.probe)} at {at}, {outcome.asked} times in {outcome.waited_s:.1f} s",
+            tried=f"{outcome.probe} at {at}, {outcome.asked} times in {outcome.waited_s:.1f} s",
             found=f"last answer: {redact(outcome.answer.reason, running.secrets)}",
             do=[
                 f"start it, or see whether its URL is right: {spec.external}",

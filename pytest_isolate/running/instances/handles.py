@@ -10,7 +10,7 @@ from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.memory import Memory
 from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance
 from pytest_isolate.running.context import RunContext
-from pytest_isolate.running.faults.network import Target
+from pytest_isolate.running.faults.target import Target
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.instances.external import ExternalHandle
 from pytest_isolate.running.instances.gate import StartGate

@@ -67,7 +67,7 @@ class Lifecycle:
             self.start(instances)
 
     def wait(self, key: InstanceKey) -> RunningInstance:
-        """The instance, once it is ready. Whoever asks for one that failed is told the same."""
+        """Return the instance, once it is ready. All who ask for one that failed get the same error."""
         with self._lock:
             future = self._futures.get(key)
         if future is None:
@@ -94,7 +94,7 @@ class Lifecycle:
                 self._spawn("isolate-finish", self._finish, futures)
 
     def discard(self, key: InstanceKey) -> tuple[InstanceKey, ...]:
-        """Remove an instance, and with it all that need it: whoever asks for one of these next has it started anew."""
+        """Remove an instance, and with it all that need it; asked for again, each is started anew."""
         with self._lock:
             futures = dict(self._futures)
         # What is on its way up may need it.

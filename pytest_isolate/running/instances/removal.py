@@ -37,7 +37,7 @@ class Remover:
             self._budget.release(running.instance)
 
     def discard(self, running: RunningInstance) -> None:
-        """Remove an instance that nobody may use any more; asked for again, it is started anew."""
+        """Remove an instance that must not be used any more; asked for again, it is started anew."""
         if running.domain.board:
             running.domain.board.withdraw(instance_hash(running.instance.key))
         self._retained.give_up(running)

@@ -52,7 +52,7 @@ class RetainedInstances:
             return running.container_id in self._retained
 
     def is_left(self, network: NetworkKey) -> bool:
-        """True where something stays on a network, so that nobody else may have it."""
+        """True where something stays on a network, so that it cannot be used again."""
         with self._lock:
             return any(running.instance.network == network for running in self._retained.values())
 

@@ -1,4 +1,4 @@
-"""Which host address and ports an instance is published on."""
+"""Host address and ports that an instance is published on."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import random
 import socket
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from pytest_isolate.engine.api import EngineFacts
+from pytest_isolate.engine.api import LOOPBACK, Capability, EngineFacts, PublishAddress, require
 from pytest_isolate.errors import EngineError, StartError
 from pytest_isolate.model.service import StackId
 from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.running.network.ports import (
-    LOOPBACK,
     HeldPorts,
     claim_loopback_address,
     hold_free_ports,
@@ -25,29 +23,11 @@ from pytest_isolate.running.network.ports import (
 from pytest_isolate.running.once import Once
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # published on, and compared; nothing here listens on it
-
-
-class PublishAddress(Struct, frozen=True, kw_only=True):
-    """The address that ports are published on, and the host that tests dial.
-
-    `is_held` says that the ports are of this host, where sockets of ours keep them from everybody else.
-    """
-
-    host: str = LOOPBACK
-    publish_on: str = LOOPBACK
-    is_held: bool = True
-
-    @property
-    def reserve_on(self) -> str:
-        """The address of this host on which ports are held."""
-        return LOOPBACK if self.publish_on == EVERYWHERE else self.publish_on
-
-
 LOCAL = PublishAddress()
 
 
 def choose_publish_address(facts: EngineFacts, bind: str = "", host: str = "") -> PublishAddress:
-    """How the engine's ports are reached; `bind` and `host` are what the user says, empty where nothing.
+    """Choose the address of published ports; `bind` and `host` are the user's options, empty where not given.
 
     EngineError where they cannot be: an address that is not one of this host, or one that nobody knows.
     """
@@ -64,7 +44,7 @@ def choose_publish_address(facts: EngineFacts, bind: str = "", host: str = "") -
             found="it has none there",
             do="say where they answer: --isolate-host=ADDRESS, or give the container a network",
         )
-    return PublishAddress(host=reached, publish_on=bind or (EVERYWHERE if host else facts.publish_on), is_held=False)
+    return PublishAddress(host=reached, publish_on=bind or (EVERYWHERE if host else facts.publish_on), is_local=False)
 
 
 def check_bind_ip(text: str) -> str:
@@ -91,8 +71,14 @@ class Addresses:
     """
 
     def __init__(
-        self, rng: random.Random, *, reach: PublishAddress = LOCAL, known: PreassignedPorts | None = None
+        self,
+        rng: random.Random,
+        *,
+        reach: PublishAddress = LOCAL,
+        known: PreassignedPorts | None = None,
+        facts: EngineFacts | None = None,
     ) -> None:
+        self._facts = facts
         self._rng = rng
         self._reach = reach
         self._known = known or {}
@@ -117,13 +103,16 @@ class Addresses:
         return ports.publish_on or ports.host
 
     def _check_native(self, label: str) -> None:
-        if not self._reach.is_held:
+        if not self._reach.is_local:
             raise StartError(
                 label,
                 "cannot have its native ports",
                 found=f"the engine publishes ports at {self._reach.host}, where no stack has an address of its own",
                 do="use ports='held' for the stack, or an engine on this host",
             )
+        if self._facts:
+            what = f"service {label} cannot have its native ports"
+            require(self._facts, Capability.NATIVE_PORTS, what, "use ports='held' for the stack")
 
     def release(self, key: NetworkKey) -> None:
         """Give the loopback address of a stack back."""
@@ -139,19 +128,24 @@ class Addresses:
 
 def reserve_ports(inner_ports: Iterable[int], reach: PublishAddress, rng: random.Random) -> HeldPorts:
     """A port for each inner port; held where ports can be held."""
-    if not reach.is_held:
+    if not reach.is_local:
         return pick_ports(inner_ports, reach.host, reach.publish_on, rng)
-    return replace(hold_free_ports(inner_ports, reach.reserve_on), host=reach.host, publish_on=reach.publish_on)
+    return replace(hold_free_ports(inner_ports, _reserve_on(reach)), host=reach.host, publish_on=reach.publish_on)
 
 
 def reserve_preassigned_ports(told: Mapping[int, int], reach: PublishAddress) -> HeldPorts:
     """Ports that were told before the run began; held once more where ports can be held."""
-    if not reach.is_held:
+    if not reach.is_local:
         return HeldPorts(host=reach.host, by_inner=dict(told), publish_on=reach.publish_on)
-    return replace(hold_known_ports(told, reach.reserve_on), host=reach.host, publish_on=reach.publish_on)
+    return replace(hold_known_ports(told, _reserve_on(reach)), host=reach.host, publish_on=reach.publish_on)
+
+
+def _reserve_on(reach: PublishAddress) -> str:
+    """The address of this host on which ports are held."""
+    return LOOPBACK if reach.publish_on == EVERYWHERE else reach.publish_on
 
 
 def _is_the_projects(instance: Instance) -> bool:
-    """Whether it is what all tests share under its plain name, as it is declared."""
+    """Tell that all tests share it under its plain name, as it is declared."""
     key = instance.key
     return key.service.stack == StackId("") and not (key.place.node or key.place.worker or key.variation)

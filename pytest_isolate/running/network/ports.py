@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
+from pytest_isolate.engine.api import LOOPBACK
 from pytest_isolate.errors import AddressSpaceFull, StartError
 
-LOOPBACK = "127.0.0.1"
 # Claims a loopback address for one stack: bound without SO_REUSEADDR, so a second claim fails, whoever makes it.
 _CLAIM_PORT = 61_173
 _CLAIM_TRIES = 200
@@ -117,7 +117,7 @@ def claim_loopback_address(rng: random.Random) -> tuple[str, socket.socket]:
 
 
 def describe_holder(host: str, port: int) -> str:
-    """Which process listens on a port of an address, as far as the rights of this one allow to see."""
+    """Name the process that listens on a port, as far as the rights of this one allow to see."""
     import psutil  # only to explain an error
 
     try:

@@ -1,7 +1,7 @@
-"""Marks on the engine: what runs have left for somebody to look inside, and until when.
+"""Marks on the engine: the objects that runs have left for somebody to look inside, and until when.
 
 Labels of what exists cannot be changed, and files of one user are not seen by another. So a mark is an empty volume,
-seen by whoever sweeps, whose label names the objects. One request makes it: from then on all of them are kept, or none.
+seen by every sweep, whose label names the objects. One request makes it: from then on all of them are kept, or none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class RetentionMark(Struct, frozen=True, kw_only=True):
 
 
 def write_mark(engine: Engine, run: Run, objects: Iterable[str], until: float) -> frozenset[str]:
-    """Keep these objects of a run until then, whoever cleans up; their ids, with the mark's own."""
+    """Keep these objects of a run until then; return their ids, with the mark's own."""
     name = run.resource_name("kept", secrets.token_hex(4))
     kept = frozenset({name, *objects})
     label = json.dumps({"until": until, "objects": sorted(kept)})

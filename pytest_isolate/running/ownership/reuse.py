@@ -1,4 +1,4 @@
-"""Instances that are kept for the next run: who uses them, since when nobody does, and when they have to go."""
+"""Instances that are kept for the next run: their users, how long they have been idle, and when they have to go."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ReuseStore:
         return Run(run_id=run_id, owner=owner, secret=ensure_secret(self._folder), extra_labels=self._labels)
 
     def exclusive(self) -> AbstractContextManager[None]:
-        """Nobody else starts or removes what is kept here while this is held."""
+        """Return a lock: no other process starts or removes what is kept here while it is held."""
         return self.board.claim(_ALONE, lambda: None)
 
     def clear(self, remove: Callable[[], None]) -> None:
@@ -68,7 +68,7 @@ class ReuseStore:
             self.board.publish(_USERS, {"users": users, "idle_s": idle_s})
 
     def enter_alone(self, owner: Owner) -> None:
-        """Note that only this process uses what is kept: whoever holds `alone` knows that."""
+        """Note that only this process uses what is kept, which the holder of `exclusive` knows."""
         with self._claim():
             self.board.publish(_USERS, {"users": [owner.encode()], "idle_s": 0})
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from pytest_isolate.model.probes import Answer, Dead, NotYet, Question, Ready
+from pytest_isolate.model.probes import Answer, Dead, NotYet, Probe, Ready
 from pytest_isolate.running.clock import Clock
 
 _FIRST_PAUSE_S = 0.005
@@ -20,16 +20,15 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """End of a wait: the last answer (Ready, NotYet after the deadline, or Dead), and what it took."""
 
     answer: Answer
-    probe: Question | None
+    probe: Probe | None
     asked: int
     waited_s: float
 
 
 def wait_until_ready(
-    probes: Sequence[Question],
+    probes: Sequence[Probe],
     *,
-    ask: Callable[[Question], Answer],
-    is_dear: Callable[[Question], bool],
+    ask: Callable[[Probe], Answer],
     died: threading.Event,
     read_exit: Callable[[], Dead | None],
     clock: Clock,
@@ -43,7 +42,7 @@ def wait_until_ready(
     asked = 0
     for probe in probes:
         pause = _FIRST_PAUSE_S
-        longest = _LONGEST_DEAR_PAUSE_S if is_dear(probe) else _LONGEST_PAUSE_S
+        longest = _LONGEST_DEAR_PAUSE_S if probe.is_expensive else _LONGEST_PAUSE_S
         while True:
             answer = ask(probe)
             asked += 1

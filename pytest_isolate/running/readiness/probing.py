@@ -5,13 +5,15 @@ from __future__ import annotations
 import http.client
 import re
 import socket
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from msgspec import Struct
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, EngineUnreachable
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.probes import Answer, Command, Ended, Http, Log, NotYet, Probe, Question, Ready, Tcp
+from pytest_isolate.model.probes import Answer, Command, Ended, Http, Log, NotYet, Probe, Ready, Tcp
 
 _CONNECT_S = 1.0
 _ANSWER_S = 2.0
@@ -22,7 +24,7 @@ _READ_BYTES = 4096
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """Subject of a probe: a container, its ports as the test side sees them, and since when its log counts."""
+    """A target of probes: a container, its ports as the test side sees them, and since when its log counts."""
 
     container_id: str
     endpoints: dict[int, Endpoint]
@@ -38,25 +40,11 @@ class Target(Struct, frozen=True, kw_only=True):
 
 def ask(probe: Probe, target: Target, engine: Engine) -> Answer:
     """One answer, Ready or NotYet; only an engine that is gone raises."""
-    match probe:
-        case Tcp():
-            return _ask_tcp(probe, target.endpoint(probe.port))
-        case Http():
-            return _ask_http(probe, target.endpoint(probe.port))
-        case Log():
-            return _ask_log(probe, engine.read_logs(target.container_id, since=target.started_at))
-        case Command():
-            return _ask_command(probe, target.container_id, engine)
-        case Ended():
-            return NotYet("it still runs")
+    return _ASKED[type(probe)](probe, target, engine)
 
 
-def is_expensive(probe: Question) -> bool:
-    """True where asking costs the engine tens of milliseconds, so that it must not be asked without pause."""
-    return isinstance(probe, (Command, Log))
-
-
-def _ask_tcp(probe: Tcp, endpoint: Endpoint) -> Answer:
+def _ask_tcp(probe: Tcp, target: Target, _: Engine) -> Answer:
+    endpoint = target.endpoint(probe.port)
     try:
         with socket.create_connection((endpoint.host, endpoint.port), timeout=_CONNECT_S) as sock:
             if probe.send:
@@ -96,7 +84,8 @@ def _read_expected(sock: socket.socket, expected: re.Pattern[bytes]) -> Answer:
     return NotYet(f"unexpected answer {received[:80]!r}" if received else "connection closed without an answer")
 
 
-def _ask_http(probe: Http, endpoint: Endpoint) -> Answer:
+def _ask_http(probe: Http, target: Target, _: Engine) -> Answer:
+    endpoint = target.endpoint(probe.port)
     connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=_ANSWER_S)
     try:
         connection.request(probe.method or "GET", probe.path, headers={"Connection": "close"})
@@ -113,14 +102,15 @@ def _ask_http(probe: Http, endpoint: Endpoint) -> Answer:
     return Ready() if wanted else NotYet(f"status {status}")
 
 
-def _ask_log(probe: Log, text: str) -> Answer:
+def _ask_log(probe: Log, target: Target, engine: Engine) -> Answer:
+    text = engine.read_logs(target.container_id, since=target.started_at)
     found = len(re.findall(probe.pattern, text, re.MULTILINE))
     return Ready() if found >= probe.times else NotYet(f"found {found} of {probe.times} times")
 
 
-def _ask_command(probe: Command, container_id: str, engine: Engine) -> Answer:
+def _ask_command(probe: Command, target: Target, engine: Engine) -> Answer:
     try:
-        result = engine.run_command(container_id, probe.argv)
+        result = engine.run_command(target.container_id, probe.argv)
     except EngineUnreachable:
         raise
     except EngineError as error:
@@ -129,3 +119,17 @@ def _ask_command(probe: Command, container_id: str, engine: Engine) -> Answer:
         return Ready()
     said = (result.stderr or result.stdout).strip().splitlines()
     return NotYet(f"exit code {result.exit_code}" + (f": {said[-1]}" if said else ""))
+
+
+def _ask_ended(_: Ended, __: Target, ___: Engine) -> Answer:
+    return NotYet("it still runs")  # its end is heard of from the engine, and ends the wait
+
+
+_ASKED: Mapping[type[Probe], Callable[[Any, Target, Engine], Answer]] = {
+    Command: _ask_command,
+    Ended: _ask_ended,
+    Http: _ask_http,
+    Log: _ask_log,
+    Tcp: _ask_tcp,
+}
+"""The function that asks each. The only place besides `model.probes` that knows them all."""

@@ -14,12 +14,10 @@ from pytest_isolate.model.probes import (
     Command,
     Dead,
     Ended,
-    Log,
     NotYet,
     OwnWait,
-    Question,
+    Probe,
     Tcp,
-    describe_probe,
 )
 from pytest_isolate.running.containers.memory import advise_if_full
 from pytest_isolate.running.containers.running import RunningInstance, describe_instance
@@ -97,7 +95,6 @@ class _Wait:
             outcome = wait_until_ready(
                 self._probes,
                 ask=partial(self._ask, self._target(started_at), raise_if_closing),
-                is_dear=probing.is_expensive,
                 died=self._died,
                 read_exit=self._read_death,
                 clock=self._context.clock,
@@ -126,7 +123,7 @@ class _Wait:
             started_at=started_at,
         )
 
-    def _ask(self, target: probing.Target, raise_if_closing: Callable[[], None], probe: Question) -> Answer:
+    def _ask(self, target: probing.Target, raise_if_closing: Callable[[], None], probe: Probe) -> Answer:
         raise_if_closing()
         if isinstance(probe, OwnWait):
             answer = self._modules.ask(self._running)
@@ -136,7 +133,7 @@ class _Wait:
             self._tell(probe, f": {redact(answer.reason, self._running.secrets)}")
         return answer
 
-    def _tell(self, probe: Question, said: str = "") -> None:
+    def _tell(self, probe: Probe, said: str = "") -> None:
         """Show what is asked, and what was answered last."""
         self._context.timeline.on_progress(Progress(text=f"asks {_describe_question(probe, self._running)}{said}"))
 
@@ -171,7 +168,8 @@ class _Wait:
         waited_s = self._context.clock.now() - self._began
         lines = _last_lines(self._read_to_end(), running)
         probes = " and ".join(_describe_question(probe, running) for probe in choose_probes(running))
-        do = advise_if_full("\n".join(lines), running) or f"run it by hand: docker run --rm -it {image_tag(spec)}"
+        by_hand = self._context.engine.commands.run(image_tag(spec))
+        do = advise_if_full("\n".join(lines), running) or f"run it by hand: {by_hand}"
         if _may_be_out_of_memory(state):
             do = "give it more memory: memory=..."
         return StartError(
@@ -228,7 +226,7 @@ def _last_lines(log: str, running: RunningInstance) -> list[str]:
     return ["  " + line for line in lines] or ["  (it wrote nothing)"]
 
 
-def choose_probes(running: RunningInstance, *, is_first: bool = True) -> tuple[Question, ...]:
+def choose_probes(running: RunningInstance, *, is_first: bool = True) -> tuple[Probe, ...]:
     """The declared probes; else the image's own health check, asked more often; else a connection to each port.
 
     A module's wait comes before what is declared besides. It is for a first start, and may wait for lines that no other
@@ -236,7 +234,7 @@ def choose_probes(running: RunningInstance, *, is_first: bool = True) -> tuple[Q
     """
     if running.spec.module and running.spec.module.rehearse().has_wait:
         main = (Tcp(port=running.spec.ports[0]),) if running.spec.ports else ()
-        own: tuple[Question, ...] = (OwnWait(name=running.spec.module.name),) if is_first else main
+        own: tuple[Probe, ...] = (OwnWait(name=running.spec.module.name),) if is_first else main
         return own + running.spec.ready
     if running.spec.ready:
         return running.spec.ready
@@ -257,8 +255,8 @@ def _may_be_out_of_memory(state: ContainerState) -> bool:
     return state.is_out_of_memory or state.exit_code == _KILLED
 
 
-def _describe_question(probe: Question, running: RunningInstance) -> str:
+def _describe_question(probe: Probe, running: RunningInstance) -> str:
     """Name a probe, and where it is asked."""
-    if isinstance(probe, (Log, Command, Ended, OwnWait)):
-        return describe_probe(probe)
-    return f"{describe_probe(probe)} at {running.view.endpoints[probe.port or running.spec.ports[0]].address}"
+    if not probe.needs_port:
+        return str(probe)
+    return f"{probe} at {running.view.endpoints[probe.port or running.spec.ports[0]].address}"

@@ -52,7 +52,7 @@ class PatchedModule(DockerContainer):
         return self
 
     def stop(self, force: bool = True, delete_volume: bool = True) -> None:  # noqa: ARG002  # as the library has it
-        """Refused: whoever shares the service would lose it."""
+        """Refused: others who share the service would lose it."""
         if isinstance(self._isolate_stage, Started):
             raise self._isolate_stage.refuse("stop")
 

@@ -151,7 +151,7 @@ def _describe_url(module: PatchedModule, values: dict[str, object]) -> dict[str,
 
 
 def _without_connection(made: object) -> DockerContainer:
-    """A module whose client has let go of the connection that it has made with it: nobody would close it."""
+    """Return a module whose client has closed the connection that it was made with, which would stay open otherwise."""
     core = sys.modules.get("testcontainers.core.container")
     if core is None or not isinstance(made, core.DockerContainer):
         raise NotAModule(f"it has made {made!r}")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Protocol
 
-from pytest_isolate.engine.api import Engine
+from pytest_isolate.engine.api import Capability, Engine, require
 from pytest_isolate.errors import IsolateError, build_message
 
 _CHUNK_BYTES = 64 * 1024
@@ -132,6 +132,12 @@ class ContainerView:
         """A file or folder of it as an archive, in pieces."""
         if any(options.values()):
             self._refuse("get_archive", options)
+        require(
+            self._engine.facts(),
+            Capability.FILES_OUT,
+            f"get_archive({path!r}) cannot be had for the container of service {self._service!r}",
+            "read the file by exec_run, with cat or base64",
+        )
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "archive.tar"
             self._engine.save_archive(self.id, path, file, _MOST_BYTES)

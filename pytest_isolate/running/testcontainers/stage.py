@@ -54,7 +54,7 @@ class DryRunSource:
         return Endpoint(self.HOST, self.PORT)
 
     def host(self) -> str:
-        """A name that nobody has (RFC 2606)."""
+        """A name that no host has (RFC 2606)."""
         return self.HOST
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_isolate.declarations import values
-from pytest_isolate.declarations.keys import LOCATED_PARSERS, SERVICE_KEYS, SERVICE_PARSERS
+from pytest_isolate.declarations.keys import KEYS, SERVICE_KEYS
 from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
@@ -28,9 +28,8 @@ MIB = 1024 * 1024
 
 
 def parse(key: str, value: object) -> object:
-    if key in LOCATED_PARSERS:
-        return LOCATED_PARSERS[key](value, HERE)
-    return SERVICE_PARSERS[key](value)
+    place = (HERE,) if KEYS[key].is_located else ()
+    return KEYS[key].parse(value, *place)
 
 
 def refusal(key: str, value: object) -> tuple[str, str, str]:
@@ -65,6 +64,7 @@ def refusal(key: str, value: object) -> tuple[str, str, str]:
         ("timeout", 0.5, 0.5),
         ("timeout", "500ms", 0.5),
         ("timeout", "30s", 30.0),
+        ("timeout", "1m30s", 90.0),
         ("timeout", " 2 M ", 120.0),
         ("timeout", "1.5h", 5400.0),
         ("timeout", "7", 7.0),
@@ -139,6 +139,7 @@ SCOPE_WORDS = "function, class, module, package, session"
         ("volumes", ["/data"], "['/data'] is not a table", NO_MAPPING),
         ("timeout", 0, "0 is not a duration", DURATIONS),
         ("timeout", -1, "-1 is not a duration", DURATIONS),
+        ("timeout", "30s1", "'30s1' is not a duration", DURATIONS),
         ("timeout", "soon", "'soon' is not a duration", DURATIONS),
         ("timeout", "3 days", "'3 days' is not a duration", DURATIONS),
         ("timeout", True, "True is not a duration", DURATIONS),

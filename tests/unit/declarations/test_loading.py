@@ -7,11 +7,11 @@ from pathlib import Path, PurePath
 import pytest
 from msgspec.structs import replace
 
+from pytest_isolate.declarations.fingerprint import fingerprint
 from pytest_isolate.declarations.keys import SERVICE_KEYS
-from pytest_isolate.declarations.loading import merge_layers
+from pytest_isolate.declarations.layers import merge_layers
 from pytest_isolate.errors import DeclarationError, Problem
 from pytest_isolate.model.declaration import Layer, RawService
-from pytest_isolate.model.identity import fingerprint
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
 from pytest_isolate.model.scope import Scope

@@ -299,6 +299,8 @@ WHERE = ItemPosition(
     test="p/q/t.py::t", test_class="p/q/t.py::t", module="p/q/t.py", above=("", "p", "p/q"), worker="gw0"
 )
 SCOPES = ["function", "module", "package", "session"]
+# Each is a whole project, loaded once for each variant: 40 of them take as long as all other tests of the file.
+EACH = settings(max_examples=40)
 
 
 @st.composite
@@ -344,7 +346,7 @@ def instances_of_all_variants(catalogue: Catalogue) -> dict[Variant, tuple[Insta
     return {v: place_instances(wanted, with_row(catalogue, choose_row(rows, v)), WHERE) for v in variants}
 
 
-@settings(max_examples=150, deadline=None)
+@EACH
 @given(projects())
 def test_on_each_network_every_name_is_one_instance(catalogue: Catalogue) -> None:
     names: dict[object, dict[str, object]] = {}
@@ -355,7 +357,7 @@ def test_on_each_network_every_name_is_one_instance(catalogue: Catalogue) -> Non
                 assert on_network.setdefault(alias, key) == key
 
 
-@settings(max_examples=150, deadline=None)
+@EACH
 @given(projects())
 def test_what_is_attached_comes_from_a_network_that_sorts_before(catalogue: Catalogue) -> None:
     for instances in instances_of_all_variants(catalogue).values():
@@ -367,7 +369,7 @@ def test_what_is_attached_comes_from_a_network_that_sorts_before(catalogue: Cata
                     assert network_order(needed, is_kept=False) < network_order(instance, is_kept=False)
 
 
-@settings(max_examples=150, deadline=None)
+@EACH
 @given(projects())
 def test_who_shares_a_network_agrees_on_its_size_and_order(catalogue: Catalogue) -> None:
     facts: dict[object, tuple[int, int]] = {}
@@ -384,7 +386,7 @@ def test_who_shares_a_network_agrees_on_its_size_and_order(catalogue: Catalogue)
     assert all(len(found) <= facts[network][0] for network, found in sizes.items())
 
 
-@settings(max_examples=150, deadline=None)
+@EACH
 @given(projects())
 def test_what_no_alternative_reaches_is_shared_by_all_variants(catalogue: Catalogue) -> None:
     every = list(instances_of_all_variants(catalogue).values())
@@ -396,7 +398,7 @@ def test_what_no_alternative_reaches_is_shared_by_all_variants(catalogue: Catalo
         assert keys == {i.key for i in plain if i.key.service == service}
 
 
-@settings(max_examples=100, deadline=None)
+@EACH
 @given(projects(), st.data())
 def test_each_alternative_of_what_a_test_reaches_is_run_once(catalogue: Catalogue, data: st.DataObject) -> None:
     rows = visible_rows(catalogue.groups, WHERE.test)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import fields, replace
 
+from pytest_isolate.declarations.fingerprint import fingerprint
 from pytest_isolate.model.endpoint import ExternalService
-from pytest_isolate.model.fresh import WAYS
+from pytest_isolate.model.fresh import COPY_METHODS
 from pytest_isolate.model.identity import (
     LABEL_FINGERPRINT,
     LABEL_INSTANCE,
@@ -22,7 +23,6 @@ from pytest_isolate.model.identity import (
     LABEL_STACK,
     LABEL_WORKER,
     Owner,
-    fingerprint,
     parse_owner,
 )
 from pytest_isolate.model.location import Location
@@ -85,7 +85,7 @@ values_of = {
     "user": optional_words,
     "password": st.just(Secret.RANDOM) | optional_words,
     "database": optional_words,
-    "copies": st.none() | st.sampled_from(WAYS),
+    "copies": st.none() | st.sampled_from([*COPY_METHODS]),
     "reset": st.none() | st.just(Pristine()) | words.map(lambda word: Command(argv=(word,))),
     "module": st.none() | st.builds(DeclaredModule, st.just(print)),
     "scope": st.sampled_from(Scope),

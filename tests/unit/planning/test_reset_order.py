@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from pytest_isolate.declarations.fingerprint import fingerprint
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.errors import PlanError
 from pytest_isolate.model.declaration import RawService
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.identity import fingerprint
 from pytest_isolate.model.probes import Command, Http, Log
 from pytest_isolate.model.reset import Pristine, ResetFunction, describe_reset
 from pytest_isolate.planning.placement import Instance, ItemPosition, place_instances

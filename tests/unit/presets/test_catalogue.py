@@ -6,10 +6,10 @@ import inspect
 
 import pytest
 
+from pytest_isolate.model import probes
 from pytest_isolate.model.declaration import Preset, RawService
-from pytest_isolate.model.probes import Command, Http, Log, Tcp, describe_probe
+from pytest_isolate.model.probes import Command, Http, Log, Tcp
 from pytest_isolate.model.service import Secret, ServiceSpec
-from pytest_isolate.presets import probes
 from pytest_isolate.presets.catalogue import PRESETS
 from pytest_isolate.presets.mariadb import mariadb
 from pytest_isolate.presets.mosquitto import mosquitto
@@ -192,4 +192,4 @@ def test_a_wrong_key_of_a_preset_is_refused(make: type) -> None:
 )
 def test_a_probe_is_a_value_with_a_short_description(made: object, probe: object, text: str) -> None:
     assert made == probe
-    assert describe_probe(made) == text
+    assert str(made) == text

@@ -226,7 +226,7 @@ with Board(Path({str(tmp_path)!r})).claim("db", lambda: None):
         child = int(holder.stdout.readline())
         holder.kill()
         try:
-            with Board(tmp_path).claim("db", deadline(5)):
+            with Board(tmp_path).claim("db", deadline(60)):
                 os.kill(child, 0)
         finally:
             os.kill(child, signal.SIGKILL)
@@ -269,7 +269,7 @@ def test_lock_files_stay(board: Board, tmp_path: Path) -> None:
 def test_an_error_inside_lets_go_of_the_name(board: Board) -> None:
     with pytest.raises(ZeroDivisionError), board.claim("db", no_check):
         raise ZeroDivisionError
-    with board.claim("db", deadline(5)):
+    with board.claim("db", deadline(60)):
         pass
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.service import MIB
-from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, keep, promote, release, release_holder
+from pytest_isolate.sharing.leases import Lease, Refused, grant, is_its_turn, promote, release, release_holder, retain
 
 
 def amount(memory: int, containers: int = 1) -> Resources:
@@ -182,7 +182,7 @@ def test_a_dead_worker_gives_back_what_was_its_own_only() -> None:
 def test_what_is_kept_has_its_room_beside_all_that_may_still_come() -> None:
     table = (passing("one", "gw0"), passing("two", "gw1"))
 
-    kept = keep(table, "one", amount(100), BUDGET, amount(500, 2))
+    kept = retain(table, "one", amount(100), BUDGET, amount(500, 2))
 
     assert not isinstance(kept, Refused)
     assert [each.name for each in kept] == ["two", "kept 0 one"]
@@ -192,14 +192,14 @@ def test_what_is_kept_has_its_room_beside_all_that_may_still_come() -> None:
 
 def test_nothing_is_kept_for_which_others_would_have_to_wait_for_ever() -> None:
     table: tuple[Lease, ...] | Refused = (passing("one", "gw0"), passing("two", "gw0"))
-    table = keep(table, "one", amount(100), BUDGET, amount(500, 2))
+    table = retain(table, "one", amount(100), BUDGET, amount(500, 2))
     assert not isinstance(table, Refused)
 
-    assert isinstance(keep(table, "two", amount(100), BUDGET, amount(500, 2)), Refused)
+    assert isinstance(retain(table, "two", amount(100), BUDGET, amount(500, 2)), Refused)
 
 
 def test_what_a_worker_has_kept_outlives_it() -> None:
-    table = keep((passing("one", "gw0"),), "one", amount(100), BUDGET, amount(500, 2))
+    table = retain((passing("one", "gw0"),), "one", amount(100), BUDGET, amount(500, 2))
     assert not isinstance(table, Refused)
 
     assert release_holder(table, "gw0") == table

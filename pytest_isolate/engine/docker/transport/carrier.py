@@ -11,7 +11,7 @@ class TunnelledConnection(http.client.HTTPConnection):
     """A connection that something else carries, which has to be ended with it, and may know why it broke."""
 
     def explain(self) -> OSError | None:
-        """Why it has ended; None where nobody said."""
+        """Reason of its end; None where none is known."""
         raise NotImplementedError
 
     def end(self) -> None:
@@ -29,7 +29,7 @@ def end(connection: http.client.HTTPConnection) -> None:
 
 @contextmanager
 def explained(connection: http.client.HTTPConnection) -> Iterator[None]:
-    """What fails on a connection is told by what carries it, which knows more than that it ended."""
+    """Let what carries a connection tell of its failures: it knows more than that it ended."""
     try:
         yield
     except (OSError, http.client.HTTPException) as error:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from pytest_isolate.engine.docker.dialects import podman_version
+from pytest_isolate.engine.docker.dialects import api_version, podman_version
+from pytest_isolate.engine.docker.refusals import explanation, is_passing, refusal_error, unreachable_error
 from pytest_isolate.engine.docker.transport.carrier import end, explained
 from pytest_isolate.engine.docker.transport.connections import ConnectionPool, Endpoint
 from pytest_isolate.engine.docker.transport.discovery import (
@@ -38,7 +39,6 @@ from pytest_isolate.engine.docker.transport.exchange import (
     send_request,
 )
 from pytest_isolate.engine.docker.transport.streams import JsonStream, LogFollower, RawConnection
-from pytest_isolate.engine.docker.wire import api_version, explanation, is_passing, refusal_error, unreachable_error
 from pytest_isolate.errors import EngineError, EngineUnreachable
 
 # An engine that is there says its version within milliseconds; one whose socket systemd holds has to start first.
@@ -81,7 +81,7 @@ def open_candidate(candidate: Candidate, env: Mapping[str, str]) -> Http:
 
 
 def why_no_engine(client: Http) -> str:
-    """Why nobody answers as an engine does; empty where one does."""
+    """Reason why no engine answers; empty where one does."""
     try:
         client.version()
     except EngineError as error:
@@ -107,7 +107,7 @@ class Http:
         self.idle.close()
 
     def version(self, what: str = "the engine did not say its version") -> Mapping[str, Any]:
-        """What the engine says of itself, asked once."""
+        """The engine's answer about itself, asked for once."""
         # Podman listens on such a socket, and says in each answer what takes it long to tell when asked.
         if not self._version and self.address.startswith("unix://"):
             self._version = podman_version(*self._greet(what))
@@ -226,7 +226,7 @@ class Http:
         return f"/v{version}{path}{tail}"
 
     def _greet(self, what: str) -> tuple[str, str]:
-        """Which program answers, in its own words, and its version of the API."""
+        """Name of the program that answers, and its version of the API."""
         with (
             self._explained(what),
             closing(open_exchange(self.endpoint, self.idle, "GET", "/_ping", None, _FIRST_ANSWER_S)) as exchange,

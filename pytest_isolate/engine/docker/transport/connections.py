@@ -1,4 +1,4 @@
-"""How the engine at an address is connected to: a socket of this host, TCP, TLS, or ssh.
+"""Connections to the engine at an address: a socket of this host, TCP, TLS, or ssh.
 
 Here connections that are dear to make wait for their next request: one over TLS takes several turns between the hosts,
 and one over ssh a process and a log-in. A local one costs about 0.2 ms, so each request has its own.
@@ -45,17 +45,17 @@ class Endpoint(Struct, frozen=True, dict=True):
 
     @classmethod
     def from_text(cls, text: str) -> Endpoint:
-        """What `as_text` has said of one."""
+        """The endpoint that `as_text` has written down."""
         return cls(*json.loads(text))
 
     @property
-    def is_dear(self) -> bool:
-        """Whether making a connection takes so long that it is worth to be used again."""
+    def is_expensive(self) -> bool:
+        """Connections take so long to make that they are worth using again."""
         return self.address.startswith("ssh://") or self.is_secure or not self.is_near
 
     @property
     def is_near(self) -> bool:
-        """Whether the address is one of this host."""
+        """The address is one of this host."""
         parts = urlsplit(self.address)
         return parts.scheme == "unix" or parts.hostname in LOOPBACK_HOSTS
 
@@ -81,7 +81,7 @@ class Endpoint(Struct, frozen=True, dict=True):
 
     @property
     def is_secure(self) -> bool:
-        """Whether TLS is spoken at the address."""
+        """TLS is spoken at the address."""
         scheme = urlsplit(self.address).scheme
         return scheme == "https" or (scheme in ("tcp", "http") and bool(self.certificates))
 
@@ -147,7 +147,7 @@ class ConnectionPool:
 
 
 def _stands(sock: socket.socket | None) -> bool:
-    """Whether nothing has come on a connection: what does before a request is its end."""
+    """Tell that nothing has come on a connection: what does before a request is its end."""
     if sock is None:
         return False
     poll = select.poll()

@@ -1,4 +1,4 @@
-"""Where a container engine may be listening, in the order that the docker client itself would look."""
+"""Addresses at which a container engine may listen, in the order of the docker client."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def find_certificates(env: Mapping[str, str], address: str, home: Path) -> str:
 
 
 def why_no_address(address: str) -> str:  # noqa: PLR0911  # a list of reasons
-    """Why nobody can answer at an address; empty where it may be that somebody does."""
+    """Reason why no engine can answer at an address; empty where one may."""
     if not address:
         return "there is no such context"
     if address.startswith("unix://"):

@@ -10,9 +10,9 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from pytest_isolate.engine.docker.refusals import unreachable_error
 from pytest_isolate.engine.docker.transport.carrier import end, explained
 from pytest_isolate.engine.docker.transport.connections import ConnectionPool, Endpoint
-from pytest_isolate.engine.docker.wire import unreachable_error
 
 # The longest single request: removing a container with a large volume took 1.7 s, so a minute means trouble.
 REQUEST_TIMEOUT_S = 60
@@ -22,7 +22,7 @@ _REPEATABLE = ("GET", "HEAD")
 
 
 class Content(Struct, frozen=True):
-    """What a request carries, and what kind of it."""
+    """Body of a request, and its type."""
 
     kind: str
     content: bytes | Iterable[bytes]
@@ -58,7 +58,7 @@ class Exchange(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True, kw_only=True):
-    """What an engine answered to a request that it carried out."""
+    """Answer of an engine to a request that it carried out."""
 
     what: str
     address: str
@@ -77,7 +77,7 @@ def open_exchange(
     endpoint: Endpoint, idle: ConnectionPool, method: str, target: str, content: Content | None, timeout_s: float
 ) -> Exchange:
     """A request that was sent, as soon as its answer has begun."""
-    kept = idle if endpoint.is_dear else None
+    kept = idle if endpoint.is_expensive else None
     waiting = kept.take() if kept else None
     if waiting:
         waiting.sock.settimeout(timeout_s)
@@ -93,7 +93,7 @@ def open_exchange(
 def send_request(
     connection: http.client.HTTPConnection, method: str, target: str, content: Content | None
 ) -> socket.socket:
-    """What a connection speaks over, once a request was sent."""
+    """Send a request; the socket that the connection speaks over."""
     body, headers = (content.content, {"Content-Type": content.kind}) if content else (None, {})
     try:
         with explained(connection):
@@ -126,7 +126,7 @@ def read_head(sock: socket.socket) -> tuple[int, bytes]:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why an engine could not be asked, in a few words."""
+    """Reason why an engine could not be asked, in a few words."""
     if isinstance(error, http.client.BadStatusLine) and not isinstance(error, http.client.RemoteDisconnected):
         return f"it is not a container engine, it answered {str(error)[:60]!r}"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

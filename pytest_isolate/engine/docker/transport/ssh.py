@@ -23,7 +23,7 @@ _TOLD_LINES = 3
 
 
 class Login(Struct, frozen=True, kw_only=True):
-    """What an address of ssh:// names. `path` is the engine's socket over there, empty for the usual one."""
+    """Parts of an address of ssh://. `path` is the engine's socket over there, empty for the usual one."""
 
     host: str
     user: str = ""
@@ -32,11 +32,11 @@ class Login(Struct, frozen=True, kw_only=True):
 
 
 class SshFailed(OSError):
-    """What ssh, or docker on the other host, has said."""
+    """Message of ssh, or of docker on the other host."""
 
 
 def parse_login(address: str) -> Login:
-    """What an address names; ValueError where it is none."""
+    """Parts of an address; ValueError where it is none."""
     parts = urlsplit(address)
     if parts.scheme != "ssh" or not parts.hostname:
         raise ValueError("not an address such as ssh://user@host")
@@ -110,7 +110,7 @@ class SshConnection(TunnelledConnection):
         self.sock = ours
 
     def explain(self) -> SshFailed | None:
-        """Why it has ended; None where it has not, or did not say."""
+        """Reason of its end; None where it has not ended, or did not say."""
         if not self._process or not self._said:
             return None
         try:

@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pytest_isolate.engine.docker.refusals import unreachable_error
 from pytest_isolate.engine.docker.transport.carrier import end
 from pytest_isolate.engine.docker.transport.exchange import PIECE_BYTES, REQUEST_TIMEOUT_S, Exchange, Reply, reason_of
-from pytest_isolate.engine.docker.wire import unreachable_error
 from pytest_isolate.errors import EngineError
 
 
@@ -99,7 +99,7 @@ class RawConnection:
             raise unreachable_error(self._what, self._address, reason_of(error)) from error
 
     def receive(self, timeout_s: float) -> bytes:
-        """What comes next; empty at the end."""
+        """The next bytes; empty at the end."""
         if self._received:
             received, self._received = self._received, b""
             return received
@@ -119,7 +119,7 @@ class RawConnection:
             pass  # the other side has ended it all
 
     def take_received(self) -> bytes:
-        """What had come already when the line was opened, once: nothing that waits for more would wake up for it."""
+        """Bytes that came before the line was handed over, once: nothing that waits for more would wake up for them."""
         received, self._received = self._received, b""
         return received
 

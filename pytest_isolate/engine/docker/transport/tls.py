@@ -31,7 +31,7 @@ class HalfOpen:
         self._flush()
 
     def recv(self, most: int) -> bytes:
-        """What has come, or comes next, all of it: select() tells of nothing that was left here. Empty at the end."""
+        """All bytes that have come, or the next: select() tells of nothing that was left here. Empty at the end."""
         while True:
             received = self._read(most)
             if received is not None:
@@ -52,7 +52,7 @@ class HalfOpen:
             self._sock.shutdown(how)
 
     def settimeout(self, timeout_s: float | None) -> None:
-        """How long each wait may take."""
+        """Limit each wait."""
         self._sock.settimeout(timeout_s)
 
     def fileno(self) -> int:
@@ -75,7 +75,7 @@ class HalfOpen:
                 return
 
     def _read(self, most: int) -> bytes | None:
-        """What can be read at once; None where that is nothing yet."""
+        """Bytes that can be read at once; None where there are none yet."""
         received = b""
         with self._lock:
             while len(received) < most:

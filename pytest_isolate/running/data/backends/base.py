@@ -1,15 +1,15 @@
-"""What every way of copying data within a server can do, and the errors on the way."""
+"""The protocol of backends, and their errors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.running.containers.running import RunningInstance
-from pytest_isolate.running.data.names import own_suffix
+from pytest_isolate.running.data.names import PRISTINE, own_suffix
 
 
 class BackendError(IsolateError):
@@ -21,13 +21,13 @@ class InitOutput(IsolateError):
 
 
 def server_of(running: RunningInstance) -> Endpoint:
-    """Where its clients find a server: beside it in its container, or where it runs already."""
+    """The server's address for its clients: beside it in its container, or where it runs already."""
     used = running.spec.external
     return used.endpoint if used else Endpoint("127.0.0.1", running.view.spec.ports[0])
 
 
 def name_suffix(running: RunningInstance) -> str:
-    """What every name ends in that this process makes on a server that is not of this run; empty where it is."""
+    """Suffix of this process's names on a server that is not of this run; empty on one that is."""
     run = running.domain.run
     return own_suffix(run.run_id, run.worker) if running.spec.external else ""
 
@@ -45,7 +45,7 @@ def common_variables(running: RunningInstance, database: str) -> dict[str, str]:
 
 
 class Closing(Protocol):
-    """What has to be closed."""
+    """Anything with close()."""
 
     def close(self) -> None:
         """Close it."""
@@ -64,15 +64,17 @@ def closed_on_failure(opened: Closing) -> Iterator[None]:
 class DataBackend(Protocol):
     """One client that stays open inside the service's container. For one thread at a time.
 
-    Every method may raise WayError, and EngineError where the container or the client is gone.
+    Every method may raise BackendError, and EngineError where the container or the client is gone.
     """
 
     @property
     def room(self) -> int | None:
-        """How many copies there can be at a time; None where nothing but space bounds them."""
+        """Most copies at a time; None where nothing but space bounds them."""
+        return None
 
-    def size_bytes(self, template: str) -> int:
-        """What a copy of a template takes of the server's disk or memory; 0 where that is not known."""
+    def size_bytes(self, template: str) -> int:  # noqa: ARG002  # where it is known, that depends on the template
+        """Bytes of disk or memory that a copy of a template takes; 0 where that is not known."""
+        return 0
 
     def save_pristine(self) -> None:
         """Put the declared database, as it is now, aside. Nobody may be connected to it. Safe to repeat."""
@@ -82,12 +84,12 @@ class DataBackend(Protocol):
 
         What somebody began who has died is thrown away.
         """
+        self.drop(name)
+        return self.create(PRISTINE, name)
 
     def run_files(self, database: str, folder: str, names: Sequence[str]) -> None:
         """Carry out files of SQL that are in the container; InitOutput names file, line and statement."""
-
-    def variables(self, database: str) -> Mapping[str, str]:
-        """Environment variables with which the service's own clients find a database, inside the container."""
+        raise NotImplementedError  # the loader refuses files where `init_suffixes` has none
 
     def finish_template(self, name: str) -> None:
         """From now on nobody can change it."""
@@ -98,8 +100,8 @@ class DataBackend(Protocol):
     def drop(self, name: str) -> None:
         """Drop a copy, whoever is connected to it. One that is gone is fine."""
 
-    def copies(self) -> Sequence[str]:
-        """The names of all databases on the server that may be copies of ours."""
+    def databases(self) -> Sequence[str]:
+        """The names of all databases on the server."""
 
     def prepare_reset(self) -> None:
         """Do ahead what reset() can have done ahead. Safe to repeat, and while tests run."""
@@ -109,3 +111,10 @@ class DataBackend(Protocol):
 
     def close(self) -> None:
         """Let go of the client. Safe to repeat."""
+
+
+class ExternalBackend(DataBackend, Protocol):
+    """One that works on a server which runs already, where other runs make databases too."""
+
+    def drop_of(self, is_theirs: Callable[[tuple[str, str]], bool]) -> None:
+        """Drop all that these processes have made there."""

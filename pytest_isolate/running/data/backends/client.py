@@ -8,11 +8,22 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 
-from pytest_isolate.engine.api import Engine, Session
+from pytest_isolate.engine.api import Capability, Engine, Session, require
 from pytest_isolate.errors import EngineError
 
 # The longest that a server may take for one statement of ours: to copy gigabytes takes its time.
 TIMEOUT_S = 120
+
+
+def open_session(engine: Engine, container_id: str, argv: Sequence[str], env: Mapping[str, str]) -> Session:
+    """A command in a container, with its input and output open; EngineError where the engine has none such."""
+    require(
+        engine.facts(),
+        Capability.TALK,
+        f"{argv[0]} in a container cannot be talked to",
+        "fresh copies and resets of databases need that: take an engine that can, or leave fresh() and reset= out",
+    )
+    return engine.open_session(container_id, argv, env)
 
 
 class Client:
@@ -20,7 +31,7 @@ class Client:
 
     def __init__(self, engine: Engine, container_id: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
         self._program = argv[0]
-        self._session: Session = engine.open_session(container_id, argv, env)
+        self._session = open_session(engine, container_id, argv, env)
         self._received = b""
         self._errors = b""
         self.mark = f"isolate-{secrets.token_hex(8)}"
@@ -53,7 +64,7 @@ class Client:
 
 def run_to_end(engine: Engine, container_id: str, argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, str]:
     """Exit code and output of a command that is given nothing to read. It may take as long as it needs."""
-    session = engine.open_session(container_id, argv, env)
+    session = open_session(engine, container_id, argv, env)
     try:
         output = b""
         while (piece := session.receive(_LONG_S)) is not None:

@@ -6,14 +6,14 @@ Nothing is faster within the server: it cannot copy a database, and a copy table
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
 from pytest_isolate.running.containers.running import RunningInstance
-from pytest_isolate.running.data.backends.base import BackendError, InitOutput, common_variables
+from pytest_isolate.running.data.backends.base import BackendError, DataBackend, InitOutput, common_variables
 from pytest_isolate.running.data.backends.client import Client, run_to_end
-from pytest_isolate.running.data.names import PRISTINE, parse_copy_name
+from pytest_isolate.running.data.names import PRISTINE
 
 _FOLDER = "/var/tmp/isolate"  # noqa: S108  # inside the container
 _FIND = 'exec "$(command -v mariadb || command -v mysql)"'
@@ -35,49 +35,31 @@ def environment(running: RunningInstance, database: str) -> dict[str, str]:
     return {**common_variables(running, database), **own}
 
 
-class MariadbBackend:
+class MariadbBackend(DataBackend):
     """One client of the server's administrator, which stays open."""
-
-    room = None
 
     def __init__(self, engine: Engine, running: RunningInstance) -> None:
         self._engine = engine
         self._running = running
         self._user, self._password, self._client = self._connect()
 
-    def size_bytes(self, template: str) -> int:  # noqa: ARG002  # nobody asks it of its copies so far
-        """Not known."""
-        return 0
-
     def save_pristine(self) -> None:
-        """Put the declared database, as it is now, aside."""
         if not self._exists(PRISTINE):
             self._write_out(self._running.spec.database or "", PRISTINE)
             self._create_like(self._running.spec.database or "", PRISTINE)
 
-    def begin_template(self, name: str) -> str:
-        """A database in the pristine state, for init to work on."""
-        self.drop(name)
-        return self.create(PRISTINE, name)
-
     def run_files(self, database: str, folder: str, names: Sequence[str]) -> None:
-        """Carry out files of SQL that are in the container."""
         for name in names:
             argv = ["sh", "-c", _FILE, "sh", self._user, database, f"{folder}/{name}"]
             code, output = run_to_end(self._engine, self._running.container_id, argv, self._login())
             if code != 0:
                 raise InitOutput(_describe(name, output))
 
-    def variables(self, database: str) -> Mapping[str, str]:
-        """Environment variables that tell a command where the database is."""
-        return environment(self._running, database)
-
     def finish_template(self, name: str) -> None:
-        """What is copied is the text: whoever is still connected can change the database, but not that."""
+        """Write it out as text, which is what is copied: clients that are still connected cannot change that."""
         self._write_out(name, name)
 
     def create(self, template: str, name: str) -> str:
-        """A true copy of a template."""
         self._create_like(template, name)
         self._run(f"USE {_name(name)}")
         self._run(f"SOURCE {_FOLDER}/{template}.sql", end="")
@@ -90,12 +72,11 @@ class MariadbBackend:
         for user, host in (pair.split("\t") for pair in pairs):
             self._run(f"REVOKE ALL PRIVILEGES ON {_name(name)}.* FROM {_text(user)}@{_text(host)}")
 
-    def copies(self) -> Sequence[str]:
-        """The names of all databases that may be copies of ours."""
-        return [name for name in self._run("SHOW DATABASES") if parse_copy_name(name)]
+    def databases(self) -> Sequence[str]:
+        return self._run("SHOW DATABASES")
 
     def prepare_reset(self) -> None:
-        """Nothing can be done ahead: a database cannot be given another name."""
+        pass  # a database cannot be given another name
 
     def reset(self) -> None:
         """Make the declared database anew. Who is connected to it is disconnected: an open transaction blocks that."""
@@ -110,7 +91,6 @@ class MariadbBackend:
         self.create(PRISTINE, database)
 
     def close(self) -> None:
-        """Let go of the client."""
         self._client.close()
 
     def _create_like(self, source: str, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.model.reset import Pristine
@@ -12,6 +12,7 @@ from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.containers.security import COPIES
 from pytest_isolate.running.data.backends.base import (
     BackendError,
+    ExternalBackend,
     InitOutput,
     closed_on_failure,
     common_variables,
@@ -19,7 +20,7 @@ from pytest_isolate.running.data.backends.base import (
     server_of,
 )
 from pytest_isolate.running.data.backends.client import Client, run_to_end
-from pytest_isolate.running.data.names import PRISTINE, creator_of, parse_copy_name
+from pytest_isolate.running.data.names import PRISTINE, creator_of
 
 # Made by CREATE DATABASE as of these versions.
 _STRATEGY_SINCE = 150000
@@ -49,10 +50,8 @@ def environment(running: RunningInstance, database: str) -> dict[str, str]:
     }
 
 
-class PostgresBackend:
+class PostgresBackend(ExternalBackend):
     """One psql, which stays open."""
-
-    room = None
 
     def __init__(self, engine: Engine, running: RunningInstance) -> None:
         self._engine = engine
@@ -68,13 +67,12 @@ class PostgresBackend:
                 self._move_out()
 
     def size_bytes(self, template: str) -> int:
-        """What the files of a template take. They never change."""
+        """Ask once: the files of a template never change."""
         if template not in self._sizes:
             self._sizes[template] = int(self._run(f"SELECT pg_database_size({_text(template)})")[0])
         return self._sizes[template]
 
     def save_pristine(self) -> None:
-        """Put the declared database, as it is now, aside."""
         if self._memory_bytes:
             self._open_memory()
         if not self._exists(self._pristine):
@@ -82,7 +80,6 @@ class PostgresBackend:
             self._seal(self._pristine)
 
     def begin_template(self, name: str) -> str:
-        """A database in the pristine state, for init to work on."""
         if self._exists(name):
             self._run(f"ALTER DATABASE {_name(name)} IS_TEMPLATE false")
             self.drop(name)
@@ -90,16 +87,11 @@ class PostgresBackend:
         return name
 
     def run_files(self, database: str, folder: str, names: Sequence[str]) -> None:
-        """Carry out files of SQL that are in the container."""
         files = [word for name in names for word in ("-f", f"{folder}/{name}")]
         argv = ["psql", "-Xqb", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", *files]
-        code, output = run_to_end(self._engine, self._running.container_id, argv, self.variables(database))
+        code, output = run_to_end(self._engine, self._running.container_id, argv, environment(self._running, database))
         if code != 0:
             raise InitOutput(output.replace(f"psql:{folder}/", "").strip())
-
-    def variables(self, database: str) -> Mapping[str, str]:
-        """Environment variables that every client of PostgreSQL knows."""
-        return environment(self._running, database)
 
     def finish_template(self, name: str) -> None:
         """Nobody can connect any more; what init has left connected is disconnected."""
@@ -119,18 +111,15 @@ class PostgresBackend:
         return name
 
     def drop(self, name: str) -> None:
-        """Drop a copy, whoever is connected to it."""
         force = " WITH (FORCE)" if self._version >= _FORCE_SINCE else ""
         if not force:
             self._run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {_text(name)}")
         self._run(f"DROP DATABASE IF EXISTS {_name(name)}{force}")
 
-    def copies(self) -> Sequence[str]:
-        """The names of all databases that may be copies of ours."""
-        return [name for name in self._run("SELECT datname FROM pg_database") if parse_copy_name(name)]
+    def databases(self) -> Sequence[str]:
+        return self._run("SELECT datname FROM pg_database")
 
     def drop_of(self, is_theirs: Callable[[tuple[str, str]], bool]) -> None:
-        """Drop all that these processes have made on a server that is not of this run."""
         ours = "SELECT datname FROM pg_database WHERE datname LIKE 'isolate\\_%'"
         # One whose making or dropping broke off is marked by this limit: it can be dropped, and nothing else.
         templates = self._run(f"{ours} AND datistemplate AND datconnlimit <> -2")
@@ -165,7 +154,6 @@ class PostgresBackend:
         self._run(f"ALTER DATABASE {_name(_SPARE)} RENAME TO {_name(database)}")
 
     def close(self) -> None:
-        """Let go of psql."""
         self._client.close()
 
     def _move_out(self) -> None:
@@ -194,7 +182,7 @@ class PostgresBackend:
             self._memory_bytes = 0  # a user without the right to: copies are made on disk
 
     def _fits_into_memory(self, template: str) -> bool:
-        """Whether there is room for one more, and for what tests will add."""
+        """True where there is room for one more, and for what tests will add."""
         if not self._memory_bytes:
             return False
         spaces = f"SELECT oid FROM pg_tablespace WHERE spcname = '{_MEMORY}'"
@@ -216,7 +204,7 @@ class PostgresBackend:
             self._copy_rights_and_settings(source, name)
 
     def _is_plain(self, source: str) -> bool:
-        """Whether a database has neither rights nor settings of its own. A template's never change."""
+        """True for a database without rights and settings of its own. A template's never change."""
         if source not in self._plain:
             found = self._run(
                 f"SELECT 1 FROM pg_database d WHERE datname = {_text(source)} AND (datacl IS NOT NULL "
@@ -254,7 +242,7 @@ class PostgresBackend:
         return lines[:end]
 
     def _connect(self, database: str) -> Client:
-        variables = {**self.variables(database), "PGAPPNAME": "pytest-isolate", "PGCONNECT_TIMEOUT": "30"}
+        variables = {**environment(self._running, database), "PGAPPNAME": "pytest-isolate", "PGCONNECT_TIMEOUT": "30"}
         return Client(self._engine, self._running.container_id, ["psql", "-XqAt", "-v", "ON_ERROR_STOP=0"], variables)
 
 

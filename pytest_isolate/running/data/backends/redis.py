@@ -6,13 +6,13 @@ carries out one at a time: so two workers can never be given the same number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.running.containers.running import RunningInstance
-from pytest_isolate.running.data.backends.base import BackendError, InitOutput, closed_on_failure, common_variables
+from pytest_isolate.running.data.backends.base import BackendError, DataBackend, closed_on_failure, common_variables
 from pytest_isolate.running.data.backends.client import Client
-from pytest_isolate.running.data.names import PRISTINE, parse_copy_name
+from pytest_isolate.running.data.names import PRISTINE
 
 _CLIENT = 'exec "$(command -v redis-cli || command -v valkey-cli)" "$@"'
 # Each script begins where the book is: a table of names and numbers, and the number that was given away last.
@@ -70,7 +70,7 @@ def environment(running: RunningInstance, database: str) -> dict[str, str]:
     return {**common_variables(running, database), "REDISCLI_AUTH": running.view.password or ""}
 
 
-class RedisBackend:
+class RedisBackend(DataBackend):
     """One redis-cli, which stays open."""
 
     def __init__(self, engine: Engine, running: RunningInstance) -> None:
@@ -78,38 +78,21 @@ class RedisBackend:
         view = running.view
         argv = ["sh", "-c", _CLIENT, "redis-cli", "-h", "127.0.0.1", "-p", str(view.spec.ports[0])]
         argv += ["--user", view.spec.user] if view.spec.user and view.password else []
-        self._client = Client(engine, running.container_id, argv, self.variables(self._base))
+        self._client = Client(engine, running.container_id, argv, environment(running, self._base))
         with closed_on_failure(self._client):
             self._last = int(self._run("CONFIG GET databases")[1]) - 1
             self._begins_empty = self._is_pristine_empty()
 
     @property
     def room(self) -> int:
-        """How many databases there are for copies: not the declared one, the pristine one, nor that of the book."""
+        """All databases but the declared one, the pristine one and that of the book."""
         return self._last - 2
 
-    def size_bytes(self, template: str) -> int:  # noqa: ARG002  # nobody asks it of its copies so far
-        """Not known."""
-        return 0
-
     def save_pristine(self) -> None:
-        """Put the declared database, as it is now, aside."""
         if PRISTINE not in self._numbers():
             source = f"local source = '{self._base}'"
             self._script(_TAKE_NUMBER + source + _COPY, PRISTINE)
             self._begins_empty = self._is_pristine_empty()
-
-    def begin_template(self, name: str) -> str:
-        """A database in the pristine state, for init to work on."""
-        return self.create(PRISTINE, name)
-
-    def run_files(self, database: str, folder: str, names: Sequence[str]) -> None:  # noqa: ARG002
-        """There is no SQL here; the loader refuses it."""
-        raise InitOutput(f"{', '.join(names)}: no SQL for database {database}")
-
-    def variables(self, database: str) -> Mapping[str, str]:
-        """Environment variables that tell a command where the database is."""
-        return environment(self._running, database)
 
     def finish_template(self, name: str) -> None:
         """Nobody has its number, once those who have worked on it are disconnected."""
@@ -126,12 +109,11 @@ class RedisBackend:
             self._disconnect(number)
             self._script(_DROP, name)
 
-    def copies(self) -> Sequence[str]:
-        """The names of all databases that may be copies of ours."""
-        return [name for name in self._numbers() if parse_copy_name(name)]
+    def databases(self) -> Sequence[str]:
+        return [*self._numbers()]
 
     def prepare_reset(self) -> None:
-        """Nothing can be done ahead."""
+        pass  # what is emptied and filled again is in use until then
 
     def reset(self) -> None:
         """Empty every database that is nobody's copy, and restore the declared one. Connections stay open.
@@ -141,7 +123,6 @@ class RedisBackend:
         self._script(_EMPTY_ALL if self._begins_empty else _FIND_SOURCE + _EMPTY_ALL + _RESTORE + _COPY, "", PRISTINE)
 
     def close(self) -> None:
-        """Let go of redis-cli."""
         self._client.close()
 
     @property

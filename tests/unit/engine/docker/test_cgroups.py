@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from pytest_isolate.engine.docker.cgroups import Counted, count
+from pytest_isolate.engine.api import UsageCounters
+from pytest_isolate.engine.docker.cgroups import count
 from pytest_isolate.running.containers.usage import needed_bytes
 
 ID = "0123456789abcdef"
-COUNTED = Counted(memory_bytes=5000, idle_bytes=300, files_bytes=400, peak_bytes=9000, cpu_s=2.5)
+COUNTED = UsageCounters(memory_bytes=5000, idle_bytes=300, files_bytes=400, peak_bytes=9000, cpu_s=2.5)
 NAMES = [
     f"docker/{ID}",
     f"system.slice/docker-{ID}.scope",

@@ -7,20 +7,13 @@ from typing import Any
 
 import pytest
 
-from pytest_isolate.engine.api import ContainerRequest, EngineFacts
+from pytest_isolate.engine.api import ContainerRequest
 from pytest_isolate.engine.docker.dialects import DOCKER, PODMAN, dialect_of, plain_name, podman_version
 from pytest_isolate.engine.docker.engine import DockerEngine
+from pytest_isolate.engine.docker.refusals import refusal_error
 from pytest_isolate.engine.docker.transport.client import Http
-from pytest_isolate.engine.docker.wire import (
-    build_step,
-    container_usage,
-    dropped_limits,
-    has_labels,
-    is_step,
-    refusal_error,
-)
+from pytest_isolate.engine.docker.wire import build_step, container_usage, dropped_limits, has_labels, is_step
 from pytest_isolate.errors import EngineError, ObjectNotFound
-from pytest_isolate.running.evidence.shell import for_program
 from unit.scripted import VERSION, Scripted, answer
 
 NONE_HELD = {"HostConfig": {"Memory": 0, "NanoCpus": 0, "CpuQuota": 0, "PidsLimit": 0}}
@@ -113,10 +106,18 @@ def test_refusals_are_known_by_their_words(text: str, kind: type[EngineError]) -
 
 
 def test_commands_for_people_name_their_engines_program() -> None:
-    facts = EngineFacts(name="Podman", version="4", address="unix:///s", is_local=True)
-    told = for_program(facts.program, 'docker exec -it -e A="$(docker exec x printenv A)" x sh -c "docker --version"')
-    assert told == 'podman exec -it -e A="$(podman exec x printenv A)" x sh -c "docker --version"'
-    assert EngineFacts(name="Docker", version="4", address="", is_local=True).program == "docker"
+    with Scripted() as server:
+        assert DockerEngine(Http(server.address)).commands.enter("x") == "docker exec -it x sh"
+        server.version = answer(b'{"Version": "4.3.1", "Components": [{"Name": "Podman Engine"}]}')
+        commands = DockerEngine(Http(server.address)).commands
+    assert commands.run_inside("x", "true", f'A="$({commands.read_variable("x", "A")})"') == (
+        'podman exec -it -e A="$(podman exec x printenv A)" x true'
+    )
+    assert commands.remove({"a": "b"})[0] == "podman rm -fv $(podman ps -aq --filter label=a=b)"
+
+
+def test_commands_for_people_are_dockers_where_the_engine_does_not_answer() -> None:
+    assert DockerEngine(Http("unix:///no/such.sock")).commands.logs("x") == "docker logs x"
 
 
 MISMATCH = answer(b'{"message": "network inspection mismatch: internal libpod error"}', "500 X")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from pytest_isolate.engine.api import PublishAddress
 from pytest_isolate.engine.docker.engine import DockerEngine
 from pytest_isolate.engine.docker.host import (
     LOCAL,
     Machine,
-    PublishAddress,
     ask_machine,
     far_address,
     find_own_ids,

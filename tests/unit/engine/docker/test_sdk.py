@@ -11,7 +11,7 @@ import pytest
 LOAD = """
 import sys, warnings
 warnings.simplefilter = lambda *args, **kwargs: None
-from pytest_isolate.engine.docker.engine import load_sdk
+from pytest_isolate.engine.docker.image_api import load_sdk
 print(load_sdk().__name__, load_sdk() is load_sdk(), sys.modules.get("urllib3.contrib.socks", "absent") is not None)
 """
 

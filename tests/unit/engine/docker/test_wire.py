@@ -9,17 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_isolate.engine.api import ContainerRequest, ContainerUsage, LogLine, Progress
-from pytest_isolate.engine.docker.wire import (
-    PullCount,
-    api_version,
-    build_step,
-    container_body,
-    container_usage,
-    log_lines,
-    moment,
-    refusal_error,
-    split_frames,
-)
+from pytest_isolate.engine.docker.dialects import api_version
+from pytest_isolate.engine.docker.frames import log_lines, moment, split_frames
+from pytest_isolate.engine.docker.refusals import refusal_error
+from pytest_isolate.engine.docker.wire import PullCount, build_step, container_body, container_usage
 from pytest_isolate.errors import EngineError, ObjectNotFound, PortTaken, SubnetTaken
 
 frames_of_two = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=20)), max_size=8)

@@ -49,8 +49,8 @@ class Bench:
         return self._links[-1]
 
     def end_controller(self) -> None:
-        os.close(self._controller)
-        self._controller = -1
+        controller, self._controller = self._controller, -1
+        os.close(controller)
 
     def has_ended(self, within_s: float = 60) -> bool:
         self._thread.join(within_s)

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from pytest_isolate.engine.api import ExecResult
+from pytest_isolate.engine.api import EngineFacts, ExecResult
 from pytest_isolate.errors import ExecError, IsolateError
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Http
 from pytest_isolate.running.containers.controls import ContainerControls
 from pytest_isolate.running.containers.handle import Service, Stack
 from pytest_isolate.running.containers.view import ServiceView
-from pytest_isolate.running.faults.network import Target
+from pytest_isolate.running.faults.target import Target
 from unit.builders import spec
 
 
@@ -24,6 +24,9 @@ class StubEngine:
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
         self.result = ExecResult(exit_code=0, stdout="out", stderr="")
+
+    def facts(self) -> EngineFacts:
+        return EngineFacts(name="Stub", version="1", address="stub://", is_local=True)
 
     def read_logs(self, container_id: str) -> str:
         self.calls.append(("logs", container_id))

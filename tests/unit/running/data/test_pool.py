@@ -67,7 +67,7 @@ class MemoryBackend:
         assert name not in self.server.in_use
         self.server.databases.discard(name)
 
-    def copies(self) -> Sequence[str]:
+    def databases(self) -> Sequence[str]:
         return sorted(self.server.databases)
 
     def close(self) -> None:

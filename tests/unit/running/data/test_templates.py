@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from pytest_isolate.model.fresh import FreshSpec, Init, InitCommand, InitFiles, InitFunction
-from pytest_isolate.running.data.templates import digest_init, sql_files
+from pytest_isolate.running.data.templates import digest_init, init_files
 from unit.builders import HERE, sid
 
+SUFFIXES = (".sql",)
 TABLE = "create table t(x int)"
 
 
 def digest(init: Init | None = None, key: str | None = None, name: str = "orders", run: str = "run") -> str:
-    return digest_init(FreshSpec(name=name, base=sid("db"), init=init, key=key, location=HERE), run)
+    return digest_init(FreshSpec(name=name, base=sid("db"), init=init, key=key, location=HERE), run, SUFFIXES)
 
 
 def of(function: Callable[[Any], object], run: str = "run") -> str:
@@ -53,7 +54,7 @@ def test_a_folder_is_its_files_in_the_order_of_their_names(tmp_path: Path) -> No
         (tmp_path / name).write_text(name)
     before = digest(InitFiles(path=str(tmp_path)))
 
-    assert [p.name for p in sql_files(str(tmp_path))] == ["1.sql", "2.sql", "3.sql"]
+    assert [p.name for p in init_files(str(tmp_path), SUFFIXES)] == ["1.sql", "2.sql", "3.sql"]
     (tmp_path / "sub" / "3.sql").write_text("changed")
     assert digest(InitFiles(path=str(tmp_path))) != before
 

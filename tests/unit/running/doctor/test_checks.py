@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from pytest_isolate.engine.docker.diagnose import Attempt, EngineReport, SocketFacts
+from pytest_isolate.engine.command_api import Attempt, EngineReport, SocketFacts
+from pytest_isolate.engine.docker.commands import DockerCommands
 from pytest_isolate.running.doctor.checks import (
     GIB,
     OK,
@@ -43,8 +44,9 @@ ENGINE = EngineReport(
     limits_processes=True,
     subnets=("172.17.0.0/16",),
     pools=(),
-    clock_offset_s=0.0,
+    clock_ahead_s=0.0,
     clock_within_s=0.01,
+    advice=DockerCommands().doctor_advice(),
 )
 DISK = Disk(what="engine", path="/var/lib/docker", free_bytes=50 * GIB, size_bytes=100 * GIB)
 INOTIFY = Inotify(max_instances=128, max_watches=65536, used_instances=3)
@@ -85,7 +87,7 @@ def test_every_finding_that_is_not_ok_says_what_to_do() -> None:
         is_local=False,
         host="",
         limits_memory=False,
-        clock_offset_s=99.0,
+        clock_ahead_s=99.0,
         subnets=("10.189.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
     )
     disks = (replace(DISK, free_bytes=0),)
@@ -176,7 +178,7 @@ def test_an_engine_elsewhere_is_told_with_its_addresses() -> None:
     [(0.9, 0, OK), (1.5, 0, WARNING), (-1.5, 0, WARNING), (1.5, 1, OK), (-31, 0, PROBLEM), (3600, 1, PROBLEM)],
 )
 def test_clocks_may_differ_by_less_than_a_second(ahead_s: float, within_s: float, verdict: str) -> None:
-    found = check_clock(replace(ENGINE, clock_offset_s=ahead_s, clock_within_s=within_s))
+    found = check_clock(replace(ENGINE, clock_ahead_s=ahead_s, clock_within_s=within_s))
     assert found.verdict == verdict
     if verdict != OK:
         assert ("ahead of" if ahead_s > 0 else "behind") in found.found
@@ -208,13 +210,15 @@ def test_one_network_around_the_whole_pool_fills_it() -> None:
 @pytest.mark.parametrize(("count", "verdict"), [(27, OK), (28, WARNING), (31, WARNING)])
 def test_the_engines_own_pools_end_at_31_networks(count: int, verdict: str) -> None:
     subnets = [f"172.{n}.0.0/16" for n in range(17, 32)] + [f"192.168.{16 * n}.0/20" for n in range(16)]
-    found = check_engine_pools((), subnets[:count])
+    found = check_engine_pools(replace(ENGINE, subnets=tuple(subnets[:count])))
     assert found.verdict == verdict
     assert found.found.startswith(f"{count} of the 31 networks")
 
 
 def test_pools_that_the_engine_was_given_count_in_place_of_its_own() -> None:
-    found = check_engine_pools((("10.5.0.0/24", 28), ("10.6.0.0/24", 28)), ["10.5.0.0/28", "10.6.0.16/28"])
+    found = check_engine_pools(
+        replace(ENGINE, pools=(("10.5.0.0/24", 28), ("10.6.0.0/24", 28)), subnets=("10.5.0.0/28", "10.6.0.16/28"))
+    )
     assert (found.verdict, found.found.split(" networks")[0]) == (OK, "2 of the 32")
 
 
@@ -235,7 +239,7 @@ def test_a_route_into_the_pool_is_told_unless_it_is_an_engines_network() -> None
 )
 def test_a_disk_that_is_nearly_full_is_told(free_gib: float, size_gib: int, verdict: str) -> None:
     disk = replace(DISK, free_bytes=int(free_gib * GIB), size_bytes=size_gib * GIB)
-    found = check_disk(disk)
+    found = check_disk(disk, ENGINE.advice["disk"])
     assert found.verdict == verdict
     assert found.found == f"/var/lib/docker: {free_gib:.1f} of {size_gib:.1f} GiB free"
     assert ("docker system df" in found.do) == (verdict != OK)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_isolate.engine.api import ContainerState, EngineFacts, LogLine
+from pytest_isolate.engine.docker.commands import DockerCommands
 from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import InstanceKey, Place
@@ -33,6 +34,8 @@ class Engine:
         if self.error:
             raise self.error
         return ContainerState(is_running=True, name="box", started_at=40)
+
+    commands = DockerCommands()
 
     def read_log_lines(self, container_id: str, since: float) -> list[LogLine]:
         self.asked.append(f"read {container_id} {since:g}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_isolate.engine.api import ContainerState, LogLine
+from pytest_isolate.engine.docker.commands import DockerCommands
 from pytest_isolate.running.evidence.render import (
     MOST_CHARACTERS,
     Evidence,
@@ -96,10 +97,10 @@ def test_a_state_in_words(state: ContainerState, words: str) -> None:
 
 
 def test_commands_fit_the_state() -> None:
-    assert commands_inside(evidence()) == "docker exec -it box sh; docker logs box"
-    assert commands_inside(evidence(is_running=False)) == "docker cp box:/PATH .; docker logs box"
-    assert commands_inside(evidence(program="podman")) == "podman exec -it box sh; podman logs box"
-    assert commands_inside(evidence(container="")) == ""
+    docker, podman = DockerCommands(), DockerCommands("podman")
+    assert commands_inside(docker, "box", is_running=True) == "docker exec -it box sh; docker logs box"
+    assert commands_inside(docker, "box", is_running=False) == "docker cp box:/PATH .; docker logs box"
+    assert commands_inside(podman, "box", is_running=True) == "podman exec -it box sh; podman logs box"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,16 @@ def test_a_title_names_service_phases_and_others(phases: list[str], others: tupl
 
 
 def test_a_section_says_whose_lines_there_may_be_and_where_all_are() -> None:
-    told = render(evidence(others=tuple("abcde"), before="x ended", is_settled=False, is_kept=True), "/out/db.log")
+    told = render(
+        evidence(
+            others=tuple("abcde"),
+            before="x ended",
+            is_settled=False,
+            is_kept=True,
+            commands="docker exec -it box sh; docker logs box",
+        ),
+        "/out/db.log",
+    )
     assert told == [
         "state   running",
         "inside  docker exec -it box sh; docker logs box",

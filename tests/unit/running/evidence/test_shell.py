@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_isolate.engine.docker.commands import DockerCommands
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.service import Secret
 from pytest_isolate.running.containers.view import ServiceView
@@ -21,7 +22,8 @@ SECRET = "0123456789abcdef"  # of nobody
 def entrance(**values: object) -> AccessHints:
     declared = spec("db", **{"ports": (5432,), "password": Secret.RANDOM, **values})
     password = SECRET if declared.password is Secret.RANDOM else declared.password
-    return build_entrance(ServiceView(spec=declared, password=password, endpoints={5432: Endpoint("127.0.0.1", 40001)}))
+    view = ServiceView(spec=declared, password=password, endpoints={5432: Endpoint("127.0.0.1", 40001)})
+    return build_entrance(view, DockerCommands())
 
 
 def postgres(**values: object) -> AccessHints:

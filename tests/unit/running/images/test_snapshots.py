@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_isolate.engine.api import BuildRequest, ImageFacts, Labelled
+from pytest_isolate.engine.api import BuildRequest, EngineFacts, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
 from pytest_isolate.model.service import Secret
@@ -45,6 +45,9 @@ class StubEngine:
         self.calls.append(name)
         if name == self.fails:
             raise EngineError(f"{name} failed")
+
+    def facts(self) -> EngineFacts:
+        return EngineFacts(name="Stub", version="1", address="stub://", is_local=True)
 
     def pause_container(self, container_id: str) -> None:
         self._ask("pause")

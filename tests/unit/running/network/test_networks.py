@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from pytest_isolate.engine.docker.commands import DockerCommands
+from pytest_isolate.engine.docker.network_api import create_on_one_of, free_subnets, ordered_name, prefix_for
 from pytest_isolate.errors import AddressSpaceFull, SubnetTaken
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey, Place
-from pytest_isolate.running.network.networks import Networks, network_order, place_code
+from pytest_isolate.running.network.networks import Networks, network_order, place_code, room_for
 from pytest_isolate.running.ownership.domains import SharingDomain
 from unit.builders import make_run, spec
 
@@ -27,16 +29,22 @@ class StubEngine:
         self.used: list[str] = []
         self.calls: list[tuple[object, ...]] = []
 
-    def used_subnets(self) -> Sequence[str]:
-        return list(self.used)
+    def create_network(
+        self, name: str, labels: Mapping[str, str], *, capacity: int, order: Sequence[int], addresses: str
+    ) -> str:
+        """As Docker's does, which is tested with it here."""
+        name, prefix = ordered_name(name, order), prefix_for(capacity)
 
-    def create_network(self, name: str, subnet: str, labels: Mapping[str, str]) -> str:
-        if self.refuses:
-            self.refuses -= 1
-            raise SubnetTaken("taken", found=["overlaps with a route"])
-        self.used.append(subnet)
-        self.calls.append(("create", name))
-        return f"id of {name}"
+        def create(subnet: str) -> str:
+            if self.refuses:
+                self.refuses -= 1
+                raise SubnetTaken("taken", found=["overlaps with a route"])
+            self.used.append(subnet)
+            self.calls.append(("create", name))
+            return f"id of {name}"
+
+        subnets = free_subnets(addresses, self.used, prefix, random.Random(1))
+        return create_on_one_of(subnets, create, f"a /{prefix} in {addresses}", DockerCommands().list_networks())
 
     def attach(self, network_id: str, container_id: str, aliases: Sequence[str]) -> None:
         self.calls.append(("attach", network_id, container_id, *aliases))
@@ -186,3 +194,11 @@ def test_what_is_attached_to_a_network_comes_from_one_that_sorts_before() -> Non
     ]
 
     assert wide_to_narrow == sorted(set(wide_to_narrow))
+    names = [ordered_name("isolate-abcd1234-hr-net-1", order) for order in wide_to_narrow]
+    assert names == sorted(set(names))
+
+
+@pytest.mark.parametrize(("containers", "room"), [(0, 13), (13, 13), (14, 29), (29, 29), (30, 61)])
+def test_the_room_of_a_network_is_that_of_its_kind(containers: int, room: int) -> None:
+    assert room_for(containers) == room
+    assert prefix_for(containers) == prefix_for(room)

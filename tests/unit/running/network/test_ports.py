@@ -12,12 +12,12 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
-from pytest_isolate.engine.api import EngineFacts
+from pytest_isolate.engine.api import EngineFacts, PublishAddress
 from pytest_isolate.errors import AddressSpaceFull, EngineError, StartError
 from pytest_isolate.model.scope import Scope
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.running.network import ports
-from pytest_isolate.running.network.addresses import Addresses, PublishAddress, check_bind_ip, choose_publish_address
+from pytest_isolate.running.network.addresses import Addresses, check_bind_ip, choose_publish_address
 from pytest_isolate.running.network.ports import (
     LOOPBACK,
     HeldPorts,
@@ -318,34 +318,38 @@ def test_an_address_of_another_host_cannot_be_published_on() -> None:
             HERE, "127.0.0.9", "", PublishAddress(host="127.0.0.9", publish_on="127.0.0.9"), id="on one of them"
         ),
         pytest.param(HERE, "", "box.test", PublishAddress(host="box.test"), id="on this host, under a name"),
-        pytest.param(THERE, "", "", PublishAddress(host="box", publish_on="0.0.0.0", is_held=False), id="elsewhere"),
+        pytest.param(THERE, "", "", PublishAddress(host="box", publish_on="0.0.0.0", is_local=False), id="elsewhere"),
         pytest.param(
             THERE,
             "10.0.0.5",
             "",
-            PublishAddress(host="10.0.0.5", publish_on="10.0.0.5", is_held=False),
+            PublishAddress(host="10.0.0.5", publish_on="10.0.0.5", is_local=False),
             id="on one address",
         ),
         pytest.param(
-            THERE, "", "gate", PublishAddress(host="gate", publish_on="0.0.0.0", is_held=False), id="through a gate"
+            THERE, "", "gate", PublishAddress(host="gate", publish_on="0.0.0.0", is_local=False), id="through a gate"
         ),
         pytest.param(
-            THERE, "10.0.0.5", "gate", PublishAddress(host="gate", publish_on="10.0.0.5", is_held=False), id="both said"
+            THERE,
+            "10.0.0.5",
+            "gate",
+            PublishAddress(host="gate", publish_on="10.0.0.5", is_local=False),
+            id="both said",
         ),
         pytest.param(
-            AROUND, "", "", PublishAddress(host="172.17.0.1", publish_on="172.17.0.1", is_held=False), id="from within"
+            AROUND, "", "", PublishAddress(host="172.17.0.1", publish_on="172.17.0.1", is_local=False), id="from within"
         ),
         pytest.param(
             AROUND,
             "0.0.0.0",
             "",
-            PublishAddress(host="172.17.0.1", publish_on="0.0.0.0", is_held=False),
+            PublishAddress(host="172.17.0.1", publish_on="0.0.0.0", is_local=False),
             id="within, on all",
         ),
         pytest.param(
             replace(AROUND, host="", publish_on="0.0.0.0"),
             *("", "host.docker.internal"),
-            PublishAddress(host="host.docker.internal", publish_on="0.0.0.0", is_held=False),
+            PublishAddress(host="host.docker.internal", publish_on="0.0.0.0", is_local=False),
             id="within, without a gateway",
         ),
     ],

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.running.network.networks import DEFAULT_POOL, free_subnets, prefix_for
+from pytest_isolate.engine.api import DEFAULT_SUBNETS
+from pytest_isolate.engine.docker.network_api import free_subnets, prefix_for
 
 seeds = st.integers(0, 2**32)
 pools = st.builds(
@@ -93,9 +94,9 @@ def test_hundreds_of_stacks_fit() -> None:
     used = ["172.17.0.0/16", "10.189.3.0/24"]
     rng = random.Random(1)
     for _ in range(300):
-        used += islice(free_subnets(DEFAULT_POOL, used, prefix_for(8), rng), 1)
+        used += islice(free_subnets(DEFAULT_SUBNETS, used, prefix_for(8), rng), 1)
 
     made = [IPv4Network(text) for text in used[2:]]
     assert len(set(made)) == 300
-    assert all(net.subnet_of(IPv4Network(DEFAULT_POOL)) for net in made)
+    assert all(net.subnet_of(IPv4Network(DEFAULT_SUBNETS)) for net in made)
     assert not any(net.overlaps(IPv4Network("10.189.3.0/24")) for net in made)

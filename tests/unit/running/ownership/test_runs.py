@@ -7,7 +7,7 @@ import pytest
 from pytest_isolate.cli.find_container import all_named, completions, find_container
 from pytest_isolate.cli.ps import run_facts, run_lines
 from pytest_isolate.engine.api import Labelled
-from pytest_isolate.engine.docker.inventory import container_facts
+from pytest_isolate.engine.docker.command_engine import container_facts
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.identity import LABEL_OWNER, LABEL_PROJECT, LABEL_REUSE, LABEL_RUN, LABEL_USER, Owner, Run
 from pytest_isolate.model.service import ServiceId, StackId

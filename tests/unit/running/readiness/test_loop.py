@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from pytest_isolate.errors import EngineUnreachable
 from pytest_isolate.model.probes import Answer, Command, Dead, Http, Log, NotYet, Probe, Ready, Tcp
 from pytest_isolate.running.readiness.loop import Outcome, wait_until_ready
-from pytest_isolate.running.readiness.probing import is_expensive
 from unit.builders import FakeClock
 
 NEVER = NotYet("connection refused")
@@ -43,7 +42,6 @@ class Service:
         return wait_until_ready(
             list(self.ready_after),
             ask=ask or self.ask,
-            is_dear=is_expensive,
             died=self.died,
             read_exit=lambda: Dead("container exited with code 1"),
             clock=self.clock,
@@ -82,7 +80,7 @@ def test_what_costs_the_engine_is_asked_rarely(clock: FakeClock, probe: Probe) -
     ("probe", "dear"), [(Tcp(), False), (Http(), False), (Log(pattern="x"), True), (Command(argv=("x",)), True)]
 )
 def test_what_goes_through_the_engine_is_dear(probe: Probe, dear: bool) -> None:
-    assert is_expensive(probe) is dear
+    assert probe.is_expensive is dear
 
 
 @given(st.floats(0, 20))
@@ -175,7 +173,6 @@ def test_the_end_of_an_earlier_life_is_not_the_end_of_this_one(clock: FakeClock)
     outcome = wait_until_ready(
         [Tcp()],
         ask=lambda _: Ready() if clock.now() > 1001 else NEVER,
-        is_dear=is_expensive,
         died=died,
         read_exit=lambda: None,
         clock=clock,

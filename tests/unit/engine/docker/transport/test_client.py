@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from waiting import wait_for
 
-from pytest_isolate.engine.docker.engine import DockerEngine, connect
+from pytest_isolate.engine.connect import connect
+from pytest_isolate.engine.docker.engine import DockerEngine
 from pytest_isolate.engine.docker.transport.client import Http, open_http
 from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound
 from unit.scripted import VERSION, Scripted, answer, chunked
@@ -315,7 +316,7 @@ def test_the_docker_sdk_is_not_imported_to_talk_to_an_engine(server: Scripted) -
     server.says = answer(b"[]")
     code = f"""
 import sys
-from pytest_isolate.engine.docker.engine import connect
+from pytest_isolate.engine.connect import connect
 assert connect({{"DOCKER_HOST": {server.address!r}}}).list_networks({{}}) == []
 print([name for name in ("docker", "requests", "urllib3") if name in sys.modules])
 """

@@ -10,7 +10,7 @@ import pytest
 from pytest_isolate.engine.api import ContainerState, EngineFacts
 from pytest_isolate.errors import FaultError, IsolateError
 from pytest_isolate.running.containers.controls import ContainerControls
-from pytest_isolate.running.faults.network import Target
+from pytest_isolate.running.faults.target import Target
 
 
 class StubEngine:

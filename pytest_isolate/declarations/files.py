@@ -1,0 +1,124 @@
+"""The keys of a declaration that hold variables, files, folders and what an image is built from, checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+
+from pytest_isolate.declarations.values import InvalidValue, known_keys, parse_mapping, parse_text
+from pytest_isolate.model.location import Location
+from pytest_isolate.model.service import Build, File, Pairs
+
+
+def parse_env(value: object) -> Pairs:
+    """Environment variables; a number or a flag is written as a shell would expect it."""
+    pairs = []
+    for name, content in parse_mapping(value).items():
+        if not name or "=" in name or "\0" in name:
+            raise InvalidValue(f"{name!r} is not the name of an environment variable", "a name without '='", name)
+        if isinstance(content, bool):
+            content = str(content).lower()
+        if not isinstance(content, (str, int, float)):
+            raise InvalidValue(f"{content!r} is not a text", "a text, a number, true or false", name)
+        pairs.append((name, str(content)))
+    return tuple(sorted(pairs))
+
+
+def parse_volumes(value: object) -> Pairs:
+    """Named volumes and where they are mounted, a list for several places; `:ro` keeps the container from writing."""
+    return tuple(
+        sorted(
+            (name, _parse_mount(target, name))
+            for name, targets in parse_mapping(value).items()
+            for target in (targets if isinstance(targets, (list, tuple)) else [targets])
+        )
+    )
+
+
+def _parse_mount(target: object, key: str) -> str:
+    mode = ":ro" if isinstance(target, str) and target.endswith(":ro") else ""
+    return _parse_target(target[: -len(mode)] if isinstance(target, str) and mode else target, key) + mode
+
+
+def parse_folders(value: object) -> tuple[str, ...]:
+    """Folders inside the container; one may stand by itself."""
+    folders = [value] if isinstance(value, str) else value
+    if not isinstance(folders, (list, tuple)):
+        raise InvalidValue(f"{value!r} is not a folder inside the container", "an absolute path such as '/var/lib/app'")
+    return tuple(_parse_target(folder, "") for folder in folders)
+
+
+def parse_files(value: object, location: Location) -> tuple[File, ...]:
+    """Files for the container; a text or bytes are the content, a path (`{path = ...}`) names a file or folder."""
+    return tuple(_parse_file(target, content, location) for target, content in sorted(parse_mapping(value).items()))
+
+
+def _parse_file(target: str, content: object, location: Location) -> File:
+    _parse_target(target, target)
+    if isinstance(content, (str, bytes)):
+        content = {"text": content}
+    if isinstance(content, PurePath):
+        content = {"path": content}
+    table = known_keys(content, ("text", "path", "mode"), target)
+    if ("text" in table) == ("path" in table):
+        raise InvalidValue("needs either text or path", "{text = '...'} or {path = '...'}", target)
+    mode = table.get("mode")
+    if isinstance(mode, str) and re.fullmatch("0?[0-7]{3,4}", mode):
+        mode = int(mode, 8)
+    if mode is not None and (isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= 0o7777):
+        raise InvalidValue(f"{mode!r} is not a file mode", "such as '0600'", f"{target}.mode")
+    if "path" in table:
+        return File(target=target, source=absolute(parse_text(table["path"]), location), mode=mode)
+    if isinstance(table["text"], bytes):
+        return File(target=target, data=table["text"], mode=mode)
+    if not isinstance(table["text"], str):
+        raise InvalidValue(f"{table['text']!r} is not a text", "a text", f"{target}.text")
+    return File(target=target, text=table["text"], mode=mode)
+
+
+def _parse_target(target: object, key: str) -> str:
+    if not isinstance(target, str) or not target.startswith("/") or target == "/":
+        raise InvalidValue(
+            f"{target!r} is not a path inside the container", "an absolute path such as '/etc/app.conf'", key
+        )
+    return target
+
+
+def parse_build(value: object, location: Location) -> Build:
+    """A Dockerfile and how it is built; paths are relative to the file that says so."""
+    table = value if isinstance(value, Mapping) else {"context": value}
+    known_keys(table, ("context", "dockerfile", "args", "target", "network"))
+    if "context" not in table:
+        raise InvalidValue("needs a context", "the folder that holds the Dockerfile", "context")
+    context = absolute(parse_text(table["context"]), location)
+    dockerfile = str(PurePath(context) / parse_text(table.get("dockerfile", "Dockerfile")))
+    optional = {key: parse_text(table[key]) for key in ("target", "network") if table.get(key) is not None}
+    return Build(context=context, dockerfile=dockerfile, args=_parse_args(table), **optional)
+
+
+def _parse_args(table: Mapping[str, object]) -> Pairs:
+    try:
+        return parse_env(table.get("args", {}))
+    except InvalidValue as wrong:
+        raise wrong.within("args") from None
+
+
+def absolute(path: str | PurePath, location: Location) -> str:
+    """A path that is relative to the declaring file, made absolute."""
+    return str(PurePath(location.file).parent / path)
+
+
+def anchor_files(value: object, location: Location) -> object:
+    """The same files, paths made absolute: what another file declares may be merged into them."""
+    if not isinstance(value, Mapping):
+        return value
+    return {target: _anchor(content, location) for target, content in value.items()}
+
+
+def _anchor(content: object, location: Location) -> object:
+    if isinstance(content, PurePath):
+        return PurePath(absolute(content, location))
+    if isinstance(content, Mapping) and isinstance(content.get("path"), (str, PurePath)):
+        return {**content, "path": absolute(content["path"], location)}
+    return content

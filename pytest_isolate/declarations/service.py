@@ -1,0 +1,149 @@
+"""One raw service, or one stack of them, into the checked one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+
+from msgspec.structs import replace
+
+from pytest_isolate.declarations.data import check_port, check_reset
+from pytest_isolate.declarations.keys import KEYS, LASTING_KEYS, STACK_KEYS, build_spec
+from pytest_isolate.declarations.layers import LayeredValue, merge_layers
+from pytest_isolate.declarations.testcontainers import check_module
+from pytest_isolate.declarations.values import InvalidValue, parse_word, unknown_key
+from pytest_isolate.errors import Problem, suggest
+from pytest_isolate.model.declaration import MODULE, RawService, RawStack
+from pytest_isolate.model.probes import Ended
+from pytest_isolate.model.service import ServiceSpec, StackSpec
+from pytest_isolate.model.testcontainers import Module
+
+
+def load_service(name: str, raw: RawService, problems: list[Problem], exists: Callable[[str], bool]) -> ServiceSpec:
+    """The checked service; what is wrong goes to `problems` and is left at its default."""
+    if raw.bad_base is not None:
+        problems.append(InvalidValue(*raw.bad_base).at(raw.location, name))
+        return ServiceSpec(name=name, location=raw.location)
+    settings = merge_layers(raw.layers)
+    module = settings[MODULE].value if MODULE in settings else None
+    values: dict[str, object] = {}
+    for key, setting in settings.items():
+        if key == MODULE and isinstance(module, Module):
+            continue
+        try:
+            values[key] = _parse(key, setting)
+        except InvalidValue as wrong:
+            problems.append(wrong.at(setting.location, name, key))
+    spec = build_spec(name, raw.location, values, module if isinstance(module, Module) else None)
+    for key, found in _check(spec, settings.keys() - values.keys(), exists):
+        problems.append(found.at(settings[key].location if key in settings else spec.location, name, key))
+    if spec.module:
+        problems += check_module(spec, str(settings[MODULE].location))
+    return spec
+
+
+def _parse(key: str, setting: LayeredValue) -> object:
+    if key not in KEYS:
+        raise unknown_key(key, sorted(KEYS))
+    place = (setting.location,) if KEYS[key].is_located else ()
+    return KEYS[key].parse(setting.value, *place)
+
+
+def _check(
+    spec: ServiceSpec, wrong_keys: set[str], exists: Callable[[str], bool]
+) -> Iterator[tuple[str, InvalidValue]]:
+    """Find what is wrong with the service as a whole, by key, where the keys that it is about are right themselves."""
+    as_a_whole = chain(_check_ready(spec), _check_files(spec, exists), _check_url(spec))
+    checks = (
+        (("image", "build"), _check_image(spec, exists)),
+        (("port", "ports", "ready", "url", "files"), as_a_whole),
+        (("port", "ports", "copies", "user", "password", "database"), (("reset", w) for w in check_reset(spec))),
+    )
+    for keys, found in checks:
+        if not wrong_keys.intersection(keys):
+            yield from found
+
+
+def _check_image(spec: ServiceSpec, exists: Callable[[str], bool]) -> Iterator[tuple[str, InvalidValue]]:
+    if not spec.image and not spec.build:
+        yield "", InvalidValue("no image and no build", "image='name:tag' or build='folder with a Dockerfile'")
+    elif spec.build and not exists(spec.build.dockerfile):
+        reason = f"there is no Dockerfile at {spec.build.dockerfile}"
+        yield "build", InvalidValue(reason, "a folder with a Dockerfile in it")
+
+
+def _check_ready(spec: ServiceSpec) -> Iterator[tuple[str, InvalidValue]]:
+    for probe in spec.ready:
+        if isinstance(probe, Ended) and (len(spec.ready) > 1 or spec.reset):
+            yield "ready", InvalidValue("what has ended can be asked nothing more", "ended() alone, and no reset=")
+        yield from (("ready", wrong) for wrong in check_port(probe, spec, "this probe"))
+
+
+def _check_files(spec: ServiceSpec, exists: Callable[[str], bool]) -> Iterator[tuple[str, InvalidValue]]:
+    if spec.files and spec.container.read_only:
+        reason = "files cannot be copied into a container with this"
+        yield "container", InvalidValue(reason, "files={} or read_only=False", "read_only")
+    for file in spec.files:
+        if file.source and not exists(file.source):
+            reason = f"there is no file or folder {file.source}"
+            yield "files", InvalidValue(reason, "a path that exists", file.target)
+
+
+def _check_url(spec: ServiceSpec) -> Iterator[tuple[str, InvalidValue]]:
+    try:
+        (spec.url or "").format(host="h", port=1, user="u", password="p", database="d")  # noqa: S106  # sample words
+    except (KeyError, ValueError, IndexError, AttributeError, TypeError):
+        valid = "{host}, {port}, {user}, {password}, {database}"
+        yield "url", InvalidValue(f"{spec.url!r} is not a URL template", valid)
+
+
+def load_stack(name: str, raw: RawStack, problems: list[Problem], exists: Callable[[str], bool]) -> StackSpec:
+    """The checked stack with its services, which live as long and are shared as widely as it says."""
+    problems += raw.problems
+    options: dict[str, object] = {}
+    for key, value in raw.options.items():
+        try:
+            options["native_ports" if key == "ports" else key] = _parse_stack_option(key, value)
+        except InvalidValue as wrong:
+            problems.append(wrong.at(raw.location, name, key))
+    problems += _check_members(name, raw)
+    members = [
+        load_service(member, raw_member, problems, exists)
+        for member, raw_member in raw.members.items()
+        if isinstance(raw_member, RawService)
+    ]
+    stack = StackSpec(name=name, services=tuple(members), location=raw.location, **options)  # type: ignore[arg-type]
+    problems += check_native_ports(stack)
+    placed = tuple(replace(m, scope=stack.scope, share=stack.share) for m in members)
+    return replace(stack, services=placed)
+
+
+def _parse_stack_option(key: str, value: object) -> object:
+    if key == "ports":
+        return parse_word(value, ("native", "held"), "is not a way to publish ports") == "native"
+    return KEYS[key].parse(value)
+
+
+def _check_members(name: str, raw: RawStack) -> Iterator[Problem]:
+    for member, raw_member in raw.members.items():
+        if not isinstance(raw_member, RawService):
+            reason = f"{raw_member!r} is not a service{suggest(member, STACK_KEYS)}"
+            yield InvalidValue(reason, "service(...)").at(raw.location, name, member)
+            continue
+        for key in LASTING_KEYS:
+            if key in merge_layers(raw_member.layers):
+                wrong = InvalidValue("belongs to the whole stack", f"{key}= of stack()")
+                yield wrong.at(raw.location, name, member, key)
+    if not raw.members and not raw.problems:
+        yield InvalidValue("a stack without services", "name=service(...)").at(raw.location, name)
+
+
+def check_native_ports(stack: StackSpec) -> Iterable[Problem]:
+    """Find ports that two services of a stack have: on one address they cannot."""
+    taken: dict[int, str] = {}
+    for member in (m for m in stack.services if stack.native_ports and not m.external):
+        for port in member.ports:
+            other = taken.setdefault(port, member.name)
+            if other != member.name:
+                reason = f"port {port} is taken by {other!r}, and ports='native' gives both one address"
+                yield InvalidValue(reason, "held").at(stack.location, stack.name, member.name, "ports")
