@@ -83,6 +83,6 @@ def copies_of(service: Node) -> int:
     deploy = service.get("deploy")
     for table, key in ((service, "scale"), (deploy, "replicas")):
         found = table.get(key) if table is not None else None
-        if found is not None and found.value != "":
+        if found is not None:
             return whole_number_of(found)
     return 1

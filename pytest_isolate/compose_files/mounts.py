@@ -115,7 +115,7 @@ def _volume(item: Node, path: str, number: int, around: ServiceContext) -> dict[
             # The volume is mounted all the same where that is a warning.
             around.findings.add(unsupported(entry, f"the option {key!r} of a volume"))
     source = item.get("source")
-    if source is None or source.value == "":
+    if source is None:
         return {"volumes": {f"{around.name}-{number}": _with_mode(item, path)}}
     name = text_of(source)
     declared = around.declared("volumes", name, source)
@@ -139,7 +139,7 @@ def _note_volume(declared: Node, around: ServiceContext) -> None:
     own = "the stack has its own volume, which is empty at its start"
     if is_external(declared):
         around.findings.note(declared, f"an external volume: {own}")
-    if driver is not None and text_of(driver) not in ("local", ""):
+    if driver is not None and text_of(driver) != "local":
         around.findings.note(driver, f"the volume driver {driver.value!r} is left out: {own}")
     if options is not None and options.value:
         around.findings.note(options, f"are left out, options of a volume's driver: {own}")
@@ -228,7 +228,7 @@ def _grants(node: Node, section: str, folder: str, around: ServiceContext) -> di
                 raise NodeError(item, "has no source", f"a name that {section} declares")
             for key in ("uid", "gid"):
                 owner = item.get(key)
-                if owner is not None and text_of(owner) not in ("0", ""):
+                if owner is not None and text_of(owner) != "0":
                     around.findings.note(owner, f"the {key} is left out: a file that is put into a container is root's")
             name = text_of(source)
             path = posixpath.join(folder, text_of(target) if target is not None else name)
@@ -254,12 +254,13 @@ def _content(declared: Node, around: ServiceContext) -> dict[str, object]:
         raise unsupported(declared.get("external") or declared, "it lies outside of the file, and is not to be had")
     if driver is not None:
         raise unsupported(driver, f"the driver {driver.value!r}")
-    file, content, variable = (declared.get(key) for key in ("file", "content", "environment"))
+    file, variable = declared.get("file"), declared.get("environment")
+    content = table_of(declared).get("content")  # which may be empty
     if file is not None:
         if around.host.kind_of(text_of(file)) != "file":
             raise NodeError(file, f"there is no file {file.value}")
         return {"path": text_of(file)}
-    if content is not None:
+    if content is not None and content.value is not None:
         return {"text": escape(text_of(content))}
     if variable is None:
         raise NodeError(declared, "has no content", "file: PATH, environment: VARIABLE, or content: TEXT")

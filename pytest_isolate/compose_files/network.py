@@ -129,7 +129,7 @@ def note_network(entry: Node, around: ServiceContext) -> None:
     driver, options = entry.get("driver"), entry.get("driver_opts")
     if is_external(entry):
         findings.note(entry, "an external network: the stack has its own, and services of others are not on it")
-    if driver is not None and text_of(driver) not in ("bridge", "default", ""):
+    if driver is not None and text_of(driver) not in ("bridge", "default"):
         findings.note(driver, f"the network driver {driver.value!r} is left out: a stack has one bridge")
     for key, reason in (
         ("internal", "is left out: a stack's network leads outside"),

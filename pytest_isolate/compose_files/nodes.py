@@ -43,9 +43,9 @@ class Node(Struct, frozen=True):
         return "a text" if isinstance(self.value, str) else "a list" if isinstance(self.value, tuple) else "a table"
 
     def get(self, key: str) -> Node | None:
-        """Return the entry of a table if it is there and holds something."""
+        """Return the entry of a table if it holds something. An empty text is often a variable without a value."""
         found = self.value.get(key) if isinstance(self.value, Mapping) else None
-        return found if found is not None and found.value is not None else None
+        return found if found is not None and found.value not in (None, "") else None
 
 
 class NodeError(Exception):

@@ -44,7 +44,8 @@ def read_variables(
     """Read the variables of a project: those of `.env` in its folder, unless other files are named."""
     found: dict[str, str] = {}
     for file in (posixpath.join(folder, ".env"),) if files is None else files:
-        if files is not None or host.kind_of(file):
+        # As Docker Compose does, a folder of that name is passed over, such as a virtual environment.
+        if files is not None or host.kind_of(file) not in ("", "folder"):
             so_far = Variables(given, host.environ, dict(found))
             with findings.collecting():
                 found |= read_env_file(Node(file, Location(file=file), ""), so_far, host, findings)
