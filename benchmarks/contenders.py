@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.compose import ensure_compose, find_compose, is_old
 from benchmarks.environments import (
     ROOT,
     copy_project,
@@ -17,6 +16,7 @@ from benchmarks.environments import (
     version_of,
 )
 from benchmarks.measuring import Contender
+from scripts.docker_compose import ensure_compose, find_compose, is_old
 
 OURS, LIMIT, INITIALISED = "pytest-isolate", "limit", "limit, initialised images"
 BARE = "pytest alone"

@@ -1,4 +1,4 @@
-"""Each of the many ways to write a key of a service as its longest one, with paths made absolute.
+"""Longest form of each of the many ways to write a key of a service, with paths made absolute.
 
 What is merged, extended and translated has then only one form. Nothing here depends on other files.
 """
@@ -13,14 +13,14 @@ from pytest_isolate.compose_files.findings import Findings, try_change
 from pytest_isolate.compose_files.nodes import Node, NodeError, items_of, resolve, table_of, text_of
 
 Place = Callable[[str], str]
-"""A path as a file writes it, made absolute."""
+"""Makes a path absolute that a file writes."""
 
 _PORT = re.compile(r"(\d+)(?:-(\d+))?")
 _REMOTE = re.compile(r"(?:https?|git|ssh|docker-image|oci-layout)://|git@|github\.com/|target:|service:")
 
 
 def expand_file(root: Node, folder: str, home: str, findings: Findings) -> Node:
-    """A file with every service, secret and config in its longest form."""
+    """Write every service, secret and config of a file in its longest form."""
     place = partial(resolve, folder=folder, home=home)
     table = dict(table_of(root))
     expanding: Mapping[str, Callable[[Node], Node]] = {
@@ -38,7 +38,7 @@ def expand_file(root: Node, folder: str, home: str, findings: Findings) -> Node:
 
 
 def expand_service(node: Node, place: Place, findings: Findings) -> Node:
-    """A service with every key in its longest form. A key that is wrong is noted, and left out."""
+    """Write every key of a service in its longest form. A key that is wrong is noted, and left out."""
     table = {}
     for key, entry in table_of(node).items():
         change = _REWRITING.get(key)
@@ -56,7 +56,7 @@ def _placing(change: Callable[[Node, Place], Node], place: Place) -> Callable[[N
 
 
 def _as_table(node: Node) -> Node:
-    """A list of `name=value` as a table; a name alone has no value."""
+    """Turn a list of `name=value` into a table; a name alone has no value."""
     if not isinstance(node.value, tuple):
         table_of(node)
         return node
@@ -68,21 +68,23 @@ def _as_table(node: Node) -> Node:
 
 
 def _hosts(node: Node) -> Node:
-    """Addresses by host name: `name=address` or `name:address`. A name may come more than once."""
-    if not isinstance(node.value, tuple):
-        return node
+    """Collect addresses by host name: `name=address` or `name:address`. A name may come more than once."""
+    if isinstance(node.value, Mapping):
+        # As a list, so that addresses of several files add up.
+        return node.holding({name: _list(entry) for name, entry in node.value.items()})
     entries: dict[str, Node] = {}
-    for item in node.value:
+    for item in items_of(node):
         match = re.fullmatch(r"([^:=\s]+)\s*[:=]\s*(\S+)", text_of(item))
         if not match:
             raise NodeError(item, f"{item.value!r} is not a host with an address", "name=address")
         before = items_of(entries[match[1]]) if match[1] in entries else ()
-        entries[match[1]] = item.holding((*before, item.holding(match[2])))
+        # [::1] is an address of IPv6 as urls write it.
+        entries[match[1]] = item.holding((*before, item.holding(match[2].strip("[]"))))
     return node.holding(entries)
 
 
 def _names(node: Node, **common: str) -> Node:
-    """A list of names as a table with an entry for each."""
+    """Turn a list of names into a table with an entry for each."""
     if not isinstance(node.value, tuple):
         return node
     return node.holding({text_of(item): item.with_table(**common) for item in node.value})
@@ -134,7 +136,7 @@ def _ports(node: Node) -> Node:
 
 
 def _port(item: Node) -> tuple[Node, ...]:
-    """A port or a range of them: [[IP:]HOST:]CONTAINER[/PROTOCOL]."""
+    """Read a port or a range of them: [[IP:]HOST:]CONTAINER[/PROTOCOL]."""
     if isinstance(item.value, Mapping):
         if "target" not in item.value:
             raise NodeError(item, "names no port of the container", "target: PORT")
@@ -159,7 +161,7 @@ def _volumes(node: Node, place: Place) -> Node:
 
 
 def _volume(item: Node, place: Place) -> Node:
-    """A mount: [VOLUME-OR-PATH:]PATH-INSIDE[:MODE]."""
+    """Read a mount: [VOLUME-OR-PATH:]PATH-INSIDE[:MODE]."""
     if isinstance(item.value, Mapping):
         source = item.get("source")
         if text_of(item.value.get("type", item.holding("volume"))) == "bind" and source is not None:
@@ -168,6 +170,9 @@ def _volume(item: Node, place: Place) -> Node:
     parts = text_of(item).split(":")
     if len(parts) == 1:
         return item.with_table(type="volume", target=parts[0])
+    if not parts[0]:
+        reason = f"{item.value!r} has nothing in front of its colon; a variable without a value leaves nothing"
+        raise NodeError(item, reason, "env={...} for the variable, or [VOLUME-OR-PATH:]PATH-INSIDE[:MODE]")
     if len(parts) > 3 or not parts[1].startswith("/"):
         raise NodeError(item, f"{item.value!r} is not a mount", "[VOLUME-OR-PATH:]PATH-INSIDE[:MODE]")
     modes = parts[2].split(",") if len(parts) == 3 else []
@@ -185,7 +190,7 @@ def _volume(item: Node, place: Place) -> Node:
 
 
 def _grants(node: Node) -> Node:
-    """Secrets and configs that a service is given."""
+    """Write the secrets and configs that a service is given as tables."""
     return node.holding(
         tuple(item.with_table(source=item.value) if isinstance(item.value, str) else item for item in items_of(node))
     )

@@ -1,20 +1,26 @@
-"""What is found wrong in Compose files, what of them cannot be honoured, and what only deserves a word."""
+"""Findings about Compose files: what is wrong, what cannot be honoured, and what only deserves a note."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from msgspec.structs import replace
+
 from pytest_isolate.compose_files.nodes import Node, NodeError
 from pytest_isolate.errors import Problem, suggest
+from pytest_isolate.text import count
 
-# More than that are not read by anybody.
+# A longer list of valid keys is read by nobody.
 _MANY = 20
-_WARN = 'unsupported="warn" makes it a warning, and the services start without it'
+_WARN = (
+    'unsupported="warn" makes it a warning, and the services start without it\n'
+    "services=[...] starts only the services that it names, with their dependencies"
+)
 
 
 def keys(words: str) -> dict[str, None]:
-    """The keys that a table may have."""
+    """Return the keys that a table may have."""
     return dict.fromkeys(words.split())
 
 
@@ -23,31 +29,52 @@ class Findings:
 
     def __init__(self) -> None:
         self.wrong: list[Problem] = []
-        self.unsupported: list[Problem] = []
         self.notes: list[Problem] = []
+        self._unsupported: dict[Problem, str] = {}
+        self._needing: dict[str, set[str]] = {}
 
     def add(self, refused: NodeError) -> None:
-        """A part that was refused."""
+        """Add a part that was refused."""
         where = {"place": str(refused.node.location), "subject": refused.node.path or "file"}
         if refused.is_wrong:
             _add_once(Problem(**where, reason=refused.reason, valid=refused.valid), self.wrong)
-        else:
-            _add_once(Problem(**where, reason=f"cannot be honoured: {refused.reason}", hint=_WARN), self.unsupported)
+            return
+        problem = Problem(**where, reason=f"cannot be honoured: {refused.reason}", hint=_WARN)
+        self._unsupported.setdefault(problem, refused.permission)
+        if refused.permission:
+            self._needing.setdefault(refused.permission, set()).add(refused.service)
 
     def note(self, node: Node, reason: str) -> None:
-        """What Compose would only warn of too."""
+        """Note what is taken in another way than Docker Compose takes it, or what it would warn of too."""
         _add_once(Problem(place=str(node.location), subject=node.path, reason=reason), self.notes)
+
+    def unsupported(self, services: int) -> list[Problem]:
+        """Return all that cannot be honoured, with the permission that would have it honoured.
+
+        Each says how many of so many services need that permission.
+        """
+        return [self._with_permission(problem, name, services) for problem, name in self._unsupported.items()]
+
+    def _with_permission(self, problem: Problem, permission: str, services: int) -> Problem:
+        if not permission:
+            return problem
+        needing = len(self._needing[permission])
+        hint = (
+            f'allow=["{permission}"] permits it: {needing} of {count(services, "service")} '
+            f"{'needs' if needing == 1 else 'need'} that permission"
+        )
+        return replace(problem, hint=f"{hint}\n{_WARN}")
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Note what is refused within a block, and go on behind it."""
+        """Add what is refused within a block, and go on behind it."""
         try:
             yield
         except NodeError as refused:
             self.add(refused)
 
     def check_keys(self, table: Mapping[str, Node], known: Mapping[str, object]) -> None:
-        """Every key that Compose does not know is wrong; those that begin with x- are anybody's."""
+        """Refuse every key that Compose does not know; those that begin with x- are free for other programs."""
         for key, entry in table.items():
             if key not in known and not key.startswith("x-"):
                 reason = f"unknown key {key!r}{suggest(key, [*known])}"
@@ -56,7 +83,7 @@ class Findings:
 
 
 def try_change(findings: Findings, change: Callable[[Node], Node], node: Node) -> Node | None:
-    """The part, changed; nothing where it is refused."""
+    """Change a part; None where it is refused."""
     with findings.collecting():
         return change(node)
     return None

@@ -1,4 +1,4 @@
-"""What reading Compose files needs of the machine that they lie on."""
+"""Machine that Compose files lie on, as far as reading them needs it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from msgspec import Struct
+
+MAX_BYTES = 4 * 1024**2
+"""Size of a file up to which it is read: a mistyped path may be a database, or /dev/zero."""
+
+
+class TooLarge(OSError):
+    """A file that is not read because of its size, or because it has none."""
 
 
 class Host(Protocol):
@@ -16,16 +23,17 @@ class Host(Protocol):
         """The environment variables."""
 
     def read_text(self, path: str) -> str:
-        """A file's text; OSError or UnicodeDecodeError where it cannot be read."""
+        """Return a file's text; OSError, TooLarge or UnicodeDecodeError where it cannot be read."""
 
     def kind_of(self, path: str) -> str:
-        """`file`, `folder`, `other` (a socket, a device), `closed` (not to be read), or an empty text for nothing."""
+        """Return `file`, `folder`, `other` (a socket, a device), `closed` (not readable), or `` for nothing."""
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What a user asks of Compose files. `files` are absolute; the folder of the first one is the project's.
+    """Wishes of a user for Compose files. `files` are absolute; the folder of the first one is the project's.
 
-    Of services that are named only these are wanted, whatever their profiles, and what they need.
+    Of services that are named only these are wanted, whatever their profiles, and what they need. `allowed` are the
+    permissions that the user gives.
     """
 
     files: tuple[str, ...]
@@ -33,3 +41,4 @@ class Request(Struct, frozen=True, kw_only=True):
     env_files: tuple[str, ...] | None = None
     profiles: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What a service may have and do: limits, capabilities, security options, and the part of `deploy` that says so."""
+"""Limits of a service: memory, processors, processes, and the part of `deploy` that says so."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from pytest_isolate.compose_files.findings import keys
 from pytest_isolate.compose_files.nodes import (
     Node,
     NodeError,
-    items_of,
     number_of,
+    seconds_of,
     table_of,
     text_of,
-    unsupported,
     whole_number_of,
-    words_of,
 )
-from pytest_isolate.declarations.values import InvalidValue, parse_capabilities
+from pytest_isolate.compose_files.rights import translate_device_requests
 
 _DEPLOY_KEYS = keys(
     "mode endpoint_mode replicas labels rollback_config update_config resources restart_policy placement"
@@ -25,51 +23,64 @@ _DEPLOY_KEYS = keys(
 _RESOURCE_KEYS = keys("limits reservations")
 _LIMIT_KEYS = keys("cpus memory pids")
 _RESERVED_KEYS = keys("cpus memory devices generic_resources")
-_FOR_JOBS = ("replicated-job", "global-job")
+# The kernel's own period, in microseconds.
+_PERIOD = 100_000
 
 
 def translate_memory(node: Node, _: ServiceContext) -> dict[str, object]:
-    """A limit of memory; 0 is none."""
+    """Translate a limit of memory; 0 is none."""
     text = text_of(node)
     return {"memory": "unlimited" if text == "0" else text}
 
 
 def translate_cpus(node: Node, _: ServiceContext) -> dict[str, object]:
-    """A share of processors; 0 is no limit."""
+    """Translate a share of processors; 0 is no limit."""
     return {"cpus": number_of(node) or None}
 
 
 def translate_pids(node: Node, _: ServiceContext) -> dict[str, object]:
-    """A number of processes; 0 and -1 are no limit."""
+    """Translate a number of processes; 0 and -1 are no limit."""
     number = whole_number_of(node)
     return {"pids": number if number > 0 else "unlimited"}
 
 
 def translate_deploy(node: Node, around: ServiceContext) -> dict[str, object]:
-    """The limits of its resources. How a cluster would spread the service is not taken."""
+    """Translate the limits of resources. How a cluster would spread the service is left out."""
     around.findings.check_keys(table_of(node), _DEPLOY_KEYS)
-    mode, replicas = node.get("mode"), node.get("replicas")
-    if mode is not None and text_of(mode) in _FOR_JOBS:
-        raise unsupported(mode, f"the mode {mode.value!r}")
+    replicas, resources = node.get("replicas"), node.get("resources")
     if replicas is not None:
         translate_scale(replicas, around)
-    resources = node.get("resources")
     if resources is None:
         return {}
     around.findings.check_keys(table_of(resources), _RESOURCE_KEYS)
-    _check_reserved(resources.get("reservations"), around)
-    return _limits(resources.get("limits"), around)
+    found = _limits(resources.get("limits"), around)
+    with around.findings.collecting():
+        found |= _reserved(resources.get("reservations"), around)
+    return found
 
 
-def _check_reserved(node: Node | None, around: ServiceContext) -> None:
-    """What is reserved in memory and processors is there anyway, or not; a device is not."""
+def _reserved(node: Node | None, around: ServiceContext) -> dict[str, object]:
+    """Memory and processors that are reserved are there anyway, or not; devices have to be asked for."""
     if node is None:
-        return
+        return {}
     around.findings.check_keys(table_of(node), _RESERVED_KEYS)
-    for key in ("devices", "generic_resources"):
-        found = node.get(key)
-        if found is not None:
-            around.findings.add(unsupported(found, "devices of the host are not handed to containers"))
+    generic = node.get("generic_resources")
+    if generic is not None:
+        around.findings.note(generic, "is left out: a cluster's own resources")
+    devices = node.get("devices")
+    return {} if devices is None else translate_device_requests(devices, around)
+
+
+def translate_quota(around: ServiceContext) -> dict[str, object]:
+    """Translate processor time within a period of microseconds as a share of processors."""
+    quota, period = around.node.get("cpu_quota"), around.node.get("cpu_period")
+    if quota is None or whole_number_of(quota) <= 0 or around.node.get("cpus") is not None:
+        return {}
+    return {"cpus": whole_number_of(quota) / (_PERIOD if period is None else _microseconds(period))}
+
+
+def _microseconds(node: Node) -> float:
+    return float(text_of(node)) if text_of(node).isdigit() else seconds_of(node) * 1e6 or _PERIOD
 
 
 def _limits(node: Node | None, around: ServiceContext) -> dict[str, object]:
@@ -85,44 +96,16 @@ def _limits(node: Node | None, around: ServiceContext) -> dict[str, object]:
     return found
 
 
-def translate_scale(node: Node, _: ServiceContext) -> dict[str, object]:
-    """One copy of a service is what a fixture stands for."""
-    if whole_number_of(node) != 1:
-        raise unsupported(node, f"{node.value} copies of a service; a stack has one of each")
+def translate_scale(node: Node, around: ServiceContext) -> dict[str, object]:
+    """Note how many copies are left out: one is what a fixture stands for."""
+    copies = whole_number_of(node)
+    if copies > 1:
+        around.findings.note(node, f"{copies} copies of a service: one is started")
     return {}
 
 
-def translate_cap_add(node: Node, _: ServiceContext) -> dict[str, object]:
-    """Capabilities beside the default ones."""
-    return {"cap_add": _capabilities(node)}
-
-
-def translate_cap_drop(node: Node, _: ServiceContext) -> dict[str, object]:
-    """Capabilities that are taken from the default ones."""
-    return {"container": {"cap_drop": _capabilities(node)}}
-
-
-def _capabilities(node: Node) -> list[str]:
-    try:
-        return list(parse_capabilities(words_of(node)))
-    except InvalidValue as wrong:
-        raise NodeError(node, wrong.reason, wrong.valid) from None
-
-
-def translate_security(node: Node, around: ServiceContext) -> dict[str, object]:
-    """Whether programs may gain rights; profiles of the host's security modules are not handed on."""
-    found: dict[str, object] = {}
-    for item in items_of(node):
-        word, _, value = text_of(item).replace("=", ":").partition(":")
-        if word == "no-new-privileges":
-            found["new_privileges"] = value == "false"
-        else:
-            around.findings.add(unsupported(item, f"the security option {item.value!r}"))
-    return found
-
-
 def translate_ulimits(node: Node, around: ServiceContext) -> dict[str, object]:
-    """Limits by name: one number, or a soft and a hard one."""
+    """Translate limits by name: one number, or a soft and a hard one."""
     limits: dict[str, object] = {}
     for name, entry in table_of(node).items():
         if isinstance(entry.value, Mapping):

@@ -1,72 +1,80 @@
-"""Networks: a stack has one, on which its services go by all their names."""
+"""Networks and ports: a stack has one network, on which its services go by all their names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from pytest_isolate.compose_files.context import ServiceContext
 from pytest_isolate.compose_files.findings import keys
 from pytest_isolate.compose_files.nodes import (
     Node,
     NodeError,
+    entries_of,
     flag_of,
-    items_of,
+    is_external,
     table_of,
     text_of,
-    unsupported,
     whole_number_of,
     words_of,
 )
+from pytest_isolate.compose_files.rights import HOST_NETWORK
+from pytest_isolate.model.service import OF_SERVICE
 
 # What `app_protocol` may say that is the beginning of a url, too.
 _IN_URLS = ("http", "https")
 _PORT_KEYS = keys("name mode host_ip target published protocol app_protocol")
+_PROTOCOLS = ("tcp", "udp", "sctp")
 
 
 def translate_ports(around: ServiceContext) -> dict[str, object]:
-    """The ports inside, in their order, and a url where the first says so: of the side of the host nothing is taken."""
-    ports: dict[int, str] = {}
-    published, exposed = around.node.get("ports"), around.node.get("expose")
-    for item in items_of(published) if published is not None else ():
+    """Collect the ports inside, in their order, and a url where the first says so. The host's side is left out."""
+    ports = published_ports(around)
+    for item in entries_of(around.node, "expose"):
         with around.findings.collecting():
-            port, protocol = _published(item, around)
-            ports.setdefault(port, protocol)
-    for item in items_of(exposed) if exposed is not None else ():
-        with around.findings.collecting():
-            ports |= dict.fromkeys((port for port in _exposed(item) if port not in ports), "")
+            ports |= dict.fromkeys((port for port in _exposed(item, around) if port not in ports), "")
     protocol = next(iter(ports.values()), "")
     url = {"url": protocol + "://{host}:{port}"} if protocol in _IN_URLS else {}
     return {"ports": list(ports), **url}
 
 
-def _published(item: Node, around: ServiceContext) -> tuple[int, str]:
-    """A port, and what is spoken there, as far as the file says it."""
-    around.findings.check_keys(table_of(item), _PORT_KEYS)
-    protocol = item.get("protocol")
-    target = item.get("target")
-    if target is None:
-        raise NodeError(item, "names no port of the container", "target: PORT")
-    spoken = item.get("app_protocol")
-    port = _port(target, target, text_of(protocol) if protocol is not None else "tcp")
-    return port, text_of(spoken) if spoken is not None else ""
+def published_ports(around: ServiceContext) -> dict[int, str]:
+    """Return the ports of TCP that are published, each with what is spoken there as far as the file says it."""
+    ports: dict[int, str] = {}
+    for item in entries_of(around.node, "ports"):
+        with around.findings.collecting():
+            around.findings.check_keys(table_of(item), _PORT_KEYS)
+            target, spoken, protocol = (item.get(key) for key in ("target", "app_protocol", "protocol"))
+            if target is None:
+                raise NodeError(item, "names no port of the container", "target: PORT")
+            port = _port(target, target)
+            if _is_tcp(text_of(protocol) if protocol is not None else "tcp", target, around):
+                ports.setdefault(port, text_of(spoken) if spoken is not None else "")
+    return ports
 
 
-def _exposed(item: Node) -> list[int]:
+def _exposed(item: Node, around: ServiceContext) -> list[int]:
     text, _, protocol = text_of(item).partition("/")
     first, _, last = text.partition("-")
-    begin, end = (_port(item.holding(word), item, protocol or "tcp") for word in (first, last or first))
-    return list(range(begin, end + 1))
+    begin, end = (_port(item.holding(word), item) for word in (first, last or first))
+    return list(range(begin, end + 1)) if _is_tcp(protocol or "tcp", item, around) else []
 
 
-def _port(number: Node, place: Node, protocol: str) -> int:
+def _port(number: Node, place: Node) -> int:
     port = whole_number_of(number)
     if not 1 <= port <= 65535:
         raise NodeError(place, f"{port} is not a port", "a whole number from 1 to 65535")
-    if protocol.lower() != "tcp":
-        raise unsupported(
-            place, f"tests reach ports of TCP only, not of {protocol}; other services reach it all the same"
-        )
     return port
+
+
+def _is_tcp(protocol: str, place: Node, around: ServiceContext) -> bool:
+    if protocol.lower() not in _PROTOCOLS:
+        raise NodeError(place, f"{protocol!r} is not a protocol of ports", ", ".join(_PROTOCOLS))
+    if protocol.lower() == "tcp":
+        return True
+    around.findings.note(
+        place, f"a port of {protocol} is not published: tests reach ports of TCP, and other services reach all"
+    )
+    return False
 
 
 _MEMBER_KEYS = keys(
@@ -77,7 +85,7 @@ _NETWORK_KEYS = keys("name driver driver_opts ipam external internal enable_ipv4
 
 
 def translate_names(around: ServiceContext) -> dict[str, object]:
-    """What a service is found by beside its name in the stack: its names in the file, on each network, and in links."""
+    """Collect what a service is found by: its names in the file, on each network, and in links."""
     names = dict.fromkeys([around.name, *_own_names(around.node, around), *_linked_names(around)])
     return {"container": {"aliases": list(names)}}
 
@@ -94,53 +102,60 @@ def _own_names(node: Node, around: ServiceContext) -> Iterable[str]:
 
 def _names_on(name: str, entry: Node, around: ServiceContext) -> Iterable[str]:
     if name != "default" or name in around.project.section("networks"):
-        check_network(around.declared("networks", name, entry), around)
+        note_network(around.declared("networks", name, entry), around)
     around.findings.check_keys(table_of(entry), _MEMBER_KEYS)
     for key in _ADDRESSES:
         found = entry.get(key)
         if found is not None:
-            around.findings.add(
-                unsupported(found, "addresses are given by the engine, so that stacks fit side by side")
-            )
+            reason = f"the engine gives addresses, so that stacks fit side by side; use the name {around.name!r}"
+            around.findings.note(found, f"is left out: {reason}")
     aliases = entry.get("aliases")
     return words_of(aliases) if aliases is not None else ()
 
 
 def _linked_names(around: ServiceContext) -> Iterable[str]:
-    """The names that others give to this service. Nobody is kept from using what somebody has given."""
+    """Find the names that others give to this service. On one network they are everybody's."""
     for other in around.services.values():
-        links = other.get("links")
-        for item in items_of(links) if links is not None else ():
+        for item in entries_of(other, "links"):
             name, _, alias = text_of(item).partition(":")
             if name == around.name and alias:
                 yield alias
 
 
-def check_network(entry: Node, around: ServiceContext) -> None:
-    """Refuse what a network is told that a stack's one network cannot do."""
-    around.findings.check_keys(table_of(entry), _NETWORK_KEYS)
-    external, driver = entry.get("external"), entry.get("driver")
-    if external is not None and (isinstance(external.value, Mapping) or flag_of(external)):
-        raise unsupported(external, "a stack has a network of its own, on which nobody else's services are")
+def note_network(entry: Node, around: ServiceContext) -> None:
+    """Note what a network is told that differs from a stack's one network."""
+    findings = around.findings
+    findings.check_keys(table_of(entry), _NETWORK_KEYS)
+    driver, options = entry.get("driver"), entry.get("driver_opts")
+    if is_external(entry):
+        findings.note(entry, "an external network: the stack has its own, and services of others are not on it")
     if driver is not None and text_of(driver) not in ("bridge", "default"):
-        raise unsupported(driver, f"the network driver {driver.value!r}; a stack has one bridge")
+        findings.note(driver, f"the network driver {driver.value!r} is left out: a stack has one bridge")
     for key, reason in (
-        ("internal", "a stack's network leads outside"),
-        ("enable_ipv6", "a stack's network has IPv4 only"),
+        ("internal", "is left out: a stack's network leads outside"),
+        ("enable_ipv6", "is left out: a stack's network has IPv4 only"),
     ):
         found = entry.get(key)
         if found is not None and flag_of(found):
-            raise unsupported(found, reason)
-    options = entry.get("driver_opts")
+            findings.note(found, reason)
     if options is not None and options.value:
-        raise unsupported(options, "options of a network's driver")
+        findings.note(options, "are left out: options of a network's driver")
 
 
-def translate_network_mode(node: Node, _: ServiceContext) -> dict[str, object]:
-    """Only the one kind of network that keeps stacks apart."""
+def translate_network_mode(node: Node, around: ServiceContext) -> dict[str, object]:
+    """Translate the network of a service: the stack's, that of another service, or by permission the host's."""
     mode = text_of(node)
+    kind, _, name = mode.partition(":")
     if mode in ("default", "bridge"):
         return {}
-    if mode.partition(":")[0] not in ("host", "none", "service", "container"):
-        raise NodeError(node, f"{mode!r} is not a network mode", "bridge")
-    raise unsupported(node, f"the network mode {mode!r}: every service is on its stack's own network, and nowhere else")
+    if mode == "none":
+        around.findings.note(node, "is left out: every service is on its stack's network")
+        return {}
+    if kind in ("service", "container") and name:
+        member = around.neighbour(mode, node)
+        return {"container": {"network": f"{OF_SERVICE}{member}"}, "needs": [member]}
+    if mode != "host":
+        raise NodeError(node, f"{mode!r} is not a network mode", "bridge, none, service:NAME, host")
+    reason = "the network mode 'host': its ports are those of the host, and other services do not find it by its name"
+    around.require(HOST_NETWORK, node, reason)
+    return {"container": {"network": "host"}}

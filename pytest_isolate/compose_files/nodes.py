@@ -1,9 +1,9 @@
-"""A Compose file's content as a tree in which every part knows its line, and what can be asked of such a part."""
+"""Tree of a Compose file, in which every part knows its line, and what can be asked of such a part."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,24 +11,14 @@ from msgspec.structs import replace
 from pytest_isolate.declarations.values import read_seconds
 from pytest_isolate.model.location import Location
 
-
-def seconds_of(node: Node) -> float:
-    """A duration in seconds."""
-    text = text_of(node)
-    seconds = read_seconds(text)
-    if seconds is None:
-        raise NodeError(node, f"{text!r} is not a duration", "such as 30s, 1m30s or 500ms")
-    return seconds
-
-
 _TRUE = ("true", "yes", "on", "y", "1")
 _FALSE = ("false", "no", "off", "n", "0")
 
 
 class Node(Struct, frozen=True):
-    """A part of a file: a text, nothing, a list or a table. `path` names it for people, such as `services.web.image`.
+    """Part of a file: a text, nothing, a list or a table. `path` names it for people, such as `services.web.image`.
 
-    Texts stay as they are written: `22:22` is no number, and `1.10` keeps its last digit.
+    Numbers and flags are texts too, those that Docker Compose prints for them.
     """
 
     value: str | tuple[Node, ...] | Mapping[str, Node] | None
@@ -37,52 +27,75 @@ class Node(Struct, frozen=True):
     tag: str = ""
 
     def holding(self, value: str | tuple[Node, ...] | Mapping[str, Node] | None) -> Node:
-        """Another value in its place."""
+        """Put another value in its place."""
         return replace(self, value=value)
 
     def with_table(self, **values: str | bool | None) -> Node:
-        """A table of texts in its place; what is None is left out."""
+        """Put a table of texts in its place; what is None is left out."""
         texts = {key: str(value).lower() if isinstance(value, bool) else value for key, value in values.items()}
         return self.holding({key: replace(self, value=text, tag="") for key, text in texts.items() if text is not None})
 
     @property
     def kind(self) -> str:
-        """What it is, for people."""
+        """Name of the kind of value, for people."""
         if self.value is None:
             return "nothing"
         return "a text" if isinstance(self.value, str) else "a list" if isinstance(self.value, tuple) else "a table"
 
     def get(self, key: str) -> Node | None:
-        """The entry of a table, where it is there and holds something."""
+        """Return the entry of a table if it holds something. An empty text is often a variable without a value."""
         found = self.value.get(key) if isinstance(self.value, Mapping) else None
-        return found if found is not None and found.value is not None else None
+        return found if found is not None and found.value not in (None, "") else None
 
 
 class NodeError(Exception):
-    """A part that is wrong, or that cannot be honoured; the keys around it are looked at all the same."""
+    """A part that is wrong, or that cannot be honoured; the keys around it are looked at all the same.
 
-    def __init__(self, node: Node, reason: str, valid: str = "", *, is_wrong: bool = True) -> None:
+    `permission` is the name in `allow=[...]` that would have the part honoured, for the service `service`.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        reason: str,
+        valid: str = "",
+        *,
+        is_wrong: bool = True,
+        permission: str = "",
+        service: str = "",
+    ) -> None:
         super().__init__(reason)
         self.node = node
         self.reason = reason
         self.valid = valid
         self.is_wrong = is_wrong
+        self.permission = permission
+        self.service = service
 
 
 def unsupported(node: Node, reason: str) -> NodeError:
-    """What to raise for a part that is right, and that a stack of containers cannot honour."""
+    """Make the error of a part that is right, and that a stack of containers cannot honour."""
     return NodeError(node, reason, is_wrong=False)
 
 
+def seconds_of(node: Node) -> float:
+    """Return a duration in seconds."""
+    text = text_of(node)
+    seconds = 0.0 if text == "0" else read_seconds(text)
+    if seconds is None:
+        raise NodeError(node, f"{text!r} is not a duration", "such as 30s, 1m30s or 500ms")
+    return seconds
+
+
 def text_of(node: Node) -> str:
-    """Its text."""
+    """Return the text of a part that is one."""
     if not isinstance(node.value, str):
         raise NodeError(node, f"is {node.kind}", "a text")
     return node.value
 
 
 def flag_of(node: Node) -> bool:
-    """Whether it says yes."""
+    """Return true if it says yes."""
     word = text_of(node).lower()
     if word not in _TRUE + _FALSE:
         raise NodeError(node, f"{word!r} is neither true nor false", "true, false")
@@ -90,7 +103,7 @@ def flag_of(node: Node) -> bool:
 
 
 def whole_number_of(node: Node) -> int:
-    """A whole number; octal where it is written so."""
+    """Return a whole number."""
     text = text_of(node)
     try:
         return int(text, 0) if not text.lstrip("+-").isdigit() else int(text)
@@ -99,7 +112,7 @@ def whole_number_of(node: Node) -> int:
 
 
 def number_of(node: Node) -> float:
-    """A number."""
+    """Return a number."""
     text = text_of(node)
     try:
         return float(text)
@@ -108,7 +121,7 @@ def number_of(node: Node) -> float:
 
 
 def items_of(node: Node) -> tuple[Node, ...]:
-    """The parts of a list; none of nothing."""
+    """Return the parts of a list; none of nothing."""
     if node.value is None:
         return ()
     if not isinstance(node.value, tuple):
@@ -117,12 +130,12 @@ def items_of(node: Node) -> tuple[Node, ...]:
 
 
 def words_of(node: Node) -> list[str]:
-    """The texts of a list, or the one text that stands for a list of one."""
+    """Return the texts of a list, or the one text that stands for a list of one."""
     return [node.value] if isinstance(node.value, str) else [text_of(item) for item in items_of(node)]
 
 
 def table_of(node: Node) -> Mapping[str, Node]:
-    """The entries of a table; none of nothing."""
+    """Return the entries of a table; none of nothing."""
     if node.value is None:
         return {}
     if not isinstance(node.value, Mapping):
@@ -131,12 +144,12 @@ def table_of(node: Node) -> Mapping[str, Node]:
 
 
 def texts_of(node: Node) -> dict[str, str]:
-    """The texts of a table by key; an empty text for an entry without one."""
+    """Return the texts of a table by key; an empty text for an entry without one."""
     return {key: "" if entry.value is None else text_of(entry) for key, entry in table_of(node).items()}
 
 
 def walk(node: Node, change: Callable[[Node], Node]) -> Node:
-    """The same tree with each text and nothing changed."""
+    """Change each text, and each part without a value, of a tree."""
     if isinstance(node.value, tuple):
         return node.holding(tuple(walk(item, change) for item in node.value))
     if isinstance(node.value, Mapping):
@@ -144,13 +157,20 @@ def walk(node: Node, change: Callable[[Node], Node]) -> Node:
     return change(node)
 
 
-def tables_in(node: Node) -> Iterator[Mapping[str, Node]]:
-    """The tables of a list."""
-    yield from map(table_of, items_of(node))
-
-
 def resolve(path: str, folder: str, home: str = "") -> str:
-    """A path that a file names, from the folder that its paths are relative to."""
+    """Make a path that a file names absolute, from the folder that its paths are relative to."""
     if path == "~" or path.startswith("~/"):
         path = posixpath.join(home or "~", path[2:])
     return posixpath.normpath(posixpath.join(folder, path))
+
+
+def entries_of(table: Node, key: str) -> tuple[Node, ...]:
+    """Return the parts of a list that is an entry of a table; none where the table has no such entry."""
+    found = table.get(key)
+    return () if found is None else items_of(found)
+
+
+def is_external(node: Node) -> bool:
+    """Return true if a volume, network, secret or config is declared as one that others have made."""
+    external = node.get("external")
+    return external is not None and (isinstance(external.value, Mapping) or flag_of(external))

@@ -1,9 +1,9 @@
-"""A project of Compose files: read, filled in, included, extended and merged to one tree."""
+"""Project of Compose files: read, filled in, included, extended and merged to one tree."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 from msgspec import Struct
@@ -14,7 +14,7 @@ from pytest_isolate.compose_files.findings import Findings, keys
 from pytest_isolate.compose_files.host import Host, Request
 from pytest_isolate.compose_files.merge import merge_files, merge_services, without_tags
 from pytest_isolate.compose_files.nodes import Node, NodeError, items_of, resolve, table_of, text_of, words_of
-from pytest_isolate.compose_files.reader import parse_yaml
+from pytest_isolate.compose_files.reader import parse_documents
 from pytest_isolate.compose_files.variables import (
     PROJECT_NAME,
     Variables,
@@ -34,15 +34,16 @@ class Project(Struct, frozen=True):
 
     root: Node
     variables: Variables
+    folder: str
 
     def section(self, name: str) -> Mapping[str, Node]:
-        """The entries of one of the tables at the top."""
+        """Return the entries of one of the tables at the top."""
         found = self.root.get(name)
         return table_of(found) if found is not None else {}
 
 
 def load_project(request: Request, host: Host, findings: Findings) -> Project:
-    """The project of these files. What is wrong is noted, and left out."""
+    """Load the project of these files. What is wrong is noted, and left out."""
     return _Loader(host, findings).load(request, ())
 
 
@@ -55,7 +56,7 @@ class _Loader:
         self._home = host.environ.get("HOME", "")
 
     def load(self, request: Request, around: tuple[str, ...], folder: str = "") -> Project:
-        """The files of one project, merged. `around` are those that it is included by."""
+        """Merge the files of one project. `around` are those that it is included by."""
         folder = folder or posixpath.dirname(request.files[0])
         variables = read_variables(request.env, request.env_files, folder, self._host, self._findings)
         roots = []
@@ -65,21 +66,26 @@ class _Loader:
                 inner = replace(request, env=variables.fixed())
                 roots.append(self._with_includes(root, inner, folder, (*around, file)))
         merged = reduce(merge_files, roots) if roots else Node({}, Location(file=request.files[0]), "")
-        return Project(without_tags(merged) or merged.holding({}), variables)
+        return Project(without_tags(merged) or merged.holding({}), variables, folder)
 
     def _read(self, path: Node, folder: str, variables: Variables) -> tuple[Node, Variables]:
-        """One file in its longest form, its services complete with what they extend."""
-        root = parse_yaml(read_text(path, self._host), str(path.value))
-        self._findings.check_keys(table_of(root), _TOP)
+        """Read one file in its longest form, its services complete with what they extend."""
+        documents = parse_documents(read_text(path, self._host), str(path.value))
+        for root in documents:
+            self._findings.check_keys(table_of(root), _TOP)
+            for section in _SECTIONS:
+                if section in table_of(root):
+                    table_of(table_of(root)[section])
         if variables.get(PROJECT_NAME) is None:
-            name = project_name(root, folder)
+            name = project_name(documents[0], folder)
             variables = replace(variables, files={PROJECT_NAME: name, **variables.files})
-        for section in _SECTIONS:
-            if section in table_of(root):
-                table_of(table_of(root)[section])
-        filled = fill_in(root, variables, self._findings)
-        expanded = expand_file(filled, folder, self._home, self._findings)
+        expanded = self._expand(documents, folder, variables)
         return self._extend_all(expanded, str(path.value), variables, ()), variables
+
+    def _expand(self, documents: Sequence[Node], folder: str, variables: Variables) -> Node:
+        """Write the documents of a file in their longest form; each is merged over those above it."""
+        filled = (fill_in(root, variables, self._findings) for root in documents)
+        return reduce(merge_files, [expand_file(root, folder, self._home, self._findings) for root in filled])
 
     def _extend_all(self, root: Node, file: str, variables: Variables, asking: tuple[tuple[str, str], ...]) -> Node:
         services = root.get("services")
@@ -94,7 +100,7 @@ class _Loader:
     def _extend(
         self, name: str, root: Node, file: str, variables: Variables, asking: tuple[tuple[str, str], ...]
     ) -> Node:
-        """A service over the one that it extends, which may extend another one in turn."""
+        """Merge a service over the one that it extends, which may extend another one in turn."""
         node = table_of(table_of(root)["services"])[name]
         table = table_of(node)
         extends = node.get("extends")
@@ -110,8 +116,7 @@ class _Loader:
         if other is not None:
             base_file = text_of(other)
             folder = posixpath.dirname(base_file)
-            filled = fill_in(parse_yaml(read_text(other, self._host), base_file), variables, self._findings)
-            base_root = expand_file(filled, folder, self._home, self._findings)
+            base_root = self._expand(parse_documents(read_text(other, self._host), base_file), folder, variables)
         found = base_root.get("services")
         names = list(table_of(found)) if found is not None else []
         if text_of(base_name) not in names:
@@ -121,9 +126,9 @@ class _Loader:
         return merge_services(base, own)
 
     def _with_includes(self, root: Node, request: Request, folder: str, around: tuple[str, ...]) -> Node:
-        """The file, and below it what the files declare that it includes, each in its own folder.
+        """Add what the files declare that a file includes, each read in its own folder.
 
-        Its variables win over those of their folders.
+        The variables of the including file win over those of their folders.
         """
         include = root.get("include")
         if include is None:
@@ -151,16 +156,13 @@ class _Loader:
         return self.load(replace(request, files=files, env_files=env_files), around, inner)
 
     def _add(self, included: Node, root: Node) -> Node:
-        """Everything of an included file; what both declare under one name is not merged, but wrong."""
+        """Add everything of an included file. What both declare under one name is the including file's over it."""
         table = dict(table_of(root))
         for section in _SECTIONS:
             found = included.get(section)
             if found is None:
                 continue
-            own = table_of(table[section]) if section in table else {}
-            for name, entry in table_of(found).items():
-                if name in own:
-                    reason = f"{name!r} is declared in {own[name].location} too, which includes this file"
-                    self._findings.add(NodeError(entry, reason))
-            table[section] = found.holding({**table_of(found), **own})
+            added = root.holding({section: found})
+            own = root.holding({section: table[section]}) if section in table else root.holding({})
+            table[section] = table_of(merge_files(added, own))[section]
         return root.holding(table)

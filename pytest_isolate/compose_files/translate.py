@@ -1,11 +1,12 @@
-"""A service of a Compose file as layers of a declaration, one for each key, so that each has its line."""
+"""Layers of a declaration from a service of a Compose file, one for each key, so that each has its line."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 
-from pytest_isolate.compose_files import health, limits, mounts, network
+from msgspec.structs import replace
+
+from pytest_isolate.compose_files import health, limits, mounts, network, rights
 from pytest_isolate.compose_files.context import ServiceContext
 from pytest_isolate.compose_files.findings import keys
 from pytest_isolate.compose_files.network import translate_ports
@@ -14,83 +15,98 @@ from pytest_isolate.compose_files.nodes import (
     NodeError,
     flag_of,
     items_of,
+    resolve,
     table_of,
     text_of,
     texts_of,
     unsupported,
     words_of,
 )
+from pytest_isolate.compose_files.shell_words import BadCommand, split_command
 from pytest_isolate.compose_files.variables import read_env_file
 from pytest_isolate.declarations.placeholders import escape
 from pytest_isolate.model.declaration import Layer, RawService
 
+# Keys of which an empty text says something: that there are no words.
+_EMPTY_SAYS = ("command", "entrypoint")
 Translate = Callable[[Node, ServiceContext], dict[str, object]]
 
 _BUILD_KEYS = keys(
     "context dockerfile args target network cache_from cache_to no_cache labels tags pull provenance sbom"
 )
-_BUILD_REFUSED = keys(
-    "dockerfile_inline entitlements ssh additional_contexts shm_size extra_hosts isolation privileged secrets ulimits "
-    "platforms"
-)
+_BUILD_REFUSED = keys("dockerfile_inline ssh additional_contexts secrets")
+_BUILD_NOTED = keys("entitlements shm_size extra_hosts isolation privileged ulimits platforms")
 _ENV_FILE_KEYS = keys("path required format")
 
 
 def translate_service(around: ServiceContext, *, is_finite: bool) -> RawService:
-    """The declaration of a service; what of it is wrong or cannot be honoured is noted, and left out."""
-    known = dict.fromkeys([*_WHOLE, *_BY_KEY, *NOT_TAKEN, *REFUSED])
+    """Translate a service; what of it is wrong or cannot be honoured is told, and left out."""
+    known = dict.fromkeys([*_WHOLE, *_BY_KEY, *NOT_TAKEN, *NOTED, *REFUSED])
     around.findings.check_keys(table_of(around.node), known)
     layers = [Layer(values={"container": {}}, location=around.node.location)]
     container: dict[str, object] = {}
+    needs: list[str] = []
     for values, node in _translated(around, is_finite):
-        settings = values.get("container")
+        # Several keys add to these two of ours, and each layer wins over those before it.
+        settings, needed = values.get("container"), values.get("needs")
         if isinstance(settings, Mapping):
             container = mounts.join(container, settings)
             values = {**values, "container": {key: container[key] for key in settings}}
+        if isinstance(needed, list):
+            needs = [*dict.fromkeys([*needs, *needed])]
+            values = {**values, "needs": needs}
         layers.append(Layer(values=values, location=node.location))
     read_only = around.node.get("read_only")
     if read_only is not None and container.get("read_only") and any(layer.values.get("files") for layer in layers):
-        around.findings.add(unsupported(read_only, _NO_FILES))
+        around.findings.note(read_only, _NO_FILES)
         layers.append(Layer(values={"container": {"read_only": False}}, location=read_only.location))
     return RawService(layers=(*layers, Layer(values={}, location=around.node.location)))
 
 
 def _translated(around: ServiceContext, is_finite: bool) -> Iterator[tuple[dict[str, object], Node]]:
-    """Our keys for each of the service's keys, with where it stands."""
+    """Yield our keys for each of the service's keys, with where it stands."""
     health.check_needs(around)
     yield network.translate_names(around), around.node
     for key, node in table_of(around.node).items():
         with around.findings.collecting():
             if key in REFUSED and _says_something(node):
                 raise unsupported(node, REFUSED[key])
-            if key in _BY_KEY and node.value is not None:
+            if key in NOTED and _says_something(node):
+                around.findings.note(node, f"is left out: {NOTED[key]}")
+            # An empty text is often a variable without a value; only a command without words means something.
+            if key in _BY_KEY and node.value is not None and (node.value != "" or key in _EMPTY_SAYS):
                 yield _BY_KEY[key](node, around), node
     for key, translate in _WHOLE.items():
         found = around.node.get(key)
         with around.findings.collecting():
             if found is not None:
                 yield translate(around), found
+    yield health.translate_readiness(around), around.node.get("healthcheck") or around.node
     if is_finite:
         yield health.readiness_of_finite(), around.node
 
 
 def _says_something(node: Node) -> bool:
-    """Whether it asks for anything: `privileged: false` does not."""
+    """Return true if it asks for anything: `privileged: false` does not."""
     return bool(node.value) and not (isinstance(node.value, str) and node.value.lower() in ("false", "no", "0", "off"))
 
 
 def _image(around: ServiceContext) -> dict[str, object]:
-    """A build where one is declared, for this service or for the image that it names; else the image."""
+    """Translate a build where one is declared, for this service or for the image that it names; else the image."""
     build, image = around.node.get("build"), around.node.get("image")
     if build is None and image is not None and text_of(image) in around.builds:
         build = around.builds[text_of(image)]
     if build is None:
         return {"image": text_of(image)} if image is not None else {}
     table = table_of(build)
-    for key in _BUILD_REFUSED:
-        if key in table and _says_something(table[key]):
+    for key in filter(table.__contains__, (*_BUILD_REFUSED, *_BUILD_NOTED)):
+        if not _says_something(table[key]):
+            continue
+        if key in _BUILD_REFUSED:
             around.findings.add(unsupported(table[key], f"{key!r} of a build"))
-    around.findings.check_keys(table, {**_BUILD_KEYS, **_BUILD_REFUSED})
+        else:
+            around.findings.note(table[key], "is left out of the build")
+    around.findings.check_keys(table, {**_BUILD_KEYS, **_BUILD_REFUSED, **_BUILD_NOTED})
     context = text_of(table["context"])
     if not context.startswith("/"):
         raise unsupported(table["context"], f"a build from {context!r}, which is no folder")
@@ -100,7 +116,7 @@ def _image(around: ServiceContext) -> dict[str, object]:
 
 
 def _variables(node: Node, around: ServiceContext) -> dict[str, str]:
-    """Variables with their values; one that is only named has the value that it has outside, or is left out."""
+    """Collect variables; one that is only named has the value that it has outside, or is left out."""
     found = {}
     for name, entry in table_of(node).items():
         value = around.project.variables.get(name) if entry.value is None else text_of(entry)
@@ -114,7 +130,7 @@ def _environment(node: Node, around: ServiceContext) -> dict[str, object]:
 
 
 def _env_files(around: ServiceContext) -> dict[str, object]:
-    """The variables of files, and over them those of the service itself."""
+    """Collect the variables of files, and over them those of the service itself."""
     found: dict[str, str] = {}
     files, own = around.node.get("env_file"), around.node.get("environment")
     for item in items_of(files) if files is not None else ():
@@ -125,19 +141,26 @@ def _env_files(around: ServiceContext) -> dict[str, object]:
         if required is not None and not flag_of(required) and not around.host.kind_of(text_of(path)):
             continue
         is_raw = form is not None and text_of(form) == "raw"
-        found |= read_env_file(path, around.project.variables, around.host, around.findings, is_raw=is_raw)
+        # A file may use what the files before it set.
+        before = replace(around.project.variables, given={**around.project.variables.given, **found})
+        found |= read_env_file(path, before, around.host, around.findings, is_raw=is_raw)
     found |= _variables(own, around) if own is not None else {}
     return {"env": {name: escape(value) for name, value in found.items()}}
 
 
 def _words(key: str) -> Translate:
-    """A command: a list of words, or a text that is split as a shell would."""
+    """Make the translation of a command: a list of words, or a text that is cut into words."""
 
-    def translate(node: Node, _: ServiceContext) -> dict[str, object]:
+    def translate(node: Node, around: ServiceContext) -> dict[str, object]:
+        if not isinstance(node.value, str):
+            return {key: [escape(text_of(item)) for item in items_of(node)]}
         try:
-            words = shlex.split(node.value) if isinstance(node.value, str) else [text_of(i) for i in items_of(node)]
-        except ValueError as error:
-            raise NodeError(node, f"cannot be split into words: {str(error).lower()}") from None
+            words, rest = split_command(node.value)
+        except BadCommand as error:
+            raise NodeError(node, f"cannot be cut into words: {error}", f"a list of words: {key}: [...]") from None
+        if rest:
+            reason = f"ends in front of {rest!r}, as with Docker Compose, which runs no shell"
+            around.findings.note(node, f'{reason}; for one: {key}: ["sh", "-c", "..."]')
         return {key: [escape(word) for word in words]}
 
     return translate
@@ -148,11 +171,21 @@ def _setting(key: str, read: Callable[[Node], object]) -> Translate:
 
 
 def _open_input(node: Node, _: ServiceContext) -> dict[str, object]:
-    """What an open input or a terminal is for where nobody sits at it: a shell does not end.
+    """Translate an open input, and a terminal as no more than that: a shell does not end.
 
-    A terminal itself is not given: what is written to one is logged in another form, which loses where a line is from.
+    A terminal itself is not given: the log of one does not say which lines are errors.
     """
     return {"container": {"stdin_open": True}} if flag_of(node) else {}
+
+
+def _label_files(node: Node, around: ServiceContext) -> dict[str, object]:
+    """Collect the labels of files; those of the service itself win."""
+    found: dict[str, str] = {}
+    for word in words_of(node):
+        path = node.holding(resolve(word, around.project.folder))
+        found |= read_env_file(path, around.project.variables, around.host, around.findings)
+    labels = around.node.get("labels")
+    return {"container": {"labels": found | (texts_of(labels) if labels is not None else {})}}
 
 
 def _hosts(node: Node) -> dict[str, list[str]]:
@@ -162,12 +195,15 @@ def _hosts(node: Node) -> dict[str, list[str]]:
 # All others (`missing`, `build`, `daily`) ask for no more than that the image is there.
 _PULLS = {"always": "always", "never": "never"}
 _BY_KEY: Mapping[str, Translate] = {
-    "cap_add": limits.translate_cap_add,
-    "cap_drop": limits.translate_cap_drop,
+    "cap_add": rights.translate_cap_add,
+    "cap_drop": rights.translate_cap_drop,
     "command": _words("command"),
     "configs": mounts.translate_configs,
+    "cgroup": rights.translate_namespace("cgroup"),
     "cpus": limits.translate_cpus,
     "deploy": limits.translate_deploy,
+    "device_cgroup_rules": rights.translate_device_rules,
+    "devices": rights.translate_devices,
     "dns": _setting("dns", words_of),
     "dns_opt": _setting("dns_options", words_of),
     "dns_search": _setting("dns_search", words_of),
@@ -175,20 +211,24 @@ _BY_KEY: Mapping[str, Translate] = {
     "entrypoint": _words("entrypoint"),
     "environment": _environment,
     "extra_hosts": _setting("extra_hosts", _hosts),
+    "gpus": rights.translate_gpus,
     "group_add": _setting("group_add", words_of),
-    "healthcheck": health.translate_healthcheck,
     "hostname": _setting("hostname", text_of),
     "init": _setting("init", flag_of),
+    "ipc": rights.translate_namespace("ipc"),
+    "label_file": _label_files,
     "labels": _setting("labels", texts_of),
     "mem_limit": limits.translate_memory,
     "network_mode": network.translate_network_mode,
+    "pid": rights.translate_namespace("pid"),
     "pids_limit": limits.translate_pids,
     "platform": lambda node, _: {"platform": text_of(node)},
+    "privileged": rights.translate_privileged,
     "pull_policy": lambda node, _: {"pull": _PULLS.get(text_of(node), "missing")},
     "read_only": _setting("read_only", flag_of),
     "scale": limits.translate_scale,
     "secrets": mounts.translate_secrets,
-    "security_opt": limits.translate_security,
+    "security_opt": rights.translate_security,
     "shm_size": lambda node, _: {"shm_size": text_of(node)},
     "stdin_open": _open_input,
     "stop_signal": _setting("stop_signal", text_of),
@@ -197,21 +237,26 @@ _BY_KEY: Mapping[str, Translate] = {
     "tty": _open_input,
     "ulimits": limits.translate_ulimits,
     "user": _setting("user", text_of),
+    "userns_mode": rights.translate_namespace("userns"),
+    "uts": rights.translate_namespace("uts"),
     "volumes": mounts.translate_volumes,
+    "volumes_from": mounts.translate_volumes_from,
     "working_dir": _setting("working_dir", text_of),
 }
-"""Keys that are translated by themselves, in the order of the file."""
+"""Translations of keys by themselves, in the order of the file."""
 
 _WHOLE: Mapping[str, Callable[[ServiceContext], dict[str, object]]] = {
     "image": _image,
     "build": _image,
+    "cpu_period": limits.translate_quota,
+    "cpu_quota": limits.translate_quota,
     "env_file": _env_files,
     "depends_on": health.translate_needs,
     "links": health.translate_needs,
     "expose": translate_ports,
     "ports": translate_ports,
 }
-"""Keys that are translated together with others; a later one says the same as the earlier one."""
+"""Translations of keys together with others; a later one says the same as the earlier one."""
 
 NOT_TAKEN: Mapping[str, str] = {
     "annotations": "for other programs that look at containers",
@@ -219,57 +264,49 @@ NOT_TAKEN: Mapping[str, str] = {
     "container_name": "taken as a name on the stack's network only, so that stacks fit side by side",
     "develop": "for development",
     "extends": "has been followed before",
+    "healthcheck": "has been looked at as a whole",
     "logging": "logs are read by this plugin",
     "mem_reservation": "no limit",
     "networks": "their names are taken; a stack has one network",
     "profiles": "have been chosen before",
     "pull_refresh_after": "an image is pulled when it is missing",
     "restart": "a service that ends is told to the tests that use it, not started again",
-    "stop_grace_period": "nobody waits for containers at the end of a run",
+    "stop_grace_period": "containers are ended at once at the end of a run",
 }
-"""Keys that change nothing for tests, and why."""
+"""Keys that change nothing for tests, with the reason."""
 
-_NO_FILES = "files of the host, secrets and configs are copied in, which the engine refuses of such a container"
-_KEPT_APART = "containers are kept apart from the host, and from each other"
-_LIMITS = "limits are memory, cpus, pids and shm_size only"
+_NO_FILES = "is left out: files are copied into the container, which the engine refuses of a read-only one"
+_FINE = "limits are memory, cpus, pids, shm_size and ulimits"
 _SWAP = "services have no swap"
-REFUSED: Mapping[str, str] = {
-    "blkio_config": _LIMITS,
-    "cgroup": _KEPT_APART,
-    "cgroup_parent": _KEPT_APART,
-    "cpu_count": _LIMITS,
-    "cpu_percent": _LIMITS,
-    "cpu_period": _LIMITS,
-    "cpu_quota": _LIMITS,
-    "cpu_rt_period": _LIMITS,
-    "cpu_rt_runtime": _LIMITS,
-    "cpu_shares": _LIMITS,
-    "cpuset": _LIMITS,
+_NOT_RUN = "commands around the start and end of a service are not run"
+NOTED: Mapping[str, str] = {
+    "blkio_config": _FINE,
+    "cgroup_parent": "the engine chooses where a container is in the tree of control groups",
+    "cpu_count": _FINE,
+    "cpu_percent": _FINE,
+    "cpu_rt_period": _FINE,
+    "cpu_rt_runtime": _FINE,
+    "cpu_shares": _FINE,
+    "cpuset": _FINE,
     "credential_spec": "for Windows",
-    "device_cgroup_rules": _KEPT_APART,
-    "devices": "devices of the host are not handed to containers",
-    "external_links": "containers that others have started cannot be reached",
-    "gpus": "devices of the host are not handed to containers",
-    "ipc": _KEPT_APART,
+    "external_links": "containers that others have started are not on the stack's network",
     "isolation": "for Windows",
-    "label_file": "labels come from the file itself",
-    "mac_address": "addresses are given by the engine, so that stacks fit side by side",
+    "mac_address": "the engine gives addresses, so that stacks fit side by side",
     "mem_swappiness": _SWAP,
     "memswap_limit": _SWAP,
-    "models": "no models are run",
     "oom_kill_disable": "a service that has no memory left must end",
-    "oom_score_adj": _KEPT_APART,
-    "pid": _KEPT_APART,
-    "post_start": "nothing is run beside a service",
-    "pre_start": "nothing is run beside a service; one that another needs to have ended may be",
-    "pre_stop": "nothing is run beside a service",
-    "privileged": "it would give the container the host; cap_add gives it single rights",
-    "provider": "a program of the host would have to be run",
+    "oom_score_adj": "which container ends first when the host has no memory left is the engine's choice",
+    "post_start": _NOT_RUN,
+    "pre_start": _NOT_RUN,
+    "pre_stop": _NOT_RUN,
     "runtime": "the engine's own is used",
-    "storage_opt": _LIMITS,
-    "use_api_socket": _KEPT_APART,
-    "userns_mode": _KEPT_APART,
-    "uts": _KEPT_APART,
-    "volumes_from": "containers share volumes by name only",
+    "storage_opt": _FINE,
 }
-"""Keys that a stack of containers cannot honour, and why."""
+"""Keys that are left out with a note, and the reason."""
+
+REFUSED: Mapping[str, str] = {
+    "models": "no models are run",
+    "provider": "a program of the host would have to be run",
+    "use_api_socket": "containers are kept apart from the engine; mount its socket instead, with allow=['docker.sock']",
+}
+"""Keys without which a service makes no sense, and that a stack of containers cannot honour."""

@@ -1,4 +1,4 @@
-"""The variables that Compose files are filled in with, and how that is done to a tree."""
+"""Variables of a project, and how they are filled in to a tree."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from pytest_isolate.compose_files.env_files import BadLine, parse_variables
 from pytest_isolate.compose_files.findings import Findings
-from pytest_isolate.compose_files.host import Host
-from pytest_isolate.compose_files.interpolation import BadLine, BadVariable, interpolate, parse_variables
+from pytest_isolate.compose_files.host import MAX_BYTES, Host, TooLarge
+from pytest_isolate.compose_files.interpolation import BadVariable, interpolate
 from pytest_isolate.compose_files.nodes import Node, NodeError, walk
 from pytest_isolate.model.location import Location
 
 PROJECT_NAME = "COMPOSE_PROJECT_NAME"
+PROFILES = "COMPOSE_PROFILES"
 
 
 class Variables(Struct, frozen=True):
@@ -25,11 +27,11 @@ class Variables(Struct, frozen=True):
     files: Mapping[str, str]
 
     def fixed(self) -> dict[str, str]:
-        """Those that are the same wherever files of this project lie: given, or read for it."""
+        """Return those that are the same wherever files of this project lie: given, or read for it."""
         return {name: text for name, text in self.files.items() if name not in self.environ} | dict(self.given)
 
     def get(self, name: str) -> str | None:
-        """The value of a variable, if it has one."""
+        """Return the value of a variable, if it has one."""
         for table in (self.given, self.environ, self.files):
             if name in table:
                 return table[name]
@@ -39,10 +41,11 @@ class Variables(Struct, frozen=True):
 def read_variables(
     given: Mapping[str, str], files: tuple[str, ...] | None, folder: str, host: Host, findings: Findings
 ) -> Variables:
-    """The variables of a project: those of `.env` in its folder, where it has one and no other files are named."""
+    """Read the variables of a project: those of `.env` in its folder, unless other files are named."""
     found: dict[str, str] = {}
     for file in (posixpath.join(folder, ".env"),) if files is None else files:
-        if files is not None or host.kind_of(file):
+        # As Docker Compose does, a folder of that name is passed over, such as a virtual environment.
+        if files is not None or host.kind_of(file) not in ("", "folder"):
             so_far = Variables(given, host.environ, dict(found))
             with findings.collecting():
                 found |= read_env_file(Node(file, Location(file=file), ""), so_far, host, findings)
@@ -52,7 +55,7 @@ def read_variables(
 def read_env_file(
     path: Node, variables: Variables, host: Host, findings: Findings, *, is_raw: bool = False
 ) -> dict[str, str]:
-    """The variables that a file sets; Refused, at the place that names it, where it is not there."""
+    """Return the variables that a file sets; NodeError, at the place that names it, where it cannot be read."""
     file = str(path.value)
     text = read_text(path, host)
     missing: dict[str, None] = {}
@@ -66,9 +69,11 @@ def read_env_file(
 
 
 def read_text(path: Node, host: Host) -> str:
-    """The text of a file that a part names."""
+    """Return the text of a file that a part names."""
     try:
         return host.read_text(str(path.value))
+    except TooLarge as error:
+        raise NodeError(path, f"{path.value} {error}", f"a file of at most {MAX_BYTES // 1024**2} MiB") from None
     except OSError as error:
         raise NodeError(path, f"{path.value} cannot be read: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError:
@@ -76,7 +81,7 @@ def read_text(path: Node, host: Host) -> str:
 
 
 def fill_in(root: Node, variables: Variables, findings: Findings) -> Node:
-    """The tree with its variables filled in. Keys stay as they are."""
+    """Fill in the variables of a tree. Keys stay as they are."""
 
     def fill(node: Node) -> Node:
         if not isinstance(node.value, str) or "$" not in node.value:
@@ -85,7 +90,10 @@ def fill_in(root: Node, variables: Variables, findings: Findings) -> Node:
         try:
             filled = interpolate(node.value, variables.get, missing.setdefault)
         except BadVariable as error:
-            findings.add(NodeError(node, str(error), "$$ for a dollar sign"))
+            wanted = (
+                f'env={{"{error.needed}": ...}}, the environment, or .env' if error.needed else "$$ for a dollar sign"
+            )
+            findings.add(NodeError(node, str(error), wanted))
             return node
         for name in missing:
             findings.note(node, f"the variable {name} has no value, and leaves an empty text")
@@ -95,7 +103,7 @@ def fill_in(root: Node, variables: Variables, findings: Findings) -> Node:
 
 
 def project_name(root: Node, folder: str) -> str:
-    """The name that a project goes by, as far as its files say it themselves."""
+    """Return the name that a project goes by, as far as its files say it themselves."""
     name = root.get("name")
     text = str(name.value) if name is not None and "$" not in str(name.value) else posixpath.basename(folder)
     return re.sub(r"[^a-z0-9_-]", "", text.lower()).lstrip("_-")

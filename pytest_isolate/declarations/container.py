@@ -14,9 +14,11 @@ from pytest_isolate.declarations.values import (
     parse_text,
     unknown_key,
 )
+from pytest_isolate.errors import suggest
 from pytest_isolate.model.identity import LABEL
-from pytest_isolate.model.service import ContainerSettings, Pairs, Ulimit
+from pytest_isolate.model.service import OF_SERVICE, ContainerSettings, Pairs, Ulimit
 
+NAMESPACES = ("cgroup", "ipc", "pid", "userns", "uts")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?")
 _NOT_OURS = f"a name that does not begin with {LABEL}"
 
@@ -87,6 +89,32 @@ def _parse_tmpfs(value: object) -> Pairs:
     return _parse_pairs(table)
 
 
+def _parse_binds(value: object) -> Pairs:
+    """Paths on the engine's host by path inside; `:ro` behind one keeps the container from writing."""
+    pairs = _parse_pairs(value)
+    for inside, outside in pairs:
+        for path in (inside, outside):
+            if not path.startswith("/"):
+                raise InvalidValue(f"{path!r} is not an absolute path", "such as '/dev/shm'", inside)
+    return pairs
+
+
+def _parse_namespaces(value: object) -> Pairs:
+    """Namespaces of the kernel that are not the container's own."""
+    pairs = _parse_pairs(value)
+    for name, _ in pairs:
+        if name not in NAMESPACES:
+            raise InvalidValue(f"{name!r} is not a namespace{suggest(name, NAMESPACES)}", ", ".join(NAMESPACES), name)
+    return pairs
+
+
+def _parse_network(value: object) -> str:
+    text = parse_text(value)
+    if text != "host" and not text.startswith(OF_SERVICE):
+        raise InvalidValue(f"{value!r} is not a network", f"'host', or '{OF_SERVICE}NAME'")
+    return text
+
+
 def _parse_ulimits(value: object) -> tuple[Ulimit, ...]:
     """Limits by name: one number for both, or a table of soft and hard."""
     found = []
@@ -112,17 +140,25 @@ def _parse_groups(value: object) -> tuple[str, ...]:
 
 _PARSERS: Mapping[str, Callable[[object], object]] = {
     "aliases": _parse_host_names,
+    "binds": _parse_binds,
     "cap_drop": parse_capabilities,
+    "device_cgroup_rules": parse_names,
+    "devices": parse_names,
     "dns": parse_names,
     "dns_options": parse_names,
     "dns_search": parse_names,
     "domainname": _parse_host_name,
     "extra_hosts": _parse_hosts,
+    "gpus": parse_names,
     "group_add": _parse_groups,
     "hostname": _parse_host_name,
     "init": parse_flag,
     "labels": _parse_labels,
+    "namespaces": _parse_namespaces,
+    "network": _parse_network,
+    "privileged": parse_flag,
     "read_only": parse_flag,
+    "security_opt": parse_names,
     "stdin_open": parse_flag,
     "stop_signal": parse_text,
     "sysctls": _parse_pairs,

@@ -26,8 +26,14 @@ def parse_env(value: object) -> Pairs:
 
 
 def parse_volumes(value: object) -> Pairs:
-    """Named volumes and where they are mounted; `:ro` behind the path keeps the container from writing."""
-    return tuple(sorted((name, _parse_mount(target, name)) for name, target in parse_mapping(value).items()))
+    """Named volumes and where they are mounted, a list for several places; `:ro` keeps the container from writing."""
+    return tuple(
+        sorted(
+            (name, _parse_mount(target, name))
+            for name, targets in parse_mapping(value).items()
+            for target in (targets if isinstance(targets, (list, tuple)) else [targets])
+        )
+    )
 
 
 def _parse_mount(target: object, key: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from pytest_isolate.declarations.placeholders import SELF
 from pytest_isolate.declarations.references import is_within
 from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.errors import Problem, suggest
@@ -36,8 +38,14 @@ def find_members(
 
 
 def member_name(service: str) -> str:
-    """A service's name as an attribute of its stack, and as a fixture: `mail-server` is `mail_server`."""
-    return re.sub(r"\W", "_", service)
+    """Return a service's name as an attribute of its stack and as a fixture.
+
+    `mail-server` is `mail_server`, `7zip` is `_7zip`, and `import` is `import_`.
+    """
+    name = re.sub(r"\W", "_", service)
+    if keyword.iskeyword(name) or name == SELF:
+        return f"{name}_"
+    return name if name.isidentifier() else f"_{name}"
 
 
 def _find_stack(member: Declared, raw: RawMember, items: Iterable[Declared]) -> StackId | None:

@@ -42,9 +42,19 @@ PULL_MISSING, PULL_ALWAYS, PULL_NEVER = PULLS = ("missing", "always", "never")
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/v\d+)?")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmg]?)(?:i?b)?", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_DURATION = re.compile(rf"({_NUMBER.pattern})(us|ms|s|m|h)")
+_DURATION = re.compile(rf"({_NUMBER.pattern})(ns|us|µs|ms|s|m|h|d|w)")
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SECONDS = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+    "d": 86_400.0,
+    "w": 604_800.0,
+}
 _SIZES = "a number of bytes, or a text such as '256m' or '1.5g'"
 # The engines refuse to start a container below this (Docker 20.10: 6 MiB).
 _SMALLEST_MEMORY = 6 * 1024**2

@@ -80,7 +80,9 @@ class RawCompose(NamedTuple):
     location: Location
 
 
-COMPOSE_OPTIONS = ("env", "env_file", "profiles", "services", "changes", "unsupported", "ports", "scope", "share")
+COMPOSE_OPTIONS = (
+    "env", "env_file", "profiles", "services", "changes", "unsupported", "allow", "ports", "scope", "share"
+)  # fmt: skip
 
 
 class RawMember(NamedTuple):

@@ -27,6 +27,10 @@ Pairs = tuple[tuple[str, str], ...]
 """A read-only mapping that can be hashed: sorted (key, value) pairs."""
 
 
+OF_SERVICE = "service:"
+"""Stands in front of the name of a service whose network or namespace another one has."""
+
+
 class Ulimit(Struct, frozen=True, kw_only=True):
     """A limit of the kernel for each process; -1 stands for none."""
 
@@ -39,21 +43,31 @@ class ContainerSettings(Struct, frozen=True, kw_only=True):
     """Settings that the engine knows and this package only hands on. What is empty is left to the image and engine.
 
     `tmpfs` are mount options by folder, `extra_hosts` addresses by name (a name may come twice). `aliases` are names on
-    the stack's network beside the plain one.
+    the stack's network beside the plain one. `binds` are paths on the engine's host by path inside, with `:ro` behind
+    them or not; `devices` are written `HOST:INSIDE:RIGHTS`. `network` is `host` or, as the value of a namespace may be,
+    `service:NAME`: that of another service of the stack.
     """
 
     aliases: tuple[str, ...] = ()
+    binds: Pairs = ()
     cap_drop: tuple[str, ...] = ()
+    device_cgroup_rules: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     domainname: str = ""
     extra_hosts: Pairs = ()
+    gpus: tuple[str, ...] = ()
     group_add: tuple[str, ...] = ()
     hostname: str = ""
     init: bool = False
     labels: Pairs = ()
+    namespaces: Pairs = ()
+    network: str = ""
+    privileged: bool = False
     read_only: bool = False
+    security_opt: tuple[str, ...] = ()
     stdin_open: bool = False
     stop_signal: str = ""
     sysctls: Pairs = ()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.programs import IMAGE, program
 
 from engine.conftest import Project
 
@@ -133,3 +136,82 @@ def test_workers_share_what_a_file_declares(composed: Project) -> None:
 
     result.assert_outcomes(passed=4)
     assert any("2 services" in line for line in result.outlines)
+
+
+def command(*steps: str) -> str:
+    """A program's command line for a Compose file."""
+    return json.dumps([word.replace("$", "$$") for word in program(*steps)])
+
+
+def test_services_share_a_network_a_namespace_and_a_volume_at_two_places(project: Project) -> None:
+    project.write(
+        "compose.yaml",
+        f"""
+        services:
+          proxy:
+            image: {IMAGE}
+            command: {command("write /one/it shared", "serve 8000 hello")}
+            expose: ["8000"]
+            volumes: ["data:/one", "data:/two:ro"]
+          behind:
+            image: {IMAGE}
+            command: {command("sleep 99")}
+            network_mode: service:proxy
+            pid: service:proxy
+            volumes_from: ["proxy:ro"]
+          beside: {{image: {IMAGE}, command: {command("sleep 99")}}}
+        volumes: {{data: }}
+        """,
+    )
+    project.conftest('shop = compose("compose.yaml")')
+    project.tests(
+        GET,
+        """
+        def test_it(shop):
+            assert get(shop.proxy) == "hello"
+            assert shop.behind.exec(*program("fetch localhost 8000")).exit_code == 0
+            assert shop.beside.exec(*program("fetch localhost 8000")).exit_code != 0
+            assert shop.proxy.exec("cat", "/two/it").stdout == "shared\\n"
+            assert shop.proxy.exec("touch", "/two/x").exit_code != 0
+            assert shop.behind.exec("cat", "/one/it").stdout == "shared\\n"
+            assert shop.behind.exec("touch", "/one/x").exit_code != 0
+            def namespace(service, name): return service.exec("readlink", f"/proc/self/ns/{name}").stdout
+            for name in ("net", "pid"):
+                assert namespace(shop.behind, name) == namespace(shop.proxy, name) != namespace(shop.beside, name)
+        """,
+    )
+    project.run().assert_outcomes(passed=1)
+
+
+def test_parts_of_the_host_are_there_with_a_permission_only(project: Project) -> None:
+    """But for `privileged: true`, which an engine in a container cannot give."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    project.write(
+        "compose.yaml",
+        f"""
+        services:
+          agent: {{image: {IMAGE}, command: {command(f"serve {port} hello")}, network_mode: host, ports: ["{port}"]}}
+          watcher:
+            image: {IMAGE}
+            command: {command("sleep 99")}
+            pid: host
+            devices: ["/dev/null:/dev/nothing"]
+            volumes: ["/proc:/host/proc:ro"]
+        """,
+    )
+    allow = 'allow=["host-network", "privileged", "devices"]'
+    project.conftest(f'shop = compose("compose.yaml", {allow})')
+    project.tests(
+        GET,
+        f"""
+        def test_it(shop):
+            assert (shop.agent.port, get(shop.agent)) == ({port}, "hello")
+            watcher = shop.watcher.exec
+            assert watcher("sh", "-c", "test -c /dev/nothing && test -e /host/proc/1/comm").exit_code == 0
+            own, theirs = (one.exec("readlink", "/proc/self/ns/pid").stdout for one in (shop.agent, shop.watcher))
+            assert "" != own != theirs
+        """,
+    )
+    project.run().assert_outcomes(passed=1)

@@ -183,12 +183,80 @@ def test_what_is_wrong_and_what_cannot_be_honoured_is_told_with_its_line(project
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert [line for line in errors_of(result) if "compose.yaml" in line] == [
-        "compose.yaml:4: services.web.network_mode: cannot be honoured: the network mode 'host': every service is on "
-        "its stack's own network, and nowhere else",
+        "compose.yaml:4: services.web.network_mode: cannot be honoured: the network mode 'host': its ports are those "
+        "of the host, and other services do not find it by its name",
         "compose.yaml:5: services.web.imgae: unknown key 'imgae', did you mean 'image'?",
         "compose.yaml:6: services.web.volumes[0]: the volume 'unknown' is not declared",
     ]
+    assert [line.strip() for line in result.outlines + result.errlines if "allow=" in line] == [
+        'do     allow=["host-network"] permits it: 1 of 1 service needs that permission'
+    ]
     assert project.journal.is_empty
+
+
+def test_permissions_are_given_in_toml_too(project: Project) -> None:
+    project.write(
+        "compose.yaml",
+        f"""
+        services:
+          agent:
+            image: {IMAGE}
+            command: {command("serve 80 x")}
+            privileged: true
+            volumes: ["/var/run/docker.sock:/var/run/docker.sock:ro"]
+        """,
+    )
+    project.write("isolate.toml", '[compose.shop]\nfiles = "compose.yaml"\nallow = ["privileged", "docker.sock"]\n')
+    project.tests("def test_it(shop): pass")
+
+    project.run().assert_outcomes(passed=1)
+    settings = project.journal.requests[0]["settings"]
+    assert settings["privileged"]
+    assert settings["binds"] == [["/var/run/docker.sock", "/var/run/docker.sock:ro"]]
+
+
+def test_services_are_found_by_the_names_that_the_file_has_for_them(project: Project) -> None:
+    serve = command("serve 80 x")
+    project.write(
+        "compose.yaml",
+        f"""
+        services:
+          main-db: {{image: {IMAGE}, command: {serve}, expose: [80]}}
+          7zip: {{image: {IMAGE}, command: {serve}, expose: [80]}}
+          import: {{image: {IMAGE}, command: {serve}, expose: [80]}}
+        """,
+    )
+    project.conftest('shop = compose("compose.yaml")\nzip_ = member(shop, "7zip")')
+    project.tests(
+        """
+        def test_it(shop, zip_):
+            assert shop["main-db"] is shop.main_db
+            assert shop["7zip"] is shop._7zip
+            assert shop["import"] is shop.import_
+            assert zip_.container_id == shop["7zip"].container_id
+        """
+    )
+    project.run().assert_outcomes(passed=1)
+
+
+def test_what_differs_from_docker_compose_is_a_warning(project: Project) -> None:
+    project.write(
+        "compose.yaml",
+        f"""
+        services:
+          web:
+            image: {IMAGE}
+            command: {command("serve 80 x")}
+            ports: ["80", "53:53/udp"]
+        """,
+    )
+    project.conftest('shop = compose("compose.yaml")')
+    project.tests("def test_it(shop): pass")
+
+    result = project.run("-W", "default::pytest_isolate.IsolateWarning")
+
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*compose.yaml:6: IsolateWarning: services.web.ports?1?: a port of udp is not *"])
 
 
 def test_what_cannot_be_honoured_may_be_a_warning(project: Project) -> None:

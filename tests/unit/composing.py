@@ -76,6 +76,11 @@ def refusals(keys: str, rest: str = "", **options: object) -> list[str]:
     return wrong(_file(keys, rest), **options)
 
 
+def notes(keys: str, rest: str = "", **options: object) -> list[str]:
+    """What is noted about a service with these keys."""
+    return told(compose(_file(keys, rest), **options).warnings)  # type: ignore[arg-type]
+
+
 def _file(keys: str, rest: str) -> str:
     keys = textwrap.indent(textwrap.dedent(keys).strip("\n"), "    ")
     image = "" if "image:" in keys or "build:" in keys else "    image: i\n"

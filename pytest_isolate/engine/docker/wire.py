@@ -22,7 +22,10 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
         "PortBindings": {
             f"{p.inner}/tcp": [{"HostIp": p.host_ip, "HostPort": str(p.host_port or "")}] for p in request.ports
         },
-        "Binds": [f"{name}:{target}" for name, target in (*request.volumes.items(), *request.binds.items())],
+        "Binds": [
+            *(f"{name}:{target}" for name, target in (*request.volumes.items(), *request.binds.items())),
+            *map(_bind, request.settings.binds),
+        ],
         "AutoRemove": request.removes_itself or None,
         "Mounts": [_memory_mount(path, size) for path, size in request.memory_folders.items()],
         "Memory": request.memory_bytes,
@@ -32,8 +35,13 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
         "ShmSize": request.shm_bytes,
         "CapDrop": list(request.cap_drop),
         "CapAdd": list(request.cap_add),
-        "SecurityOpt": ["no-new-privileges"] if request.no_new_privileges else [],
-        "NetworkMode": f"container:{request.joined}" if request.joined else request.network or "default",
+        "SecurityOpt": [
+            *(["no-new-privileges"] if request.no_new_privileges else []),
+            *request.settings.security_opt,
+        ],
+        "NetworkMode": f"container:{request.joined}"
+        if request.joined
+        else request.settings.network or request.network or "default",
     }
     config: dict[str, Any] = {
         "Image": request.image,
@@ -67,12 +75,17 @@ def _add_settings(config: dict[str, Any], settings: ContainerSettings) -> None:
         "OpenStdin": settings.stdin_open,
     }
     host = {
+        **{_NAMESPACES[name]: value for name, value in settings.namespaces},
+        "DeviceCgroupRules": list(settings.device_cgroup_rules),
+        "Devices": [_device(text) for text in settings.devices],
+        "DeviceRequests": [_gpus(text) for text in settings.gpus],
         "Dns": list(settings.dns),
         "DnsOptions": list(settings.dns_options),
         "DnsSearch": list(settings.dns_search),
         "ExtraHosts": [f"{name}:{address}" for name, address in settings.extra_hosts],
         "GroupAdd": list(settings.group_add),
         "Init": settings.init,
+        "Privileged": settings.privileged,
         "ReadonlyRootfs": settings.read_only,
         "Sysctls": dict(settings.sysctls),
         "Tmpfs": dict(settings.tmpfs),
@@ -81,6 +94,33 @@ def _add_settings(config: dict[str, Any], settings: ContainerSettings) -> None:
     config.update({key: value for key, value in own.items() if value})
     config["HostConfig"].update({key: value for key, value in host.items() if value})
     config["Labels"] = {**dict(settings.labels), **config["Labels"]}
+
+
+_NAMESPACES = {"cgroup": "CgroupnsMode", "ipc": "IpcMode", "pid": "PidMode", "userns": "UsernsMode", "uts": "UTSMode"}
+
+
+def _bind(mount: tuple[str, str]) -> str:
+    target, source = mount
+    return f"{source.removesuffix(':ro')}:{target}{':ro' if source.endswith(':ro') else ''}"
+
+
+def _device(text: str) -> dict[str, str]:
+    """A device as `docker run --device` writes it: HOST[:INSIDE[:RIGHTS]]."""
+    host, _, rest = text.partition(":")
+    inside, _, rights = rest.partition(":")
+    return {"PathOnHost": host, "PathInContainer": inside or host, "CgroupPermissions": rights or "rwm"}
+
+
+def _gpus(text: str) -> dict[str, Any]:
+    """A request for devices as `docker run --gpus` writes it: `all`, a number, or parts such as `driver=nvidia`."""
+    said = {"count": text} if "=" not in text else dict(part.split("=", 1) for part in text.split(","))
+    ids = said["device"].split("+") if "device" in said else []
+    return {
+        "Driver": said.get("driver", ""),
+        "Count": 0 if ids else -1 if said.get("count", "all") == "all" else int(said["count"]),
+        "DeviceIDs": ids,
+        "Capabilities": [said["capabilities"].split("+") if "capabilities" in said else ["gpu"]],
+    }
 
 
 def _memory_mount(path: str, size_bytes: int) -> dict[str, Any]:

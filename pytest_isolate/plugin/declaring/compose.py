@@ -1,4 +1,4 @@
-"""Compose files that fixtures name, read once in a run; what deserves a warning is one of pytest's."""
+"""Compose files that fixtures name, read once in a run; what is noted about them becomes a warning of pytest's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_isolate.compose_files.host import MAX_BYTES, TooLarge
 from pytest_isolate.compose_files.stack import compose_stack
 from pytest_isolate.errors import IsolateWarning, Problem
 from pytest_isolate.model.declaration import RawCompose, RawStack
@@ -21,16 +22,25 @@ class LocalHost:
 
     @property
     def environ(self) -> Mapping[str, str]:
-        """The environment variables as they are now."""
+        """Environment variables as they are now."""
         return os.environ
 
     def read_text(self, path: str) -> str:
-        """A file's text."""
-        return Path(path).read_text(encoding="utf-8-sig")
+        """Return the text of a regular file that is not too large.
+
+        A pipe would be waited for, and /dev/zero never ends. Files below /proc say that they are empty.
+        """
+        if Path(path).exists() and not Path(path).is_file():
+            raise TooLarge("is not a regular file")
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise TooLarge(f"holds more than {MAX_BYTES // 1024**2} MiB")
+        return content.decode("utf-8-sig")
 
     def kind_of(self, path: str) -> str:
-        """The kind of a path: a file, a folder, something else, one that this user may not read, or nothing."""
-        if not os.path.lexists(path):
+        """Return the kind of what is there. A link to nothing counts as nothing, as it does for Docker Compose."""
+        if not os.path.exists(path):
             return ""
         if not os.access(path, os.R_OK):
             return "closed"
@@ -38,7 +48,7 @@ class LocalHost:
 
 
 def read_compose(raw: RawCompose, config: pytest.Config) -> RawStack:
-    """The stack of a declaration: the same one whenever it is asked for, so that what is made of it can be kept."""
+    """Return the stack of a declaration: the same object each time, so that what is made of it can be kept."""
     known = config.stash.setdefault(_READ, {})
     if id(raw) not in known:
         composed = compose_stack(raw, LocalHost())
@@ -48,7 +58,7 @@ def read_compose(raw: RawCompose, config: pytest.Config) -> RawStack:
 
 
 def _warn(problem: Problem) -> bool:
-    """Warn, and return True; False where the user's filters make errors of warnings."""
+    """Warn; return false where the user's filters make errors of warnings."""
     file, _, line = problem.place.rpartition(":")
     text = f"{problem.subject}: {problem.reason}"
     try:

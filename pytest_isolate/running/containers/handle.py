@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
+from pytest_isolate.declarations.members import member_name
 from pytest_isolate.engine.api import ExecResult
 from pytest_isolate.errors import ExecError, IsolateError, build_message
 from pytest_isolate.model.endpoint import Endpoint
@@ -189,7 +190,10 @@ class Service:
 
 
 class Stack:
-    """Services on one private network; each is an attribute (and an item) by its name."""
+    """Services on one private network; each is an attribute (and an item) by its name.
+
+    As an item it also goes by the name that a Compose file has for it: `shop["main-db"]`.
+    """
 
     def __init__(self, name: str, services: Mapping[str, Service]) -> None:
         self._name = name
@@ -208,7 +212,7 @@ class Stack:
             raise AttributeError(message) from None
 
     def __getitem__(self, name: str) -> Service:
-        return self._services[name]
+        return self._services[name if name in self._services else member_name(name)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._services)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import socket
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from itertools import count
 
@@ -15,7 +15,7 @@ from pytest_isolate.engine.api import Capability, ContainerRequest, PortBinding,
 from pytest_isolate.errors import EngineError, IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN
-from pytest_isolate.model.service import Pairs, Unlimited
+from pytest_isolate.model.service import OF_SERVICE, ContainerSettings, Pairs, Unlimited
 from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey
 from pytest_isolate.running.archive import build_archive
 from pytest_isolate.running.containers.running import (
@@ -157,6 +157,8 @@ class Launcher:
         self, start: StartRequest, view: ServiceView, network_id: str, ports: HeldPorts, digest: str
     ) -> ContainerRequest:
         instance, spec, run = start.instance, start.instance.spec, start.domain.run
+        mounts = self._volumes.ensure(instance, start.domain, start.code)
+        volumes = dict(reversed(mounts))
         # A later run may ask for copies of what is kept.
         is_copied = start.domain.is_kept or instance.key in self._copied
         number = f"{next(self._numbers)}{self._run.worker}"
@@ -167,13 +169,16 @@ class Launcher:
             command=view.command,
             entrypoint=view.entrypoint,
             env=view.env,
-            ports=tuple(
+            ports=()
+            if spec.container.network
+            else tuple(
                 PortBinding(inner=inner, host_ip=self._addresses.publish_on(ports), host_port=outer)
                 for inner, outer in ports.by_inner.items()
             ),
-            network=network_id,
+            network="" if self._has_other_network(start) else network_id,
             aliases=network_aliases(spec),
-            volumes=self._volumes.ensure(instance, start.domain, start.code),
+            joined=_container_named(spec.container.network, start),
+            volumes=volumes,
             memory_folders=memory_folders(
                 spec, self._in_memory_bytes, starts_from_snapshot=start.starts_from_snapshot, is_copied=is_copied
             ),
@@ -184,8 +189,17 @@ class Launcher:
             cap_drop=("ALL",),
             cap_add=capabilities(spec),
             no_new_privileges=not spec.new_privileges,
-            settings=replace(spec.container, extra_hosts=self._extra_hosts(start)),
+            settings=_settings(
+                start, self._extra_hosts(start), [mount for mount in mounts if mount not in volumes.items()]
+            ),
         )
+
+    def _has_other_network(self, start: StartRequest) -> bool:
+        network = start.instance.spec.container.network
+        if network == "host":
+            what = f"service {describe_instance(start.instance, self._run)} cannot have the network of the host"
+            require(self._engine.facts(), Capability.HOST_NETWORK, what, "leave out container.network")
+        return bool(network)
 
     def _extra_hosts(self, start: StartRequest) -> Pairs:
         hosts = (*start.instance.spec.container.extra_hosts, *hosts_of(start.needed))
@@ -198,6 +212,27 @@ class Launcher:
     def _remove_quietly(self, container_id: str) -> None:
         with suppress(IsolateError):  # the clean-up at the end finds it by its labels, tries again and reports
             self._engine.remove_container(container_id)
+
+
+def _settings(start: StartRequest, extra_hosts: Pairs, more_mounts: Iterable[tuple[str, str]]) -> ContainerSettings:
+    """The settings with names of services filled in, and what is mounted at a further place."""
+    settings = start.instance.spec.container
+    further = [
+        (target.removesuffix(":ro"), name + target[len(target.removesuffix(":ro")) :]) for name, target in more_mounts
+    ]
+    shared = {name: _container_named(value, start) for name, value in settings.namespaces}
+    return replace(
+        settings,
+        binds=(*settings.binds, *further),
+        namespaces=tuple((n, f"container:{shared[n]}" if shared[n] else value) for n, value in settings.namespaces),
+        # The engine refuses names of hosts for a container that has the network of another one.
+        extra_hosts=() if settings.network.startswith(OF_SERVICE) else extra_hosts,
+    )
+
+
+def _container_named(text: str, start: StartRequest) -> str:
+    """The id of the container of a service that is needed (`service:NAME`); empty for anything else."""
+    return start.needed[text.removeprefix(OF_SERVICE)].container_id if text.startswith(OF_SERVICE) else ""
 
 
 def _image_name(start: StartRequest) -> str:

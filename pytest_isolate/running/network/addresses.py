@@ -90,6 +90,8 @@ class Addresses:
             self._check_native(label)
             host, _ = self._claims.get(instance.network, lambda: claim_loopback_address(self._rng))
             return hold_native_ports(instance.spec.ports, host, label)
+        if instance.spec.container.network == "host":
+            return HeldPorts(host=reach.host, by_inner={port: port for port in instance.spec.ports})
         told = self._known.get(instance.spec.name) if _is_the_projects(instance) else None
         if told:
             return reserve_preassigned_ports(told, self._reach)

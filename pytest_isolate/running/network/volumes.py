@@ -11,6 +11,7 @@ from msgspec import Struct
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_INSTANCE
+from pytest_isolate.model.service import Pairs
 from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.running.network.networks import place_code
 from pytest_isolate.running.once import Once
@@ -31,9 +32,9 @@ class Volumes:
         self._volumes: Once[_Key, str] = Once()
         self._numbers = count(1)
 
-    def ensure(self, instance: Instance, domain: SharingDomain, code: str) -> dict[str, str]:
+    def ensure(self, instance: Instance, domain: SharingDomain, code: str) -> Pairs:
         """The engine's names of an instance's volumes, made if they are not there, with their places inside."""
-        return {self._ensure(instance, domain, code, name): target for name, target in instance.spec.volumes}
+        return tuple((self._ensure(instance, domain, code, name), target) for name, target in instance.spec.volumes)
 
     def remove_unused(self, instance: Instance, domain: SharingDomain, code: str) -> None:
         """Remove an instance's volumes, but those that a container uses."""

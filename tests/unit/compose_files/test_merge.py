@@ -46,6 +46,17 @@ def test_a_later_file_adds_to_lists() -> None:
     assert web.container.dns == ("192.0.2.1", "192.0.2.2")
 
 
+def test_addresses_of_a_host_add_up() -> None:
+    web = both("services: {web: {extra_hosts: ['h:192.0.2.1']}}")
+    assert web.container.extra_hosts == (("h", "192.0.2.1"),)
+    text = """
+    services:
+      web: {image: i, extra_hosts: {h: 192.0.2.1}}
+      job: {extends: web, extra_hosts: ["h=192.0.2.2", "k=192.0.2.3"]}
+    """
+    assert specs(text)["job"].container.extra_hosts == (("h", "192.0.2.1"), ("h", "192.0.2.2"), ("k", "192.0.2.3"))
+
+
 def test_what_is_mounted_at_one_place_is_the_later_ones() -> None:
     web = both("services: {web: {volumes: ['more:/data', './else:/etc/conf:ro', '/x']}}")
     assert dict(web.volumes) == {"more": "/data", "web-2": "/x"}
@@ -163,13 +174,23 @@ def test_files_are_included_each_from_its_own_folder() -> None:
 
 
 def test_what_cannot_be_included_is_told() -> None:
-    files = {"x.yaml": "include: [compose.yaml]\nservices: {web: {image: i}, own: {image: i}}"}
+    files = {"x.yaml": "include: [compose.yaml]\nservices: {web: {image: j}, own: {image: i}}"}
     text = "include: [gone.yaml, x.yaml]\nservices: {web: {image: i}}"
     assert wrong(text, files=files) == [
         "compose.yaml:1: include[0]: there is no file /p/gone.yaml",
         "x.yaml:1: include[0]: /p/compose.yaml includes itself",
-        "x.yaml:2: services.web: 'web' is declared in /p/compose.yaml:2 too, which includes this file",
     ]
+
+
+def test_what_an_included_file_declares_may_be_changed_by_the_file_that_includes_it() -> None:
+    base = "services: {web: {image: one, user: app, environment: {A: '1'}}}\nvolumes: {data: }\n"
+    main = (
+        "include: [base.yaml]\nservices: {web: {image: two, environment: {B: '2'}, volumes: ['data:/d']}}\n"
+        "volumes: {data: }\n"
+    )
+    web = specs(main, files={"base.yaml": base})["web"]
+    assert (web.image, web.container.user, dict(web.env)) == ("two", "app", {"A": "1", "B": "2"})
+    assert web.volumes == (("data", "/d"),)
 
 
 PROFILES = """\
@@ -210,6 +231,23 @@ def test_single_services_may_be_chosen_with_what_they_need() -> None:
 
 def test_a_service_without_copies_is_none() -> None:
     assert list(specs("services: {a: {image: i}, b: {image: i, scale: 0}}")) == ["a"]
+    assert list(specs("services: {a: {image: i}, b: {image: i, deploy: {replicas: 0}}}")) == ["a"]
+
+
+def test_what_needs_a_service_without_copies_starts_without_it() -> None:
+    composed = compose("services:\n  a: {image: i, depends_on: [b]}\n  b: {image: i, scale: 0}\n")
+    assert told(composed.warnings) == [
+        "compose.yaml:2: services.a.depends_on[0]: is left out: the service 'b' has no copies"
+    ]
+
+
+def test_a_stack_without_services_says_why() -> None:
+    text = "services: {a: {image: i, profiles: [x, y]}, b: {image: i, profiles: [z]}}"
+    (problem,) = compose(text).stack.problems
+    assert problem.reason == "every service of these files is in a profile that is not chosen"
+    assert problem.valid == "a (x, y), b (z)"
+    reason = "no service of these files has any copies: scale or replicas is 0"
+    assert wrong("services: {a: {image: i, scale: 0}}") == [f"conftest.py:3: compose: {reason}"]
 
 
 def test_unknown_keys_at_the_top_are_told_and_those_of_others_are_not() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import pytest
 
-from pytest_isolate.compose_files.translate import _BY_KEY, _WHOLE, NOT_TAKEN, REFUSED
+from pytest_isolate.compose_files.translate import _BY_KEY, _WHOLE, NOT_TAKEN, NOTED, REFUSED
 from pytest_isolate.model.probes import Command, Ended, Log, Tcp
 from pytest_isolate.model.service import UNLIMITED, Build, ContainerSettings, File, Ulimit
-from unit.composing import one, refusals, specs, wrong
+from unit.composing import compose, notes, one, refusals, specs, wrong
 
 # The keys of a service in the schema and the text of the Compose specification (compose-spec/compose-spec, 170098b).
 SPECIFIED = """
@@ -27,12 +29,13 @@ HOST = {
     "conf/a": "",
     "one.env": "A=1\nB=1\n",
     "two.env": "B=2\n",
+    "three.env": "C=$A$E\n",
 }
 MIB = 1 << 20
 
 
 def test_every_key_of_the_specification_is_translated_left_out_or_refused() -> None:
-    ours = [*{**_BY_KEY, **_WHOLE}, *NOT_TAKEN, *REFUSED]
+    ours = [*{**_BY_KEY, **_WHOLE}, *NOT_TAKEN, *NOTED, *REFUSED]
     assert sorted(ours) == SPECIFIED.split()
 
 
@@ -49,6 +52,7 @@ def test_every_key_of_the_specification_is_translated_left_out_or_refused() -> N
         ("environment: [A=1=2, E, 'J={\"a.b\"}{c.d}']", "env", (("A", "1=2"), ("E", "shell"), ("J", '{"a.b"}{{c.d}}'))),
         ("env_file: one.env", "env", (("A", "1"), ("B", "1"))),
         ("env_file: [one.env, ./two.env]\nenvironment: {A: 3}", "env", (("A", "3"), ("B", "2"))),
+        ("env_file: [one.env, {path: three.env}]", "env", (("A", "1"), ("B", "1"), ("C", "1shell"))),
         ("env_file: [{path: gone.env, required: false}, {path: two.env, format: raw}]", "env", (("B", "2"),)),
         ("ports: ['80', '8443:443', '127.0.0.1:9:90', '[::1]:7:70/tcp', '6:5-6']", "ports", (80, 443, 90, 70, 5, 6)),
         ("ports: [22:22, 3000]", "ports", (22, 3000)),
@@ -125,7 +129,7 @@ def test_a_key_becomes_one_of_ours(keys: str, name: str, value: object) -> None:
         ("tmpfs: ['/run:size=1m,mode=755', /tmp]",
          ContainerSettings(tmpfs=(("/run", "size=1m,mode=755"), ("/tmp", "")))),
         ("volumes: [{type: tmpfs, target: /a, tmpfs: {size: 1M, mode: 01777}}]\ntmpfs: /b",
-         ContainerSettings(tmpfs=(("/a", "size=1m,mode=01777"), ("/b", "")))),
+         ContainerSettings(tmpfs=(("/a", "size=1m,mode=1777"), ("/b", "")))),
         ("ulimits: {nproc: 9, nofile: {soft: 1, hard: 2}}",
          ContainerSettings(ulimits=(Ulimit(name="nofile", soft=1, hard=2), Ulimit(name="nproc", soft=9, hard=9)))),
         ("user: 1000:1000\nworking_dir: /srv", ContainerSettings(user="1000:1000", working_dir="/srv")),
@@ -241,88 +245,217 @@ def test_what_cannot_be_honoured_is_refused_with_its_key(key: str) -> None:
     assert told == f"compose.yaml:3: services.web.{key}: cannot be honoured: {REFUSED[key]}"
 
 
+@pytest.mark.parametrize("key", sorted(NOTED))
+def test_what_makes_no_difference_to_tests_is_left_out_with_a_note(key: str) -> None:
+    assert notes(f"\n{key}: [x]") == [f"compose.yaml:3: services.web.{key}: is left out: {NOTED[key]}"]
+
+
+OTHERS = """
+volumes:
+  ext: {external: true}
+  nfs: {driver_opts: {type: nfs}}
+  own: {driver: cloud}
+  data:
+networks:
+  out: {external: true}
+  inner: {internal: true}
+  six: {enable_ipv6: true}
+  wide: {driver: overlay}
+  plain:
+secrets:
+  far: {external: true}
+  near: {content: x}
+"""
+
+
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        (
-            "ports: ['53:53/udp']",
-            "3: services.web.ports[0]: cannot be honoured: tests reach ports of TCP only",
-        ),
-        ("expose: [53/udp]", "3: services.web.expose[0]: cannot be honoured: tests reach ports of TCP only"),
-        ("network_mode: host", "3: services.web.network_mode: cannot be honoured: the network mode 'host'"),
-        ("network_mode: service:db", "3: services.web.network_mode: cannot be honoured: the network mode 'service:db'"),
+        ("network_mode: container:other", "3: services.web.network_mode: cannot be honoured: 'container:other'"),
+        ("network_mode: service:db", "3: services.web.network_mode: there is no service 'db'"),
         ("network_mode: wild", "3: services.web.network_mode: 'wild' is not a network mode"),
-        ("scale: 3", "3: services.web.scale: cannot be honoured: 3 copies of a service"),
-        ("deploy:\n  replicas: 2", "4: services.web.deploy.replicas: cannot be honoured: 2 copies"),
-        ("deploy: {mode: global-job}", "3: services.web.deploy.mode: cannot be honoured: the mode 'global-job'"),
-        (
-            "deploy: {resources: {reservations: {devices: [{capabilities: [gpu]}]}}}",
-            "3: services.web.deploy.resources.reservations.devices: cannot be honoured: devices of the host",
-        ),
-        (
-            "security_opt: ['seccomp:x.json']",
-            "3: services.web.security_opt[0]: cannot be honoured: the security",
-        ),
-        (
-            "volumes: [/var/run/docker.sock:/s]",
-            "3: services.web.volumes[0]: cannot be honoured: /var/run/",
-        ),
-        ("volumes: ['/:/rootfs:ro']", "3: services.web.volumes[0]: cannot be honoured: / is the host's own"),
-        ("volumes:\n  - ./db.sock:/s", "4: services.web.volumes[0]: cannot be honoured: /p/db.sock is a socket"),
-        (
-            "volumes: [./conf:/x]\nread_only: true",
-            "4: services.web.read_only: cannot be honoured: files of the host",
-        ),
+        ("ports: ['53:53/dns']", "3: services.web.ports[0]: 'dns' is not a protocol of ports"),
+        ("security_opt: ['x:y']", "3: services.web.security_opt[0]: cannot be honoured: the security option 'x:y'"),
+        ("security_opt: ['seccomp:x.json']", "3: services.web.security_opt[0]: /p/x.json cannot be read"),
         ("volumes: [./data:/x]", "3: services.web.volumes[0]: cannot be honoured: /p/data may not be read"),
-        ("volumes: [ext:/x]", "7: volumes.ext.external: cannot be honoured: a volume that others made"),
-        ("volumes: [nfs:/x]", "8: volumes.nfs.driver_opts: cannot be honoured: options of a volume's driver"),
-        ("volumes: [own:/x]", "9: volumes.own.driver: cannot be honoured: the volume driver 'cloud'"),
-        ("volumes: ['data:/x:nocopy']", "3: services.web.volumes[0]: cannot be honoured: the option 'nocopy'"),
+        ("volumes: ['${NO}:/x']", "3: services.web.volumes[0]: ':/x' has nothing in front of its colon"),
         (
-            "volumes: [data:/a, data:/b]",
-            "3: services.web.volumes[1]: cannot be honoured: the volume data",
+            "volumes:\n  - {type: volume, source: data, target: /x, volume: {subpath: a}}",
+            "4: services.web.volumes[0].volume.subpath: cannot be honoured: the option 'subpath' of a volume",
         ),
         (
             "volumes: [{type: npipe, source: x, target: /x}]",
             "3: services.web.volumes[0]: cannot be honoured: mounts",
         ),
-        ("networks: [out]", "12: networks.out.external: cannot be honoured: a stack has a network of its own"),
-        ("networks: [inner]", "13: networks.inner.internal: cannot be honoured: a stack's network leads outside"),
-        ("networks: [six]", "14: networks.six.enable_ipv6: cannot be honoured: a stack's network has IPv4 only"),
-        ("networks: [wide]", "15: networks.wide.driver: cannot be honoured: the network driver 'overlay'"),
-        (
-            "networks:\n  plain:\n    ipv4_address: 192.0.2.9",
-            "5: services.web.networks.plain.ipv4_address: cannot be honoured: addresses are given by the engine",
-        ),
-        ("secrets: [far]", "18: secrets.far.external: cannot be honoured: what lies outside of the file"),
-        (
-            "secrets: [{source: near, uid: '103'}]",
-            "3: services.web.secrets[0].uid: cannot be honoured: the uid",
-        ),
+        ("secrets: [far]", "18: secrets.far.external: cannot be honoured: it lies outside of the file"),
         ("build: https://example.org/x.git", "3: services.web.build: cannot be honoured: a build from"),
         ("build: {dockerfile_inline: FROM x}", "3: services.web.build.dockerfile_inline: cannot be honoured: "),
         ("build:\n  ssh: [default]", "4: services.web.build.ssh: cannot be honoured: 'ssh' of a build"),
+        ("pid: wild", "3: services.web.pid: 'wild' is not a mode of pid"),
     ],
 )
 def test_what_cannot_be_honoured_is_told_with_line_and_key(keys: str, told: str) -> None:
-    rest = """
-    volumes:
-      ext: {external: true}
-      nfs: {driver_opts: {type: nfs}}
-      own: {driver: cloud}
-      data:
-    networks:
-      out: {external: true}
-      inner: {internal: true}
-      six: {enable_ipv6: true}
-      wide: {driver: overlay}
-      plain:
-    secrets:
-      far: {external: true}
-      near: {content: x}
-    """
-    (found,) = refusals(keys, rest, files=HOST, others=("/p/db.sock",), closed=("/p/data",))
-    assert found.startswith(f"compose.yaml:{told}")
+    (found,) = refusals(keys, OTHERS, files=HOST, closed=("/p/data",))
+    line, _, text = told.partition(": ")
+    where = int(line) + (keys.count("\n") if text.startswith("secrets") else 0)
+    assert found.startswith(f"compose.yaml:{where}: {text}")
+
+
+@pytest.mark.parametrize(
+    ("keys", "name", "value", "told"),
+    [
+        ("ports: ['53:53/udp', '80']", "ports", (80,), "ports[0]: a port of udp is not published"),
+        ("expose: [53/udp]", "ports", (), "expose[0]: a port of udp is not published"),
+        ("scale: 3", "image", "i", "scale: 3 copies of a service: one is started"),
+        ("deploy: {replicas: 2, resources: {limits: {cpus: '0.5'}}}", "cpus", 0.5, "deploy.replicas: 2 copies"),
+        ("volumes: ['ext:/x']", "volumes", (("ext", "/x"),), "volumes.ext: an external volume: the stack has its own"),
+        ("volumes: ['nfs:/x']", "volumes", (("nfs", "/x"),), "volumes.nfs.driver_opts: are left out"),
+        ("volumes: ['own:/x']", "volumes", (("own", "/x"),), "volumes.own.driver: the volume driver 'cloud'"),
+        ("volumes: ['data:/x:nocopy']", "volumes", (("data", "/x"),), "volumes[0]: is left out: an empty volume"),
+        ("networks: {out: {aliases: [api]}}", "container.aliases", ("web", "api"), "networks.out: an external network"),
+        ("networks: [inner]", "image", "i", "networks.inner.internal: is left out"),
+        ("networks: [six]", "image", "i", "networks.six.enable_ipv6: is left out"),
+        ("networks: [wide]", "image", "i", "networks.wide.driver: the network driver 'overlay'"),
+        ("networks: {plain: {ipv4_address: 192.0.2.9, aliases: [api]}}", "container.aliases", ("web", "api"),
+         "networks.plain.ipv4_address: is left out: the engine gives addresses"),
+        ("network_mode: none", "container.network", "", "network_mode: is left out"),
+        ("secrets: [{source: near, uid: '103', mode: 0400}]", "files",
+         (File(target="/run/secrets/near", text="x", mode=0o400),), "secrets[0].uid: the uid is left out"),
+        ("build: {context: app, shm_size: 1g}", "image", None, "build.shm_size: is left out of the build"),
+        ("volumes: [./conf:/x]\nread_only: true", "container.read_only", False, "read_only: is left out: files"),
+        ("memswap_limit: 1g\nmem_limit: 50m", "memory_bytes", 50 * MIB, "memswap_limit: is left out"),
+        ("deploy: {resources: {limits: {pids: 7}, reservations: {generic_resources: [x]}}}", "pids", 7,
+         "deploy.resources.reservations.generic_resources: is left out"),
+    ],
+)  # fmt: skip
+def test_what_differs_is_noted_and_the_rest_of_it_stays(keys: str, name: str, value: object, told: str) -> None:
+    (found,) = notes(keys, OTHERS, files=HOST)
+    assert told in found
+    assert reduce(getattr, name.split("."), one(keys, OTHERS, files=HOST)) == value
+
+
+@pytest.mark.parametrize(
+    ("keys", "name", "value"),
+    [
+        ("user: ''\nplatform: ${P:-}\nhostname: ''\nmem_limit: ${M:-}\nscale: ''", "platform", None),
+        ("container_name: ${N:-}\nnetworks: {plain: {ipv4_address: ''}}", "container.aliases", ("web",)),
+        ("deploy: {replicas: '', resources: {limits: {cpus: '', memory: 50m}}}", "memory_bytes", 50 * MIB),
+        ("ports: [{target: 80, protocol: '', app_protocol: ''}]\nexpose: ['${E:-81}']", "ports", (80, 81)),
+        ("secrets: [{source: near, target: '', mode: '', uid: ''}]", "files",
+         (File(target="/run/secrets/near", text="x", mode=0o444),)),
+        ("volumes: [{type: volume, source: '', target: /x, read_only: ''}]", "volumes", (("web-0", "/x"),)),
+        ("healthcheck: {test: a, interval: '', retries: '', start_period: 1d}", "timeout_s", 86_520),
+        ("init: ''\nprivileged: ''\nipc: ''", "container.init", False),
+        ("command: ''", "command", ()),
+        ("entrypoint: ''", "entrypoint", ()),
+        ("volumes: ['data:/a', 'data:/b:ro']", "volumes", (("data", "/a"), ("data", "/b:ro"))),
+        ("healthcheck: {test: [CMD-SHELL, a, b]}", "ready", (Command(argv=("/bin/sh", "-c", "a", "b")),)),
+        ("healthcheck: {test: a, retries: 0, interval: 0s, timeout: 0s}", "timeout_s", 120),
+        ("security_opt: ['seccomp:unconfined', 'label=disable', 'apparmor:unconfined', 'seccomp:s.json']",
+         "container.security_opt", ("seccomp=unconfined", "label=disable", "apparmor=unconfined", "seccomp={}")),
+        ("ipc: shareable", "container.namespaces", (("ipc", "shareable"),)),
+        ("extra_hosts: ['h=[::1]']", "container.extra_hosts", (("h", "::1"),)),
+        ("label_file: l.env\nlabels: [B=2]", "container.labels", (("A", "1"), ("B", "2"))),
+        ("cpu_quota: 50000", "cpus", 0.5),
+        ("cpu_quota: 10000\ncpu_period: 20000", "cpus", 0.5),
+        ("secrets: [{source: near, mode: 493}]", "files", (File(target="/run/secrets/near", text="x", mode=0o755),)),
+        ("secrets: [{source: near, mode: 0440}]", "files", (File(target="/run/secrets/near", text="x", mode=0o440),)),
+    ],
+)  # fmt: skip
+def test_other_forms_mean_what_docker_compose_has_them_mean(keys: str, name: str, value: object) -> None:
+    files = {**HOST, "s.json": "{}", "l.env": "A=1\nB=1\n"}
+    assert reduce(getattr, name.split("."), one(keys, OTHERS, files=files)) == value
+    assert notes(keys, OTHERS, files=files) == []
+
+
+SHARING = """\
+services:
+  vpn: {image: v, container_name: the-vpn, ports: ["80:80"], volumes: ["data:/data", "/own"]}
+  app: {image: i, network_mode: "service:vpn", pid: "service:vpn", volumes_from: ["vpn:ro"]}
+  other: {image: i, network_mode: "container:the-vpn", volumes_from: ["container:the-vpn"]}
+volumes: {data: }
+"""
+
+
+def test_services_share_a_network_a_namespace_and_volumes() -> None:
+    found = specs(SHARING)
+    assert (found["app"].container.network, found["other"].container.network) == ("service:vpn", "service:vpn")
+    assert found["app"].container.namespaces == (("pid", "service:vpn"),)
+    assert (found["app"].needs, found["other"].needs) == (("vpn",), ("vpn",))
+    assert found["app"].volumes == (("data", "/data:ro"), ("vpn-1", "/own:ro"))
+    assert found["other"].volumes == found["vpn"].volumes
+    # Port 80 may be that of a program that starts later.
+    assert found["vpn"].ready == (Log(pattern=""),)
+    assert list(specs(SHARING, services="app")) == ["vpn", "app"]
+
+
+def test_a_volume_that_stands_for_a_folder_is_a_copy_of_that_folder() -> None:
+    rest = "volumes: {conf: {driver: local, driver_opts: {type: none, o: bind, device: /p/conf}}}"
+    assert one("volumes: ['conf:/etc/conf']", rest, files=HOST).files == (File(target="/etc/conf", source="/p/conf"),)
+
+
+ALLOWED = """\
+services:
+  agent: {image: i, privileged: true, network_mode: host, ports: ["80"]}
+  watcher: {image: i, privileged: true, volumes: ["/var/run/docker.sock:/s:ro", "/proc:/host/proc"]}
+  gpu:
+    image: i
+    devices: ["/dev/a:/dev/b", {source: /dev/c, target: /dev/d, permissions: r}]
+    deploy: {resources: {reservations: {devices: [{driver: nvidia, count: 2, capabilities: [gpu, utility]}]}}}
+  plain: {image: i}
+"""
+
+
+def test_what_needs_the_host_names_its_permission_and_how_many_need_it() -> None:
+    problems = compose(ALLOWED).stack.problems
+    assert [(p.subject.removeprefix("services."), p.hint.splitlines()[0]) for p in problems] == [
+        ("agent.privileged", 'allow=["privileged"] permits it: 2 of 4 services need that permission'),
+        ("agent.network_mode", 'allow=["host-network"] permits it: 1 of 4 services needs that permission'),
+        ("watcher.privileged", 'allow=["privileged"] permits it: 2 of 4 services need that permission'),
+        ("watcher.volumes[0]", 'allow=["docker.sock"] permits it: 1 of 4 services needs that permission'),
+        ("watcher.volumes[1]", 'allow=["privileged"] permits it: 2 of 4 services need that permission'),
+        ("gpu.devices", 'allow=["devices"] permits it: 1 of 4 services needs that permission'),
+        (
+            "gpu.deploy.resources.reservations.devices",
+            'allow=["devices"] permits it: 1 of 4 services needs that permission',
+        ),
+    ]
+    assert all("services=[...]" in p.hint and 'unsupported="warn"' in p.hint for p in problems)
+
+
+def test_permissions_are_given_by_name() -> None:
+    found = specs(ALLOWED, allow=["privileged", "docker.sock", "host-network", "devices"])
+    agent, watcher, gpu = (found[name].container for name in ("agent", "watcher", "gpu"))
+    assert (agent.privileged, agent.network, found["agent"].new_privileges) == (True, "host", True)
+    assert watcher.binds == (("/host/proc", "/proc"), ("/s", "/var/run/docker.sock:ro"))
+    assert gpu.devices == ("/dev/a:/dev/b", "/dev/c:/dev/d:r")
+    assert gpu.gpus == ("driver=nvidia,count=2,capabilities=gpu+utility",)
+    assert wrong(ALLOWED, allow="root") == ["conftest.py:3: compose.allow: 'root' is not a permission"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "permission"),
+    [
+        ("volumes: [/var/run/docker.sock:/s]", "docker.sock"),
+        ("volumes: ['/:/rootfs:ro']", "privileged"),
+        ("volumes: ['/dev/net/tun:/dev/net/tun']", "devices"),
+        ("volumes: [./db.sock:/s]", "privileged"),
+        ("pid: host", "privileged"),
+        ("ipc: host", "privileged"),
+        ("uts: host", "privileged"),
+        ("userns_mode: host", "privileged"),
+        ("cgroup: host", "privileged"),
+        ("security_opt: [systempaths=unconfined]", "privileged"),
+        ("device_cgroup_rules: ['c 1:3 mr']", "devices"),
+        ("gpus: all", "devices"),
+        ("gpus: [{capabilities: [gpu]}]", "devices"),
+    ],
+)
+def test_each_part_of_the_host_has_one_permission(keys: str, permission: str) -> None:
+    text = f"services:\n  web:\n    image: i\n    {keys}\n"
+    (problem,) = compose(text, others=("/p/db.sock",)).stack.problems
+    assert problem.hint.startswith(f'allow=["{permission}"]')
+    assert compose(text, others=("/p/db.sock",), allow=permission).stack.problems == ()
 
 
 @pytest.mark.parametrize(
@@ -330,7 +463,7 @@ def test_what_cannot_be_honoured_is_told_with_line_and_key(keys: str, told: str)
     [
         ("imgae: x", "services.web.imgae: unknown key 'imgae', did you mean 'image'?"),
         ("image: [x]", "services.web.image: is a list"),
-        ("command: a 'b", "services.web.command: cannot be split into words: no closing quotation"),
+        ("command: a 'b", "services.web.command: cannot be cut into words: no closing '"),
         ("environment: text", "services.web.environment: is a text"),
         ("env_file: gone.env", "services.web.env_file: /p/gone.env cannot be read: no such file or directory"),
         ("env_file: [{file: x}]", "services.web.env_file[0]: names no file"),
@@ -360,7 +493,7 @@ def test_what_cannot_be_honoured_is_told_with_line_and_key(keys: str, told: str)
         ("secrets: [empty]", "secrets.empty: has no content"),
         ("secrets: [unset]", "secrets.unset.environment: the variable UNSET has no value"),
         ("secrets: [lost]", "secrets.lost.file: there is no file /p/lost"),
-        ("secrets: [{source: text, mode: 9}]", "services.web.secrets[0].mode: '9' is not a file mode"),
+        ("secrets: [{source: text, mode: 9999}]", "services.web.secrets[0].mode: '9999' is not a file mode"),
         ("cap_add: [FLY]", "services.web.cap_add: 'FLY' is not a capability"),
         ("init: maybe", "services.web.init: 'maybe' is neither true nor false"),
         ("cpus: many", "services.web.cpus: 'many' is not a number"),

@@ -17,7 +17,10 @@ from unit.builders import declare, load_all, load_one, only_problem, raw, sid
     ("key", "value", "parsed"),
     [
         ("aliases", ["db.example", "db", "db"], ("db.example", "db")),
+        ("binds", {"/s": "/var/run/docker.sock:ro"}, (("/s", "/var/run/docker.sock:ro"),)),
         ("cap_drop", ["cap_chown"], ("CHOWN",)),
+        ("device_cgroup_rules", ["c 1:3 mr"], ("c 1:3 mr",)),
+        ("devices", ["/dev/fuse"], ("/dev/fuse",)),
         ("dns", ["192.0.2.1"], ("192.0.2.1",)),
         ("dns_options", ["ndots:1"], ("ndots:1",)),
         ("dns_search", ["example"], ("example",)),
@@ -27,11 +30,17 @@ from unit.builders import declare, load_all, load_one, only_problem, raw, sid
             {"b": "192.0.2.1", "a": ["192.0.2.2", "::1"]},
             (("a", "192.0.2.2"), ("a", "::1"), ("b", "192.0.2.1")),
         ),
+        ("gpus", ["all"], ("all",)),
         ("group_add", ["mail", 1000], ("mail", "1000")),
         ("hostname", "web", "web"),
         ("init", True, True),
         ("labels", {"a": 1}, (("a", "1"),)),
+        ("namespaces", {"pid": "host", "ipc": "service:db"}, (("ipc", "service:db"), ("pid", "host"))),
+        ("network", "service:db", "service:db"),
+        ("network", "host", "host"),
+        ("privileged", True, True),
         ("read_only", True, True),
+        ("security_opt", ["seccomp=unconfined"], ("seccomp=unconfined",)),
         ("stdin_open", True, True),
         ("stop_signal", "SIGINT", "SIGINT"),
         ("sysctls", {"net.core.somaxconn": 1024}, (("net.core.somaxconn", "1024"),)),
@@ -68,6 +77,9 @@ def test_every_setting_can_be_taken_out_again() -> None:
         ),
         ({"sysctls": {"a": None}}, "sysctls.a", "None is not a text"),
         ({"group_add": "mail"}, "group_add", "'mail' is not a list of groups"),
+        ({"binds": {"s": "/s"}}, "binds.s", "'s' is not an absolute path"),
+        ({"namespaces": {"mnt": "host"}}, "namespaces.mnt", "'mnt' is not a namespace"),
+        ({"network": "bridge"}, "network", "'bridge' is not a network"),
         ({"cap_drop": ["FLY"]}, "cap_drop", "'FLY' is not a capability"),
     ],
 )
@@ -106,10 +118,40 @@ def test_settings_reach_the_engine() -> None:
     assert host["Ulimits"] == [{"Name": "nofile", "Soft": 1, "Hard": 2}]
 
 
+def test_parts_of_the_host_reach_the_engine() -> None:
+    settings = ContainerSettings(
+        binds=(("/s", "/var/run/docker.sock:ro"),),
+        device_cgroup_rules=("c 1:3 mr",),
+        devices=("/dev/a", "/dev/a:/dev/b", "/dev/a:/dev/b:r"),
+        gpus=("all", "2", "driver=nvidia,device=0+1,capabilities=gpu+utility"),
+        namespaces=(("ipc", "shareable"), ("pid", "host"), ("userns", "host"), ("uts", "host"), ("cgroup", "private")),
+        network="host",
+        privileged=True,
+        security_opt=("label=disable",),
+    )
+    request = ContainerRequest(name="x", image="x", labels={}, volumes={"v": "/v"}, settings=settings)
+    host = container_body(request)["HostConfig"]
+
+    assert host["Binds"] == ["v:/v", "/var/run/docker.sock:/s:ro"]
+    assert host["Devices"] == [
+        {"PathOnHost": "/dev/a", "PathInContainer": inside, "CgroupPermissions": rights}
+        for inside, rights in (("/dev/a", "rwm"), ("/dev/b", "rwm"), ("/dev/b", "r"))
+    ]
+    assert [(r["Driver"], r["Count"], r["DeviceIDs"], r["Capabilities"]) for r in host["DeviceRequests"]] == [
+        ("", -1, [], [["gpu"]]),
+        ("", 2, [], [["gpu"]]),
+        ("nvidia", 0, ["0", "1"], [["gpu", "utility"]]),
+    ]
+    modes = ("IpcMode", "PidMode", "UsernsMode", "UTSMode", "CgroupnsMode", "NetworkMode")
+    assert [host[mode] for mode in modes] == ["shareable", "host", "host", "host", "private", "host"]
+    assert (host["Privileged"], host["DeviceCgroupRules"]) == (True, ["c 1:3 mr"])
+    assert host["SecurityOpt"] == ["no-new-privileges", "label=disable"]
+
+
 def test_what_is_not_set_is_left_to_the_engine() -> None:
     body = container_body(ContainerRequest(name="x", image="x", labels={}))
     assert not {"Hostname", "User", "WorkingDir", "OpenStdin"} & body.keys()
-    assert not {"Tmpfs", "Ulimits", "Init", "Dns"} & body["HostConfig"].keys()
+    assert not {"Tmpfs", "Ulimits", "Init", "Dns", "Devices", "Privileged", "PidMode"} & body["HostConfig"].keys()
 
 
 def test_files_cannot_be_copied_into_what_is_read_only() -> None:
@@ -125,6 +167,10 @@ def test_what_ends_is_asked_nothing_else() -> None:
     assert load_one(ready={"ended": True}).ready == (Ended(),)
     problem = only_problem(declare(svc=raw(ready=[Ended(), Command(argv=("true",))])))
     assert problem.reason == "what has ended can be asked nothing more"
+
+
+def test_a_volume_may_be_at_several_places() -> None:
+    assert load_one(volumes={"a": ["/b", "/a:ro"]}).volumes == (("a", "/a:ro"), ("a", "/b"))
 
 
 def test_a_volume_may_be_read_only() -> None:

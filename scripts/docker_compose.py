@@ -1,22 +1,28 @@
-"""Docker Compose, which pytest-docker runs: the one that is installed, or one from Debian."""
+"""Print the command of Docker Compose 2: of the one that is installed, or of one that is fetched from Debian.
+
+    scripts/docker_compose.py
+
+The benchmarks need it because pytest-docker runs it, and tests/compose_corpus because it says what a file means.
+"""
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from benchmarks.environments import ROOT, cache_folder
-
+ROOT = Path(__file__).parent.parent
 _RELEASE = "trixie"  # bookworm has only Compose 1, which is much slower: a comparison with it would flatter us
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _PLUGIN = "usr/libexec/docker/cli-plugins/docker-compose"
 
 
 def find_compose() -> tuple[str, str] | None:
-    """The command of Docker Compose and its version, where there is one."""
+    """Return the command of Docker Compose and its version, where there is one."""
     for command in ("docker compose", shlex.quote(str(_unpacked() / _PLUGIN)), "docker-compose"):
         with suppress(OSError):
             argv = [*shlex.split(command), "version", "--short"]
@@ -40,6 +46,7 @@ def ensure_compose() -> None:
 
 
 def is_old(version: str) -> bool:
+    """Return true for version 1, which is another program, written in Python."""
     return version.removeprefix("v").startswith("1.")
 
 
@@ -61,12 +68,28 @@ def _unpack() -> None:
         _call(*apt, "update")
         _call(*apt, "download", "docker-compose", folder=folder)
         for package in folder.glob("docker-compose_*.deb"):
+            _unpacked().mkdir(parents=True, exist_ok=True)
             _call("dpkg-deb", "--extract", str(package), str(_unpacked()))
 
 
 def _unpacked() -> Path:
-    return cache_folder() / "compose"
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "pytest-isolate-docker-compose"
 
 
 def _call(*argv: str, folder: Path | None = None) -> str:
     return subprocess.run(argv, check=True, cwd=folder, capture_output=True, text=True).stdout
+
+
+def _main() -> int:
+    ensure_compose()
+    found = find_compose()
+    if found is None or is_old(found[1]):
+        print("Docker Compose 2 is not installed and could not be fetched from Debian", file=sys.stderr)
+        return 1
+    print(found[0])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
