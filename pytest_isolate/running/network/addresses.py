@@ -91,7 +91,7 @@ class Addresses:
             host, _ = self._claims.get(instance.network, lambda: claim_loopback_address(self._rng))
             return hold_native_ports(instance.spec.ports, host, label)
         if instance.spec.container.network == "host":
-            return HeldPorts(host=reach.host, by_inner={port: port for port in instance.spec.ports})
+            return HeldPorts(host=self._reach.host, by_inner={port: port for port in instance.spec.ports})
         told = self._known.get(instance.spec.name) if _is_the_projects(instance) else None
         if told:
             return reserve_preassigned_ports(told, self._reach)
@@ -135,7 +135,7 @@ def reserve_ports(inner_ports: Iterable[int], reach: PublishAddress, rng: random
 def reserve_preassigned_ports(told: Mapping[int, int], reach: PublishAddress) -> HeldPorts:
     """Ports that were told before the run began; held once more where ports can be held."""
     if not reach.is_local:
-        return HeldPorts(host=reach.host, by_inner=dict(told), publish_on=reach.publish_on)
+        return HeldPorts(host=self._reach.host, by_inner=dict(told), publish_on=reach.publish_on)
     return replace(hold_known_ports(told, _reserve_on(reach)), host=reach.host, publish_on=reach.publish_on)
 
 
