@@ -18,8 +18,8 @@ from fakes.programs import IMAGE
 from waiting import wait_for
 
 from pytest_isolate.engine.api import ContainerRequest
-from pytest_isolate.engine.connect import connect
-from pytest_isolate.engine.docker.podman import find_own_service, served
+from pytest_isolate.engine.connect import connect, served
+from pytest_isolate.engine.docker.podman import find_own_service
 from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.model.identity import LABEL_RUN
 

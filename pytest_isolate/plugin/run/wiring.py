@@ -172,20 +172,13 @@ def wire(
     engine, usage_meter = opened.engine, UsageMeter(opened.engine.read_counters)
     context = RunContext(engine=engine, run=member.run, clock=clock, timeline=timeline)
     reach = choose_publish_address(engine.facts(), settings.bind, settings.host)
-    room = run_budget(settings, engine.facts())
-    check_budget(room, peak_demand(plan, member.workers))
-    budget = BudgetKeeper(LeaseTable(member.folder), room, member.run, clock, plan, member.workers)
+    budget = _build_budget(context, member, settings, plan)
     domains = _build_domains(member, settings, clock, reuse_store)
     exit_watcher = ExitWatcher(engine, domains.run_ids)
     exit_watcher.start()
-    guardian, ryuk = GuardianClient(opened.armed), None
-    if settings.ryuk and not engine.facts().is_local:
-        ryuk = Ryuk(engine, member.run, Board(member.folder), reach, guardian.hold)
-    guards = Guards(member.run, guardian, ryuk)
+    guards = _build_guards(opened, member, settings, reach)
     snapshots = build_snapshots(engine) if settings.cache else None
-    external_board = Board(external_copies_folder())
-    fresh_copies = FreshCopies(engine, member.run, domains, plan.copies, member.workers, clock, external_board)
-    resetter = Resetter(engine, member.run, clock, timeline, fresh_copies.open_backend, _FAILURES)
+    fresh_copies, resetter = _build_data(context, domains, member, plan)
     observers = [guards, usage_meter, *filter(None, [recorder]), fresh_copies, resetter]
     retained = RetainedInstances(budget, is_on=settings.keep != KEEP_NEVER)
     gate = StartGate(budget, guards.require)
@@ -197,11 +190,11 @@ def wire(
     images = Images(engine, open_locks(), Board(built_folder()), Board(member.folder), timeline.on_progress)
     bases = BaseImages(context, images, snapshots, gate)
     starter = Starter(context, agreement, bases, launcher, watcher, gate, remover, observers)
-    clients = ClientContainers(context, images, fresh_copies.is_copied, guardian.require)
+    clients = ClientContainers(context, images, fresh_copies.is_copied, guards.guardian.require)
     external = ExternalServices(context, domains.private, clients, gate, observers)
     handles = Handles(context, watcher, gate, modules, observers)
     lifecycle = Lifecycle(context, starter, external, handles, remover, gate, budget, observers)
-    guardian.on_closing(gate.close)
+    guards.guardian.on_closing(gate.close)
     return Wired(
         engine=engine,
         lifecycle=lifecycle,
@@ -221,6 +214,27 @@ def build_snapshots(engine: Engine) -> Snapshots:
     """This user's snapshots on an engine, and those that were loaded."""
     loaded = ImportedImages(engine, Board(built_folder()))
     return Snapshots(engine, ensure_secret(cache_folder()), snapshot_usage(), open_locks(), loaded)
+
+
+def _build_budget(context: RunContext, member: RunMembership, settings: Settings, plan: Plan) -> BudgetKeeper:
+    room = run_budget(settings, context.engine.facts())
+    check_budget(room, peak_demand(plan, member.workers))
+    return BudgetKeeper(LeaseTable(member.folder), room, context.run, context.clock, plan, member.workers)
+
+
+def _build_guards(opened: OpenRun, member: RunMembership, settings: Settings, reach: PublishAddress) -> Guards:
+    guardian, ryuk = GuardianClient(opened.armed), None
+    if settings.ryuk and not opened.engine.facts().is_local:
+        ryuk = Ryuk(opened.engine, member.run, Board(member.folder), reach, guardian.hold)
+    return Guards(member.run, guardian, ryuk)
+
+
+def _build_data(
+    context: RunContext, domains: SharingDomains, member: RunMembership, plan: Plan
+) -> tuple[FreshCopies, Resetter]:
+    engine, run, clock = context.engine, context.run, context.clock
+    copies = FreshCopies(engine, run, domains, plan.copies, member.workers, clock, Board(external_copies_folder()))
+    return copies, Resetter(engine, run, clock, context.timeline, copies.open_backend, _FAILURES)
 
 
 def _build_launcher(

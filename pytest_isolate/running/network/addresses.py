@@ -135,7 +135,7 @@ def reserve_ports(inner_ports: Iterable[int], reach: PublishAddress, rng: random
 def reserve_preassigned_ports(told: Mapping[int, int], reach: PublishAddress) -> HeldPorts:
     """Ports that were told before the run began; held once more where ports can be held."""
     if not reach.is_local:
-        return HeldPorts(host=self._reach.host, by_inner=dict(told), publish_on=reach.publish_on)
+        return HeldPorts(host=reach.host, by_inner=dict(told), publish_on=reach.publish_on)
     return replace(hold_known_ports(told, _reserve_on(reach)), host=reach.host, publish_on=reach.publish_on)
 
 
