@@ -71,23 +71,23 @@ class Guards(InstanceObserver):
 
     def __init__(self, run: Run, guardian: GuardianClient, ryuk: Ryuk | None) -> None:
         self._run = run
-        self._guardian = guardian
+        self.guardian = guardian
         self._ryuk = ryuk
 
     def require(self) -> None:
         """Return when all of them watch; EngineError otherwise, for nothing may be started without them."""
-        self._guardian.require()
+        self.guardian.require()
         if self._ryuk:
             self._ryuk.require()
 
     def launched(self, running: RunningInstance) -> None:
         """Hold the ports: a worker may die while others go on to use the instance that it started."""
         if self._run.worker and running.ports.sockets:
-            self._guardian.hold([sock.fileno() for sock in running.ports.sockets])
+            self.guardian.hold([sock.fileno() for sock in running.ports.sockets])
 
     def close(self) -> None:
         """Close the connections."""
-        self._guardian.close()
+        self.guardian.close()
         if self._ryuk:
             self._ryuk.close()
 
