@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytest_isolate.engine.api import UsageCounters
+from pytest_isolate.planning.placement import Instance
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance
 from pytest_isolate.running.containers.security import memory_limit
@@ -18,8 +19,11 @@ class UsageMeter(InstanceObserver):
     No engine is asked, so it costs no test its time; what cannot be seen from here is not known.
     """
 
-    def __init__(self, count: Callable[[str], UsageCounters | None]) -> None:
+    def __init__(
+        self, count: Callable[[str], UsageCounters | None], advise: Callable[[Instance], Sequence[str]] = lambda _: ()
+    ) -> None:
         self._count = count
+        self._advise = advise
         self._lock = threading.Lock()
         self._found: dict[str, dict[str, Any]] = {}
         self._used: set[str] = set()
@@ -46,6 +50,7 @@ class UsageMeter(InstanceObserver):
             "peak": counted.peak_bytes if counted else None,
             "needed": needed_bytes(counted) if counted else None,
             "processor": counted.cpu_s if counted else None,
+            "advice": list(self._advise(running.instance)),
         }
         with self._lock:
             self._found[running.container_id] = found
