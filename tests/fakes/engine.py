@@ -21,6 +21,7 @@ from fakes.programs import IMAGE
 from fakes.sessions import FakeSession
 from pytest_isolate.engine.api import (
     DEFAULT_SUBNETS,
+    BinaryExecResult,
     BuildRequest,
     ContainerRequest,
     ContainerState,
@@ -373,6 +374,12 @@ class FakeEngine:
                     f"the command {argv[0]!r} could not be run in a container", found=["it is not running"]
                 )
         return container.run(argv)
+
+    def run_binary_command(self, container_id: str, argv: Sequence[str]) -> BinaryExecResult:
+        result = self.run_command(container_id, argv)
+        return BinaryExecResult(
+            exit_code=result.exit_code, stdout=result.stdout.encode(), stderr=result.stderr.encode()
+        )
 
     def open_session(self, container_id: str, argv: Sequence[str], env: Mapping[str, str]) -> FakeSession:
         with self._asked("open_session", container_id, argv):
