@@ -21,7 +21,8 @@ from pytest_isolate.text import align
 def gc(dry_run: bool, as_json: bool) -> None:
     """Remove what dead runs have left, and what was kept for too long.
 
-    Only what carries our labels, and only where its owner is provably dead; in doubt it stays. Ends with code 0, or
+    Only what carries our labels, and only where its owner is provably dead; in doubt it stays. And the images that
+    this user's builds of services have replaced, unless something uses them. Ends with code 0, or
     with 1 when the engine does not answer or something could not be removed.
     """
     nothing = "nothing of ours is on the engine"

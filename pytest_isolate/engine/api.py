@@ -449,11 +449,14 @@ class Engine(Removing, Protocol):
     def list_images(self, label: str) -> Sequence[Labelled]:
         """Every tagged image that carries a label of this name, by its tag."""
 
+    def list_untagged_images(self) -> Sequence[str]:
+        """The ids of all images, of whomever, that have no name, and that no other image is built upon."""
+
     def tag_image(self, image: str, tag: str) -> None:
         """Give an image one more name, also where another one has had it."""
 
     def remove_image(self, tag: str) -> None:
-        """Take a tag away, and the image with its last one; one that is gone is fine."""
+        """Take a tag away, and the image with its last one; or an image by its id. One that is gone is fine."""
 
     def find_labelled(self, label: str) -> Sequence[Labelled]:
         """Every container, network and volume that carries a label of this name, whatever its value."""

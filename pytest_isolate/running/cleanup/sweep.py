@@ -11,6 +11,7 @@ from msgspec import Struct
 from pytest_isolate.engine.api import Engine, Labelled
 from pytest_isolate.errors import CleanupError, EngineError
 from pytest_isolate.model.identity import LABEL_OWNER, LABEL_REUSE, LABEL_RUN, LABEL_SNAPSHOT, Owner, parse_owner
+from pytest_isolate.running.images.replaced import ReplacedImages, describe_replaced, is_replaced
 from pytest_isolate.running.images.snapshots import judge_snapshots, must_be_judged, note_judged
 from pytest_isolate.running.ownership.retention import read_marks, retained_ids
 from pytest_isolate.running.ownership.reuse import ReuseStore, is_manual
@@ -32,12 +33,21 @@ class Judged(Struct, frozen=True):
 class Sweep:
     """Finds, judges and removes objects; `kept` is the folder where projects note what they keep."""
 
-    def __init__(self, engine: Engine, here: Owner, kept: Path, usage: Usage, time: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        here: Owner,
+        kept: Path,
+        usage: Usage,
+        time: Callable[[], float],
+        replaced: ReplacedImages | None = None,
+    ) -> None:
         self._engine = engine
         self._here = here
         self._kept = kept
         self._usage = usage
         self._time = time
+        self._replaced = replaced
 
     def judge_for(self, run_id: str) -> list[Judged]:
         """Judge all objects but those of a run that begins; snapshots only from time to time."""
@@ -48,8 +58,10 @@ class Sweep:
         return judged
 
     def judge(self) -> list[Judged]:
-        """Judge every object that carries our labels."""
-        return self._judge_objects() + self._judge_snapshots()
+        """Judge every object that carries our labels, and the images that builds of ours have replaced."""
+        replaced = self._replaced.find() if self._replaced else []
+        verdicts = [Judged(image, Verdict(True, describe_replaced(image))) for image in replaced]
+        return self._judge_objects() + self._judge_snapshots() + verdicts
 
     def judge_left(self, run_id: str) -> list[Judged]:
         """Judge what a run has kept, for a look inside or for later runs: somebody says that it is needed no more."""
@@ -136,10 +148,16 @@ class Sweep:
         removed = []
         for image in images:
             with suppress(EngineError):
-                self._engine.remove_image(image.name)
-                self._usage.forget(image.labels[LABEL_SNAPSHOT])
-                removed.append(image)
+                if self._remove_image(image):
+                    removed.append(image)
         return removed
+
+    def _remove_image(self, image: Labelled) -> bool:
+        if is_replaced(image):
+            return self._replaced is not None and self._replaced.remove(image)
+        self._engine.remove_image(image.name)
+        self._usage.forget(image.labels[LABEL_SNAPSHOT])
+        return True
 
     def _reuse_store(self, project: str) -> ReuseStore:
         return ReuseStore(self._kept / project, self._time)
