@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
-from pytest_isolate.engine.api import BuildRequest, Capability, Engine, ImageFacts, Labelled
+from pytest_isolate.engine.api import BuildRequest, Capability, Engine, EngineFacts, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
 from pytest_isolate.model.service import Secret, ServiceSpec
@@ -76,7 +76,7 @@ class Snapshots:
 
     def identify(self, spec: ServiceSpec, stack: str, image: ImageFacts) -> Snapshot | None:
         """Identify the snapshot of a service; None where its first start cannot be saved."""
-        if not can_be_snapshotted(spec) or not self._engine.facts().capabilities >= _NEEDED:
+        if not can_be_snapshotted(spec) or not can_save_snapshots(self._engine.facts()):
             return None
         contents = read_digests(spec.files)
         anywhere = snapshot_digest(spec, stack, image.image_id, contents, b"")
@@ -178,6 +178,11 @@ class Snapshots:
             pass  # the run may have ended meanwhile; the next run tries again
         finally:
             _discard(folder, build)
+
+
+def can_save_snapshots(facts: EngineFacts) -> bool:
+    """True for an engine that has all abilities that a snapshot takes."""
+    return facts.capabilities >= _NEEDED
 
 
 def must_be_judged(usage: Usage, now: float) -> bool:

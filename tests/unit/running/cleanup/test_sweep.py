@@ -242,6 +242,40 @@ def test_what_a_living_run_uses_stays_however_long_it_takes(bench: Bench) -> Non
     assert bench.run() == []
 
 
+def test_what_a_project_keeps_goes_when_somebody_removes_its_run(bench: Bench) -> None:
+    run = kept_run(bench, GONE).run(GONE)
+    kept_run(bench, GONE, "other")
+    judged = bench.sweep.judge_left(run.run_id)
+
+    assert len(bench.sweep.remove(judged, discarding=True)) == 3
+    assert {name.split("-")[2] for name in bench.names} == {"other"}
+    assert bench.sweep.judge_left(run.run_id) == []
+
+
+def test_what_a_living_run_uses_stays_when_somebody_removes_it(bench: Bench) -> None:
+    run = kept_run(bench, ME).run(ME)
+    judged = bench.sweep.judge_left(run.run_id)
+
+    assert {j.verdict.reason.partition(":")[0] for j in judged} == {"kept, and in use"}
+    assert bench.sweep.remove(judged, discarding=True) == []
+    assert len(bench.names) == 3
+
+
+def test_a_run_that_begins_before_the_removal_keeps_what_it_uses(bench: Bench) -> None:
+    keep = kept_run(bench, GONE)
+    judged = bench.sweep.judge_left(keep.run(GONE).run_id)
+    keep.join(ME, 60)
+
+    assert bench.sweep.remove(judged, discarding=True) == []
+    assert len(bench.names) == 3
+
+
+def test_what_is_up_is_not_removed_as_what_a_run_has_kept(bench: Bench) -> None:
+    run = kept_run(bench, GONE, "up-project").run(GONE)
+
+    assert bench.sweep.judge_left(run.run_id) == []
+
+
 def test_what_is_kept_by_somebody_unknown_stays(bench: Bench) -> None:
     kept_run(bench, GONE)
     elsewhere = Sweep(bench.engine, ME, bench.kept / "nowhere", Usage(bench.kept.parent / "usage"), lambda: 1e9)
