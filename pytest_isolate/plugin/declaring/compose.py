@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
 from pytest_isolate.compose_files.stack import compose_stack
 from pytest_isolate.errors import IsolateWarning, Problem
 from pytest_isolate.model.declaration import RawCompose, RawStack
+from pytest_isolate.user_files import read_text
 
 _READ: pytest.StashKey[dict[int, tuple[RawCompose, RawStack]]] = pytest.StashKey()
 
@@ -26,7 +26,7 @@ class LocalHost:
 
     def read_text(self, path: str) -> str:
         """A file's text."""
-        return Path(path).read_text(encoding="utf-8-sig")
+        return read_text(path)
 
     def kind_of(self, path: str) -> str:
         """The kind of a path: a file, a folder, something else, one that this user may not read, or nothing."""

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from msgspec import Struct
 
 from pytest_isolate.engine.api import BuildRequest, Capability, Engine, ImageFacts, Labelled
-from pytest_isolate.errors import EngineError
+from pytest_isolate.errors import EngineError, PathError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
 from pytest_isolate.model.service import Secret, ServiceSpec
 from pytest_isolate.running.archive import read_digests
@@ -165,7 +165,7 @@ class Snapshots:
             return False
         try:
             return self._save(snapshot, container_id, folder)
-        except (EngineError, OSError):
+        except (EngineError, PathError, OSError):
             return False
         finally:
             self._engine.unpause_container(container_id)
@@ -181,7 +181,7 @@ class Snapshots:
                     self._engine.build_image(request, lambda _: None)
             self._usage.note(snapshot.digest)
             self._usage.forget(_JUDGED)
-        except (EngineError, OSError):
+        except (EngineError, PathError, OSError):
             pass  # the run may have ended meanwhile; the next run tries again
         finally:
             _discard(folder, build)
