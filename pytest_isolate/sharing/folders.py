@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pytest_isolate.errors import PathError
+from pytest_isolate.model.identity import Owner, parse_owner
+from pytest_isolate.sharing.owners import judge, read_owner, read_start_time
 from pytest_isolate.user_files import find_home
 
 _DO = "pytest-isolate needs a folder with room in which it can write: XDG_CACHE_HOME names it, or TMPDIR"
@@ -99,7 +101,7 @@ def external_copies_folder() -> Path:
 
 
 def create_run_folder(run_id: str, owner: str) -> Path:
-    """A folder for what the processes of one run agree on; readable by this user only."""
+    """A folder of a run, or of one process; readable by this user only. Later runs remove it when its owner is dead."""
     with usable(Path("the temporary folder")):
         folder = Path(tempfile.mkdtemp(prefix=f"pytest-isolate-{run_id}-"))
     with usable(folder):
@@ -107,11 +109,28 @@ def create_run_folder(run_id: str, owner: str) -> Path:
     return folder
 
 
+@contextmanager
+def process_folder(purpose: str) -> Iterator[Path]:
+    """A folder of this process for a block; where it is killed meanwhile, a later run removes it."""
+    folder = create_run_folder(purpose, read_owner().encode())
+    try:
+        yield folder
+    finally:
+        remove_run_folder(folder)
+
+
 def run_folders() -> list[tuple[Path, str]]:
     """The folders of all runs of this user, with the run's owner as text."""
     folders = Path(tempfile.gettempdir()).glob("pytest-isolate-*-*")
     owners = ((folder, _read_owner(folder)) for folder in folders)
     return [(folder, owner) for folder, owner in owners if owner is not None]
+
+
+def remove_dead_folders(here: Owner) -> None:
+    """Remove the folders of this user whose owners are provably dead."""
+    for folder, owner in run_folders():
+        if judge(parse_owner(owner), here, read_start_time).is_dead:
+            remove_run_folder(folder)
 
 
 def remove_run_folder(folder: Path) -> None:

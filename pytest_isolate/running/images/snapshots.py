@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import json
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -21,8 +20,8 @@ from pytest_isolate.running.archive import read_digests
 from pytest_isolate.running.images.images import Lock
 from pytest_isolate.running.images.imported import ImportedImages
 from pytest_isolate.running.images.snapshot_key import can_be_snapshotted, snapshot_digest
-from pytest_isolate.sharing.folders import Usage
-from pytest_isolate.sharing.owners import Verdict
+from pytest_isolate.sharing.folders import Usage, create_run_folder
+from pytest_isolate.sharing.owners import Verdict, read_owner
 
 _POLL_S = 0.1
 REPOSITORY = "pytest-isolate/snapshot"
@@ -234,8 +233,8 @@ def _too_large(snapshot: Snapshot) -> str:
 
 def _create_folder() -> Path | None:
     try:
-        return Path(tempfile.mkdtemp(prefix="pytest-isolate-snapshot-"))
-    except OSError:
+        return create_run_folder("snapshot", read_owner().encode())
+    except PathError:
         return None
 
 
