@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.service import MIB
