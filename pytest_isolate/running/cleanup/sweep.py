@@ -16,7 +16,7 @@ from pytest_isolate.running.images.replaced import ReplacedImages, describe_repl
 from pytest_isolate.running.images.snapshots import judge_snapshots, must_be_judged, note_judged
 from pytest_isolate.running.ownership.retention import read_marks, retained_ids
 from pytest_isolate.running.ownership.reuse import ReuseStore, is_manual
-from pytest_isolate.sharing.folders import Usage, remove_run_folder, run_folders
+from pytest_isolate.sharing.folders import Usage, remove_dead_folders
 from pytest_isolate.sharing.owners import Verdict, judge, read_start_time
 
 # Networks and volumes can go only when no container uses them any more.
@@ -87,9 +87,7 @@ class Sweep:
             elif (self._kept / project).is_dir():
                 kept = [j.found for j in judged if j.found.labels.get(LABEL_REUSE) == project]
                 self._reuse_store(project).expire(kept, self._here, read_start_time, remove)
-        for folder, owner in run_folders():
-            if judge(parse_owner(owner), self._here, read_start_time).is_dead:
-                remove_run_folder(folder)
+        remove_dead_folders(self._here)
         if failures:
             raise CleanupError(failures, do="pytest-isolate gc tries again")
         return removed

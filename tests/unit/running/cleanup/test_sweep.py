@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,16 @@ from pytest_isolate.engine.api import ContainerRequest
 from pytest_isolate.errors import CleanupError, EngineError
 from pytest_isolate.model.identity import LABEL_RUN, Owner, Run
 from pytest_isolate.running.cleanup.sweep import Sweep
+from pytest_isolate.running.images.snapshots import _create_folder
 from pytest_isolate.running.ownership.reuse import ReuseStore
-from pytest_isolate.sharing.folders import Usage, create_run_folder
+from pytest_isolate.sharing.folders import (
+    Usage,
+    create_run_folder,
+    process_folder,
+    remove_dead_folders,
+    remove_run_folder,
+    run_folders,
+)
 from pytest_isolate.sharing.owners import read_owner
 from unit.builders import sid
 
@@ -191,6 +200,25 @@ def test_folders_of_dead_runs_go_and_those_of_living_ones_stay(bench: Bench) -> 
     bench.run()
 
     assert [folder.exists() for folder in (dead, live, odd)] == [False, True, True]
+
+
+@pytest.mark.parametrize("purpose", ["snapshot", "ask"])
+def test_folders_of_one_process_go_when_it_is_dead(bench: Bench, purpose: str) -> None:
+    dead, live = create_run_folder(purpose, GONE.encode()), create_run_folder(purpose, ME.encode())
+
+    bench.run()
+
+    assert [folder.exists() for folder in (dead, live)] == [False, True]
+
+
+@pytest.mark.parametrize("what", ["snapshot", "ask"])
+def test_folders_name_the_process_that_made_them(what: str) -> None:
+    with process_folder("ask") if what == "ask" else nullcontext(_create_folder()) as folder:
+        assert folder is not None
+        assert (folder, read_owner().encode()) in run_folders()
+        remove_dead_folders(read_owner())
+        assert folder.is_dir()
+        remove_run_folder(folder)
 
 
 def test_run_looks_for_snapshots_from_time_to_time_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
