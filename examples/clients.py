@@ -12,7 +12,8 @@ import httpx
 
 from pytest_isolate import Service
 
-TIMEOUT_S = 10
+# A busy machine may take its time; an answer that is there comes back at once all the same.
+TIMEOUT_S = 60
 
 
 class User(NamedTuple):
@@ -26,15 +27,15 @@ class User(NamedTuple):
 
 
 def register(auth: Service, user: User) -> httpx.Response:
-    return httpx.post(f"{auth.url}/register", json=user._asdict())
+    return httpx.post(f"{auth.url}/register", json=user._asdict(), timeout=TIMEOUT_S)
 
 
 def log_in(auth: Service, user: User) -> httpx.Response:
-    return httpx.post(f"{auth.url}/login", json=user._asdict())
+    return httpx.post(f"{auth.url}/login", json=user._asdict(), timeout=TIMEOUT_S)
 
 
 def who_am_i(auth: Service, token: str) -> httpx.Response:
-    return httpx.get(f"{auth.url}/me", headers={"Authorization": f"Bearer {token}"})
+    return httpx.get(f"{auth.url}/me", headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT_S)
 
 
 # -- mail -----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_isolate.engine.api import ExecResult
+    from pytest_isolate.engine.api import BinaryExecResult, ExecResult
     from pytest_isolate.errors import IsolateError, IsolateWarning
     from pytest_isolate.model.probes import command, ended, http, log, tcp
     from pytest_isolate.plugin.declaring.declare import compose, fresh, member, service, stack, variants
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pytest_isolate.running.testcontainers.modules import ModuleService
 
 _NAMES = {
-    "engine.api": ("ExecResult",),
+    "engine.api": ("BinaryExecResult", "ExecResult"),
     "errors": ("IsolateError", "IsolateWarning"),
     "model.probes": ("command", "ended", "http", "log", "tcp"),
     "plugin.declaring.declare": ("compose", "fresh", "member", "service", "stack", "variants"),
@@ -50,7 +50,7 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 _HOMES |= {name: f"presets.{name}" for name in _PRESETS}
 
 __all__ = [
-    "ExecResult", "FreshService", "IsolateError", "IsolateWarning", "ModuleService", "Service",
+    "BinaryExecResult", "ExecResult", "FreshService", "IsolateError", "IsolateWarning", "ModuleService", "Service",
     "ServiceChanges", "Stack", "apache", "command", "compose", "ended", "fresh", "http", "log", "mariadb",
     "member", "memcached", "mosquitto", "mysql", "nats", "nginx", "openldap", "override", "postgres",
     "rabbitmq", "redis", "service", "stack", "tcp", "valkey", "variants",

@@ -18,6 +18,7 @@
     ├── UsedServiceError      not possible with an external service, which is not in a container of ours
     ├── FaultError            a fault cannot be injected here, or not be undone
     ├── ExecError             a command in a container failed (only with check=True)
+    ├── PathError             a file or folder of this machine cannot be used
     └── CleanupError          something of ours could not be removed
 
 Each class takes facts and writes the text itself: what happened, what was tried, what was found, what to do.
@@ -179,6 +180,17 @@ class ExecError(IsolateError):
         self.output = output
         what = f"a command in service {service!r} ended with code {exit_code}"
         super().__init__(what, tried=" ".join(argv), found=output or "no output")
+
+
+class PathError(IsolateError):
+    """A file or folder of this machine cannot be read, made or written."""
+
+    def __init__(self, path: object, error: Exception, *, do: Lines) -> None:
+        self.what = f"{path} cannot be used"
+        self.tried = ()
+        self.found = str(getattr(error, "strerror", None) or error)
+        self.do = do
+        super().__init__(self.what, found=self.found, do=do)
 
 
 class CleanupError(IsolateError):

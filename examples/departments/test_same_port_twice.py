@@ -2,6 +2,7 @@
 
 import company
 import httpx
+from clients import TIMEOUT_S
 
 from pytest_isolate import Stack, service, stack
 
@@ -21,14 +22,14 @@ def test_with_containers_both_answer_at_the_same_port(hr_at_home: Stack, sales_a
     assert hr_at_home.auth.port == sales_at_home.auth.port == 8000
     assert hr_at_home.auth.host != sales_at_home.auth.host
 
-    assert httpx.get(f"http://{hr_at_home.auth.host}:8000/healthz").status_code == 200
-    assert httpx.get(f"http://{sales_at_home.auth.host}:8000/healthz").status_code == 200
+    assert httpx.get(f"http://{hr_at_home.auth.host}:8000/healthz", timeout=TIMEOUT_S).status_code == 200
+    assert httpx.get(f"http://{sales_at_home.auth.host}:8000/healthz", timeout=TIMEOUT_S).status_code == 200
 
 
 def test_at_the_same_port_each_is_its_own(hr_at_home: Stack, sales_at_home: Stack) -> None:
     ann = {"name": "ann", "password": "secret"}
-    httpx.post(f"http://{hr_at_home.auth.host}:8000/register", json=ann).raise_for_status()
+    httpx.post(f"http://{hr_at_home.auth.host}:8000/register", json=ann, timeout=TIMEOUT_S).raise_for_status()
 
-    in_sales = httpx.post(f"http://{sales_at_home.auth.host}:8000/login", json=ann)
+    in_sales = httpx.post(f"http://{sales_at_home.auth.host}:8000/login", json=ann, timeout=TIMEOUT_S)
 
     assert in_sales.status_code == 401

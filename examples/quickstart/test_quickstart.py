@@ -4,6 +4,8 @@ import httpx
 
 from pytest_isolate import Service, http, postgres, service
 
+TIMEOUT_S = 60  # for a busy machine
+
 db = service(postgres(build={"context": "../services/postgres", "network": "host"}))
 auth = service(
     build={"context": "../services/auth", "network": "host"},
@@ -15,18 +17,18 @@ auth = service(
 
 def test_who_registers_can_log_in(auth: Service) -> None:
     ann = {"name": "ann", "password": "correct horse"}
-    httpx.post(f"{auth.url}/register", json=ann).raise_for_status()
+    httpx.post(f"{auth.url}/register", json=ann, timeout=TIMEOUT_S).raise_for_status()
 
-    token = httpx.post(f"{auth.url}/login", json=ann).json()["token"]
+    token = httpx.post(f"{auth.url}/login", json=ann, timeout=TIMEOUT_S).json()["token"]
 
-    me = httpx.get(f"{auth.url}/me", headers={"Authorization": f"Bearer {token}"})
+    me = httpx.get(f"{auth.url}/me", headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT_S)
     assert me.json() == {"name": "ann", "realm": "head-office"}
 
 
 def test_a_wrong_password_is_refused(auth: Service) -> None:
     bob = {"name": "bob", "password": "correct horse"}
-    httpx.post(f"{auth.url}/register", json=bob).raise_for_status()
+    httpx.post(f"{auth.url}/register", json=bob, timeout=TIMEOUT_S).raise_for_status()
 
-    answer = httpx.post(f"{auth.url}/login", json={**bob, "password": "wrong"})
+    answer = httpx.post(f"{auth.url}/login", json={**bob, "password": "wrong"}, timeout=TIMEOUT_S)
 
     assert answer.status_code == 401

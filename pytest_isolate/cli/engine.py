@@ -16,8 +16,10 @@ from pytest_isolate.engine.connect import connect_for_command
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.identity import LABEL_RUN
 from pytest_isolate.running.cleanup.sweep import Sweep
+from pytest_isolate.running.images.replaced import ReplacedImages
 from pytest_isolate.running.ownership.runs import RunOnEngine, group_runs
-from pytest_isolate.sharing.folders import kept_folder, snapshot_usage
+from pytest_isolate.sharing.board import Board, open_locks
+from pytest_isolate.sharing.folders import built_folder, kept_folder, snapshot_usage
 from pytest_isolate.sharing.owners import read_owner
 
 EXIT_FAILED = 1
@@ -40,7 +42,8 @@ class OpenEngine(Struct, frozen=True):
 
     def sweep(self) -> Sweep:
         """The judge of what may be removed."""
-        return Sweep(self.engine, read_owner(), kept_folder(), snapshot_usage(), time.time)
+        replaced = ReplacedImages(self.engine, Board(built_folder()), open_locks())
+        return Sweep(self.engine, read_owner(), kept_folder(), snapshot_usage(), time.time, replaced)
 
 
 @contextmanager

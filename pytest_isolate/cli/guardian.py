@@ -47,6 +47,7 @@ def _guard(socket_name: str, run_id: str, controller_pid: int, start_time: str) 
         os._exit(0)
     _detach()
     Guardian(watched=watched, listener=listener, remove=lambda: _remove(endpoint, run_id)).run()
+    _remove_folders()
 
 
 def _detach() -> None:
@@ -89,6 +90,14 @@ def _find_engine(run_id: str, controller_pid: int, start_time: str) -> str:
     if read_start_time(controller_pid) != start_time:
         raise EngineError(f"process {controller_pid}, which was to be watched, is gone")
     return find_for_removal(os.environ, {LABEL_RUN: run_id})
+
+
+def _remove_folders() -> None:
+    """Remove what dead processes have left in the temporary folder, of this run too."""
+    from pytest_isolate.sharing.folders import remove_dead_folders
+    from pytest_isolate.sharing.owners import read_owner
+
+    remove_dead_folders(read_owner())
 
 
 @lru_cache

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
 from pytest_isolate.sharing.command import REQUEST_VARIABLE, Replies, Request
+from pytest_isolate.sharing.folders import process_folder
 
 _POLL_S = 0.05
 
@@ -29,8 +28,8 @@ def ask_pytest(
     what: str, names: Sequence[str], args: Sequence[str], on_answer: Callable[[dict[str, Any]], None]
 ) -> PytestResult:
     """Run pytest in this folder with our plugin in it; `on_answer` is called with each answer as it comes."""
-    with tempfile.TemporaryDirectory(prefix="pytest-isolate-ask") as folder:
-        path, output = Path(folder) / "answers", Path(folder) / "output"
+    with process_folder("ask") as folder:
+        path, output = folder / "answers", folder / "output"
         request = Request(what=what, answers=str(path), names=tuple(names))
         env = {**os.environ, REQUEST_VARIABLE: request.encode()}
         command = [sys.executable, "-m", "pytest", "-p", "pytest_isolate.plugin.command.manual", *args]

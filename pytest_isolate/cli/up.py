@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from pytest_isolate.cli.engine import EXIT_FAILED, OpenEngine, ending_in, open_engine
+from pytest_isolate.cli.env_file import check_env_file, remove_blocks, write_block
 from pytest_isolate.cli.pytest_process import ask_pytest
 from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.model.identity import LABEL_REUSE, LABEL_RUN
@@ -20,10 +21,12 @@ from pytest_isolate.running.containers.view import as_env_file
 from pytest_isolate.running.ownership.reuse import ReuseStore
 from pytest_isolate.running.ownership.runs import UP as IS_UP
 from pytest_isolate.running.ownership.runs import RunOnEngine, is_project_of
+from pytest_isolate.sharing.board import Board
 from pytest_isolate.sharing.command import UP
 from pytest_isolate.sharing.folders import kept_folder
 from pytest_isolate.text import align, count, redact
 
+EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 # Not --isolate: nothing of a run is wanted but what it would collect.
 _COLLECT = ("--collect-only", "-q", "-o", "isolate=false")
@@ -34,7 +37,7 @@ _PROGRESS_EVERY_S = 5.0
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--env-file", type=click.Path(dir_okay=False, path_type=Path), help="Write the variables to this file.")
+@click.option("--env-file", type=click.Path(dir_okay=False, path_type=Path), help="Write the variables into this file.")
 @click.option("--show-secrets", is_flag=True, help="Print random passwords instead of ***.")
 @click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 def up(names: tuple[str, ...], env_file: Path | None, show_secrets: bool, as_json: bool) -> None:
@@ -44,21 +47,24 @@ def up(names: tuple[str, ...], env_file: Path | None, show_secrets: bool, as_jso
     conftest.py files and TOML declare. What is up already, and has not changed, is used as it is.
 
     Ends with code 0 when all are up; 1 when one did not start, or no engine answers; 2 for a name that is not
-    declared; 4 when a declaration is wrong; with pytest's own code when it cannot collect; 130 after Ctrl-C.
+    declared, or a file that cannot take the variables; 4 when a declaration is wrong; with pytest's own code when it
+    cannot collect; 130 after Ctrl-C.
     """
+    if env_file:
+        with ending_in(EXIT_USAGE):
+            check_env_file(env_file)
     hearer = _UpPrinter()
     asked = ask_pytest(UP, names, _COLLECT, hearer.hear)
     has_answered = hearer.ready or hearer.errors or asked.is_interrupted
     if not has_answered and asked.exit_code not in _COLLECTED:
         click.echo(asked.output.rstrip(), err=True)
         raise SystemExit(asked.exit_code)
-    if env_file:
-        _write_private(env_file, _variables(hearer.ready))
+    written = _write(env_file, hearer) if env_file and hearer.ready else None
     facts = [_shown(service, show_secrets) for service in hearer.ready]
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     elif facts or not (hearer.errors or asked.is_interrupted):
-        click.echo("\n".join(_lines(facts, env_file)))
+        click.echo("\n".join(_lines(facts, written)))
     for text in hearer.errors:
         click.echo(text, err=True)
     if asked.is_interrupted:
@@ -72,8 +78,8 @@ def up(names: tuple[str, ...], env_file: Path | None, show_secrets: bool, as_jso
 def down(everything: bool) -> None:
     """Remove what `pytest-isolate up` has started for this folder's project, with its volumes and networks.
 
-    Ends with code 0, also when nothing was up; 1 when the engine does not answer, something could not be removed, or
-    another user has started it.
+    The variables that it has written into files go too. Ends with code 0, also when nothing was up; 1 when the engine
+    does not answer, something could not be removed, or another user has started it.
     """
     with open_engine() as opened:
         found = [run for run in opened.runs() if run.owner.state == IS_UP]
@@ -96,6 +102,7 @@ class _UpPrinter:
     def __init__(self) -> None:
         self._ready: dict[int, dict[str, Any]] = {}
         self.errors: list[str] = []
+        self.run = ""
         self.exit_code = 0
         self._shown_at = float("-inf")
 
@@ -110,6 +117,8 @@ class _UpPrinter:
             case "progress" if time.monotonic() - self._shown_at >= _PROGRESS_EVERY_S:
                 self._shown_at = time.monotonic()
                 click.echo(answer["text"], err=True)
+            case "run":
+                self.run = answer["run"]
             case "ready":
                 self._ready[answer["order"]] = answer["facts"]
             case "failed":
@@ -144,11 +153,18 @@ def _lines(services: Sequence[Mapping[str, Any]], file: Path | None) -> list[str
     return [*lines, "", f"{written}up until: pytest-isolate down"]
 
 
-def _write_private(path: Path, variables: Mapping[str, str]) -> None:
-    """Write a file with passwords in it, readable by this user only, also where there was one before."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(as_env_file(variables))
+def _write(path: Path, hearer: _UpPrinter) -> Path | None:
+    """The file when the variables are in it; None, with one more error, where it has changed meanwhile."""
+    try:
+        write_block(path, _variables(hearer.ready), Board(kept_folder() / hearer.run))
+    except IsolateError as error:
+        hearer.errors.append(str(error))
+        hearer.exit_code = EXIT_FAILED
+        return None
+    has_secrets = any(service["secrets"] for service in hearer.ready)
+    if has_secrets and path.stat().st_mode & 0o077:
+        click.echo(f"others can read {path}, which has passwords in it now: chmod 600 {path}", err=True)
+    return path
 
 
 def _of_folder(runs: Sequence[RunOnEngine], folder: str) -> list[RunOnEngine]:
@@ -165,7 +181,10 @@ def _is_own(run: RunOnEngine) -> bool:
 def _take_down(opened: OpenEngine, run: RunOnEngine) -> None:
     with ending_in(EXIT_FAILED):
         reuse_store = ReuseStore(kept_folder() / run.owner.run, time.time)
+        texts = remove_blocks(reuse_store.board)
         reuse_store.clear(lambda: remove_all(opened.engine, {LABEL_RUN: run.owner.run}))
+    for text in texts:
+        click.echo(text, err=True)
     click.echo(f"removed {count(len(run.containers), 'service')} of {run.owner.project}")
 
 

@@ -15,6 +15,7 @@ from pytest_isolate.declarations.values import (
     unknown_key,
 )
 from pytest_isolate.errors import suggest
+from pytest_isolate.model.declaration import in_words
 from pytest_isolate.model.identity import LABEL
 from pytest_isolate.model.service import OF_SERVICE, ContainerSettings, Pairs, Ulimit
 
@@ -44,7 +45,7 @@ def parse_container(value: object) -> ContainerSettings:
 def _parse_host_name(value: object) -> str:
     text = parse_text(value)
     if not _HOST_NAME.fullmatch(text):
-        raise InvalidValue(f"{value!r} is not a host name", "letters, digits, '-', '_' and '.'")
+        raise InvalidValue(f"{in_words(value)} is not a host name", "letters, digits, '-', '_' and '.'")
     return text
 
 
@@ -56,7 +57,7 @@ def _parse_pairs(value: object) -> Pairs:
     pairs = []
     for name, content in parse_mapping(value).items():
         if not isinstance(content, (str, int, float)):
-            raise InvalidValue(f"{content!r} is not a text", "a text or a number", name)
+            raise InvalidValue(f"{in_words(content)} is not a text", "a text or a number", name)
         pairs.append((name, str(content)))
     return tuple(sorted(pairs))
 
@@ -83,9 +84,13 @@ def _parse_tmpfs(value: object) -> Pairs:
     table = dict.fromkeys(parse_names(value), "") if isinstance(value, (list, tuple)) else parse_mapping(value)
     for folder, options in table.items():
         if not folder.startswith("/") or folder == "/":
-            raise InvalidValue(f"{folder!r} is not a folder inside the container", "an absolute path such as '/run'")
+            raise InvalidValue(
+                f"{in_words(folder)} is not a folder inside the container", "an absolute path such as '/run'"
+            )
         if not isinstance(options, str):
-            raise InvalidValue(f"{options!r} is not a text", "mount options such as 'size=64m,mode=1777'", folder)
+            raise InvalidValue(
+                f"{in_words(options)} is not a text", "mount options such as 'size=64m,mode=1777'", folder
+            )
     return _parse_pairs(table)
 
 
@@ -122,7 +127,7 @@ def _parse_ulimits(value: object) -> tuple[Ulimit, ...]:
         both = limit if isinstance(limit, Mapping) else {"soft": limit, "hard": limit}
         numbers = [n for n in (both.get("soft"), both.get("hard")) if isinstance(n, int) and not isinstance(n, bool)]
         if set(both) != {"soft", "hard"} or len(numbers) != 2:
-            raise InvalidValue(f"{limit!r} is not a limit", "a whole number, or {soft = ..., hard = ...}", name)
+            raise InvalidValue(f"{in_words(limit)} is not a limit", "a whole number, or {soft = ..., hard = ...}", name)
         found.append(Ulimit(name=name, soft=numbers[0], hard=numbers[1]))
     return tuple(found)
 
@@ -134,7 +139,7 @@ def _parse_user(value: object) -> str:
 
 def _parse_groups(value: object) -> tuple[str, ...]:
     if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple)):
-        raise InvalidValue(f"{value!r} is not a list of groups", "a list of names and numbers")
+        raise InvalidValue(f"{in_words(value)} is not a list of groups", "a list of names and numbers")
     return tuple(map(_parse_user, value))
 
 

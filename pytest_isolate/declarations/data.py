@@ -20,7 +20,7 @@ from pytest_isolate.declarations.values import (
     unknown_key,
 )
 from pytest_isolate.errors import Problem
-from pytest_isolate.model.declaration import RawFresh, RawService
+from pytest_isolate.model.declaration import RawFresh, RawService, in_words
 from pytest_isolate.model.fresh import COPY_METHODS, FreshSpec, Init, InitCommand, InitFiles, InitFunction
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Probe
@@ -135,7 +135,7 @@ def load_fresh(
         base = find_base(fresh_id, raw.base, raws) if isinstance(raw.base, RawService) else None
         if base is None:
             valid = "a service's fixture, a preset such as postgres('16'), or an image's name"
-            refusal = InvalidValue(f"{raw.base!r} cannot be the base of fresh copies", valid)
+            refusal = InvalidValue(f"{in_words(raw.base)} cannot be the base of fresh copies", valid)
             problems.append(refusal.at(raw.location, fresh_id.name, "base"))
             continue
         spec = FreshSpec(name=fresh_id.name, base=base, location=raw.location, **values)  # type: ignore[arg-type]
@@ -157,7 +157,7 @@ def parse_init(value: object, location: Location, exists: Callable[[str], bool])
         return InitFiles(path=path)
     if callable(value) and not is_generator(value):
         return InitFunction(function=value)
-    raise InvalidValue(f"{value!r} cannot initialise a database", _INITS)
+    raise InvalidValue(f"{in_words(value)} cannot initialise a database", _INITS)
 
 
 def _parse(key: str, value: object, location: Location, exists: Callable[[str], bool]) -> object:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 from pytest_isolate.declarations.values import InvalidValue, known_keys, parse_mapping, parse_text
+from pytest_isolate.model.declaration import in_words
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import Build, File, Pairs
 
@@ -20,7 +21,7 @@ def parse_env(value: object) -> Pairs:
         if isinstance(content, bool):
             content = str(content).lower()
         if not isinstance(content, (str, int, float)):
-            raise InvalidValue(f"{content!r} is not a text", "a text, a number, true or false", name)
+            raise InvalidValue(f"{in_words(content)} is not a text", "a text, a number, true or false", name)
         pairs.append((name, str(content)))
     return tuple(sorted(pairs))
 
@@ -45,7 +46,9 @@ def parse_folders(value: object) -> tuple[str, ...]:
     """Folders inside the container; one may stand by itself."""
     folders = [value] if isinstance(value, str) else value
     if not isinstance(folders, (list, tuple)):
-        raise InvalidValue(f"{value!r} is not a folder inside the container", "an absolute path such as '/var/lib/app'")
+        raise InvalidValue(
+            f"{in_words(value)} is not a folder inside the container", "an absolute path such as '/var/lib/app'"
+        )
     return tuple(_parse_target(folder, "") for folder in folders)
 
 
@@ -67,7 +70,7 @@ def _parse_file(target: str, content: object, location: Location) -> File:
     if isinstance(mode, str) and re.fullmatch("0?[0-7]{3,4}", mode):
         mode = int(mode, 8)
     if mode is not None and (isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= 0o7777):
-        raise InvalidValue(f"{mode!r} is not a file mode", "such as '0600'", f"{target}.mode")
+        raise InvalidValue(f"{in_words(mode)} is not a file mode", "such as '0600'", f"{target}.mode")
     if "path" in table:
         return File(target=target, source=absolute(parse_text(table["path"]), location), mode=mode)
     if isinstance(table["text"], bytes):
@@ -80,7 +83,7 @@ def _parse_file(target: str, content: object, location: Location) -> File:
 def _parse_target(target: object, key: str) -> str:
     if not isinstance(target, str) or not target.startswith("/") or target == "/":
         raise InvalidValue(
-            f"{target!r} is not a path inside the container", "an absolute path such as '/etc/app.conf'", key
+            f"{in_words(target)} is not a path inside the container", "an absolute path such as '/etc/app.conf'", key
         )
     return target
 

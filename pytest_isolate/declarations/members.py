@@ -10,7 +10,7 @@ from pytest_isolate.declarations.placeholders import SELF
 from pytest_isolate.declarations.references import is_within
 from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.errors import Problem, suggest
-from pytest_isolate.model.declaration import Declared, RawMember
+from pytest_isolate.model.declaration import Declared, RawMember, in_words
 from pytest_isolate.model.service import ServiceId, StackId, StackSpec
 
 
@@ -24,7 +24,7 @@ def find_members(
             stack = _find_stack(item, item.raw, items)
             name = member_name(str(item.raw.name))
             if stack is None or stack not in stacks:
-                reason = f"{item.raw.stack!r} is not a stack that is declared here"
+                reason = f"{in_words(item.raw.stack)} is not a stack that is declared here"
                 wrong = InvalidValue(reason, "what stack() or compose() has returned")
                 problems.append(wrong.at(item.raw.location, item.name))
                 continue

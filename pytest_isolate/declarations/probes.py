@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_isolate.declarations.values import InvalidValue, is_generator, known_keys, parse_argv
 from pytest_isolate.errors import suggest
+from pytest_isolate.model.declaration import in_words
 from pytest_isolate.model.probes import PROBES, Command, Http, Probe
 from pytest_isolate.model.service import Pristine, Reset, ResetFunction
 
@@ -27,7 +28,7 @@ def parse_reset(value: object) -> Reset | None:
         raise InvalidValue(f"{call.word}() asks a service something and changes nothing", _RESETS)
     if callable(value) and not is_generator(value):
         return ResetFunction(function=value)
-    raise InvalidValue(f"{value!r} cannot reset a service", _RESETS)
+    raise InvalidValue(f"{in_words(value)} cannot reset a service", _RESETS)
 
 
 def parse_probes(value: object) -> tuple[Probe, ...]:
@@ -38,7 +39,7 @@ def parse_probes(value: object) -> tuple[Probe, ...]:
         return (_checked(_parse_table(value)),)
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return tuple(probe for item in value for probe in parse_probes(item))
-    raise InvalidValue(f"{value!r} is not a probe", _VALID)
+    raise InvalidValue(f"{in_words(value)} is not a probe", _VALID)
 
 
 def _parse_table(table: Mapping[str, object]) -> Probe:

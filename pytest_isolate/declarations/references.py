@@ -81,8 +81,13 @@ def _check_reference(
     valid = valid_attributes(target, own=own)
     if reference.attribute in valid:
         return None
-    reason = f"unknown placeholder {reference}{suggest(reference.attribute, valid)}"
-    wrong = InvalidValue(reason, ", ".join(valid) + "; for the literal text double the braces")
+    words = ", ".join(valid) + "; for the literal text double the braces"
+    if not own and reference.attribute.startswith("external_"):
+        # Its closest word is the address inside, which is not what was meant.
+        known = f"only {reference.service!r} itself knows it, as {{self.{reference.attribute}}}"
+        wrong = InvalidValue(f"unknown placeholder {reference}: {known}", words)
+    else:
+        wrong = InvalidValue(f"unknown placeholder {reference}{suggest(reference.attribute, valid)}", words)
     return wrong.at(spec.location, str(service_id), key)
 
 

@@ -14,7 +14,7 @@ from pytest_isolate.declarations.keys import KEYS, LASTING_KEYS, STACK_KEYS, bui
 from pytest_isolate.declarations.testcontainers import check_module, unfold
 from pytest_isolate.declarations.values import InvalidValue, parse_word, unknown_key
 from pytest_isolate.errors import Problem, suggest
-from pytest_isolate.model.declaration import MODULE, Layer, RawService, RawStack
+from pytest_isolate.model.declaration import MODULE, Layer, RawService, RawStack, in_words
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Ended
 from pytest_isolate.model.service import Module, ServiceSpec, StackSpec
@@ -164,7 +164,7 @@ def _parse_stack_option(key: str, value: object) -> object:
 def _check_members(name: str, raw: RawStack) -> Iterator[Problem]:
     for member, raw_member in raw.members.items():
         if not isinstance(raw_member, RawService):
-            reason = f"{raw_member!r} is not a service{suggest(member, STACK_KEYS)}"
+            reason = f"{in_words(raw_member)} is not a service{suggest(member, STACK_KEYS)}"
             yield InvalidValue(reason, "service(...)").at(raw.location, name, member)
             continue
         for key in LASTING_KEYS:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
 from pytest_isolate.errors import Problem, suggest
+from pytest_isolate.model.declaration import in_words
 from pytest_isolate.model.endpoint import find_wrong_port
 from pytest_isolate.model.service import SCOPES, UNLIMITED, Scope, Secret, Unlimited
 
@@ -65,7 +66,7 @@ def parse_text(value: object) -> str:
     if isinstance(value, PurePath):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
-        raise InvalidValue(f"{value!r} is not a text", "a text that is not empty")
+        raise InvalidValue(f"{in_words(value)} is not a text", "a text that is not empty")
     return value
 
 
@@ -73,7 +74,7 @@ def parse_word(value: object, words: Iterable[str], what: str) -> str:
     """One of these words; `what` says what any other one is not."""
     known = tuple(words)
     if not isinstance(value, str) or value not in known:
-        raise InvalidValue(f"{value!r} {what}{suggest(value, known)}", ", ".join(known))
+        raise InvalidValue(f"{in_words(value)} {what}{suggest(value, known)}", ", ".join(known))
     return value
 
 
@@ -85,14 +86,14 @@ def parse_pull(value: object) -> str:
 def parse_platform(value: object) -> str:
     """A system and a kind of processor, as registries name them."""
     if not isinstance(value, str) or not _PLATFORM.fullmatch(value):
-        raise InvalidValue(f"{value!r} is not a platform", "such as linux/amd64, linux/arm64 or linux/arm/v7")
+        raise InvalidValue(f"{in_words(value)} is not a platform", "such as linux/amd64, linux/arm64 or linux/arm/v7")
     return value
 
 
 def parse_flag(value: object) -> bool:
     """True or false."""
     if not isinstance(value, bool):
-        raise InvalidValue(f"{value!r} is neither true nor false", "true, false")
+        raise InvalidValue(f"{in_words(value)} is neither true nor false", "true, false")
     return value
 
 
@@ -108,7 +109,7 @@ def parse_ports(value: object) -> tuple[int, ...]:
     """Port numbers without repetition; the first is the main one."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise InvalidValue(
-            f"{value!r} is not a list of ports", "a list such as [25, 143]; ports='native' belongs to a stack"
+            f"{in_words(value)} is not a list of ports", "a list such as [25, 143]; ports='native' belongs to a stack"
         )
     return tuple(dict.fromkeys(parse_port(v) for v in value))
 
@@ -120,7 +121,7 @@ def parse_size(value: object) -> int:
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     size = int(float(match[1]) * _UNITS[match[2].lower()]) if match else 0
     if size <= 0:
-        raise InvalidValue(f"{value!r} is not a size", _SIZES)
+        raise InvalidValue(f"{in_words(value)} is not a size", _SIZES)
     return size
 
 
@@ -130,7 +131,9 @@ def parse_memory(value: object) -> int | Unlimited:
         return UNLIMITED
     size = parse_size(value)
     if size < _SMALLEST_MEMORY:
-        raise InvalidValue(f"{value!r} is less than a container can start with (6 MiB)", f"{_SIZES}; or 'unlimited'")
+        raise InvalidValue(
+            f"{in_words(value)} is less than a container can start with (6 MiB)", f"{_SIZES}; or 'unlimited'"
+        )
     return size
 
 
@@ -139,14 +142,14 @@ def parse_pids(value: object) -> int | Unlimited:
     if value == UNLIMITED.value:
         return UNLIMITED
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidValue(f"{value!r} is not a number of processes", "a whole number from 1, or 'unlimited'")
+        raise InvalidValue(f"{in_words(value)} is not a number of processes", "a whole number from 1, or 'unlimited'")
     return value
 
 
 def parse_cpus(value: object) -> float:
     """A share of processors, such as 0.5."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0.01:
-        raise InvalidValue(f"{value!r} is not a share of processors", "a number from 0.01, such as 0.5 or 2")
+        raise InvalidValue(f"{in_words(value)} is not a share of processors", "a number from 0.01, such as 0.5 or 2")
     return float(value)
 
 
@@ -158,7 +161,7 @@ def parse_duration(value: object) -> float:
     seconds = float(text) if _NUMBER.fullmatch(text) else read_seconds(text)
     if not seconds:
         raise InvalidValue(
-            f"{value!r} is not a duration", "a number of seconds, or a text such as '500ms', '30s' or '2m'"
+            f"{in_words(value)} is not a duration", "a number of seconds, or a text such as '500ms', '30s' or '2m'"
         )
     return seconds
 
@@ -179,17 +182,17 @@ def parse_scope(value: object) -> Scope:
 def parse_argv(value: object) -> tuple[str, ...]:
     """The words of a command."""
     if isinstance(value, str):
-        raise InvalidValue(f"{value!r} is one text", "a list of words; for a shell: ['sh', '-c', '...']")
+        raise InvalidValue(f"{in_words(value)} is one text", "a list of words; for a shell: ['sh', '-c', '...']")
     words = value if isinstance(value, Sequence) and not isinstance(value, bytes) else None
     if words is None or not all(isinstance(word, (str, int, float)) for word in words):
-        raise InvalidValue(f"{value!r} is not a command", "a list of words")
+        raise InvalidValue(f"{in_words(value)} is not a command", "a list of words")
     return tuple(map(str, words))
 
 
 def parse_names(value: object) -> tuple[str, ...]:
     """A list of names."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
-        raise InvalidValue(f"{value!r} is not a list of names", "a list of texts")
+        raise InvalidValue(f"{in_words(value)} is not a list of names", "a list of texts")
     return tuple(value)
 
 
@@ -210,7 +213,7 @@ def parse_password(value: object) -> str | Secret:
 def parse_mapping(value: object) -> Mapping[str, object]:
     """A table with texts as keys."""
     if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
-        raise InvalidValue(f"{value!r} is not a table", "a mapping with texts as keys")
+        raise InvalidValue(f"{in_words(value)} is not a table", "a mapping with texts as keys")
     return value
 
 

@@ -13,7 +13,7 @@ from pytest_isolate.declarations.references import visible_services
 from pytest_isolate.declarations.testcontainers import unfold
 from pytest_isolate.declarations.values import InvalidValue, parse_word
 from pytest_isolate.errors import Problem, suggest
-from pytest_isolate.model.declaration import Declared, Preset, RawService, RawVariants
+from pytest_isolate.model.declaration import Declared, Preset, RawService, RawVariants, in_words
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId
 
@@ -111,7 +111,7 @@ def _list_alternatives(context: _Context, written: object) -> list[tuple[object,
     elif isinstance(written, (list, tuple)):
         named = [(None, one) for one in written]
     if not named:
-        reason = f"{written!r} is not a list of alternatives"
+        reason = f"{in_words(written)} is not a list of alternatives"
         context.refuse("", reason, "a list with at least one, or a table with a name for each")
     return named
 
@@ -120,7 +120,7 @@ def _load_alternative(context: _Context, number: int, named: tuple[object, objec
     (given, one), key = named, f"[{number}]"
     raw = build_alternative(context.raws[context.visible[context.name]], one, context.item.raw.location)
     if raw is None:
-        context.refuse(key, f"{one!r} is not an alternative of a service", _VALID)
+        context.refuse(key, f"{in_words(one)} is not an alternative of a service", _VALID)
         return None
     for lasting in set(LASTING_KEYS).intersection(one if isinstance(one, Mapping) else ()):
         context.refuse(f"{key}.{lasting}", "belongs to the service, and is the same for all its alternatives")

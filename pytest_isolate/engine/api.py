@@ -168,6 +168,19 @@ class ExecResult(Struct, frozen=True, kw_only=True):
     stderr: str
 
 
+class BinaryExecResult(Struct, frozen=True, kw_only=True):
+    """Outcome of a command in a container, its output byte for byte."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+    def decode(self) -> ExecResult:
+        """The same as text; what is not UTF-8 is replaced."""
+        stdout, stderr = (output.decode(errors="replace") for output in (self.stdout, self.stderr))
+        return ExecResult(exit_code=self.exit_code, stdout=stdout, stderr=stderr)
+
+
 class Labelled(Struct, frozen=True, kw_only=True):
     """A container, network, volume or image with labels of ours."""
 
@@ -368,17 +381,23 @@ class Engine(Removing, Protocol):
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         """Run a command in a container and wait for its end."""
 
+    def run_binary_command(self, container_id: str, argv: Sequence[str]) -> BinaryExecResult:
+        """The same, with its output byte for byte."""
+
     def open_session(self, container_id: str, argv: Sequence[str], env: Mapping[str, str]) -> Session:
         """Start a command in a container, with these variables besides the container's own, and talk to it."""
 
     def list_images(self, label: str) -> Sequence[Labelled]:
         """Every tagged image that carries a label of this name, by its tag."""
 
+    def list_untagged_images(self) -> Sequence[str]:
+        """The ids of all images, of whomever, that have no name, and that no other image is built upon."""
+
     def tag_image(self, image: str, tag: str) -> None:
         """Give an image one more name, also where another one has had it."""
 
     def remove_image(self, tag: str) -> None:
-        """Take a tag away, and the image with its last one; one that is gone is fine."""
+        """Take a tag away, and the image with its last one; or an image by its id. One that is gone is fine."""
 
     def find_labelled(self, label: str) -> Sequence[Labelled]:
         """Every container, network and volume that carries a label of this name, whatever its value."""

@@ -127,3 +127,34 @@ class Declared(NamedTuple):
     name: str
     namespace: str
     raw: Raw
+
+
+_KINDS: Mapping[type, str] = {
+    RawService: "a service",
+    RawStack: "a stack",
+    RawCompose: "a stack of Compose files",
+    RawMember: "a service of a stack, which member() has made",
+    RawVariants: "what variants() has made",
+    RawFresh: "what fresh() has made",
+}
+_MOST_SHOWN = 300
+
+
+def in_words(value: object) -> str:
+    """A wrong value for an error's text: as it was written, but never what our own records hold, such as passwords."""
+    shown = _shown(value)
+    return shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Preset):
+        return f"the preset {value.name!r}"
+    if type(value) in _KINDS:
+        location = getattr(value, "location", None) or value.layers[-1].location  # type: ignore[attr-defined]
+        return f"{_KINDS[type(value)]} (declared at {location})"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key!r}: {_shown(one)}' for key, one in value.items())}}}"
+    if type(value) in (list, tuple):
+        shown = ", ".join(map(_shown, value))  # type: ignore[call-overload]
+        return f"[{shown}]" if isinstance(value, list) else f"({shown}{',' if len(value) == 1 else ''})"  # type: ignore[arg-type]
+    return repr(value)

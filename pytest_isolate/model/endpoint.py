@@ -10,10 +10,15 @@ from msgspec.structs import replace
 _LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 
 
+_WHOLE = "a whole number from 1 to 65535"
+
+
 def find_wrong_port(value: object) -> tuple[str, str] | None:
     """Why a value is not a port number of TCP, and what would be one; None where it is."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
-        return f"{value!r} is not a port", "a whole number from 1 to 65535"
+        if isinstance(value, str) and value.lower().endswith("/udp"):
+            return f"{value!r} is a port of UDP, and only ports of TCP are published", _WHOLE
+        return f"{value!r} is not a port", _WHOLE
     return None
 
 

@@ -11,7 +11,7 @@ from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.declarations.references import is_within, visible_services
 from pytest_isolate.declarations.variants import copies_of
 from pytest_isolate.errors import Problem, suggest
-from pytest_isolate.model.declaration import Layer, RawOverride
+from pytest_isolate.model.declaration import Layer, RawOverride, in_words
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.per_test import Overrides
 
@@ -66,7 +66,7 @@ def _of_stack(
     members = [s.name for s in catalogue.raws if s.stack == stack]
     if not isinstance(written, Mapping):
         valid = f'a table of its services, such as {{"{members[0]}": {{...}}}}' if members else ""
-        problems.append(_problem(marker, name, f"{written!r} does not say what changes in a stack", valid))
+        problems.append(_problem(marker, name, f"{in_words(written)} does not say what changes in a stack", valid))
         return {}
     layers = {}
     for member, changes in written.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -115,7 +116,8 @@ def pytest_configure_node(node: Any) -> None:
     """In xdist's controller: a worker is about to start."""
     settings = node.config.stash[_SETTINGS_KEY]
     if settings:
-        _ensure_run(node.config, settings).welcome_worker(node)
+        with _refusing():
+            _ensure_run(node.config, settings).welcome_worker(node)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -163,9 +165,21 @@ def _ensure_run(config: pytest.Config, settings: Settings) -> IsolateSession:
 
     run = config.stash.get(SESSION_KEY, None)
     if not isinstance(run, IsolateSession):
-        run = config.stash[SESSION_KEY] = IsolateSession(config, settings)
+        with _refusing():
+            run = config.stash[SESSION_KEY] = IsolateSession(config, settings)
         config.pluginmanager.register(run, "isolate-session")
     return run
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """End the run with exit code 4 for what is wrong."""
+    from pytest_isolate.errors import IsolateError
+
+    try:
+        yield
+    except IsolateError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def _refuse_other_distribution() -> None:

@@ -11,7 +11,7 @@ import pytest
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.planning.plan import Plan, build_plan, peak_demand
 from pytest_isolate.planning.reset_order import check_resets
-from pytest_isolate.plugin.declaring.fixtures import forget_values_by
+from pytest_isolate.plugin.declaring.fixtures import TOO_DEEP, forget_values_by
 from pytest_isolate.plugin.items.failures import Failures
 from pytest_isolate.plugin.items.keep import Retention
 from pytest_isolate.plugin.items.phases import FixtureValues, ItemPhases
@@ -78,6 +78,8 @@ class IsolateSession:
             self._start(session)
         except IsolateError as error:
             self._refuse(session, str(error))
+        except RecursionError:
+            self._refuse(session, TOO_DEEP)
 
     def _collect(self, session: pytest.Session) -> None:
         self._requirements.load(session)

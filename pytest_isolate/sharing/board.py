@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from msgspec import to_builtins
 
 from pytest_isolate.model.resources import Resources
-from pytest_isolate.sharing.folders import cache_folder, private_folder
+from pytest_isolate.sharing.folders import cache_folder, private_folder, usable
 from pytest_isolate.sharing.leases import Lease, Refused
 
 Check = Callable[[], None]
@@ -40,11 +40,12 @@ class Board:
         lock = FileLock(self._path(name, "lock"))
         while True:
             check()
-            try:
-                lock.acquire(timeout=5 * _POLL_S, poll_interval=_POLL_S)
-                break
-            except Timeout:
-                continue
+            with usable(self._folder):
+                try:
+                    lock.acquire(timeout=5 * _POLL_S, poll_interval=_POLL_S)
+                    break
+                except Timeout:
+                    continue
         try:
             yield
         finally:
@@ -75,7 +76,8 @@ class Board:
 
     def mark_started(self, name: str) -> None:
         """Note that work on a name has begun: a process that takes over has to expect leftovers."""
-        self._path(name, "begun").touch()
+        with usable(self._folder):
+            self._path(name, "begun").touch()
 
     def was_started(self, name: str) -> bool:
         """True if work has begun; without a record beside it, it was not completed."""
@@ -97,7 +99,7 @@ class LeaseTable:
         if not self._lock.parent.is_dir():
             # In a thread that the run did not wait for; the lock would make the folder anew.
             return Refused("the run has ended")
-        with FileLock(self._lock):
+        with held(self._lock):
             table = _read_json(self._path) or {"leases": []}
             leases = tuple(
                 Lease(**{**record, "room": Resources(**record["room"]), "max_claim": Resources(**record["max_claim"])})
@@ -111,10 +113,22 @@ class LeaseTable:
         return None
 
 
-def open_locks(folder: Path | None = None) -> Callable[[str], FileLock]:
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock of a file; PathError where it cannot be made."""
+    lock = FileLock(path)
+    with usable(path.parent):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def open_locks(folder: Path | None = None) -> Callable[[str], AbstractContextManager[None]]:
     """A function that gives the lock of a name for all runs of this user, to be held with `with`."""
     locks = private_folder((folder or cache_folder()) / "locks")
-    return lambda name: FileLock(locks / f"{_digest(name)}.lock")
+    return lambda name: held(locks / f"{_digest(name)}.lock")
 
 
 def _digest(name: str) -> str:
@@ -131,7 +145,8 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     """Write beside it and rename: a reader sees the old content or the new one, never a part."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(content, file)
-    os.replace(temporary, path)
+    with usable(path.parent):
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(content, file)
+        os.replace(temporary, path)

@@ -6,13 +6,36 @@ import os
 import secrets
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from pytest_isolate.errors import PathError
+from pytest_isolate.model.identity import Owner, parse_owner
+from pytest_isolate.sharing.owners import judge, read_owner, read_start_time
+from pytest_isolate.user_files import find_home
+
+_DO = "pytest-isolate needs a folder with room in which it can write: XDG_CACHE_HOME names it, or TMPDIR"
+_GONE = "let nothing remove it while it is in use: tests, or a program that tidies the temporary folder"
+
+
+@contextmanager
+def usable(folder: Path) -> Iterator[None]:
+    """PathError where the block fails because a folder, or what is in it, cannot be made, read or written."""
+    try:
+        yield
+    except OSError as error:
+        raise PathError(folder, error, do=_GONE if isinstance(error, FileNotFoundError) else _DO) from error
 
 
 def cache_folder() -> Path:
     """The folder of this user for what outlives a run (XDG Base Directory Specification)."""
-    return private_folder(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-isolate")
+    named = os.environ.get("XDG_CACHE_HOME")
+    home = find_home()
+    if not named and home is None:
+        missing = FileNotFoundError("this user has no home folder, and HOME names none")
+        raise PathError("the cache folder", missing, do="set HOME, or XDG_CACHE_HOME, to a folder of yours")
+    return private_folder(Path(named or f"{home}/.cache") / "pytest-isolate")
 
 
 def kept_folder() -> Path:
@@ -23,14 +46,21 @@ def kept_folder() -> Path:
 def ensure_secret(folder: Path) -> bytes:
     """A random secret that stays in a folder, readable by this user only; the same for all who ask at once."""
     path = private_folder(folder) / "secret"
-    if not path.exists():
-        descriptor, new = tempfile.mkstemp(dir=folder, prefix=".new-")
+    with usable(folder):
+        if not path.exists():
+            _make_secret(path)
+        return bytes.fromhex(path.read_text())
+
+
+def _make_secret(path: Path) -> None:
+    descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
         with suppress(FileExistsError):
             os.link(new, path)
+    finally:
         os.unlink(new)
-    return bytes.fromhex(path.read_text())
 
 
 class Usage:
@@ -41,15 +71,18 @@ class Usage:
 
     def note(self, name: str) -> None:
         """Note that it is used now."""
-        (self._folder / name).touch()
+        with usable(self._folder):
+            (self._folder / name).touch()
 
     def read(self) -> dict[str, float]:
         """The last use of everything that was ever noted."""
-        return {path.name: path.stat().st_mtime for path in self._folder.iterdir()}
+        with usable(self._folder):
+            return {path.name: path.stat().st_mtime for path in self._folder.iterdir()}
 
     def forget(self, name: str) -> None:
         """Forget what is gone. Safe to repeat."""
-        (self._folder / name).unlink(missing_ok=True)
+        with usable(self._folder):
+            (self._folder / name).unlink(missing_ok=True)
 
 
 def snapshot_usage() -> Usage:
@@ -68,10 +101,22 @@ def external_copies_folder() -> Path:
 
 
 def create_run_folder(run_id: str, owner: str) -> Path:
-    """A folder for what the processes of one run agree on; readable by this user only."""
-    folder = Path(tempfile.mkdtemp(prefix=f"pytest-isolate-{run_id}-"))
-    (folder / "owner").write_text(owner)
+    """A folder of a run, or of one process; readable by this user only. Later runs remove it when its owner is dead."""
+    with usable(Path("the temporary folder")):
+        folder = Path(tempfile.mkdtemp(prefix=f"pytest-isolate-{run_id}-"))
+    with usable(folder):
+        (folder / "owner").write_text(owner)
     return folder
+
+
+@contextmanager
+def process_folder(purpose: str) -> Iterator[Path]:
+    """A folder of this process for a block; where it is killed meanwhile, a later run removes it."""
+    folder = create_run_folder(purpose, read_owner().encode())
+    try:
+        yield folder
+    finally:
+        remove_run_folder(folder)
 
 
 def run_folders() -> list[tuple[Path, str]]:
@@ -79,6 +124,13 @@ def run_folders() -> list[tuple[Path, str]]:
     folders = Path(tempfile.gettempdir()).glob("pytest-isolate-*-*")
     owners = ((folder, _read_owner(folder)) for folder in folders)
     return [(folder, owner) for folder, owner in owners if owner is not None]
+
+
+def remove_dead_folders(here: Owner) -> None:
+    """Remove the folders of this user whose owners are provably dead."""
+    for folder, owner in run_folders():
+        if judge(parse_owner(owner), here, read_start_time).is_dead:
+            remove_run_folder(folder)
 
 
 def remove_run_folder(folder: Path) -> None:
@@ -95,7 +147,8 @@ def _read_owner(folder: Path) -> str | None:
 
 def private_folder(folder: Path) -> Path:
     """A folder that only this user can read, made where it is missing."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if folder.stat().st_mode & 0o077:
-        folder.chmod(0o700)
+    with usable(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
     return folder

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from docs.conftest import IMPORTS, Project
-from docs.pages import CHECKED, DOCS, Block, read_blocks
+from docs.pages import CHECKED, DOCS, ROOT, Block, read_blocks
 from pytest_isolate.declarations.loading import load
 from pytest_isolate.model.declaration import Declared
 from pytest_isolate.model.location import Location
@@ -77,3 +79,14 @@ def load_all(names: dict[str, object]) -> dict[ServiceId, ServiceSpec]:
     catalogue = load([Declared(name=n, namespace="", raw=raw) for n, raw in raws.items()], exists=lambda _: True)
     nowhere = Location(file="")
     return {key: replace(spec, location=nowhere) for key, spec in catalogue.services.items()}
+
+
+def test_every_http_client_of_the_examples_has_time_on_a_busy_machine() -> None:
+    calls = {
+        f"{path.relative_to(ROOT)}:{node.lineno}": {word.arg for word in node.keywords}
+        for path in (ROOT / "examples").glob("**/*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and re.match(r"httpx\.(get|post|put|delete|Client)\b", ast.unparse(node))
+    }
+    assert calls
+    assert [place for place, words in calls.items() if "timeout" not in words] == []

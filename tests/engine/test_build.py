@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,12 @@ import pytest
 from engine.conftest import Project
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
+
+
+def gc(project: Project) -> str:
+    command = [sys.executable, "-c", "from pytest_isolate.cli.main import main; main()", "gc"]
+    env = {**os.environ, **project.env}
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=True, timeout=60).stdout
 
 
 def test_unchanged_build_is_not_asked_for_again_and_a_changed_one_is(
@@ -40,8 +49,15 @@ def test_unchanged_build_is_not_asked_for_again_and_a_changed_one_is(
         project.write("image/Dockerfile", "FROM debian:bookworm-slim\nCOPY said /said\n")
         project.write("image/said", "one")
         assert [told(), told()] == [("True", "one"), ("False", "one")]
+        first = docker_client.inspect_image((project.path / "tag").read_text())["Id"]
         project.write("image/said", "two")
         assert [told(), told()] == [("True", "two"), ("False", "two")]
+        # What the change has left without a name is removed; what has the name stays.
+        (line,) = [line for line in gc(project).splitlines() if first in line]
+        assert line.startswith("removed")
+        assert "replaced by a later build of " in line
+        assert docker_client.images(name=(project.path / "tag").read_text())
+        assert first not in docker_client.images(quiet=True, all=True)
     finally:
         with suppress(Exception):
             docker_client.remove_image((project.path / "tag").read_text(), force=True)

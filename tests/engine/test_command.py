@@ -113,6 +113,7 @@ def fetch(address: str) -> str:
 
 def test_services_by_hand_from_up_to_down(project: Project, shell: Shell) -> None:
     project.conftest(SERVICES)
+    (project.path / "e.env").write_text("API_KEY=mine")
     web, inner = shell.facts("up", "--env-file", "e.env")
     assert [web["service"], inner["service"]] == ["hr.web", "web"]
     assert {fetch(one["addresses"]["8000"]) for one in (web, inner)} == {"hello"}
@@ -147,6 +148,7 @@ def test_services_by_hand_from_up_to_down(project: Project, shell: Shell) -> Non
 
     assert shell.run("down", folder="sub").stdout == f"removed 2 services of {shell.path}\n"
     assert shell.own_run() is None
+    assert (project.path / "e.env").read_text() == "API_KEY=mine"
     assert shell.run("down").stdout == "nothing is up for this folder\n"
 
 

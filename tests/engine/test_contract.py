@@ -627,6 +627,8 @@ def test_command_inside_gives_its_code_and_both_outputs(bench: Bench) -> None:
     container = bench.start("sleep 60")
     result = bench.engine.run_command(container, program("say out", "err wrong", "exit 7"))
     assert (result.exit_code, result.stdout, result.stderr) == (7, "out\n", "wrong\n")
+    raw = bench.engine.run_binary_command(container, program("say out", "err wrong", "exit 7"))
+    assert (raw.exit_code, raw.stdout, raw.stderr) == (7, b"out\n", b"wrong\n")
 
 
 def test_command_inside_that_does_not_exist_ends_with_a_code_of_its_own(bench: Bench) -> None:

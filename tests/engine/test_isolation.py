@@ -175,6 +175,21 @@ def test_held_port_survives_stop_kill_and_restart_and_nobody_gets_it_meanwhile(p
     project.run().assert_outcomes(passed=3)
 
 
+def test_a_binary_file_is_read_byte_for_byte(project: Project) -> None:
+    project.conftest('web = service(IMAGE, command=program("sleep 60"))')
+    project.tests(
+        """
+        import hashlib
+
+        def test_it(web):
+            content = web.exec("cat", "/bin/sh", check=True, binary=True).stdout
+            assert b"\\0" in content
+            assert hashlib.sha256(content).hexdigest() in web.exec("sha256sum", "/bin/sh").stdout
+        """,
+    )
+    project.run().assert_outcomes(passed=1)
+
+
 def test_ports_are_reached_over_ipv4_loopback_only(project: Project) -> None:
     """Trap 3: nothing is published on ::1, nor on the host's other addresses."""
     project.conftest('web = service(IMAGE, command=program("serve 8000 here"), port=8000)')

@@ -59,10 +59,15 @@ class Keeper:
         return notes
 
     def gc(self, *args: str) -> str:
-        code = "from pytest_isolate.cli.main import main; main()"
+        return self.command("gc", *args)
+
+    def command(self, *args: str, code: int = 0) -> str:
+        program = "from pytest_isolate.cli.main import main; main()"
         env = {**os.environ, **self.project.env}
-        command = [sys.executable, "-c", code, "gc", *args]
-        return subprocess.run(command, capture_output=True, text=True, env=env, check=True, timeout=60).stdout
+        command = [sys.executable, "-c", program, *args]
+        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=60)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
 
     def kept(self, kind: str = "") -> list[str]:
         """What is on the engine, by kind and name."""
@@ -246,6 +251,20 @@ def test_kept_things_go_when_they_have_been_idle(keeper: Keeper) -> None:
     assert keeper.kept() == []
 
 
+def test_kept_things_go_when_somebody_removes_them(keeper: Keeper) -> None:
+    keeper.project.conftest(WEB, "web = service(web, volumes={'d': '/d'})")
+    keeper.project.tests("def test_it(web): pass")
+    keeper.run()
+    run = f"kept-{project_code(str(keeper.path))}"
+    assert f"pytest-isolate remove {run})" in keeper.command("ps")
+    assert "would go" in keeper.command("remove", run, "--dry-run")
+    assert len(keeper.kept()) == 3
+    assert keeper.command("remove", run).count("removed ") == 3
+    assert keeper.kept() == []
+    keeper.command("remove", run, code=1)
+    keeper.run()
+
+
 def test_later_run_removes_what_has_been_idle(keeper: Keeper) -> None:
     """Also a run of the same project, which would otherwise pile up what it had yesterday."""
     keeper.project.conftest(WEB)
@@ -316,6 +335,7 @@ def test_runs_at_the_same_time_share_and_neither_takes_it_from_the_other(keeper:
     runs[0].wait_for(lambda: notes.exists() and len(notes.read_text().split()) == 2)
     keeper.run("--isolate-reuse-idle=1s", "test_short.py")
     keeper.gc()
+    assert "kept, and in use" in keeper.command("remove", f"kept-{project_code(str(keeper.path))}", code=1)
     (keeper.path / "go-on").touch()
     for run in runs:
         run.result().assert_outcomes(passed=1)

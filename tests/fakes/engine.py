@@ -21,6 +21,7 @@ from fakes.programs import IMAGE
 from fakes.sessions import FakeSession
 from pytest_isolate.engine.api import (
     DEFAULT_SUBNETS,
+    BinaryExecResult,
     BuildRequest,
     ContainerRequest,
     ContainerState,
@@ -125,6 +126,7 @@ class FakeEngine:
         self._numbers = itertools.count(1)
         base = FakeImage(image_id=image_id(IMAGE))
         self.images = {IMAGE: base}
+        self.untagged: dict[str, FakeImage] = {}
         self.pullable = {PULLABLE: FakeImage(image_id=image_id(PULLABLE))}
         self.networks: dict[str, FakeNetwork] = {}
         self.volumes: dict[str, FakeVolume] = {}
@@ -189,7 +191,10 @@ class FakeEngine:
 
     def build_image(self, request: BuildRequest, tell: ProgressCallback) -> ImageFacts:
         with self._asked("build_image", request):
+            before = self.images.get(request.tag)
             made = self.images[request.tag] = build(request, self.images, tell)
+            if before:
+                self.untagged[before.image_id] = before
             return ImageFacts(image_id=made.image_id, health_command=made.health_command)
 
     def host_address(self) -> str:
@@ -374,6 +379,12 @@ class FakeEngine:
                 )
         return container.run(argv)
 
+    def run_binary_command(self, container_id: str, argv: Sequence[str]) -> BinaryExecResult:
+        result = self.run_command(container_id, argv)
+        return BinaryExecResult(
+            exit_code=result.exit_code, stdout=result.stdout.encode(), stderr=result.stderr.encode()
+        )
+
     def open_session(self, container_id: str, argv: Sequence[str], env: Mapping[str, str]) -> FakeSession:
         with self._asked("open_session", container_id, argv):
             container = self._container(container_id)
@@ -404,6 +415,11 @@ class FakeEngine:
                 if label in image.labels
             ]
 
+    def list_untagged_images(self) -> Sequence[str]:
+        with self._asked("list_untagged_images"):
+            tagged = {image.image_id for image in self.images.values()}
+            return [image for image in self.untagged if image not in tagged]
+
     def tag_image(self, image: str, tag: str) -> None:
         with self._asked("tag_image", image, tag):
             found = [one for name, one in self.images.items() if image in (name, one.image_id)]
@@ -416,6 +432,7 @@ class FakeEngine:
             if any(c.request.image == tag for c in self.containers.values()):
                 raise EngineError(f"image {tag} could not be removed", found=["a container is using it"])
             self.images.pop(tag, None)
+            self.untagged.pop(tag, None)
 
     def labels_of_volumes(self, label: str) -> Sequence[Mapping[str, str]]:
         with self._asked("labels_of_volumes", label):

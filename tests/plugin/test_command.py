@@ -140,7 +140,8 @@ def test_passwords_are_shown_only_on_request_and_are_in_the_file(project: Projec
     assert "postgres:***@127.0.0.1" in hidden.stdout
     path = project.path / "e.env"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    password = dict(line.split("=", 1) for line in path.read_text().splitlines())["DB_PASSWORD"]
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    password = dict(line.split("=", 1) for line in lines)["DB_PASSWORD"]
     assert len(password) == 32
     # The next one up has it too: it comes from the project's secret.
     assert f"DB_PASSWORD={password}" in shown.stdout
@@ -155,14 +156,40 @@ def test_secrets_in_json_are_hidden_too(project: Project) -> None:
     assert "secrets" not in facts[0]
 
 
-def test_an_env_file_that_others_could_read_is_replaced(project: Project) -> None:
-    project.conftest(WEB)
-    path = project.path / "e.env"
-    path.write_text("old")
+def test_an_env_file_keeps_what_is_the_users(project: Project) -> None:
+    project.conftest(PASSWORD, WEB)
+    path = project.path / ".env"
+    path.write_text("API_KEY=mine")
     path.chmod(0o644)
-    assert run("up", "--env-file", "e.env").exit_code == 0
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert "old" not in path.read_text()
+    first, second = run("up", "--env-file", ".env"), run("up", "web", "--env-file", ".env")
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    text = path.read_text()
+    assert text.startswith("API_KEY=mine\n# >>> pytest-isolate up >>>")
+    assert "WEB_PORT=" in text
+    assert "DB_PASSWORD" not in text
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert "others can read .env, which has passwords in it now: chmod 600 .env" in first.stderr
+    assert "others can read" not in second.stderr
+
+
+def test_an_env_file_that_cannot_have_the_variables_is_refused_before_anything_starts(project: Project) -> None:
+    project.conftest(WEB)
+    (project.path / "real.env").write_text("API_KEY=mine")
+    (project.path / ".env").symlink_to("real.env")
+    result = run("up", "--env-file", ".env")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("the variables cannot be in .env\n  found  it is a link to real.env\n  do ")
+    assert project.journal.is_empty
+    assert (project.path / "real.env").read_text() == "API_KEY=mine"
+
+
+def test_an_env_file_is_not_touched_where_nothing_is_up(project: Project) -> None:
+    project.conftest(WEB)
+    (project.path / ".env").write_text("API_KEY=mine")
+    assert run("up", "wep", "--env-file", ".env").exit_code == 2
+    assert run("up", "wep", "--env-file", "new.env").exit_code == 2
+    assert (project.path / ".env").read_text() == "API_KEY=mine"
+    assert not (project.path / "new.env").exists()
 
 
 # -- plan -------------------------------------------------------------------------------------------------------------

@@ -433,7 +433,7 @@ def test_with_reuse_the_copy_stays_on_what_later_runs_use(project: Project, last
     assert databases(project, lasting) == {failed: ["first", "row1"]}
     assert marks(lasting) == []
     assert "isolate: what --isolate-reuse keeps is used by later runs" in told(first)
-    assert "pytest-isolate remove" not in told(first)
+    assert "isolate: to remove it before: pytest-isolate remove kept-" in told(first)
 
 
 def test_a_whole_instance_of_a_failed_test_stays(project: Project, lasting: LastingEngine) -> None:

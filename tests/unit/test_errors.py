@@ -21,6 +21,7 @@ from pytest_isolate.errors import (
     IsolateError,
     NotReadyError,
     ObjectNotFound,
+    PathError,
     PlanError,
     PortTaken,
     Problem,
@@ -46,6 +47,13 @@ CIRCLE = Problem(
 )
 
 ERRORS = {
+    "folder without room": (
+        PathError("/cache", OSError(28, "No space left on device"), do="name another one: XDG_CACHE_HOME"),
+        """\
+/cache cannot be used
+  found  No space left on device
+  do     name another one: XDG_CACHE_HOME""",
+    ),
     "one wrong declaration": (
         DeclarationError([PROBLEM]),
         """\

@@ -20,6 +20,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 def test_the_public_names_are_these() -> None:
     assert pytest_isolate.__all__ == [
+        "BinaryExecResult",
         "ExecResult",
         "FreshService",
         "IsolateError",

@@ -8,7 +8,6 @@ import pwd
 import stat
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from pytest_isolate.engine.command_api import Attempt, EngineReport, SocketFacts
 from pytest_isolate.engine.docker.engine import DockerEngine
@@ -21,6 +20,7 @@ from pytest_isolate.engine.docker.transport.discovery import (
     why_no_address,
 )
 from pytest_isolate.errors import EngineError
+from pytest_isolate.user_files import find_home
 
 _UNIX = "unix://"
 
@@ -28,7 +28,7 @@ _UNIX = "unix://"
 def try_candidates(env: Mapping[str, str]) -> tuple[tuple[Attempt, ...], EngineReport | None]:
     """Every address up to the first where an engine answers, and that engine."""
     attempts: list[Attempt] = []
-    for candidate in find_candidates(env, lambda: read_docker_context(env, Path.home()), os.getuid()):
+    for candidate in find_candidates(env, lambda: read_docker_context(env, find_home()), os.getuid()):
         client = open_candidate(candidate, env)
         answer = why_no_address(candidate.address) or why_no_engine(client)
         found: EngineReport | None = None

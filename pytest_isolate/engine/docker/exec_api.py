@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from msgspec.structs import replace
 
-from pytest_isolate.engine.api import ExecResult, LogLine
+from pytest_isolate.engine.api import BinaryExecResult, ExecResult, LogLine
 from pytest_isolate.engine.docker.container_api import ContainerApi
 from pytest_isolate.engine.docker.frames import FrameReader, log_lines, split_frames
 from pytest_isolate.engine.docker.transport.streams import LogFollower, RawConnection
@@ -50,13 +50,14 @@ class ExecApi(ContainerApi):
         return [line for line in lines if line.when >= since]
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
+        return self.run_binary_command(container_id, argv).decode()
+
+    def run_binary_command(self, container_id: str, argv: Sequence[str]) -> BinaryExecResult:
         what, command = self._create_exec(container_id, argv, {"AttachStdout": True, "AttachStderr": True})
         output = self._http.ask(what, "POST", f"{command}/start", body={"Detach": False, "Tty": False}, timeout_s=None)
         frames = list(split_frames(output.content))
-        stdout, stderr = (
-            b"".join(text for stream, text in frames if stream == number).decode(errors="replace") for number in (1, 2)
-        )
-        return ExecResult(exit_code=self._exec_exit_code(what, command), stdout=stdout, stderr=stderr)
+        stdout, stderr = (b"".join(text for stream, text in frames if stream == number) for number in (1, 2))
+        return BinaryExecResult(exit_code=self._exec_exit_code(what, command), stdout=stdout, stderr=stderr)
 
     def open_session(self, container_id: str, argv: Sequence[str], env: Mapping[str, str]) -> DockerSession:
         options = {**ATTACHED, "Env": [f"{name}={value}" for name, value in env.items()]}

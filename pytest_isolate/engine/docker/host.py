@@ -21,6 +21,7 @@ from pytest_isolate.engine.docker.frames import moment
 from pytest_isolate.engine.docker.transport.connections import LOOPBACK_HOSTS, Endpoint
 from pytest_isolate.engine.docker.transport.discovery import find_candidates, read_docker_context
 from pytest_isolate.errors import EngineError
+from pytest_isolate.user_files import find_home
 
 
 class Machine(Struct, frozen=True, kw_only=True):
@@ -93,7 +94,7 @@ def far_address(env: Mapping[str, str]) -> str:
 
 
 def _first_address(env: Mapping[str, str]) -> str:
-    return find_candidates(env, lambda: read_docker_context(env, Path.home()), os.getuid())[0].address
+    return find_candidates(env, lambda: read_docker_context(env, find_home()), os.getuid())[0].address
 
 
 def read_own_ids() -> Sequence[str]:

@@ -58,6 +58,11 @@ class ImageApi(Remover):
             for tag in i["RepoTags"] or ()
         ]
 
+    def list_untagged_images(self) -> Sequence[str]:
+        query = as_query({"dangling": ["true"]})
+        images = self._http.ask("the images could not be listed", "GET", "/images/json", query=query).json()
+        return [image["Id"] for image in images]
+
     def tag_image(self, image: str, tag: str) -> None:
         name, version = split_tag(tag)
         what = f"image {image} could not be called {tag}"

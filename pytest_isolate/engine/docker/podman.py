@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from pytest_isolate.engine.docker.transport.discovery import USUAL, find_candidates, read_docker_context
 from pytest_isolate.errors import EngineUnreachable
+from pytest_isolate.user_files import find_home
 
 _UNIX = "unix://"
 # A service that is asked nothing for so long ends. A run listens to its events all the time.
@@ -58,7 +59,7 @@ def find_own_service(env: Mapping[str, str], name: str) -> OwnService | None:
     own = OwnService(program=program, address=f"{_UNIX}{above}/pytest-isolate-podman-{name}/podman.sock")
     if own.folder.exists():
         return own
-    candidates = find_candidates(env, lambda: read_docker_context(env, Path.home()), os.getuid())
+    candidates = find_candidates(env, lambda: read_docker_context(env, find_home()), os.getuid())
     return None if any(c.named_by != USUAL or _listens(c.address) for c in candidates) else own
 
 

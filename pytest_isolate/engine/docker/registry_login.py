@@ -12,6 +12,8 @@ from docker import auth
 from docker.errors import DockerException
 from msgspec import Struct
 
+from pytest_isolate.user_files import find_home
+
 _HELPER = "docker-credential-"
 
 
@@ -64,7 +66,7 @@ def usable_logins() -> auth.AuthConfig:
 
 def config_file() -> Path:
     """Path of the configuration of Docker's client."""
-    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    return Path(os.environ.get("DOCKER_CONFIG") or (find_home() or Path(os.devnull)) / ".docker") / "config.json"
 
 
 def _is_there(helper: str) -> bool:

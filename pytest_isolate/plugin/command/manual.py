@@ -9,8 +9,6 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -33,7 +31,7 @@ from pytest_isolate.running.images.images import Images
 from pytest_isolate.running.images.transfer import ImageUse, find_required_images
 from pytest_isolate.sharing import command
 from pytest_isolate.sharing.board import Board, open_locks
-from pytest_isolate.sharing.folders import built_folder
+from pytest_isolate.sharing.folders import built_folder, process_folder
 from pytest_isolate.text import without_root
 
 _EXIT_FAILED, _EXIT_USAGE, _EXIT_DECLARED = 1, 2, 4
@@ -59,10 +57,10 @@ def tell_needed(config: pytest.Config, tell: Callable[..., None]) -> None:
     with (
         engine_for_command(config) as engine,
         closing(engine),
-        TemporaryDirectory(prefix="pytest-isolate-fetched-") as fetched,
+        process_folder("fetched") as fetched,
     ):
         on_progress = ProgressTimeline(SystemClock(), tell).on_progress
-        images = Images(engine, open_locks(), Board(built_folder()), Board(Path(fetched)), on_progress)
+        images = Images(engine, open_locks(), Board(built_folder()), Board(fetched), on_progress)
         snapshots = build_snapshots(engine) if build_settings(config).cache else None
         for needed in find_required_images(engine, images, snapshots, uses.values()):
             tell("image", **to_builtins(needed))

@@ -104,7 +104,9 @@ def _check(instances: Sequence[Instance], plan: Plan, settings: Settings) -> Non
 def _wired(config: pytest.Config, settings: Settings, plan: Plan, clock: Clock, tell: Tell) -> Iterator[Wired]:
     """The wired objects, on a ReuseStore that no other process changes meanwhile. What has started stays."""
     root = str(config.rootpath)
-    reuse_store = ReuseStore(kept_folder() / manual_code(reuse_name(root, settings.host)), clock.time, whose(root))
+    code = manual_code(reuse_name(root, settings.host))
+    tell("run", run=code)
+    reuse_store = ReuseStore(kept_folder() / code, clock.time, whose(root))
     run = Run(run_id=secrets.token_hex(4), owner=read_owner(), secret=secrets.token_bytes(32), extra_labels=whose(root))
     timeline = ProgressTimeline(clock, tell)
     folder = create_run_folder(run.run_id, run.owner.encode())

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
+from pytest_isolate.user_files import MOST_TEXT_BYTES, UnfitFile, read_bytes
+
 TABLE = "pytest-isolate"
 
 
@@ -18,15 +22,29 @@ class Source(NamedTuple):
 
 def find_configuration(rootpath: Path) -> Source | None:
     """`pyproject.toml` where it has our table, else `isolate.toml`, both in pytest's root folder."""
-    text = _read(rootpath / "pyproject.toml")
-    if f"tool.{TABLE}" in text:
-        return Source(rootpath / "pyproject.toml", text, ("tool", TABLE))
-    text = _read(rootpath / "isolate.toml")
-    return Source(rootpath / "isolate.toml", text, ()) if text else None
+    path = rootpath / "pyproject.toml"
+    # It belongs to others too: one that is odd, and does not name us, is no business of ours.
+    content = _read(path) if path.is_file() else b""
+    if f"tool.{TABLE}".encode() in content.replace(b"\0", b""):
+        return Source(path, _decode(path, content), ("tool", TABLE))
+    path = rootpath / "isolate.toml"
+    content = _read(path)
+    return Source(path, _decode(path, content), ()) if content else None
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> bytes:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bytes(path, MOST_TEXT_BYTES)
+    except UnfitFile as error:
+        raise pytest.UsageError(f"{path.name} cannot be read: {error.strerror}") from None
     except OSError:
-        return ""
+        return b""
+
+
+def _decode(path: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        text = f"{path.name}:{line}: not a text in UTF-8, which TOML asks for: {error.reason}; save it in that encoding"
+        raise pytest.UsageError(text) from None

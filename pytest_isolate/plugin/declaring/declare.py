@@ -22,6 +22,7 @@ from pytest_isolate.model.declaration import (
     RawService,
     RawStack,
     RawVariants,
+    in_words,
 )
 from pytest_isolate.model.location import Location, caller_location
 from pytest_isolate.plugin.declaring.fixtures import DECLARATION, handle
@@ -116,7 +117,7 @@ def build_raw(base: object, changes: Mapping[str, object], location: Location) -
     if isinstance(raw, RawService):
         return RawService(layers=(*raw.layers, own), bad_base=raw.bad_base)
     valid = "a preset such as postgres('16'), an image's name, another service, or a container of testcontainers"
-    return RawService(layers=(own,), bad_base=(f"{base!r} cannot be the base of a service", valid))
+    return RawService(layers=(own,), bad_base=(f"{in_words(base)} cannot be the base of a service", valid))
 
 
 def _as_raw(value: object, location: Location) -> object:

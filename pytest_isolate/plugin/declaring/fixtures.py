@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DECLARATION = "isolate_declaration"
 MARKER = "isolate"
 VARIANT = "isolate_variant"
+TOO_DEEP = "tables or lists are nested too deeply in a declaration: a few levels are all that any key has"
 NEEDS_ISOLATE = "needs services in containers: run pytest --isolate"
 _NOT_LOADED = (
     "needs services in containers, and pytest-isolate is not loaded: it is turned off by -p no:isolate, or by "

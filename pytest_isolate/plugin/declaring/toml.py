@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ from pytest_isolate.model.declaration import (
 from pytest_isolate.model.location import Location
 from pytest_isolate.plugin.declaring.configuration import Source
 from pytest_isolate.plugin.declaring.declare import make_fixture
-from pytest_isolate.plugin.declaring.fixtures import DECLARATION
+from pytest_isolate.plugin.declaring.fixtures import DECLARATION, TOO_DEEP
 from pytest_isolate.presets.catalogue import PRESETS
 
 if sys.version_info >= (3, 11):
@@ -41,6 +42,7 @@ else:
     import tomli as tomllib
 
 _KEYS = ("services", "stacks", "compose", "fresh", "variants", "env")
+_MOST_LEVELS = 50
 
 
 def build_plugin(source: Source) -> ModuleType:
@@ -61,6 +63,17 @@ class Environment(NamedTuple):
     catalogue: Catalogue
 
 
+def _is_deep(table: object) -> bool:
+    level = [table]
+    for _ in range(_MOST_LEVELS):
+        level = [child for one in level for child in _children(one)]
+    return bool(level)
+
+
+def _children(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
 class TomlReader:
     """Reads one file: from its text to fixtures by name."""
 
@@ -69,7 +82,8 @@ class TomlReader:
 
     def read(self) -> dict[str, Any]:
         """The fixtures by name; DeclarationError when the file is wrong as a whole."""
-        return self._build(self._parse())
+        with self.not_too_deep():
+            return self._build(self._parse())
 
     def read_environment(self, run_overrides: RunOverrides) -> Environment:
         """The table `env`, with what the file declares, checked; DeclarationError for what is wrong."""
@@ -84,11 +98,21 @@ class TomlReader:
         declared = [Declared(name=name, namespace="", raw=raw) for name, raw in raws.items()]
         return Environment(table["env"], location, load(declared, exists=os.path.exists, run_overrides=run_overrides))
 
+    @contextmanager
+    def not_too_deep(self) -> Iterator[None]:
+        """DeclarationError where the block meets tables or lists that no program of ours can follow."""
+        try:
+            yield
+        except RecursionError:
+            raise self._wrong("", TOO_DEEP) from None
+
     def _parse(self) -> Mapping[str, Any]:
         try:
             table: Any = tomllib.loads(self._source.text)
         except tomllib.TOMLDecodeError as error:
             raise self._wrong("", f"cannot be read as TOML: {error}") from None
+        if _is_deep(table):
+            raise RecursionError
         for key in self._source.tables:
             table = self._table(key, table.get(key, {}))
         for key in table:

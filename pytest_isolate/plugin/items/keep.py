@@ -158,8 +158,9 @@ class Retention:
             lines += _describe(entry, names[entry["container"]], engine.commands, is_running=is_running)
         if any(not entry["is_reused"] for entry in entries):
             lines.append(f"isolate: kept for {KEPT_S / 3600:.0f} h; to remove it: pytest-isolate remove {run.run_id}")
-        if any(entry["is_reused"] for entry in entries):
+        for run_id in sorted({entry["run"] for entry in entries if entry["is_reused"]}):
             lines.append("isolate: what --isolate-reuse keeps is used by later runs, and stays as long as they use it")
+            lines.append(f"isolate: to remove it before: pytest-isolate remove {run_id}")
         return lines
 
     @pytest.hookimpl(trylast=True)
@@ -185,6 +186,7 @@ def _entry(running: RunningInstance, view: ServiceView, commands: Commands, test
         "url": entrance.url,
         "commands": list(entrance.commands),
         "is_reused": is_reused,
+        "run": running.domain.run.run_id,
     }
 
 

@@ -19,6 +19,7 @@ from pytest_isolate.model.resources import Resources
 from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.planning.plan import Plan, peak_demand
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings
+from pytest_isolate.plugin.run.advice import advise
 from pytest_isolate.plugin.run.guardian_client import GuardianClient
 from pytest_isolate.plugin.run.opening import OpenRun, RunMembership, in_memory_bytes, open_reuse_store, run_budget
 from pytest_isolate.running.cleanup.ryuk import Ryuk
@@ -31,7 +32,7 @@ from pytest_isolate.running.data.fresh import FreshCopies
 from pytest_isolate.running.data.reset import Resetter
 from pytest_isolate.running.images.images import Images
 from pytest_isolate.running.images.imported import ImportedImages
-from pytest_isolate.running.images.snapshots import Snapshots
+from pytest_isolate.running.images.snapshots import Snapshots, can_save_snapshots
 from pytest_isolate.running.instances.agreement import Agreement
 from pytest_isolate.running.instances.budget import BudgetKeeper, StartGate
 from pytest_isolate.running.instances.client_containers import ClientContainers
@@ -71,23 +72,23 @@ class Guards(InstanceObserver):
 
     def __init__(self, run: Run, guardian: GuardianClient, ryuk: Ryuk | None) -> None:
         self._run = run
-        self._guardian = guardian
+        self.guardian = guardian
         self._ryuk = ryuk
 
     def require(self) -> None:
         """Return when all of them watch; EngineError otherwise, for nothing may be started without them."""
-        self._guardian.require()
+        self.guardian.require()
         if self._ryuk:
             self._ryuk.require()
 
     def launched(self, running: RunningInstance) -> None:
         """Hold the ports: a worker may die while others go on to use the instance that it started."""
         if self._run.worker and running.ports.sockets:
-            self._guardian.hold([sock.fileno() for sock in running.ports.sockets])
+            self.guardian.hold([sock.fileno() for sock in running.ports.sockets])
 
     def close(self) -> None:
         """Close the connections."""
-        self._guardian.close()
+        self.guardian.close()
         if self._ryuk:
             self._ryuk.close()
 
@@ -138,14 +139,17 @@ def check_reuse(settings: Settings, plan: Plan) -> None:
             found=f"isolate_ryuk = true, and --isolate-keep={settings.keep}",
             do="add -o isolate_ryuk=false for this run",
         )
-    shared = [s.instance for s in plan.steps if not s.instance.key.place.node and not s.instance.key.place.worker]
-    for first, other, name in volumes_of_two(shared if settings.reuse else ()):
+    for first, other, name in volumes_of_two(_shared(plan) if settings.reuse else ()):
         raise PlanError(
             f"services '{first.key.service}' and '{other.key.service}' cannot be kept for later runs, "
             f"because both use the volume {name!r}",
             found=[f"they are declared at {i.spec.location}" for i in (first, other)],
             do="run without --isolate-reuse, or give both scope='module' or share='worker'",
         )
+
+
+def _shared(plan: Plan) -> list[Instance]:
+    return [s.instance for s in plan.steps if not s.instance.key.place.node and not s.instance.key.place.worker]
 
 
 def volumes_of_two(instances: Iterable[Instance]) -> Iterator[tuple[Instance, Instance, str]]:
@@ -169,7 +173,8 @@ def wire(
     recorder: Recorder | None = None,
 ) -> Wired:
     """Build what starts and removes instances; `reuse_store` takes the place of what the project keeps."""
-    engine, usage_meter = opened.engine, UsageMeter(opened.engine.read_counters)
+    engine = opened.engine
+    usage_meter = _build_usage_meter(engine, settings, plan)
     context = RunContext(engine=engine, run=member.run, clock=clock, timeline=timeline)
     reach = choose_publish_address(engine.facts(), settings.bind, settings.host)
     budget = _build_budget(context, member, settings, plan)
@@ -208,6 +213,13 @@ def wire(
         usage_meter=usage_meter,
         sweeping=opened.sweeping,
     )
+
+
+def _build_usage_meter(engine: Engine, settings: Settings, plan: Plan) -> UsageMeter:
+    can_save = settings.cache and can_save_snapshots(engine.facts())
+    can_keep = not settings.reuse and not any(volumes_of_two(_shared(plan)))
+    planned = [step.instance for step in plan.steps]
+    return UsageMeter(engine.read_counters, lambda i: advise(i, planned, can_save=can_save, can_keep=can_keep))
 
 
 def build_snapshots(engine: Engine) -> Snapshots:

@@ -35,6 +35,8 @@ class Row(Struct, frozen=True, kw_only=True):
     limit_bytes: int | None = None
     processor_s: float | None = None
     is_built: bool = False
+    advice: tuple[str, ...] = ()
+    """What would make the next start quick, and is possible for it."""
     parts: Mapping[str, float] = {}
     """The steps of the slowest start, and the time that each took."""
 
@@ -85,6 +87,7 @@ def _build_row(name: str, starts: Iterable[Any], usage: Iterable[Figures], every
         limit_bytes=max((u["limit"] for u in used if u["limit"]), default=None),
         processor_s=sum(known) if (known := [u["processor"] for u in used if u["processor"] is not None]) else None,
         is_built=any(u["is_built"] for u in used),
+        advice=tuple(dict.fromkeys(text for u in used for text in u["advice"])),
         parts=slowest[2] if slowest else {},
     )
 
@@ -117,10 +120,10 @@ def _hint_image(row: Row, _: Sequence[Row]) -> str:
 
 def _hint_ready(row: Row, _: Sequence[Row]) -> str:
     seconds = row.parts.get("ready", 0.0)
-    if row.ready_s is None or seconds < max(_LONG_READY_S, _MOST_OF_START * row.ready_s):
+    if row.ready_s is None or seconds < max(_LONG_READY_S, _MOST_OF_START * row.ready_s) or not row.advice:
         return ""
     found = f"{row.service} took {seconds:.1f} of {row.ready_s:.1f} s until it answered"
-    return f"{found}: snapshot=[its folders] saves what it makes of itself, --isolate-reuse keeps it for the next run"
+    return f"{found}: {', '.join(row.advice)}"
 
 
 def _hint_one_test(row: Row, rows: Sequence[Row]) -> str:

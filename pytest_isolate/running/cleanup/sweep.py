@@ -12,14 +12,16 @@ from msgspec import Struct
 from pytest_isolate.engine.api import Engine, Labelled
 from pytest_isolate.errors import CleanupError, EngineError
 from pytest_isolate.model.identity import LABEL_OWNER, LABEL_REUSE, LABEL_RUN, LABEL_SNAPSHOT, Owner, parse_owner
+from pytest_isolate.running.images.replaced import ReplacedImages, describe_replaced, is_replaced
 from pytest_isolate.running.images.snapshots import judge_snapshots, must_be_judged, note_judged
 from pytest_isolate.running.ownership.retention import read_marks, retained_ids
-from pytest_isolate.running.ownership.reuse import ReuseStore
-from pytest_isolate.sharing.folders import Usage, remove_run_folder, run_folders
+from pytest_isolate.running.ownership.reuse import ReuseStore, is_manual
+from pytest_isolate.sharing.folders import Usage, remove_dead_folders
 from pytest_isolate.sharing.owners import Verdict, judge, read_start_time
 
 # Networks and volumes can go only when no container uses them any more.
 _ORDER = ("container", "volume", "network")
+_ANOTHERS = "kept by another user, or on another machine"
 
 
 class Judged(Struct, frozen=True):
@@ -32,12 +34,21 @@ class Judged(Struct, frozen=True):
 class Sweep:
     """Finds, judges and removes objects; `kept` is the folder where projects note what they keep."""
 
-    def __init__(self, engine: Engine, here: Owner, kept: Path, usage: Usage, time: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        here: Owner,
+        kept: Path,
+        usage: Usage,
+        time: Callable[[], float],
+        replaced: ReplacedImages | None = None,
+    ) -> None:
         self._engine = engine
         self._here = here
         self._kept = kept
         self._usage = usage
         self._time = time
+        self._replaced = replaced
 
     def judge_for(self, run_id: str) -> list[Judged]:
         """Judge all objects but those of a run that begins; snapshots only from time to time."""
@@ -48,17 +59,22 @@ class Sweep:
         return judged
 
     def judge(self) -> list[Judged]:
-        """Judge every object that carries our labels."""
-        return self._judge_objects() + self._judge_snapshots()
+        """Judge every object that carries our labels, and the images that builds of ours have replaced."""
+        replaced = self._replaced.find() if self._replaced else []
+        verdicts = [Judged(image, Verdict(True, describe_replaced(image))) for image in replaced]
+        return self._judge_objects() + self._judge_snapshots() + verdicts
 
     def judge_left(self, run_id: str) -> list[Judged]:
-        """Judge the objects that a run has kept for a look inside as dead: they are no longer needed."""
+        """Judge what a run has kept, for a look inside or for later runs: somebody says that it is needed no more."""
         retained = retained_ids(read_marks(self._engine), run_id)
-        found = self._find(lambda item: item.object_id in retained)
-        return [Judged(item, Verdict(True, "nobody looks inside any more")) for item in found]
+        found = self._find(lambda item: item.object_id in retained or _is_for_later_runs(item, run_id))
+        return [Judged(item, self._judge_left(item)) for item in found]
 
-    def remove(self, judged: Sequence[Judged]) -> list[Labelled]:
-        """Remove what was judged dead, containers first; goes on after errors, and raises them as a CleanupError."""
+    def remove(self, judged: Sequence[Judged], *, discarding: bool = False) -> list[Labelled]:
+        """Remove what was judged dead, containers first; goes on after errors, and raises them as a CleanupError.
+
+        Of what is kept for later runs only what was idle for too long; with `discarding`, all that no run uses.
+        """
         failures: list[str] = []
         removed: list[Labelled] = []
         remove = partial(self._remove_each, removed=removed, failures=failures)
@@ -66,15 +82,29 @@ class Sweep:
         remove([item for item in dead if item.kind != "image"])
         removed += self._remove_images([item for item in dead if item.kind == "image"])
         for project in sorted({j.found.labels[LABEL_REUSE] for j in judged if LABEL_REUSE in j.found.labels}):
-            if (self._kept / project).is_dir():
+            if (self._kept / project).is_dir() and discarding:
+                self._discard(project, remove)
+            elif (self._kept / project).is_dir():
                 kept = [j.found for j in judged if j.found.labels.get(LABEL_REUSE) == project]
                 self._reuse_store(project).expire(kept, self._here, read_start_time, remove)
-        for folder, owner in run_folders():
-            if judge(parse_owner(owner), self._here, read_start_time).is_dead:
-                remove_run_folder(folder)
+        remove_dead_folders(self._here)
         if failures:
             raise CleanupError(failures, do="pytest-isolate gc tries again")
         return removed
+
+    def _discard(self, project: str, remove: Callable[[Sequence[Labelled]], None]) -> None:
+        def remove_all() -> None:
+            remove(self._find(lambda item: item.labels.get(LABEL_REUSE) == project))
+
+        self._reuse_store(project).discard(self._here, read_start_time, remove_all)
+
+    def _judge_left(self, item: Labelled) -> Verdict:
+        project = item.labels.get(LABEL_REUSE)
+        if project is None:
+            return Verdict(True, "nobody looks inside any more")
+        if not (self._kept / project).is_dir():
+            return Verdict(False, _ANOTHERS)
+        return self._reuse_store(project).judge_discarded(self._here, read_start_time)
 
     def _find(self, is_meant: Callable[[Labelled], bool]) -> list[Labelled]:
         found = filter(is_meant, self._engine.find_labelled(LABEL_RUN))
@@ -106,7 +136,7 @@ class Sweep:
         if project is None:
             return judge(parse_owner(item.labels.get(LABEL_OWNER, "")), self._here, read_start_time)
         if not (self._kept / project).is_dir():
-            return Verdict(False, "kept by another user, or on another machine")
+            return Verdict(False, _ANOTHERS)
         return self._reuse_store(project).judge(item, self._here, read_start_time)
 
     def _remove_images(self, images: Sequence[Labelled]) -> list[Labelled]:
@@ -114,10 +144,16 @@ class Sweep:
         removed = []
         for image in images:
             with suppress(EngineError):
-                self._engine.remove_image(image.name)
-                self._usage.forget(image.labels[LABEL_SNAPSHOT])
-                removed.append(image)
+                if self._remove_image(image):
+                    removed.append(image)
         return removed
+
+    def _remove_image(self, image: Labelled) -> bool:
+        if is_replaced(image):
+            return self._replaced is not None and self._replaced.remove(image)
+        self._engine.remove_image(image.name)
+        self._usage.forget(image.labels[LABEL_SNAPSHOT])
+        return True
 
     def _reuse_store(self, project: str) -> ReuseStore:
         return ReuseStore(self._kept / project, self._time)
@@ -141,3 +177,8 @@ class Sweep:
             removed += [item for item in found if item.object_id not in left]
             found = [item for item in found if item.object_id in left]
         failures += [errors[item.object_id] for item in found]
+
+
+def _is_for_later_runs(item: Labelled, run_id: str) -> bool:
+    project = item.labels.get(LABEL_REUSE)
+    return project is not None and not is_manual(project) and item.labels.get(LABEL_RUN) == run_id

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
-from pytest_isolate.engine.api import Capability, ExecResult, require
+from pytest_isolate.engine.api import BinaryExecResult, Capability, ExecResult, require
 from pytest_isolate.errors import FaultError, IsolateError
 from pytest_isolate.running.faults.target import Target
 
@@ -30,6 +30,10 @@ class ContainerControls:
 
     def exec(self, argv: Sequence[str]) -> ExecResult:
         return self._engine.run_command(self._id, argv)
+
+    def exec_binary(self, argv: Sequence[str]) -> BinaryExecResult:
+        """Run a command inside, and take its output byte for byte."""
+        return self._engine.run_binary_command(self._id, argv)
 
     def stop(self, timeout_s: int) -> None:
         self._hold_data()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from typing import Literal, TypeVar, overload
 
 from pytest_isolate.declarations.members import member_name
-from pytest_isolate.engine.api import ExecResult
+from pytest_isolate.engine.api import BinaryExecResult, ExecResult
 from pytest_isolate.errors import ExecError, IsolateError, build_message
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.running.containers.controls import Controls
@@ -120,11 +120,20 @@ class Service:
         """Everything that it has written to stdout and stderr so far."""
         return str(self._ask(self._controls.logs))
 
-    def exec(self, *argv: str, check: bool = False) -> ExecResult:
-        """Run a command inside its container. With `check`, ExecError if it does not end with code 0."""
-        result: ExecResult = self._ask(self._controls.exec, argv)
+    @overload
+    def exec(self, *argv: str, check: bool = False, binary: Literal[False] = False) -> ExecResult: ...
+    @overload
+    def exec(self, *argv: str, check: bool = False, binary: Literal[True]) -> BinaryExecResult: ...
+    def exec(self, *argv: str, check: bool = False, binary: bool = False) -> ExecResult | BinaryExecResult:
+        """Run a command inside its container. With `check`, ExecError if it does not end with code 0.
+
+        With `binary`, the output is bytes, as the command has written them.
+        """
+        result: ExecResult | BinaryExecResult
+        result = self._ask(self._controls.exec_binary if binary else self._controls.exec, argv)
         if check and result.exit_code != 0:
-            raise ExecError(self.name, argv, result.exit_code, result.stderr or result.stdout)
+            text = result.decode() if isinstance(result, BinaryExecResult) else result
+            raise ExecError(self.name, argv, text.exit_code, text.stderr or text.stdout)
         return result
 
     def stop(self, timeout_s: int = 10) -> None:

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from pytest_isolate.declarations.keys import fingerprint
 from pytest_isolate.engine.api import ImageFacts
-from pytest_isolate.errors import EngineError, StartError
+from pytest_isolate.errors import EngineError, PathError, StartError
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.service import Secret, ServiceId, ServiceSpec, describe_variation
@@ -159,7 +159,7 @@ def describe_instance(instance: Instance, run: Run) -> str:
     return f"{instance.spec.name!r} ({', '.join(filter(None, parts))})"
 
 
-def name_error(instance: Instance, run: Run, error: StartError | EngineError) -> StartError:
+def name_error(instance: Instance, run: Run, error: StartError | EngineError | PathError) -> StartError:
     """Return an engine's error with the service's name and place; a StartError has them already."""
     if isinstance(error, StartError):
         return error

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytest_isolate.engine.api import UsageCounters
+from pytest_isolate.planning.placement import Instance
 from pytest_isolate.running.containers.handle import Service
 from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance
 from pytest_isolate.running.containers.security import memory_limit
@@ -15,8 +16,11 @@ from pytest_isolate.running.containers.security import memory_limit
 class UsageMeter(InstanceObserver):
     """Reads what containers have used before they are removed. No engine is asked, so it costs no test its time."""
 
-    def __init__(self, count: Callable[[str], UsageCounters | None]) -> None:
+    def __init__(
+        self, count: Callable[[str], UsageCounters | None], advise: Callable[[Instance], Sequence[str]] = lambda _: ()
+    ) -> None:
         self._count = count
+        self._advise = advise
         self._lock = threading.Lock()
         self._found: dict[str, dict[str, Any]] = {}
         self._used: set[str] = set()
@@ -42,6 +46,7 @@ class UsageMeter(InstanceObserver):
             "peak": counted.peak_bytes if counted else None,
             "needed": needed_bytes(counted) if counted else None,
             "processor": counted.cpu_s if counted else None,
+            "advice": list(self._advise(running.instance)),
         }
         with self._lock:
             self._found[running.container_id] = found

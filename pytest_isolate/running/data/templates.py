@@ -23,6 +23,7 @@ from pytest_isolate.running.data.names import PRISTINE, template_name
 from pytest_isolate.running.data.user_function import call, describe_failure
 from pytest_isolate.sharing.board import Board
 from pytest_isolate.text import redact
+from pytest_isolate.user_files import read_bytes
 
 _CONSTANTS = (str, bytes, int, float, bool, type(None), PurePath)
 
@@ -47,7 +48,7 @@ def _parts(init: Init | None, run_id: str, suffixes: tuple[str, ...]) -> Iterato
         case InitFiles(path=path):
             for file in init_files(path, suffixes):
                 yield file.name.encode()
-                yield file.read_bytes()
+                yield read_bytes(file)
         case InitCommand(argv=argv):
             yield "\0".join(argv).encode()
         case InitFunction(function=function):

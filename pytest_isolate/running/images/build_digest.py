@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pytest_isolate.engine.api import BuildRequest, ImageFacts
 from pytest_isolate.running.images.dockerignore import walk_context
+from pytest_isolate.user_files import read_bytes, read_text
 
 # To read more than this takes longer than to ask the engine, which is sent only what .dockerignore leaves.
 _MOST_BYTES = 32 << 20
@@ -34,7 +35,7 @@ FindImage = Callable[[str], ImageFacts | None]
 def digest_sources(request: BuildRequest, find_image: FindImage) -> str | None:
     """Digest of files, arguments and base images; None where the result depends on anything else."""
     try:
-        dockerfile = Path(request.dockerfile).read_text(encoding="utf-8-sig")
+        dockerfile = read_text(request.dockerfile)
         bases = find_bases(dockerfile)
         if bases is None:
             return None
@@ -55,7 +56,7 @@ def digest_anywhere(request: BuildRequest) -> str | None:
     """Digest of files and arguments in any folder, without base images; None where they cannot be read."""
     dockerfile, context = Path(request.dockerfile), Path(request.context)
     try:
-        name = dockerfile.relative_to(context) if dockerfile.is_relative_to(context) else dockerfile.read_bytes()
+        name = dockerfile.relative_to(context) if dockerfile.is_relative_to(context) else read_bytes(dockerfile)
         options = (name, sorted(request.args.items()), request.target, request.network, request.platform)
         digest = hashlib.sha256(repr(options).encode())
         for part in _read_files(request, sys.maxsize, sys.maxsize):
@@ -68,7 +69,7 @@ def digest_anywhere(request: BuildRequest) -> str | None:
 def read_bases(request: BuildRequest, find_image: FindImage) -> dict[str, str]:
     """Ids of the base images that the Dockerfile names and the engine has, by name."""
     try:
-        names = find_bases(Path(request.dockerfile).read_text(encoding="utf-8-sig"))
+        names = find_bases(read_text(request.dockerfile))
     except (OSError, ValueError):
         return {}
     found = {name: find_image(name) for name in names or ()}

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from pytest_isolate.user_files import read_text
+
 IGNORE_FILE = ".dockerignore"
 # Engines differ in what these mean: where a line has one of them, everything counts as sent.
 _UNCLEAR = re.compile(r"[\[\\]")
@@ -38,7 +40,7 @@ def walk_context(context: Path, dockerfile: Path) -> Iterator[Path]:
 
 def _read_patterns(context: Path, dockerfile: Path) -> Iterator[_Pattern]:
     path = context / IGNORE_FILE
-    lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
+    lines = read_text(path).splitlines() if path.is_file() else []
     if not any(map(_UNCLEAR.search, lines)):
         # The SDK sends these two in any case.
         kept = [dockerfile.relative_to(context).as_posix()] if dockerfile.is_relative_to(context) else []

@@ -16,6 +16,7 @@ from pytest_isolate.errors import ImageNotFound
 from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.running.images.build_digest import digest_sources
 from pytest_isolate.running.images.imported import ImportedImages
+from pytest_isolate.running.images.replaced import ReplacedImages
 from pytest_isolate.running.once import Once
 from pytest_isolate.sharing.board import Board
 
@@ -35,6 +36,7 @@ class Images:
         self._fetched = fetched
         self._tell = tell
         self._imported = ImportedImages(engine, built)
+        self._replaced = ReplacedImages(engine, built, lock)
         self._made: Once[tuple[object, ...], ImageFacts] = Once()
 
     def ensure(self, spec: ServiceSpec) -> ImageFacts:
@@ -95,7 +97,9 @@ class Images:
         imported = None if request.pull else self._imported.find_built(request)
         if imported:
             return imported
+        before = self._engine.find_image(tag)
         image = self._engine.build_image(request, self._tell)
+        self._replaced.note(tag, before, image)
         # A change during the build may be in the image, or not.
         if sources and sources == digest_sources(request, self._engine.find_image):
             self._built.publish(tag, _record(sources, image))

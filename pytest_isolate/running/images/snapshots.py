@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import json
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -13,16 +12,16 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
-from pytest_isolate.engine.api import BuildRequest, Capability, Engine, ImageFacts, Labelled
-from pytest_isolate.errors import EngineError
+from pytest_isolate.engine.api import BuildRequest, Capability, Engine, EngineFacts, ImageFacts, Labelled
+from pytest_isolate.errors import EngineError, PathError
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
 from pytest_isolate.model.service import Secret, ServiceSpec
 from pytest_isolate.running.archive import read_digests
 from pytest_isolate.running.images.images import Lock
 from pytest_isolate.running.images.imported import ImportedImages
 from pytest_isolate.running.images.snapshot_key import can_be_snapshotted, snapshot_digest
-from pytest_isolate.sharing.folders import Usage
-from pytest_isolate.sharing.owners import Verdict
+from pytest_isolate.sharing.folders import Usage, create_run_folder
+from pytest_isolate.sharing.owners import Verdict, read_owner
 
 _POLL_S = 0.1
 REPOSITORY = "pytest-isolate/snapshot"
@@ -76,7 +75,7 @@ class Snapshots:
 
     def identify(self, spec: ServiceSpec, stack: str, image: ImageFacts) -> Snapshot | None:
         """Identify the snapshot of a service; None where its first start cannot be saved."""
-        if not can_be_snapshotted(spec) or not self._engine.facts().capabilities >= _NEEDED:
+        if not can_be_snapshotted(spec) or not can_save_snapshots(self._engine.facts()):
             return None
         contents = read_digests(spec.files)
         anywhere = snapshot_digest(spec, stack, image.image_id, contents, b"")
@@ -158,7 +157,7 @@ class Snapshots:
                     self._usage.note(_too_large(snapshot))
                     return False
             return True
-        except (EngineError, OSError):
+        except (EngineError, PathError, OSError):
             return False
         finally:
             self._engine.unpause_container(container_id)
@@ -174,10 +173,15 @@ class Snapshots:
                     self._engine.build_image(request, lambda _: None)
             self._usage.note(snapshot.digest)
             self._usage.forget(_JUDGED)
-        except (EngineError, OSError):
+        except (EngineError, PathError, OSError):
             pass  # the run may have ended meanwhile; the next run tries again
         finally:
             _discard(folder, build)
+
+
+def can_save_snapshots(facts: EngineFacts) -> bool:
+    """True for an engine that has all abilities that a snapshot takes."""
+    return facts.capabilities >= _NEEDED
 
 
 def must_be_judged(usage: Usage, now: float) -> bool:
@@ -227,8 +231,8 @@ def _too_large(snapshot: Snapshot) -> str:
 
 def _create_folder() -> Path | None:
     try:
-        return Path(tempfile.mkdtemp(prefix="pytest-isolate-snapshot-"))
-    except OSError:
+        return create_run_folder("snapshot", read_owner().encode())
+    except PathError:
         return None
 
 

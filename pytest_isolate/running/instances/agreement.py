@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from pytest_isolate.engine.api import ImageFacts
-from pytest_isolate.errors import EngineError, IsolateError, StartError
+from pytest_isolate.errors import EngineError, IsolateError, PathError, StartError
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Ended
 from pytest_isolate.model.service import describe_variation
@@ -136,7 +136,7 @@ class Agreement:
         """Have every process of the run raise the error of the block: it is started once, not by each anew."""
         try:
             yield
-        except (StartError, EngineError) as error:
+        except (StartError, EngineError, PathError) as error:
             named = name_error(instance, self._context.run, error)
             board.mark_started(code)
             board.publish(code, {"service": named.service, "error": str(named)})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, as_completed, wait
 from functools import partial
 
-from pytest_isolate.errors import EngineError
+from pytest_isolate.errors import EngineError, PathError
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.planning.reset_order import dependents_of
 from pytest_isolate.running.containers.controls import ContainerControls
@@ -156,7 +156,7 @@ class Lifecycle:
             if instance.spec.external:
                 return self._external.attach(instance)
             return self._starter.start(instance, self.wait)
-        except EngineError as error:
+        except (EngineError, PathError) as error:
             raise name_error(instance, self._context.run, error) from error
 
     def _finish(self, futures: Collection[Future[RunningInstance]]) -> None:

@@ -46,9 +46,12 @@ class ReuseStore:
 
     def run(self, owner: Owner) -> Run:
         """The run that kept objects belong to. Their passwords come from a secret that stays in the folder."""
+        return Run(run_id=self._run_id, owner=owner, secret=ensure_secret(self._folder), extra_labels=self._labels)
+
+    @property
+    def _run_id(self) -> str:
         code = self._folder.name
-        run_id = code if is_manual(code) else f"kept-{code}"
-        return Run(run_id=run_id, owner=owner, secret=ensure_secret(self._folder), extra_labels=self._labels)
+        return code if is_manual(code) else f"kept-{code}"
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Return a lock: no other process starts or removes what is kept here while it is held."""
@@ -103,10 +106,9 @@ class ReuseStore:
         """Judge whether a kept object has been idle for too long. In doubt it stays."""
         if is_manual(self._folder.name):
             return Verdict(False, "started by pytest-isolate up, until pytest-isolate down")
-        for user in self._users():
-            verdict = judge(parse_owner(user), here, read_start_time)
-            if not verdict.is_dead:
-                return Verdict(False, f"kept, and in use: {verdict.reason}")
+        in_use = self._judge_users(here, read_start_time)
+        if in_use:
+            return in_use
         code = found.labels.get(LABEL_INSTANCE)
         if code is None:
             containers = [record for record in self.board.records() if "used" in record]
@@ -115,8 +117,12 @@ class ReuseStore:
         if record is None:
             return Verdict(True, "kept, but its project does not know it any more")
         idle = self._time() - record["used"]
-        text = f"kept, and idle for {idle:.0f} s (allowed: {self._idle_s():.0f} s)"
-        return Verdict(self._is_idle(record), text)
+        allowed, do = f"allowed: {self._idle_s():.0f} s", f"pytest-isolate remove {self._run_id}"
+        return Verdict(self._is_idle(record), f"kept, and idle for {idle:.0f} s ({allowed}; {do})")
+
+    def judge_discarded(self, here: Owner, read_start_time: ReadStartTime) -> Verdict:
+        """Judge whether somebody may remove all that is kept, however short the time since it was used."""
+        return self._judge_users(here, read_start_time) or Verdict(True, "kept for later runs, which start it anew")
 
     def expire(
         self,
@@ -139,6 +145,21 @@ class ReuseStore:
             if gone:
                 self.board.clear(but=(_USERS,))
                 remove(gone)
+
+    def discard(self, here: Owner, read_start_time: ReadStartTime, remove: Callable[[], None]) -> None:
+        """Remove all that is kept, unless a run uses it; no run can begin to use it meanwhile."""
+        with self._claim():
+            if self.judge_discarded(here, read_start_time).is_dead:
+                self.board.clear(but=(_USERS,))
+                remove()
+
+    def _judge_users(self, here: Owner, read_start_time: ReadStartTime) -> Verdict | None:
+        """The verdict that what is kept stays, where a run may be using it."""
+        for user in self._users():
+            verdict = judge(parse_owner(user), here, read_start_time)
+            if not verdict.is_dead:
+                return Verdict(False, f"kept, and in use: {verdict.reason}")
+        return None
 
     def _has_other_users(self, owner: Owner, read_start_time: ReadStartTime) -> bool:
         others = (parse_owner(user) for user in self._users() if user != owner.encode())

@@ -123,6 +123,7 @@ SCOPE_WORDS = "function, class, module, package, session"
         ("port", 65536, "65536 is not a port", NO_PORT),
         ("port", -1, "-1 is not a port", NO_PORT),
         ("port", "80", "'80' is not a port", NO_PORT),
+        ("ports", ["8125/udp"], "'8125/udp' is a port of UDP, and only ports of TCP are published", NO_PORT),
         ("port", True, "True is not a port", NO_PORT),
         ("port", 80.0, "80.0 is not a port", NO_PORT),
         ("ports", "native", "'native' is not a list of ports", NO_PORTS),

@@ -550,7 +550,7 @@ def test_a_stack_sees_its_own_members_only() -> None:
         (
             {"entrypoint": ["{db.external_port}"]},
             "auth.entrypoint",
-            "unknown placeholder {db.external_port}",
+            "unknown placeholder {db.external_port}: only 'db' itself knows it, as {self.external_port}",
             "host, port, address, url, user, env.REALM; for the literal text double the braces",
         ),
         (

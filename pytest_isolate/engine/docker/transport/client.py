@@ -40,6 +40,7 @@ from pytest_isolate.engine.docker.transport.exchange import (
 )
 from pytest_isolate.engine.docker.transport.streams import JsonStream, LogFollower, RawConnection
 from pytest_isolate.errors import EngineError, EngineUnreachable
+from pytest_isolate.user_files import find_home
 
 # An engine that is there says its version within milliseconds; one whose socket systemd holds has to start first.
 _FIRST_ANSWER_S = 10
@@ -54,7 +55,7 @@ _HANDED_OVER = (101, 200)
 def open_http(env: Mapping[str, str]) -> Http:
     """The first engine that answers; EngineUnreachable lists every address with its answer."""
     answers = []
-    for candidate in find_candidates(env, lambda: read_docker_context(env, Path.home()), os.getuid()):
+    for candidate in find_candidates(env, lambda: read_docker_context(env, find_home()), os.getuid()):
         client = open_candidate(candidate, env)
         answer = why_no_address(candidate.address) or why_no_engine(client)
         if not answer:

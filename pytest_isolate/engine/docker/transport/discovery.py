@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -60,11 +61,11 @@ def find_candidates(
     return list(by_address.values())
 
 
-def find_certificates(env: Mapping[str, str], address: str, home: Path) -> str:
+def find_certificates(env: Mapping[str, str], address: str, home: Path | None) -> str:
     """The folder of the certificates to show and to trust; empty where the address is used as it is."""
     if not env.get("DOCKER_TLS_VERIFY") or not address.startswith("tcp://"):
         return ""
-    return env.get("DOCKER_CERT_PATH") or str(home / ".docker")
+    return env.get("DOCKER_CERT_PATH") or str((home or Path(os.devnull)) / ".docker")
 
 
 def why_no_address(address: str) -> str:  # noqa: PLR0911  # a list of reasons
@@ -100,13 +101,13 @@ def _why_no_login(address: str) -> str:
     return "" if shutil.which("ssh") else "there is no command ssh here"
 
 
-def read_docker_context(env: Mapping[str, str], home: Path) -> Context | None:
+def read_docker_context(env: Mapping[str, str], home: Path | None) -> Context | None:
     """The docker context in force, None for the default one; without an address where it is not there.
 
     Format: Docker's command line reference, "docker context"; the metadata lies in a folder named by the hash of the
     context's name, so all are read.
     """
-    folder = Path(env.get("DOCKER_CONFIG") or home / ".docker")
+    folder = Path(env.get("DOCKER_CONFIG") or (home or Path(os.devnull)) / ".docker")
     try:
         name = env.get("DOCKER_CONTEXT") or json.loads((folder / "config.json").read_text()).get("currentContext")
     except (OSError, ValueError, AttributeError):

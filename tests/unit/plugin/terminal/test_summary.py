@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from pytest_isolate.model.service import MIB
+from pytest_isolate.plugin.run.advice import REUSE, SNAPSHOT
 from pytest_isolate.plugin.terminal.summary import Row, build_rows, find_hint, table_lines
 
 
 def usage(service: str = "db", **values: Any) -> dict[str, Any]:
     known = {"limit": 256 * MIB, "is_built": False, "peak": 41 * MIB, "needed": 30 * MIB, "processor": 0.5}
-    return {"service": service, **known, **values}
+    return {"service": service, "advice": [], **known, **values}
 
 
 def figures(starts: list[Any] = (), used: dict[str, dict[str, Any]] | None = None, **served: int) -> dict[str, Any]:
@@ -92,9 +93,13 @@ def test_a_usual_run_has_no_hint() -> None:
             "stays as it is (see .dockerignore)",
         ),
         (
-            {"ready_s": 10.0, "parts": {"ready": 9.0}},
+            {"ready_s": 10.0, "parts": {"ready": 9.0}, "advice": (SNAPSHOT, REUSE)},
             "db took 9.0 of 10.0 s until it answered: snapshot=[its folders] saves what it makes of itself, "
             "--isolate-reuse keeps it for the next run",
+        ),
+        (
+            {"ready_s": 10.0, "parts": {"ready": 9.0}, "advice": (REUSE,)},
+            "db took 9.0 of 10.0 s until it answered: --isolate-reuse keeps it for the next run",
         ),
         (
             {"ready_s": 3.0, "tests": 1},
@@ -112,8 +117,9 @@ def test_what_stands_out_is_told_with_what_to_do(values: dict[str, Any], hint: s
         {"needed_bytes": 100 * MIB, "limit_bytes": 256 * MIB, "peak_bytes": 256 * MIB},
         {"needed_bytes": 240 * MIB, "limit_bytes": None},
         {"ready_s": 45.0, "parts": {"image": 9.0}},
-        {"ready_s": 4.0, "parts": {"ready": 4.0}},
-        {"ready_s": 20.0, "parts": {"ready": 6.0}},
+        {"ready_s": 4.0, "parts": {"ready": 4.0}, "advice": (REUSE,)},
+        {"ready_s": 20.0, "parts": {"ready": 6.0}, "advice": (REUSE,)},
+        {"ready_s": 10.0, "parts": {"ready": 9.0}, "advice": ()},
         {"ready_s": 1.0, "tests": 1},
         {"ready_s": 3.0, "tests": 2},
     ],
@@ -127,7 +133,7 @@ def test_one_test_only_is_no_news_in_a_run_of_few() -> None:
 
 
 def test_only_the_most_important_is_told() -> None:
-    slow = row(ready_s=10.0, parts={"ready": 9.0})
+    slow = row(ready_s=10.0, parts={"ready": 9.0}, advice=(REUSE,))
     full = row("web", needed_bytes=250 * MIB, limit_bytes=256 * MIB)
 
     assert find_hint([slow, full]).startswith("web came near")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,16 @@ from pytest_isolate.engine.api import ContainerRequest
 from pytest_isolate.errors import CleanupError, EngineError
 from pytest_isolate.model.identity import LABEL_RUN, Owner, Run
 from pytest_isolate.running.cleanup.sweep import Sweep
+from pytest_isolate.running.images.snapshots import _create_folder
 from pytest_isolate.running.ownership.reuse import ReuseStore
-from pytest_isolate.sharing.folders import Usage, create_run_folder
+from pytest_isolate.sharing.folders import (
+    Usage,
+    create_run_folder,
+    process_folder,
+    remove_dead_folders,
+    remove_run_folder,
+    run_folders,
+)
 from pytest_isolate.sharing.owners import read_owner
 from unit.builders import sid
 
@@ -193,6 +202,25 @@ def test_folders_of_dead_runs_go_and_those_of_living_ones_stay(bench: Bench) -> 
     assert [folder.exists() for folder in (dead, live, odd)] == [False, True, True]
 
 
+@pytest.mark.parametrize("purpose", ["snapshot", "ask"])
+def test_folders_of_one_process_go_when_it_is_dead(bench: Bench, purpose: str) -> None:
+    dead, live = create_run_folder(purpose, GONE.encode()), create_run_folder(purpose, ME.encode())
+
+    bench.run()
+
+    assert [folder.exists() for folder in (dead, live)] == [False, True]
+
+
+@pytest.mark.parametrize("what", ["snapshot", "ask"])
+def test_folders_name_the_process_that_made_them(what: str) -> None:
+    with process_folder("ask") if what == "ask" else nullcontext(_create_folder()) as folder:
+        assert folder is not None
+        assert (folder, read_owner().encode()) in run_folders()
+        remove_dead_folders(read_owner())
+        assert folder.is_dir()
+        remove_run_folder(folder)
+
+
 def test_run_looks_for_snapshots_from_time_to_time_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """To list images takes an engine long where it has many."""
     looked: list[float] = []
@@ -240,6 +268,40 @@ def test_what_a_living_run_uses_stays_however_long_it_takes(bench: Bench) -> Non
     bench.now += 1e6
 
     assert bench.run() == []
+
+
+def test_what_a_project_keeps_goes_when_somebody_removes_its_run(bench: Bench) -> None:
+    run = kept_run(bench, GONE).run(GONE)
+    kept_run(bench, GONE, "other")
+    judged = bench.sweep.judge_left(run.run_id)
+
+    assert len(bench.sweep.remove(judged, discarding=True)) == 3
+    assert {name.split("-")[2] for name in bench.names} == {"other"}
+    assert bench.sweep.judge_left(run.run_id) == []
+
+
+def test_what_a_living_run_uses_stays_when_somebody_removes_it(bench: Bench) -> None:
+    run = kept_run(bench, ME).run(ME)
+    judged = bench.sweep.judge_left(run.run_id)
+
+    assert {j.verdict.reason.partition(":")[0] for j in judged} == {"kept, and in use"}
+    assert bench.sweep.remove(judged, discarding=True) == []
+    assert len(bench.names) == 3
+
+
+def test_a_run_that_begins_before_the_removal_keeps_what_it_uses(bench: Bench) -> None:
+    keep = kept_run(bench, GONE)
+    judged = bench.sweep.judge_left(keep.run(GONE).run_id)
+    keep.join(ME, 60)
+
+    assert bench.sweep.remove(judged, discarding=True) == []
+    assert len(bench.names) == 3
+
+
+def test_what_is_up_is_not_removed_as_what_a_run_has_kept(bench: Bench) -> None:
+    run = kept_run(bench, GONE, "up-project").run(GONE)
+
+    assert bench.sweep.judge_left(run.run_id) == []
 
 
 def test_what_is_kept_by_somebody_unknown_stays(bench: Bench) -> None:

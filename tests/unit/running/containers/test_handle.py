@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pytest_isolate.engine.api import EngineFacts, ExecResult
+from pytest_isolate.engine.api import BinaryExecResult, EngineFacts, ExecResult
 from pytest_isolate.errors import ExecError, IsolateError
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Http
@@ -35,6 +35,10 @@ class StubEngine:
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         self.calls.append(("exec", container_id, *argv))
         return self.result
+
+    def run_binary_command(self, container_id: str, argv: Sequence[str]) -> BinaryExecResult:
+        self.calls.append(("exec binary", container_id, *argv))
+        return BinaryExecResult(exit_code=self.result.exit_code, stdout=b"\xff\x00\r\n", stderr=b"\xffno")
 
     def stop_container(self, container_id: str, timeout_s: int) -> None:
         self.calls.append(("stop", container_id, timeout_s))
@@ -158,6 +162,16 @@ def test_its_log_and_its_life_are_the_engines_business(service: Service, engine:
 def test_a_command_gives_its_result(service: Service, engine: StubEngine) -> None:
     assert service.exec("ls", "-l").stdout == "out"
     assert engine.calls == [("exec", "c1", "ls", "-l")]
+
+
+def test_a_command_gives_its_output_byte_for_byte_on_request(service: Service, engine: StubEngine) -> None:
+    assert service.exec("cat", "x", binary=True).stdout == b"\xff\x00\r\n"
+    assert engine.calls == [("exec binary", "c1", "cat", "x")]
+
+    engine.result = ExecResult(exit_code=3, stdout="", stderr="")
+    with pytest.raises(ExecError) as caught:
+        service.exec("cat", "x", check=True, binary=True)
+    assert caught.value.output == "\N{REPLACEMENT CHARACTER}no"
 
 
 def test_a_command_that_fails_is_a_result_too(service: Service, engine: StubEngine) -> None:

@@ -87,7 +87,7 @@ def test_an_image_is_built_under_a_lock(images: Images, engine: StubEngine, said
 
     request = BuildRequest(tag=tag, context="/c", dockerfile="/c/D", args={"A": "1"}, target="t", network="host")
     assert facts.image_id == "built auth:1"
-    assert engine.calls == ["lock build auth:1", f"build {request}", "unlock"]
+    assert engine.calls == ["lock build auth:1", "find auth:1", f"build {request}", "unlock"]
     assert said == [Progress(text="FROM scratch", done=1, total=3, unit="steps")]
 
 

@@ -91,7 +91,9 @@ def test_idle_time_begins_when_the_run_ends(bench: Bench) -> None:
     assert not bench.is_dead(container("db"))
     bench.now += 1
     assert bench.is_dead(container("db"))
-    assert bench.reason(container("db")) == "kept, and idle for 60 s (allowed: 60 s)"
+    assert (
+        bench.reason(container("db")) == "kept, and idle for 60 s (allowed: 60 s; pytest-isolate remove kept-project)"
+    )
 
 
 def test_what_the_run_did_not_use_has_been_idle_since_its_last_use(bench: Bench) -> None:
@@ -189,6 +191,25 @@ def test_the_next_run_finds_nothing_of_what_has_expired(bench: Bench) -> None:
 
     assert bench.keep.board.read("db") is None
     assert not bench.keep.board.was_started("db")
+
+
+def test_what_is_kept_goes_when_somebody_says_so_however_short_it_was_idle(bench: Bench) -> None:
+    bench.start()
+    bench.use("db")
+    bench.end("db")
+    assert f"pytest-isolate remove {bench.keep.run(HERE).run_id}" in bench.reason(container("db"))
+    bench.keep.discard(HERE, bench.processes.get, lambda: bench.removed.append("all"))
+    assert bench.removed == ["all"]
+    assert bench.keep.board.read("db") is None
+
+
+def test_what_a_run_uses_does_not_go_when_somebody_says_so(bench: Bench) -> None:
+    bench.start()
+    bench.use("db")
+    assert "in use" in bench.keep.judge_discarded(HERE, bench.processes.get).reason
+    bench.keep.discard(HERE, bench.processes.get, lambda: bench.removed.append("all"))
+    assert bench.removed == []
+    assert bench.keep.board.read("db") is not None
 
 
 def test_runs_that_were_killed_do_not_pile_up(bench: Bench) -> None:

@@ -1,0 +1,80 @@
+"""Files of users, read with a bound, and their home folder. What is no regular file may never end, or never begin."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+MOST_TEXT_BYTES = 16 << 20
+"""Of a file with declarations or variables."""
+MOST_BYTES = 1 << 30
+"""Of a file or folder whose content is handed on."""
+# Files there are regular by name only: some give a new text at each read, some block, some have no end.
+_KERNELS_OWN = ("/proc", "/sys")
+
+
+class UnfitFile(OSError):
+    """A file that is not read: no regular file, or too large; `strerror` says which."""
+
+
+def read_bytes(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> bytes:
+    """The content of a regular file; UnfitFile for anything else, and for one that is larger."""
+    _check(path, os.stat(path), most_bytes)  # to open a device may do something to it
+    # Not blocking: it may have become a pipe meanwhile, which waits for its other end.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        _check(path, os.fstat(file.fileno()), most_bytes)
+        content = file.read(most_bytes + 1)
+    check_size(path, len(content), most_bytes)
+    return content
+
+
+def read_text(path: str | os.PathLike[str], most_bytes: int = MOST_TEXT_BYTES) -> str:
+    """The text of a regular file in UTF-8, without a byte order mark; UnicodeDecodeError for another encoding."""
+    text = read_bytes(path, most_bytes).decode("utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def check_size(path: str | os.PathLike[str], size_bytes: int, most_bytes: int = MOST_BYTES) -> None:
+    """UnfitFile where it is more than is read."""
+    if size_bytes > most_bytes:
+        raise UnfitFile(errno.EFBIG, f"larger than {most_bytes >> 20} MiB, the most that is read", os.fspath(path))
+
+
+def check_folder(folder: Path, most_bytes: int = MOST_BYTES) -> None:
+    """UnfitFile for a folder of the kernel or one with more in its regular files than is read."""
+    size_bytes = 0
+    for parent, _, names in os.walk(folder):
+        if os.stat(parent).st_dev in _kernels_own():
+            raise UnfitFile(errno.EINVAL, "a folder of the kernel", parent)
+        for name in names:
+            with suppress(FileNotFoundError):
+                found = os.lstat(os.path.join(parent, name))
+                size_bytes += found.st_size if stat.S_ISREG(found.st_mode) else 0
+        check_size(folder, size_bytes, most_bytes)
+
+
+def find_home() -> Path | None:
+    """The user's home folder; None where the system knows of none."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def _check(path: str | os.PathLike[str], found: os.stat_result, most_bytes: int) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(found.st_mode) or found.st_dev in _kernels_own():
+        raise UnfitFile(errno.EINVAL, "not a regular file", os.fspath(path))
+    check_size(path, found.st_size, most_bytes)
+
+
+def _kernels_own() -> set[int]:
+    devices = set()
+    for folder in _KERNELS_OWN:
+        with suppress(OSError):
+            devices.add(os.stat(folder).st_dev)
+    return devices - {os.stat("/").st_dev}

@@ -1,0 +1,243 @@
+"""Folders that cannot be used, a user without a home, files in other encodings: told as errors, with no traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from plugin.conftest import WEB, Project, errors_of
+
+ONE = "def test_it(web): assert web.port"
+
+
+def told(result: pytest.RunResult) -> str:
+    """All that was printed; a traceback of ours is none of it."""
+    text = f"{result.stdout.str()}\n{result.stderr.str()}"
+    assert "INTERNALERROR" not in text
+    assert "Traceback" not in text
+    return text
+
+
+def no_space(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.fixture
+def web(project: Project) -> Project:
+    project.conftest(WEB)
+    project.tests(ONE)
+    return project
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling", "kernel"])
+@pytest.mark.parametrize("how", ["plain", "reuse"])
+def test_cache_folder_that_is_none_is_told(
+    web: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, how: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "file" / "nowhere")
+    folder = "/proc/nowhere" if kind == "kernel" else str(tmp_path / kind)
+    monkeypatch.setenv("XDG_CACHE_HOME", folder)
+    result = web.run(*(["--isolate-reuse"] if how == "reuse" else []))
+    text = told(result)
+    assert result.ret != pytest.ExitCode.OK
+    assert f"{folder}/pytest-isolate" in text
+    assert "cannot be used" in text
+    assert "XDG_CACHE_HOME" in text or "remove it" in text
+
+
+@pytest.mark.parametrize("where", ["mkstemp", "mkdir", "touch", "lock"])
+def test_full_cache_folder_is_told(web: Project, cache: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    def full(real: Any, find: Any) -> Any:
+        return lambda *a, **k: no_space() if str(find(*a, **k)).startswith(str(cache)) else real(*a, **k)
+
+    if where == "mkstemp":
+        monkeypatch.setattr(tempfile, "mkstemp", full(tempfile.mkstemp, lambda *_, dir=None, **__: dir))
+    elif where == "lock":
+        monkeypatch.setattr(FileLock, "acquire", full(FileLock.acquire, lambda lock, *_, **__: lock.lock_file))
+    else:
+        monkeypatch.setattr(Path, where, full(getattr(Path, where), lambda path, *_, **__: path))
+    result = web.run("--isolate-reuse")
+    text = told(result)
+    assert "cannot be used" in text or result.ret == pytest.ExitCode.OK
+    if where in ("mkstemp", "mkdir"):
+        assert "No space left on device" in text
+        assert result.ret != pytest.ExitCode.OK
+
+
+def test_full_temporary_folder_is_told(web: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "mkdtemp", no_space)
+    result = web.run()
+    assert "the temporary folder cannot be used" in told(result)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_full_temporary_folder_is_told_with_xdist(web: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.write(
+        "full.py",
+        "import errno, tempfile",
+        "def no_space(*_, **__): raise OSError(errno.ENOSPC, 'No space left on device')",
+        "tempfile.mkdtemp = no_space",
+    )
+    monkeypatch.setenv("PYTHONPATH", str(web.path), prepend=os.pathsep)
+    result = web.run_xdist("-p", "full")
+    assert "the temporary folder cannot be used" in told(result)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_user_without_a_home_is_told(web: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", nowhere)
+    result = web.run()
+    text = told(result)
+    assert "this user has no home folder" in text
+    assert "do     set HOME, or XDG_CACHE_HOME" in text
+    assert result.ret != pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize("how", ["alone", "xdist"])
+def test_run_folder_that_is_removed_meanwhile_is_told(project: Project, how: str) -> None:
+    project.conftest(
+        WEB,
+        'late = service(IMAGE, command=program("serve 8001 hello"), port=8001, scope="function")',
+    )
+    project.tests(
+        """
+        import glob, os, shutil, tempfile
+        def test_first(web):
+            run = next(iter(web.name and glob.glob(tempfile.gettempdir() + '/pytest-isolate-*-*')), None)
+            for folder in glob.glob(tempfile.gettempdir() + '/pytest-isolate-*-*'):
+                shutil.rmtree(folder)
+        def test_second(late): assert late.port
+        def test_third(web): assert web.port
+        """
+    )
+    folder = project.path / "temporary"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        result = project.run_xdist(workers=1) if how == "xdist" else project.run_subprocess()
+    text = told(result)
+    assert "FileNotFoundError" not in text
+    assert list(folder.glob("pytest-isolate-*")) == []
+
+
+DEEP = 3_000
+TOO_DEEP = {
+    "list": "[services.web]\nimage = " + "[" * DEEP + "]" * DEEP,
+    "table": "[services.web]\nenv = " + "{a=" * DEEP + "1" + "}" * DEEP,
+    "dotted": "[services.web.env]\n" + ".".join("a" * DEEP) + " = 1",
+    "header": "[services.web.env." + ".".join("a" * DEEP) + "]",
+    "stack": "[services.web]\nimage='a'\n[stacks.hr]\nweb = 1\n" + ".".join("a" * DEEP) + " = 1",
+}
+
+
+@pytest.mark.parametrize("kind", TOO_DEEP)
+def test_toml_that_is_nested_too_deeply_is_told(project: Project, kind: str) -> None:
+    project.write("isolate.toml", TOO_DEEP[kind])
+    project.tests(ONE)
+    result = project.run()
+    text = "\n".join(errors_of(result))
+    told(result)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "isolate.toml" in text
+
+
+def test_declaration_in_python_that_is_nested_too_deeply_is_told(project: Project) -> None:
+    project.conftest("deep = 1\nfor _ in range(20000): deep = [deep]\nweb = service(IMAGE, memory=deep)")
+    project.tests(ONE)
+    result = project.run()
+    told(result)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("name", ["isolate.toml", "pyproject.toml"])
+def test_toml_in_another_encoding_is_told(project: Project, name: str, encoding: str) -> None:
+    table = "services.web" if name == "isolate.toml" else "tool.pytest-isolate.services.web"
+    (project.path / name).write_bytes(f"[{table}]\nimage = 'größe'\n".encode(encoding))
+    project.write("pytest.ini", "[pytest]")
+    project.tests(ONE)
+    # Found by itself, pytest would read pyproject.toml first, and fail.
+    result = project.run("-c", "pytest.ini")
+    told(result)
+    assert f"{name}:" in "\n".join(errors_of(result))
+    assert "not a text in UTF-8" in "\n".join(errors_of(result))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_pyproject_in_another_encoding_that_does_not_name_us_is_left_alone(project: Project) -> None:
+    (project.path / "pyproject.toml").write_bytes("[project]\nname = 'größe'\n".encode("latin-1"))
+    project.write("pytest.ini", "[pytest]")
+    project.tests("def test_it(): pass")
+    assert project.run("-c", "pytest.ini", isolate=False).ret == pytest.ExitCode.OK
+
+
+def test_byte_order_mark_is_no_part_of_a_toml_file(project: Project) -> None:
+    text = "\ufeff[services.web]\nimage = 'nowhere'\nprot = 1\n"
+    (project.path / "isolate.toml").write_text(text, encoding="utf-8")
+    project.tests(ONE)
+    assert "unknown key 'prot'" in "\n".join(errors_of(project.run()))
+
+
+def test_errors_show_no_records_of_ours(project: Project) -> None:
+    project.conftest(
+        """
+        db = service(postgres("16"), password="hunter2")
+        shop = stack(db=db)
+        copy = fresh(member(shop, "db"))
+        other = service(shop)
+        none = stack(web=shop)
+        """
+    )
+    project.tests("def test_it(copy, other, none): pass")
+    result = project.run()
+    text = told(result)
+    assert "a service of a stack, which member() has made (declared at" in text
+    assert "hunter2" not in text
+    assert "Raw" not in text
+    assert "Layer(" not in text
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/proc/self/environ", "/proc/self/fdinfo", "fifo"])
+def test_only_regular_files_are_copied(project: Project, path: str) -> None:
+    os.mkfifo(project.path / "fifo")
+    project.conftest(
+        f"""
+        from pathlib import Path
+        web = service(IMAGE, command=program("serve 8000 hi"), port=8000, files={{"/data": Path("{path}")}})
+        """
+    )
+    project.tests(ONE)
+    result = project.run()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    text = told(result)
+    assert "cannot be used" in text
+    assert "regular files of up to 1024 MiB are copied" in text
+
+
+@pytest.mark.parametrize("target", ["fifo", "/dev/zero"])
+def test_toml_that_is_no_regular_file_is_told(project: Project, target: str) -> None:
+    os.mkfifo(project.path / "fifo")
+    (project.path / "isolate.toml").symlink_to(target)
+    project.tests(ONE)
+    assert "isolate.toml cannot be read: not a regular file" in "\n".join(errors_of(project.run()))
+
+
+@pytest.mark.parametrize("target", ["fifo", "/dev/zero"])
+def test_variables_of_a_file_that_is_no_regular_one_are_told(project: Project, target: str) -> None:
+    os.mkfifo(project.path / "fifo")
+    (project.path / "odd").symlink_to(target)
+    project.write("compose.yaml", "services:\n  web:\n    image: nowhere\n")
+    project.conftest('shop = compose("compose.yaml", env_file="odd")')
+    project.tests("def test_it(shop): pass")
+    assert "not a regular file" in told(project.run())
