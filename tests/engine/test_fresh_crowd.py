@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from fakes.holder import FIRST
 from waiting import wait_for
@@ -36,8 +37,11 @@ class Crowd:
 
     def kill_one(self) -> None:
         worker = self.workers.pop(random.randrange(len(self.workers)))
+        clients = psutil.Process(worker.pid).children()
         worker.kill()
         worker.communicate()
+        # What it has asked for last they may still be doing.
+        psutil.wait_procs(clients, timeout=60)
 
     def check(self) -> None:
         for worker in self.workers:
