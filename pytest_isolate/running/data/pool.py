@@ -204,14 +204,14 @@ class CopyPool:
         with self._changed:
             while not self._is_closing:
                 now = self._clock.now()
-                step = self._table.next_step(now)
                 # Without work as soon as it is time; with work a little later, or it would never be.
-                patience_s = _SWEEP_S if step is None else 2 * _SWEEP_S
-                if now >= self._swept_at + patience_s:
-                    self._swept_at = now
-                    return DropOrphans()
+                # A step that the table has given has to be taken: it does not give it again.
+                step = None if now >= self._swept_at + 2 * _SWEEP_S else self._table.next_step(now)
                 if step is not None:
                     return step
+                if now >= self._swept_at + _SWEEP_S:
+                    self._swept_at = now
+                    return DropOrphans()
                 self._changed.wait(_SWEEP_S)
         return None
 

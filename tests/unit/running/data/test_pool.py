@@ -17,12 +17,12 @@ from waiting import wait_for
 from pytest_isolate.errors import EngineError, FreshError
 from pytest_isolate.model.fresh import FreshSpec
 from pytest_isolate.planning.plan import CopyDemand
-from pytest_isolate.running.clock import SystemClock
+from pytest_isolate.running.clock import Clock, SystemClock
 from pytest_isolate.running.data.backends.base import BackendError
 from pytest_isolate.running.data.names import CopyName, Makers
 from pytest_isolate.running.data.pool import CopyPool
 from pytest_isolate.sharing.board import Board
-from unit.builders import HERE, OWNER, sid
+from unit.builders import HERE, OWNER, FakeClock, sid
 
 ORDERS = sid("orders")
 SPEC = FreshSpec(name="orders", base=sid("db"), location=HERE)
@@ -36,6 +36,7 @@ class Server:
         self.ever: list[str] = []
         self.in_use: set[str] = set()
         self.opened = 0
+        self.swept = 0
         self.fail: Callable[[], None] = lambda: None
         self.room: int | None = None
         self.copy_bytes = 0
@@ -68,6 +69,7 @@ class MemoryBackend:
         self.server.databases.discard(name)
 
     def databases(self) -> Sequence[str]:
+        self.server.swept += 1
         return sorted(self.server.databases)
 
     def close(self) -> None:
@@ -88,7 +90,7 @@ class Templates:
 
 @contextmanager
 def kept(
-    server: Server, tmp_path: Path, *, count: int = 10_000, error: FreshError | None = None, cap: int = 8
+    server: Server, tmp_path: Path, *, count: int = 10_000, error: FreshError | None = None, clock: Clock | None = None
 ) -> Iterator[CopyPool]:
     dead = replace(OWNER, pid=43)
     board = Board(tmp_path / "board")
@@ -96,7 +98,7 @@ def kept(
     pool = CopyPool(
         wanted=(CopyDemand(fresh_id=ORDERS, spec=SPEC, count=count),),
         workers=1,
-        cap=cap,
+        cap=8,
         names=map(lambda n: str(CopyName("run", "gw0", n)), itertools.count(1)),  # noqa: C417
         open_backend=server.open,
         templates=Templates(error),  # type: ignore[arg-type]
@@ -106,7 +108,7 @@ def kept(
             read_start_time=lambda pid: "1.00" if pid == OWNER.pid else None,
             time=lambda: 1000.0,
         ),
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
     )
     pool.start()
     try:
@@ -145,6 +147,18 @@ def test_what_a_dead_process_has_left_is_dropped(tmp_path: Path) -> None:
         wait_for(lambda: orphan not in server.databases)
 
     assert server.databases == {strange}
+
+
+def test_a_copy_that_is_given_back_when_a_sweep_is_due_is_dropped_too(tmp_path: Path, clock: FakeClock) -> None:
+    server = Server()
+    with kept(server, tmp_path, clock=clock) as pool:
+        name, _ = pool.take(ORDERS)
+        wait_for(lambda: server.swept and len(server.databases) > 2)
+        clock.seconds += 1000
+        pool.give_back(name)
+        wait_for(lambda: server.swept == 2)
+
+    assert server.databases == set()
 
 
 def test_a_copy_that_somebody_wants_to_look_into_stays_when_all_others_are_dropped(tmp_path: Path) -> None:
