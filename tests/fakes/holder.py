@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from fakes.sessions import FakeSession, environment
+from pytest_isolate.engine.api import EngineFacts
 from pytest_isolate.model.fresh import FreshSpec
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId, StackId
@@ -56,10 +57,13 @@ def build_pool(root: Path, worker: str) -> CopyPool:
     view = SimpleNamespace(spec=spec, password="x")
     domain = SimpleNamespace(run=SimpleNamespace(run_id="run", worker=worker), is_kept=False)
     running: Any = SimpleNamespace(spec=spec, view=view, container_id="db", memory_folders={}, domain=domain)
-    engine: Any = SimpleNamespace(open_session=lambda _, argv, env: FakeSession(argv, environment(root, env)))
+    facts = EngineFacts(name="Fake", version="1", address="", is_local=True)
+    engine: Any = SimpleNamespace(
+        open_session=lambda _, argv, env: FakeSession(argv, environment(root, env)), facts=lambda: facts
+    )
     templates: Any = SimpleNamespace(ensure=lambda _: PRISTINE)
     makers = Makers(board=Board(root / "board"), here=read_owner(), read_start_time=read_start_time, time=time.time)
-    makers.sign_up("run", worker)
+    makers.register("run", worker)
     declared = FreshSpec(name="orders", base=ServiceId(StackId(""), "db"), location=Location("conftest.py", 1))
     return CopyPool(
         wanted=(CopyDemand(fresh_id=ORDERS, spec=declared, count=1_000_000),),
