@@ -30,7 +30,7 @@ class Kept:
 
     def __init__(self, project: Project, run: Running, code: int | None = 1) -> None:
         self._project = project
-        assert run.process.wait(60) == code, run.output
+        assert run.process.wait(180) == code, run.output
         self.output = run.output
         found = re.search(r"pytest-isolate remove (\w+)", self.output)
         assert found, self.output

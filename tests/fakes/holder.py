@@ -57,9 +57,9 @@ def build_pool(root: Path, worker: str) -> CopyPool:
     view = SimpleNamespace(spec=spec, password="x")
     domain = SimpleNamespace(run=SimpleNamespace(run_id="run", worker=worker), is_kept=False)
     running: Any = SimpleNamespace(spec=spec, view=view, container_id="db", memory_folders={}, domain=domain)
-    facts = EngineFacts(name="Fake", version="1", address="", is_local=True)
     engine: Any = SimpleNamespace(
-        open_session=lambda _, argv, env: FakeSession(argv, environment(root, env)), facts=lambda: facts
+        facts=lambda: EngineFacts(name="Fake", version="1.0", address="fake://", is_local=True),
+        open_session=lambda _, argv, env: FakeSession(argv, environment(root, env)),
     )
     templates: Any = SimpleNamespace(ensure=lambda _: PRISTINE)
     makers = Makers(board=Board(root / "board"), here=read_owner(), read_start_time=read_start_time, time=time.time)
