@@ -63,7 +63,7 @@ def build_pool(root: Path, worker: str) -> CopyPool:
     )
     templates: Any = SimpleNamespace(ensure=lambda _: PRISTINE)
     makers = Makers(board=Board(root / "board"), here=read_owner(), read_start_time=read_start_time, time=time.time)
-    makers.sign_up("run", worker)
+    makers.register("run", worker)
     declared = FreshSpec(name="orders", base=ServiceId(StackId(""), "db"), location=Location("conftest.py", 1))
     return CopyPool(
         wanted=(CopyDemand(fresh_id=ORDERS, spec=declared, count=1_000_000),),

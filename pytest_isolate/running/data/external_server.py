@@ -39,7 +39,7 @@ class ExternalCopies:
 
     def register(self, running: RunningInstance) -> None:
         """Sign up before the first database is made there, and drop what dead processes have left, where possible."""
-        self._makers.sign_up(self._run.run_id, self._run.worker)
+        self._makers.register(self._run.run_id, self._run.worker)
         with self._lock:
             self._entered.append(running)
         # Without the claim, two workers that drop the same databases would get an error for each.
@@ -56,7 +56,7 @@ class ExternalCopies:
         except (BackendError, EngineError):
             return
         if entered:
-            self._makers.sign_off(self._run.run_id, self._run.worker)
+            self._makers.unregister(self._run.run_id, self._run.worker)
 
     def _drop(self, running: RunningInstance, is_theirs: Callable[[tuple[str, str]], bool]) -> None:
         open_external = backend_of(running).open_external

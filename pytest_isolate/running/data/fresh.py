@@ -214,7 +214,7 @@ class FreshCopies(InstanceObserver):
     def _build_pool(self, running: RunningInstance, base: Service) -> CopyPool:
         board = running.domain.board or self._errors
         makers = makers_of(board, self._clock)
-        makers.sign_up(self._run.run_id, self._run.worker)
+        makers.register(self._run.run_id, self._run.worker)
         workers = 1 if running.domain.board is None else self._workers
 
         def raise_if_closing() -> None:

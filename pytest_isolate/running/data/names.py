@@ -20,12 +20,12 @@ class Makers(Struct, frozen=True, kw_only=True):
     read_start_time: Callable[[int], str | None]
     time: Callable[[], float]
 
-    def sign_up(self, run_id: str, worker: str) -> None:
+    def register(self, run_id: str, worker: str) -> None:
         """Note who this process is. Call it before it makes its first copy."""
         maker = CopyName(run_id, worker, 0).maker
         self.board.publish(_code(maker), {"owner": self.here.encode()})
 
-    def sign_off(self, run_id: str, worker: str) -> None:
+    def unregister(self, run_id: str, worker: str) -> None:
         """Note that this process has left nothing behind."""
         self.board.withdraw(_code(CopyName(run_id, worker, 0).maker))
 

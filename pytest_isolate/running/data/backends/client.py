@@ -33,14 +33,14 @@ class Client:
         self._session = open_session(engine, container_id, argv, env)
         self._received = b""
         self._errors = b""
-        self.mark = f"isolate-{secrets.token_hex(8)}"
+        self.sentinel = f"isolate-{secrets.token_hex(8)}"
         """A word that no answer holds by accident."""
 
     def ask(self, text: str) -> list[str]:
         """The lines that come before the one that is the mark; the text has to make the client write it."""
         self._errors = b""
         self._session.send(text.encode())
-        end = f"{self.mark}\n".encode()
+        end = f"{self.sentinel}\n".encode()
         while not (self._received.startswith(end) or b"\n" + end in self._received):
             piece = self._session.receive(TIMEOUT_S)
             if piece is None:

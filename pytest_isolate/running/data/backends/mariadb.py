@@ -124,7 +124,7 @@ class MariadbBackend(DataBackend):
                     yield line.replace(f" {name}.", " ")
 
     def _run(self, statement: str, end: str = ";") -> list[str]:
-        lines = self._client.ask(f"{statement}{end}\nSELECT '{self._client.mark}';\n")
+        lines = self._client.ask(f"{statement}{end}\nSELECT '{self._client.sentinel}';\n")
         refusal = next((line for line in lines if _REFUSED.match(line)), "")
         if refusal:
             raise BackendError(refusal)
@@ -137,7 +137,7 @@ class MariadbBackend(DataBackend):
             argv = ["sh", "-c", _CLIENT, "sh", f"--user={user}"]
             client = Client(self._engine, self._running.container_id, argv, {"MYSQL_PWD": password or ""})
             try:
-                client.ask(f"SELECT '{client.mark}';\n")
+                client.ask(f"SELECT '{client.sentinel}';\n")
             except EngineError as error:
                 refused = error
                 client.close()

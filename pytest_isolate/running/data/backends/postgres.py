@@ -226,7 +226,7 @@ class PostgresBackend(ExternalBackend):
         return bool(self._run(f"SELECT 1 FROM pg_database WHERE datname = {_text(name)}"))
 
     def _run(self, statement: str) -> list[str]:
-        mark = self._client.mark
+        mark = self._client.sentinel
         state = f"{mark}-state "
         told = f"\\echo {state}:SQLSTATE\n\\echo :LAST_ERROR_MESSAGE\n\\echo {mark}\n"
         lines = self._client.ask(f"{statement};\n{told}")

@@ -146,7 +146,7 @@ class RedisBackend(DataBackend):
         return self._run(f'EVAL "{script}" 0 "{name}" {self._last} {self._base} "{template}"')
 
     def _run(self, command: str, *, missing_is_fine: bool = False) -> list[str]:
-        lines = [line for line in self._client.ask(f"{command}\nECHO {self._client.mark}\n") if line]
+        lines = [line for line in self._client.ask(f"{command}\nECHO {self._client.sentinel}\n") if line]
         refusal = next((line for line in lines if line.startswith(("ERR ", "NOAUTH", "WRONGPASS", "NOPERM"))), "")
         if refusal and not missing_is_fine:
             raise BackendError(refusal)

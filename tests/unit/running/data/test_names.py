@@ -27,8 +27,8 @@ def name(run: str, worker: str, number: int = 1) -> str:
 
 
 def test_copies_of_the_dead_are_orphans_and_those_of_the_living_are_not(tmp_path: Path) -> None:
-    makers(tmp_path).sign_up("run", "gw0")
-    makers(tmp_path, DEAD).sign_up("run", "gw1")
+    makers(tmp_path).register("run", "gw0")
+    makers(tmp_path, DEAD).register("run", "gw1")
     names = [name("run", "gw0"), name("run", "gw1"), name("run", "gw1", 2), "app", "isolate_pristine"]
 
     assert makers(tmp_path).orphans(names) == [name("run", "gw1"), name("run", "gw1", 2)]
@@ -39,15 +39,15 @@ def test_copies_of_a_maker_that_nobody_knows_stay(tmp_path: Path) -> None:
 
 
 def test_another_run_with_a_worker_of_the_same_name_is_another_maker(tmp_path: Path) -> None:
-    makers(tmp_path).sign_up("one", "gw0")
-    makers(tmp_path, DEAD).sign_up("two", "gw0")
+    makers(tmp_path).register("one", "gw0")
+    makers(tmp_path, DEAD).register("two", "gw0")
 
     assert makers(tmp_path).orphans([name("one", "gw0"), name("two", "gw0")]) == [name("two", "gw0")]
 
 
 def test_a_copy_that_somebody_wants_to_look_into_stays_until_its_time_is_over(tmp_path: Path) -> None:
     maker = makers(tmp_path, DEAD)
-    maker.sign_up("run", "gw0")
+    maker.register("run", "gw0")
     maker.retain(name("run", "gw0"), 2000.0)
     names = [name("run", "gw0"), name("run", "gw0", 2)]
 

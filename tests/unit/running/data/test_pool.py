@@ -94,7 +94,7 @@ def kept(
 ) -> Iterator[CopyPool]:
     dead = replace(OWNER, pid=43)
     board = Board(tmp_path / "board")
-    Makers(board=board, here=dead, read_start_time=lambda _: None, time=lambda: 1000.0).sign_up("run", "dead")
+    Makers(board=board, here=dead, read_start_time=lambda _: None, time=lambda: 1000.0).register("run", "dead")
     pool = CopyPool(
         wanted=(CopyDemand(fresh_id=ORDERS, spec=SPEC, count=count),),
         workers=1,
