@@ -82,12 +82,15 @@ class TomlReader:
 
     def read(self) -> dict[str, Any]:
         """The fixtures by name; DeclarationError when the file is wrong as a whole."""
-        with self.not_too_deep():
+        with self._not_too_deep():
             return self._build(self._parse())
 
     def read_environment(self, run_overrides: RunOverrides) -> Environment:
         """The table `env`, with what the file declares, checked; DeclarationError for what is wrong."""
-        table = self._parse()
+        with self._not_too_deep():
+            return self._build_environment(self._parse(), run_overrides)
+
+    def _build_environment(self, table: Mapping[str, Any], run_overrides: RunOverrides) -> Environment:
         location = self._location("env")
         for name, text in table["env"].items():
             if not isinstance(text, str):
@@ -99,7 +102,7 @@ class TomlReader:
         return Environment(table["env"], location, load(declared, exists=os.path.exists, run_overrides=run_overrides))
 
     @contextmanager
-    def not_too_deep(self) -> Iterator[None]:
+    def _not_too_deep(self) -> Iterator[None]:
         """DeclarationError where the block meets tables or lists that no program of ours can follow."""
         try:
             yield
