@@ -179,7 +179,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _alone(path: Path) -> AbstractContextManager[object]:
-    """Nobody else of this user changes the file meanwhile."""
+    """Hold the lock: no other process of this user changes the file meanwhile."""
     return open_locks()(f"env file {path.resolve()}")
 
 

@@ -11,7 +11,7 @@ from pytest_isolate.compose_files.nodes import Node, NodeError
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.text import count
 
-# A longer list of valid keys is read by nobody.
+# Readers skip a longer list of valid keys.
 _MANY = 20
 _WARN = (
     'unsupported="warn" makes it a warning, and the services start without it\n'

@@ -39,7 +39,7 @@ from pytest_isolate.text import without_root
 
 Tell = Callable[..., None]
 _CLOSE_S = 20
-# Somebody waits for the command to end; what takes longer to save is saved by a later run.
+# The user waits for the command to end; what takes longer to save is saved by a later run.
 _SNAPSHOTS_S = 10
 
 
@@ -62,7 +62,7 @@ class ProgressTimeline(Timeline):
 
 def start(config: pytest.Config, catalogue: Catalogue, services: Sequence[ServiceId], tell: Tell) -> None:
     """Start these services with what they need, or find them started; tells of each, and of each that fails."""
-    # On disk: data in memory would be gone when somebody restarts the container.
+    # On disk: data in memory would be gone when the container is restarted by hand.
     settings = build_settings(config)._replace(reuse=True, keep=KEEP_NEVER, in_memory_bytes=0)
     instances = place_instances(services, _for_hands(catalogue), ItemPosition(test="", test_class="", module=""))
     plan = Plan(tuple(Step(instance=instance, tests=0, first_test="") for instance in instances))

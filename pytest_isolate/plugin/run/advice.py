@@ -1,4 +1,4 @@
-"""What could make the next start of a service quick, so that a hint names only what is possible for it. Pure."""
+"""Ways to make the next start of a service quick, so that a hint names only what is possible for it. Pure."""
 
 from __future__ import annotations
 

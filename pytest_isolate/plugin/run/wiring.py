@@ -173,8 +173,7 @@ def wire(
     recorder: Recorder | None = None,
 ) -> Wired:
     """Build what starts and removes instances; `reuse_store` takes the place of what the project keeps."""
-    engine = opened.engine
-    usage_meter = _build_usage_meter(engine, settings, plan)
+    engine, usage_meter = opened.engine, _build_usage_meter(opened.engine, settings, plan)
     context = RunContext(engine=engine, run=member.run, clock=clock, timeline=timeline)
     reach = choose_publish_address(engine.facts(), settings.bind, settings.host)
     budget = _build_budget(context, member, settings, plan)

@@ -206,7 +206,7 @@ def dropped_lines(everywhere: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def describe_engine(facts: EngineFacts) -> str:
-    """Which engine it is, and where, if that is elsewhere."""
+    """Describe the engine, and where it is, if that is elsewhere."""
     return f"{facts.name} {facts.version}" + ("" if facts.is_local else f" at {facts.host or facts.address}")
 
 

@@ -65,7 +65,7 @@ class Sweep:
         return self._judge_objects() + self._judge_snapshots() + verdicts
 
     def judge_left(self, run_id: str) -> list[Judged]:
-        """Judge what a run has kept, for a look inside or for later runs: somebody says that it is needed no more."""
+        """Judge what a run has kept, for a look inside or for later runs, which its user gives up."""
         retained = retained_ids(read_marks(self._engine), run_id)
         found = self._find(lambda item: item.object_id in retained or _is_for_later_runs(item, run_id))
         return [Judged(item, self._judge_left(item)) for item in found]

@@ -89,7 +89,7 @@ class CopyName(Struct, frozen=True):
 
 
 def parse_copy_name(name: str) -> CopyName | None:
-    """Whose copy a database is; None where it is no copy of ours."""
+    """Parse the name of a copy; None where the database is no copy of ours."""
     match = _COPY.fullmatch(name)
     return CopyName(match[1], match[2], int(match[3])) if match else None
 

@@ -81,7 +81,7 @@ def describe_state(state: ContainerState, since: float) -> str:
 
 
 def commands_inside(commands: Commands, name: str, *, is_running: bool) -> str:
-    """How to look inside a container, as commands for a shell."""
+    """Return the shell commands for a look inside a container."""
     inside = commands.enter(name) if is_running else commands.copy_out(name)
     return f"{inside}; {commands.logs(name)}"
 

@@ -1,4 +1,4 @@
-"""How a person gets into an instance: commands for a shell of this host, in the words of its engine. Pure.
+"""Commands for a shell of this host that lead into an instance, in the words of its engine. Pure.
 
 `{container}` in a command stands for the container's name. A random password is never part of one: the shell asks the
 container for it.
@@ -34,7 +34,7 @@ def build_entrance(view: ServiceView, commands: Commands) -> AccessHints:
 
 
 def password_words(spec: ServiceSpec, password: str, commands: Commands) -> str:
-    """What a shell replaces by the password, within double quotes; empty where the container does not tell it."""
+    """Text that a shell replaces by the password, within double quotes; empty where the container does not tell it."""
     if spec.password is not Secret.RANDOM:
         return shlex.quote(password)
     for name, value in spec.env:

@@ -121,7 +121,7 @@ class ReuseStore:
         return Verdict(self._is_idle(record), f"kept, and idle for {idle:.0f} s ({allowed}; {do})")
 
     def judge_discarded(self, here: Owner, read_start_time: ReadStartTime) -> Verdict:
-        """Judge whether somebody may remove all that is kept, however short the time since it was used."""
+        """Judge whether all that is kept may be removed, however short the time since it was used."""
         return self._judge_users(here, read_start_time) or Verdict(True, "kept for later runs, which start it anew")
 
     def expire(
