@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pytest_isolate.compose_files.nodes import Node, words_of
-from pytest_isolate.compose_files.shell_words import BadCommand, split_command
+from pytest_isolate.compose_files.scalars import BadCommand, split_command
 from pytest_isolate.model.probes import Tcp
 from pytest_isolate.presets import mariadb, postgres, rabbitmq, redis
 

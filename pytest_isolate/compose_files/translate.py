@@ -22,7 +22,7 @@ from pytest_isolate.compose_files.nodes import (
     unsupported,
     words_of,
 )
-from pytest_isolate.compose_files.shell_words import BadCommand, split_command
+from pytest_isolate.compose_files.scalars import BadCommand, split_command
 from pytest_isolate.compose_files.variables import read_env_file
 from pytest_isolate.declarations.placeholders import escape
 from pytest_isolate.model.declaration import Layer, RawService

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from pytest_isolate.compose_files.env_files import BadLine, parse_variables
 from pytest_isolate.compose_files.findings import Findings
 from pytest_isolate.compose_files.host import MAX_BYTES, Host, TooLarge
-from pytest_isolate.compose_files.interpolation import BadVariable, interpolate
+from pytest_isolate.compose_files.interpolation import BadLine, BadVariable, interpolate, parse_variables
 from pytest_isolate.compose_files.nodes import Node, NodeError, walk
 from pytest_isolate.model.location import Location
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.compose_files.env_files import BadLine, parse_variables
-from pytest_isolate.compose_files.interpolation import BadVariable, interpolate
+from pytest_isolate.compose_files.interpolation import BadLine, BadVariable, interpolate, parse_variables
 from pytest_isolate.compose_files.nodes import Node, NodeError
 from pytest_isolate.compose_files.reader import parse_documents
 from pytest_isolate.declarations.placeholders import escape, render
