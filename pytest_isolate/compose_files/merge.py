@@ -13,7 +13,7 @@ _UNIQUE: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "secrets": (("target", "source"),),
     "configs": (("target", "source"),),
 }
-"""What tells entries of a list apart: keys, each with what stands for it where it is missing."""
+"""Parts that tell entries of a list apart: keys, each with what stands for it where it is missing."""
 
 _WITH_EMPTY = ("environment", "args", "labels", "networks")
 """Tables in which an entry without a value means something."""

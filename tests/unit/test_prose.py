@@ -12,16 +12,18 @@ import pytest_isolate
 ROOT = Path(pytest_isolate.__file__).parent
 QUESTION = re.compile(r"(What|Whether|How|Who|Whose|Which|Where)\b")
 RIDDLE = re.compile(r"\b(whoever|nobody|somebody)\b", re.IGNORECASE)
-DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def docstrings() -> Iterator[tuple[str, str]]:
-    """Place and text of every docstring of the package."""
+    """Place and text of every docstring of the package, those of fields and constants included."""
     for file in sorted(ROOT.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            text = ast.get_docstring(node) if isinstance(node, DOCUMENTED) else None
-            if text:
-                yield f"{file.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}", text
+            if (
+                isinstance(node, ast.Expr)
+                and isinstance(node.value, ast.Constant)
+                and isinstance(node.value.value, str)
+            ):
+                yield f"{file.relative_to(ROOT)}:{node.lineno}", node.value.value.strip()
 
 
 def test_docstrings_begin_with_a_verb_or_a_noun() -> None:

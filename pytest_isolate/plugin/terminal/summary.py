@@ -36,7 +36,7 @@ class Row(Struct, frozen=True, kw_only=True):
     processor_s: float | None = None
     is_built: bool = False
     advice: tuple[str, ...] = ()
-    """What would make the next start quick, and is possible for it."""
+    """Ways to make the next start quick that are possible for it."""
     parts: Mapping[str, float] = {}
     """The steps of the slowest start, and the time that each took."""
 
