@@ -24,7 +24,6 @@ from pytest_isolate.plugin.options import (
     parse_variants,
     runs_no_tests,
 )
-from pytest_isolate.text import count
 
 if TYPE_CHECKING:
     from pytest_isolate.plugin.session import IsolateSession
@@ -137,6 +136,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     reports = terminalreporter.stats.get("skipped", ())
     number = sum(isinstance(r.longrepr, tuple) and NEEDS_ISOLATE in r.longrepr[-1] for r in reports)
     if number:
+        from pytest_isolate.text import count
+
         tests = count(number, "test that needs services", "tests that need services")
         them = "it" if number == 1 else "them"
         terminalreporter.write_line(f"isolate: skipped {tests}; to run {them}: pytest --isolate", yellow=True)

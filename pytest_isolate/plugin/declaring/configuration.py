@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import pytest
 
-from pytest_isolate.user_files import MOST_TEXT_BYTES, UnfitFile, read_bytes
-
 TABLE = "pytest-isolate"
 
 
@@ -28,11 +26,13 @@ def find_configuration(rootpath: Path) -> Source | None:
     if f"tool.{TABLE}".encode() in content.replace(b"\0", b""):
         return Source(path, _decode(path, content), ("tool", TABLE))
     path = rootpath / "isolate.toml"
-    content = _read(path)
+    content = _read(path) if path.exists() else b""
     return Source(path, _decode(path, content), ()) if content else None
 
 
 def _read(path: Path) -> bytes:
+    from pytest_isolate.user_files import MOST_TEXT_BYTES, UnfitFile, read_bytes  # only where there is a file
+
     try:
         return read_bytes(path, MOST_TEXT_BYTES)
     except UnfitFile as error:
