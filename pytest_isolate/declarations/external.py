@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from pytest_isolate.declarations.keys import KEYS, leave_out
 from pytest_isolate.declarations.placeholders import SELF, parse_references
 from pytest_isolate.declarations.values import InvalidValue
+from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.endpoint import ExternalService
-from pytest_isolate.model.service import ContainerSettings, Secret, ServiceSpec
+from pytest_isolate.model.service import ContainerSettings, ServiceSpec
 
 _VALID = "NAME=URL, such as db=postgresql://user:password@127.0.0.1:5432/app"
 # Of schemes that services of their own kind leave out the port.

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
 from pytest_isolate.errors import Problem, suggest
-from pytest_isolate.model.declaration import in_words
+from pytest_isolate.model.declaration import Secret, in_words
 from pytest_isolate.model.endpoint import find_wrong_port
-from pytest_isolate.model.service import SCOPES, UNLIMITED, Scope, Secret, Unlimited
+from pytest_isolate.model.service import SCOPES, UNLIMITED, Scope, Unlimited
 
 
 class InvalidValue(ValueError):

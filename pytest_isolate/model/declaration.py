@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 _PRESET = "preset "
 MODULE = "module"
 """The key under which a layer holds a module of testcontainers. No user writes it."""
+
+
+class Secret(Enum):
+    """Stands for a value that is made anew for each run."""
+
+    RANDOM = "random"
 
 
 class Layer(NamedTuple):

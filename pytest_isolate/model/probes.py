@@ -12,9 +12,6 @@ from typing import ClassVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pytest_isolate.errors import suggest
-from pytest_isolate.model.endpoint import find_wrong_port
-
 
 class Ready(Struct, frozen=True):
     """The service answers."""
@@ -128,6 +125,8 @@ class Http(Probe, frozen=True, kw_only=True):
         if self.status is not None and not (isinstance(self.status, int) and 100 <= self.status <= 599):
             yield f"{self.status!r} is not an HTTP status", "a whole number from 100 to 599", "status"
         if self.method is not None and self.method not in _METHODS:
+            from pytest_isolate.errors import suggest  # where declarations are imported, nothing may be wrong
+
             hint = suggest(self.method, _METHODS)
             yield f"{self.method!r} is not a method of HTTP{hint}", ", ".join(_METHODS), "method"
 
@@ -236,6 +235,8 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def _wrong_port(port: object) -> Iterator[Wrong]:
+    from pytest_isolate.model.endpoint import find_wrong_port  # read when a probe is checked, not when one is declared
+
     wrong = None if port is None else find_wrong_port(port)
     if wrong:
         yield (*wrong, "port")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.endpoint import ExternalService
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Probe
@@ -78,12 +79,6 @@ class ContainerSettings(Struct, frozen=True, kw_only=True):
 
 
 DEFAULT_SETTINGS = ContainerSettings()
-
-
-class Secret(Enum):
-    """Stands for a value that is made anew for each run."""
-
-    RANDOM = "random"
 
 
 class Build(Struct, frozen=True, kw_only=True):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_isolate.model.declaration import Preset, build_preset
+from pytest_isolate.model.declaration import Preset, Secret, build_preset
 from pytest_isolate.model.probes import Tcp
-from pytest_isolate.model.service import Secret
 
 _CONFIG = "/mosquitto/config/mosquitto.conf"
 _PASSWORDS = "/mosquitto/config/passwords"

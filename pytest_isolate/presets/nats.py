@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_isolate.model.declaration import Preset, build_preset
+from pytest_isolate.model.declaration import Preset, Secret, build_preset
 from pytest_isolate.model.probes import Tcp
-from pytest_isolate.model.service import Secret
 
 # The server says INFO when it accepts, and answers a PING; one that wants a password refuses the PING, which shows as
 # well that it serves. Format: "Client Protocol" of NATS' documentation.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_isolate.model.declaration import Preset, build_preset
+from pytest_isolate.model.declaration import Preset, Secret, build_preset
 from pytest_isolate.model.probes import Tcp
-from pytest_isolate.model.service import Secret
 
 # The temporary server of the image's initialisation listens on port 389 of every address, and its answers are those of
 # the final one. The port of the final one can be chosen; what listens there is no other.

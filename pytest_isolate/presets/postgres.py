@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_isolate.model.declaration import Preset, build_preset
+from pytest_isolate.model.declaration import Preset, Secret, build_preset
 from pytest_isolate.model.probes import Tcp
-from pytest_isolate.model.service import Secret
 
 # Data need not survive a power failure; what was committed is in the kernel's hands, so a kill loses nothing.
 COMMAND = ("postgres", "-c", "fsync=off", "-c", "full_page_writes=off")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_isolate.model.declaration import Preset, build_preset
+from pytest_isolate.model.declaration import Preset, Secret, build_preset
 from pytest_isolate.model.probes import Tcp
-from pytest_isolate.model.service import Secret
 
 # A client of AMQP 0-9-1 says its version first. A server that is up answers with connection.start: a method frame of
 # channel 0, then class 10 and method 10. The broker opens this port at the end of its start, when the user is there.

@@ -21,10 +21,11 @@ from pytest_isolate.declarations.references import valid_attributes
 from pytest_isolate.engine.api import EngineFacts, PublishAddress
 from pytest_isolate.engine.connect import connect, may_be_elsewhere
 from pytest_isolate.errors import DeclarationError, EngineError, EngineUnreachable, PlanError, Problem, suggest
+from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.service import Scope, Secret, ServiceId, ServiceSpec, StackId
+from pytest_isolate.model.service import Scope, ServiceId, ServiceSpec, StackId
 from pytest_isolate.plugin.declaring.configuration import Source
 from pytest_isolate.plugin.declaring.toml import Environment, TomlReader
 from pytest_isolate.plugin.options import BIND, HOST

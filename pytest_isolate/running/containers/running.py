@@ -11,9 +11,10 @@ from msgspec import Struct, field
 from pytest_isolate.declarations.keys import fingerprint
 from pytest_isolate.engine.api import ImageFacts
 from pytest_isolate.errors import EngineError, PathError, StartError
+from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import Run
-from pytest_isolate.model.service import Secret, ServiceId, ServiceSpec, describe_variation
+from pytest_isolate.model.service import ServiceId, ServiceSpec, describe_variation
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.archive import read_digests
 from pytest_isolate.running.containers.view import ServiceView, render_spec

@@ -12,8 +12,9 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from pytest_isolate.engine.api import Commands
+from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.fresh import COPY_METHODS
-from pytest_isolate.model.service import Secret, ServiceSpec
+from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.running.containers.view import ServiceView, default_url
 
 CONTAINER = "{container}"

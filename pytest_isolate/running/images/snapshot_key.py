@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from pytest_isolate.declarations.keys import KEYS, fingerprint, leave_out
 from pytest_isolate.declarations.placeholders import SELF, parse_references
-from pytest_isolate.model.service import Secret, ServiceSpec
+from pytest_isolate.model.declaration import Secret
+from pytest_isolate.model.service import ServiceSpec
 
 # What a service can say of itself that is the same in every run and under every name.
 _LASTING = frozenset({"port", "user", "password", "database"})

@@ -14,8 +14,9 @@ from msgspec import Struct
 
 from pytest_isolate.engine.api import BuildRequest, Capability, Engine, EngineFacts, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError, PathError
+from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
-from pytest_isolate.model.service import Secret, ServiceSpec
+from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.running.archive import read_digests
 from pytest_isolate.running.images.images import Lock
 from pytest_isolate.running.images.imported import ImportedImages

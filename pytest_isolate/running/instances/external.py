@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pytest_isolate.engine.api import Engine, ImageFacts
 from pytest_isolate.errors import NotReadyError, StartError, UsedServiceError
+from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.endpoint import Endpoint, ExternalService
 from pytest_isolate.model.probes import Answer, NotYet, Probe, Tcp
-from pytest_isolate.model.service import Secret, ServiceSpec
+from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.planning.placement import Instance
 from pytest_isolate.running.containers.controls import Refusing
 from pytest_isolate.running.containers.handle import Service

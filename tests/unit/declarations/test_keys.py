@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pytest_isolate.declarations import values
 from pytest_isolate.declarations.keys import KEYS, SERVICE_KEYS
 from pytest_isolate.declarations.values import InvalidValue
+from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
-from pytest_isolate.model.service import UNLIMITED, Build, File, Scope, Secret
+from pytest_isolate.model.service import UNLIMITED, Build, File, Scope
 
 HERE = Location(file="/project/tests/conftest.py", line=3)
 SIZES = "a number of bytes, or a text such as '256m' or '1.5g'"

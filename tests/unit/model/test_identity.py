@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import fields, replace
 
 from pytest_isolate.declarations.keys import fingerprint
+from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.endpoint import ExternalService
 from pytest_isolate.model.fresh import COPY_METHODS
 from pytest_isolate.model.identity import (
@@ -27,7 +28,7 @@ from pytest_isolate.model.identity import (
 )
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Ended, Http, Log, Tcp
-from pytest_isolate.model.service import UNLIMITED, Build, ContainerSettings, File, Pristine, Scope, Secret, ServiceSpec
+from pytest_isolate.model.service import UNLIMITED, Build, ContainerSettings, File, Pristine, Scope, ServiceSpec
 from pytest_isolate.running.testcontainers.declared import DeclaredModule
 from unit.builders import HERE, OWNER, declare, load_all, make_run, raw, sid, spec
 

@@ -7,9 +7,9 @@ import inspect
 import pytest
 
 from pytest_isolate.model import probes
-from pytest_isolate.model.declaration import Preset, RawService
+from pytest_isolate.model.declaration import Preset, RawService, Secret
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
-from pytest_isolate.model.service import Secret, ServiceSpec
+from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.presets.catalogue import PRESETS
 from pytest_isolate.presets.mariadb import mariadb
 from pytest_isolate.presets.mosquitto import mosquitto

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_isolate.engine.docker.commands import DockerCommands
+from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.service import Secret
 from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.evidence.shell import CONTAINER, AccessHints, build_entrance
 from unit.builders import spec

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from pytest_isolate.model.service import File, Secret, ServiceSpec
+from pytest_isolate.model.declaration import Secret
+from pytest_isolate.model.service import File, ServiceSpec
 from pytest_isolate.running.images.snapshot_key import can_be_snapshotted, snapshot_digest
 from unit.builders import spec
 

@@ -11,8 +11,8 @@ import pytest
 
 from pytest_isolate.engine.api import BuildRequest, EngineFacts, ImageFacts, Labelled
 from pytest_isolate.errors import EngineError
+from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
-from pytest_isolate.model.service import Secret
 from pytest_isolate.running.images.imported import ImportedImages
 from pytest_isolate.running.images.snapshots import (
     KEPT,
