@@ -416,7 +416,7 @@ def test_ids_without_isolate_cost_no_import_of_what_runs_services(project: Proje
         "def test_it(db): pass\n"
         "def test_imports():\n"
         "    loaded = {name.partition('.')[2].partition('.')[0] for name in sys.modules if 'pytest_isolate.' in name}\n"
-        "    assert loaded == {'declarations', 'errors', 'model', 'planning', 'plugin', 'text', 'user_files'}\n"
+        "    assert loaded == {'declarations', 'errors', 'model', 'planning', 'plugin'}\n"
         "    assert not {'docker', 'psutil', 'filelock', 'pytest_isolate.plugin.session'} & set(sys.modules)\n"
     )
     project.run_subprocess("-p", "no:xdist", isolate=False).assert_outcomes(passed=1, skipped=2)
