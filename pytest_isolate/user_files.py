@@ -7,11 +7,12 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 MOST_TEXT_BYTES = 16 << 20
 """Of a file with declarations or variables."""
 MOST_BYTES = 1 << 30
-"""Of a file or folder whose content is handed on."""
+"""Of a file that is held in memory as a whole."""
 # Files there are regular by name only: some give a new text at each read, some block, some have no end.
 _KERNELS_OWN = ("/proc", "/sys")
 
@@ -20,12 +21,23 @@ class UnfitFile(OSError):
     """A file that is not read: no regular file, or too large; `strerror` says which."""
 
 
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """A regular file, open for reading; UnfitFile for anything else."""
+    _check(path, os.stat(path))  # to open a device may do something to it
+    # Not blocking: it may have become a pipe meanwhile, which waits for its other end.
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115  # the caller's
+    try:
+        _check(path, os.fstat(file.fileno()))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
 def read_bytes(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> bytes:
     """The content of a regular file; UnfitFile for anything else, and for one that is larger."""
-    _check(path, os.stat(path), most_bytes)  # to open a device may do something to it
-    # Not blocking: it may have become a pipe meanwhile, which waits for its other end.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        _check(path, os.fstat(file.fileno()), most_bytes)
+    with open_regular(path) as file:
+        check_size(path, os.fstat(file.fileno()).st_size, most_bytes)
         content = file.read(most_bytes + 1)
     check_size(path, len(content), most_bytes)
     return content
@@ -43,17 +55,10 @@ def check_size(path: str | os.PathLike[str], size_bytes: int, most_bytes: int = 
         raise UnfitFile(errno.EFBIG, f"larger than {most_bytes >> 20} MiB, the most that is read", os.fspath(path))
 
 
-def check_folder(folder: Path, most_bytes: int = MOST_BYTES) -> None:
-    """UnfitFile for a folder of the kernel or one with more in its regular files than is read."""
-    size_bytes = 0
-    for parent, _, names in os.walk(folder):
-        if os.stat(parent).st_dev in _kernels_own():
-            raise UnfitFile(errno.EINVAL, "a folder of the kernel", parent)
-        for name in names:
-            with suppress(FileNotFoundError):
-                found = os.lstat(os.path.join(parent, name))
-                size_bytes += found.st_size if stat.S_ISREG(found.st_mode) else 0
-        check_size(folder, size_bytes, most_bytes)
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """UnfitFile for a folder of the kernel."""
+    if os.stat(folder).st_dev in _kernels_own():
+        raise UnfitFile(errno.EINVAL, "a folder of the kernel", os.fspath(folder))
 
 
 def find_home() -> Path | None:
@@ -64,12 +69,11 @@ def find_home() -> Path | None:
         return None
 
 
-def _check(path: str | os.PathLike[str], found: os.stat_result, most_bytes: int) -> None:
+def _check(path: str | os.PathLike[str], found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     if not stat.S_ISREG(found.st_mode) or found.st_dev in _kernels_own():
         raise UnfitFile(errno.EINVAL, "not a regular file", os.fspath(path))
-    check_size(path, found.st_size, most_bytes)
 
 
 def _kernels_own() -> set[int]:

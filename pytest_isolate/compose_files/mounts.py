@@ -155,7 +155,7 @@ def _is_read_only(item: Node) -> bool:
 
 
 def _bind(item: Node, path: str, around: ServiceContext) -> dict[str, dict[str, object]]:
-    """A copy of the host's file or folder; an empty volume where nothing is there, which Compose would make."""
+    """A file or folder of the host; an empty volume where nothing is there, which Compose would make."""
     source = item.get("source")
     if source is None:
         raise NodeError(item, "has no source", "source: PATH")
@@ -173,7 +173,7 @@ def _bind(item: Node, path: str, around: ServiceContext) -> dict[str, dict[str, 
         if makes is None or not flag_of(makes):
             raise NodeError(source, f"there is no file or folder {found}")
         return {"volumes": {f"empty:{found}": _with_mode(item, path)}}
-    return {"files": {path: {"path": found}}}
+    return {"volumes": {found: _with_mode(item, path)}}
 
 
 def _permission_for(path: str, kind: str) -> str:
@@ -226,15 +226,16 @@ def _grants(node: Node, section: str, folder: str, around: ServiceContext) -> di
             source, target, mode = (item.get(key) for key in ("source", "target", "mode"))
             if source is None:
                 raise NodeError(item, "has no source", f"a name that {section} declares")
-            for key in ("uid", "gid"):
-                owner = item.get(key)
-                if owner is not None and text_of(owner) != "0":
-                    around.findings.note(owner, f"the {key} is left out: a file that is put into a container is root's")
             name = text_of(source)
             path = posixpath.join(folder, text_of(target) if target is not None else name)
             content = _content(around.declared(section, name, source), around)
-            files[path] = {**content, "mode": f"{_mode(mode):04o}"}
+            files[path] = {**content, "mode": f"{_mode(mode):04o}", **_owner(item)}
     return {"files": files} if files else {}
+
+
+def _owner(item: Node) -> dict[str, str]:
+    uid, gid = (whole_number_of(node) if node is not None else 0 for node in (item.get("uid"), item.get("gid")))
+    return {"owner": f"{uid}:{gid}"} if uid or gid else {}
 
 
 def _mode(node: Node | None) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import cast
 
 from msgspec.structs import replace
 
@@ -57,7 +59,8 @@ def translate_service(around: ServiceContext, *, is_finite: bool) -> RawService:
             values = {**values, "needs": needs}
         layers.append(Layer(values=values, location=node.location))
     read_only = around.node.get("read_only")
-    if read_only is not None and container.get("read_only") and any(layer.values.get("files") for layer in layers):
+    files = [target for layer in layers for target in cast(Iterable[str], layer.values.get("files", ()))]
+    if read_only is not None and container.get("read_only") and any(posixpath.dirname(f) == "/" for f in files):
         around.findings.note(read_only, _NO_FILES)
         layers.append(Layer(values={"container": {"read_only": False}}, location=read_only.location))
     return RawService(layers=(*layers, Layer(values={}, location=around.node.location)))
@@ -275,7 +278,7 @@ NOT_TAKEN: Mapping[str, str] = {
 }
 """Keys that change nothing for tests, with the reason."""
 
-_NO_FILES = "is left out: files are copied into the container, which the engine refuses of a read-only one"
+_NO_FILES = "is left out: a file right in the root folder cannot be put into a container that is read-only"
 _FINE = "limits are memory, cpus, pids, shm_size and ulimits"
 _SWAP = "services have no swap"
 _NOT_RUN = "commands around the start and end of a service are not run"

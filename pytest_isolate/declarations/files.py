@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
+
+from msgspec.structs import replace
 
 from pytest_isolate.declarations.values import InvalidValue, known_keys, parse_mapping, parse_text
 from pytest_isolate.model.declaration import in_words
@@ -26,15 +29,28 @@ def parse_env(value: object) -> Pairs:
     return tuple(sorted(pairs))
 
 
-def parse_volumes(value: object) -> Pairs:
-    """Named volumes and where they are mounted, a list for several places; `:ro` keeps the container from writing."""
+def parse_volumes(value: object, location: Location) -> Pairs:
+    """Volumes and where they are mounted, a list for several places; `:ro` keeps the container from writing.
+
+    What begins with `/`, `./` or `../` is a file or folder of this host; anything else is a name.
+    """
     return tuple(
         sorted(
-            (name, _parse_mount(target, name))
+            (_source(name, location), _parse_mount(target, name))
             for name, targets in parse_mapping(value).items()
             for target in (targets if isinstance(targets, (list, tuple)) else [targets])
         )
     )
+
+
+def _source(name: str, location: Location) -> str:
+    is_path = name in (".", "..") or name.startswith(("/", "./", "../"))
+    return posixpath.normpath(absolute(name, location)) if is_path else name
+
+
+def anchor_volumes(value: object, location: Location) -> object:
+    """The same volumes, paths of this host made absolute."""
+    return {_source(str(n), location): at for n, at in value.items()} if isinstance(value, Mapping) else value
 
 
 def _parse_mount(target: object, key: str) -> str:
@@ -63,7 +79,7 @@ def _parse_file(target: str, content: object, location: Location) -> File:
         content = {"text": content}
     if isinstance(content, PurePath):
         content = {"path": content}
-    table = known_keys(content, ("text", "path", "mode"), target)
+    table = known_keys(content, ("text", "path", "mode", "owner"), target)
     if ("text" in table) == ("path" in table):
         raise InvalidValue("needs either text or path", "{text = '...'} or {path = '...'}", target)
     mode = table.get("mode")
@@ -71,13 +87,22 @@ def _parse_file(target: str, content: object, location: Location) -> File:
         mode = int(mode, 8)
     if mode is not None and (isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= 0o7777):
         raise InvalidValue(f"{in_words(mode)} is not a file mode", "such as '0600'", f"{target}.mode")
+    file = File(target=target, mode=mode, owner=_parse_owner(table.get("owner", ""), f"{target}.owner"))
     if "path" in table:
-        return File(target=target, source=absolute(parse_text(table["path"]), location), mode=mode)
+        return replace(file, source=absolute(parse_text(table["path"]), location))
     if isinstance(table["text"], bytes):
-        return File(target=target, data=table["text"], mode=mode)
+        return replace(file, data=table["text"])
     if not isinstance(table["text"], str):
         raise InvalidValue(f"{table['text']!r} is not a text", "a text", f"{target}.text")
-    return File(target=target, text=table["text"], mode=mode)
+    return replace(file, text=table["text"])
+
+
+def _parse_owner(value: object, key: str) -> str:
+    text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+    if value != "" and not re.fullmatch(r"[\w.-]+(:[\w.-]+)?", text):
+        valid = "a user of the image or its number, 'postgres' or 999; with a group, 'postgres:ssl-cert'"
+        raise InvalidValue(f"{in_words(value)} is not the owner of a file", valid, key)
+    return text
 
 
 def _parse_target(target: object, key: str) -> str:

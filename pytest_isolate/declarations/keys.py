@@ -60,7 +60,7 @@ _KEYS = (
     Key("env", parse_env, is_merged=True),
     Key("command", values.parse_argv, shapes_container=True),
     Key("entrypoint", values.parse_argv, shapes_container=True),
-    Key("volumes", parse_volumes, is_merged=True, shapes_container=True),
+    Key("volumes", parse_volumes, is_located=True, is_merged=True, shapes_container=True),
     Key("snapshot", parse_folders, shapes_container=True),
     Key("in_memory", parse_folders, in_snapshot_key=False, shapes_container=True),
     Key("ready", parse_probes, in_snapshot_key=False),
@@ -124,11 +124,13 @@ def fingerprint(
 ) -> str:
     """A hash that is equal exactly when two declarations lead to the same container.
 
-    `dependencies` are fingerprints by alias, `contents` digests of the files that are copied in, by their path inside;
-    they stand for paths on the host. What is known only at the start (ports, generated passwords) is left out.
+    `dependencies` are fingerprints by alias, `contents` digests of what is copied or mounted from this host, by path;
+    they stand for the paths. What is known only at the start (ports, generated passwords) is left out.
     """
-    files = (replace(f, source=contents[f.target]) if contents and f.source else f for f in spec.files)
-    known = replace(spec, files=tuple(files))
+    known = spec
+    if contents:
+        files = tuple(replace(f, source=contents[f.source]) if f.source else f for f in spec.files)
+        known = replace(spec, files=files, volumes=tuple((contents.get(name, name), at) for name, at in spec.volumes))
     facts = {
         "spec": {name: _plain(getattr(known, name)) for name in known.__struct_fields__ if name not in _NOT_COVERED},
         "build": _plain(spec.build) if spec.build and not image_id else None,

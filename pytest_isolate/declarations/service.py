@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
+from pathlib import PurePosixPath
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pytest_isolate.declarations.data import check_port, check_reset
-from pytest_isolate.declarations.files import anchor_files
+from pytest_isolate.declarations.files import anchor_files, anchor_volumes
 from pytest_isolate.declarations.keys import KEYS, LASTING_KEYS, STACK_KEYS, build_spec
 from pytest_isolate.declarations.testcontainers import check_module, unfold
 from pytest_isolate.declarations.values import InvalidValue, parse_word, unknown_key
@@ -17,7 +18,7 @@ from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import MODULE, Layer, RawService, RawStack, in_words
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Ended
-from pytest_isolate.model.service import Module, ServiceSpec, StackSpec
+from pytest_isolate.model.service import File, Module, ServiceSpec, StackSpec, is_host_path, split_mode
 
 _TOGETHER = (("image", "build"), ("port", "ports"))
 """Keys of which a layer replaces all as soon as it sets one."""
@@ -47,9 +48,13 @@ def merge_layers(layers: Iterable[Layer]) -> dict[str, LayeredValue]:
     return merged
 
 
+# Each layer may lie in a file of its own.
+_ANCHORS = {"files": anchor_files, "volumes": anchor_volumes}
+
+
 def _merge(key: str, before: LayeredValue | None, value: object, location: Location) -> object:
-    if key == "files":
-        value = anchor_files(value, location)
+    if key in _ANCHORS:
+        value = _ANCHORS[key](value, location)
     if key not in KEYS or not KEYS[key].is_merged or not isinstance(value, Mapping):
         return value
     under = before.value if before and isinstance(before.value, Mapping) else {}
@@ -117,13 +122,24 @@ def _check_ready(spec: ServiceSpec) -> Iterator[tuple[str, InvalidValue]]:
 
 
 def _check_files(spec: ServiceSpec, exists: Callable[[str], bool]) -> Iterator[tuple[str, InvalidValue]]:
-    if spec.files and spec.container.read_only:
-        reason = "files cannot be copied into a container with this"
-        yield "container", InvalidValue(reason, "files={} or read_only=False", "read_only")
+    for file in find_root_files(spec):
+        reason = "a container with a root that is read-only can have no file of its own right below it"
+        yield "files", InvalidValue(reason, "a place in a folder, or read_only=False", file.target)
+    for name, target in spec.volumes:
+        if is_host_path(name) and not exists(name):
+            yield "volumes", InvalidValue(f"there is no file or folder {name}", "a path that exists", target)
     for file in spec.files:
         if file.source and not exists(file.source):
             reason = f"there is no file or folder {file.source}"
             yield "files", InvalidValue(reason, "a path that exists", file.target)
+
+
+def find_root_files(spec: ServiceSpec) -> Iterator[File]:
+    """Files right in the root folder of a container that must not write there, where no mount is in between."""
+    mounts = {split_mode(target)[0] for _, target in spec.volumes} | {path for path, _ in spec.container.tmpfs}
+    for file in spec.files if spec.container.read_only else ():
+        if PurePosixPath(file.target).parent == PurePosixPath("/") and file.target not in mounts:
+            yield file
 
 
 def _check_url(spec: ServiceSpec) -> Iterator[tuple[str, InvalidValue]]:

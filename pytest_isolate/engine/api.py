@@ -6,7 +6,7 @@ engine.command_api as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +43,7 @@ class EngineFacts(Struct, frozen=True, kw_only=True):
     version: str
     address: str
     is_local: bool  # it shares the network that this process is in
+    shares_files: bool = False  # a path means to it what it means to this process
     machine: str = ""  # its kind of processor, as engines name it: amd64, arm64
     capabilities: frozenset[Capability] = frozenset(Capability)
     host: str = LOOPBACK  # where ports answer that it publishes on `publish_on`; empty where that is not known
@@ -62,6 +63,7 @@ class PublishAddress(Struct, frozen=True, kw_only=True):
     host: str = LOOPBACK
     publish_on: str = LOOPBACK
     is_local: bool = True  # both are of the network that this process is in: sockets of ours can reserve the ports
+    shares_files: bool = False  # a path means to the engine what it means to this process
 
 
 class ImageFacts(Struct, frozen=True, kw_only=True):
@@ -119,7 +121,25 @@ class ContainerRequest(Struct, frozen=True, kw_only=True):
     keeps_input: bool = False  # its input is open, and nothing comes from there
     binds: Mapping[str, str] = {}  # paths inside by path on the engine's host
     removes_itself: bool = False
+    folders: Mapping[str, bool] = {}
+    """Folders of its own by path, which go with it: true for what the image has there, false for an empty one."""
     settings: ContainerSettings = DEFAULT_SETTINGS
+
+
+class PathFacts(Struct, frozen=True, kw_only=True):
+    """A file or folder in a container. Of a link, `path` is where it leads to, and the rest is the link's own."""
+
+    path: str
+    is_folder: bool = False
+    is_link: bool = False
+    mode: int = 0
+
+
+class PathOwner(Struct, frozen=True):
+    """Numbers of the user and the group that a file belongs to."""
+
+    uid: int = 0
+    gid: int = 0
 
 
 class ContainerState(Struct, frozen=True, kw_only=True):
@@ -342,8 +362,14 @@ class Engine(Removing, Protocol):
     def save_archive(self, container_id: str, path: str, file: Path, most_bytes: int) -> bool:
         """Write a file or folder of a container to a tar archive on this host; False where it takes more bytes."""
 
-    def copy_into(self, container_id: str, archive: bytes) -> None:
-        """Unpack a tar archive at the root of a container."""
+    def copy_into(self, container_id: str, archive: bytes | Iterable[bytes], folder: str = "/") -> None:
+        """Unpack a tar archive in a folder of a container."""
+
+    def find_path(self, container_id: str, path: str) -> PathFacts | None:
+        """A file or folder of a container, which need not run; None where there is none."""
+
+    def read_owner(self, container_id: str, path: str) -> PathOwner:
+        """Owner of a file or folder of a container."""
 
     def start_container(self, container_id: str) -> None:
         """Start a container; PortTaken when a port that it publishes is in use."""

@@ -28,6 +28,19 @@ Pairs = tuple[tuple[str, str], ...]
 """A read-only mapping that can be hashed: sorted (key, value) pairs."""
 
 
+_READ_ONLY = ":ro"
+
+
+def is_host_path(volume: str) -> bool:
+    """True for a volume that stands for a file or folder of this host, and not for one of the stack's own."""
+    return volume.startswith("/")
+
+
+def split_mode(target: str) -> tuple[str, bool]:
+    """The place of a mount, and true where its container may only read."""
+    return target.removesuffix(_READ_ONLY), target.endswith(_READ_ONLY)
+
+
 OF_SERVICE = "service:"
 """Stands in front of the name of a service whose network or namespace another one has."""
 
@@ -94,7 +107,8 @@ class Build(Struct, frozen=True, kw_only=True):
 class File(Struct, frozen=True, kw_only=True):
     """A file put into the container before it starts: a text with placeholders, bytes, or a file or folder of the host.
 
-    Without a mode, a text is readable by all, and what is copied keeps its own.
+    Without a mode, a text is readable by all, and what is copied keeps its own. `owner` is `USER` or `USER:GROUP`, by
+    names that the image has or by numbers; root where it is empty.
     """
 
     target: str
@@ -102,6 +116,7 @@ class File(Struct, frozen=True, kw_only=True):
     data: bytes | None = None
     source: str | None = None
     mode: int | None = None
+    owner: str = ""
 
 
 # -- a service's life, and its state after each test -------------------------------------------------------------------
@@ -235,6 +250,12 @@ class ServiceSpec(Struct, frozen=True, kw_only=True):
     share: str = "run"
     external: ExternalService | None = None
     location: Location
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Files and folders of this host whose content its container is given."""
+        copied = [file.source for file in self.files if file.source]
+        return tuple(dict.fromkeys([*copied, *(name for name, _ in self.volumes if is_host_path(name))]))
 
     @property
     def reserved_bytes(self) -> int:

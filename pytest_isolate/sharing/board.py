@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,14 @@ class Board:
         kept = {self._path(name, "json") for name in but}
         for path in {*self._folder.glob("*.json"), *self._folder.glob("*.begun")} - kept:
             path.unlink(missing_ok=True)
+
+    def clear_older_than(self, age_s: float) -> None:
+        """Take away all records that were published so long ago."""
+        oldest = time.time() - age_s
+        for path in self._folder.glob("*.json"):
+            with suppress(FileNotFoundError):  # another process takes it away as well
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
 
     def records(self) -> list[dict[str, Any]]:
         """All that is published."""

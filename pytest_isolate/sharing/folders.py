@@ -95,6 +95,11 @@ def built_folder() -> Path:
     return cache_folder() / "built"
 
 
+def image_paths_folder() -> Path:
+    """The folder of notes on what images have at the places that files are put."""
+    return cache_folder() / "paths"
+
+
 def external_copies_folder() -> Path:
     """The folder in which processes register that make databases on external servers."""
     return cache_folder() / "foreign"

@@ -17,7 +17,7 @@ from pathlib import Path
 from fakes.programs import read_steps
 from fakes.sessions import FakeSession, environment
 from fakes.sessions import run as run_outside
-from pytest_isolate.engine.api import ContainerRequest, ContainerUsage, ExecResult, LogLine, PortBinding
+from pytest_isolate.engine.api import ContainerRequest, ContainerUsage, ExecResult, LogLine, PathFacts, PortBinding
 from pytest_isolate.errors import EngineError, ObjectNotFound, PortTaken
 
 KILLED = 137
@@ -234,19 +234,25 @@ class FakeContainer:
     def locate(self, path: str) -> tuple[Files, str]:
         """The table of files (the container's own, or a volume's) that holds a path, and its key there."""
         for volume, target in self.request.volumes.items():
-            target = target.removesuffix(":ro")
+            target = target.partition(":")[0]
             if path.startswith(target.rstrip("/") + "/"):
                 return self.volumes[volume], posixpath.relpath(path, target)
         return self.files, path
 
-    def unpack(self, archive: bytes) -> None:
+    def find_path(self, path: str) -> PathFacts | None:
+        """A file or folder that was put there. The image itself holds nothing, and no links."""
+        table, own = self.locate(path)
+        is_folder = any(name.startswith(f"{own}/") for name in table)
+        return PathFacts(path=path, is_folder=is_folder, mode=0o755) if is_folder or own in table else None
+
+    def unpack(self, archive: bytes, folder: str) -> None:
         try:
             with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
                 for entry in opened:
                     content = opened.extractfile(entry)
                     if content:
-                        folder, name = self.locate("/" + entry.name)
-                        folder[name] = content.read().decode()
+                        table, name = self.locate(posixpath.join(folder, entry.name))
+                        table[name] = content.read().decode()
         except tarfile.TarError as error:
             raise EngineError("files could not be copied into a container", found=[str(error)]) from error
 

@@ -32,6 +32,8 @@ from pytest_isolate.engine.api import (
     ImageFacts,
     Labelled,
     LogLine,
+    PathFacts,
+    PathOwner,
     Progress,
     ProgressCallback,
     UsageCounters,
@@ -284,9 +286,19 @@ class FakeEngine:
             self._container(container_id).pack(path, file)
             return file.stat().st_size <= most_bytes
 
-    def copy_into(self, container_id: str, archive: bytes) -> None:
-        with self._asked("copy_into", container_id, archive):
-            self._container(container_id).unpack(archive)
+    def copy_into(self, container_id: str, archive: bytes | Iterable[bytes], folder: str = "/") -> None:
+        content = archive if isinstance(archive, bytes) else b"".join(archive)
+        with self._asked("copy_into", container_id, content, folder):
+            self._container(container_id).unpack(content, folder)
+
+    def find_path(self, container_id: str, path: str) -> PathFacts | None:
+        with self._asked("find_path", container_id, path):
+            return self._container(container_id).find_path(path)
+
+    def read_owner(self, container_id: str, path: str) -> PathOwner:
+        with self._asked("read_owner", container_id, path):
+            self._container(container_id)
+            return PathOwner()
 
     def start_container(self, container_id: str) -> None:
         with self._asked("start_container", container_id):

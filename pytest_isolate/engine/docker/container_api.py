@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import tarfile
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,28 @@ from urllib.parse import quote
 
 from msgspec.structs import replace
 
-from pytest_isolate.engine.api import ContainerRequest, ContainerState, ContainerUsage, PublishAddress, UsageCounters
+from pytest_isolate.engine.api import (
+    ContainerRequest,
+    ContainerState,
+    ContainerUsage,
+    PathFacts,
+    PathOwner,
+    PublishAddress,
+    UsageCounters,
+)
 from pytest_isolate.engine.docker import cgroups
 from pytest_isolate.engine.docker.host import HERE, Machine, ask_machine, find_publish_address
 from pytest_isolate.engine.docker.remover import Remover
 from pytest_isolate.engine.docker.transport.client import Http
-from pytest_isolate.engine.docker.wire import container_body, container_state, container_usage, dropped_limits
-from pytest_isolate.errors import EngineError
+from pytest_isolate.engine.docker.wire import (
+    container_body,
+    container_state,
+    container_usage,
+    dropped_limits,
+    path_facts,
+    path_owner,
+)
+from pytest_isolate.errors import EngineError, ObjectNotFound
 
 _REQUEST_TIMEOUT_S = 60
 
@@ -58,9 +74,21 @@ class ContainerApi(Remover):
         what = f"{path} could not be copied out of a container"
         return self._http.save(what, f"/containers/{quote(container_id)}/archive", {"path": path}, file, most_bytes)
 
-    def copy_into(self, container_id: str, archive: bytes) -> None:
+    def copy_into(self, container_id: str, archive: bytes | Iterable[bytes], folder: str = "/") -> None:
         what, path = "files could not be copied into a container", f"/containers/{quote(container_id)}/archive"
-        self._http.ask(what, "PUT", path, query={"path": "/"}, archive=archive)
+        self._http.ask(what, "PUT", path, query={"path": folder}, archive=archive)
+
+    def find_path(self, container_id: str, path: str) -> PathFacts | None:
+        what, target = f"{path} could not be looked at in a container", f"/containers/{quote(container_id)}/archive"
+        try:
+            told = self._http.head(what, target, {"path": path})
+        except ObjectNotFound:
+            return None
+        return path_facts(path, told.get("X-Docker-Container-Path-Stat", ""))
+
+    def read_owner(self, container_id: str, path: str) -> PathOwner:
+        what, target = f"{path} could not be looked at in a container", f"/containers/{quote(container_id)}/archive"
+        return path_owner(self._http.read_first(what, target, {"path": path}, tarfile.BLOCKSIZE))
 
     def start_container(self, container_id: str) -> None:
         self._tell(container_id, "start", "started")

@@ -23,6 +23,7 @@ class DockerEngine(ExecApi, NetworkApi, ImageApi):
             version=version["Version"],
             address=self._http.address,
             is_local=reach.is_local,
+            shares_files=reach.shares_files,
             machine=str(version.get("Arch", "")),
             # A loopback address of this host is not one of another engine's.
             capabilities=dialect.capabilities - (set() if reach.is_local else {Capability.NATIVE_PORTS}),

@@ -117,7 +117,7 @@ def _find_around(inspect: Inspect, own_ids: Sequence[str]) -> PublishAddress:
             return _reach_from_within(inspect(own_id), inspect)
         except EngineError:
             continue
-    return LOCAL
+    return PublishAddress(shares_files=True)
 
 
 def _reach_from_within(container: Mapping[str, Any], inspect: Inspect) -> PublishAddress:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
+import tarfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_isolate.engine.api import BuildRequest, ContainerRequest, ContainerState, ContainerUsage, Event, Progress
+from pytest_isolate.engine.api import (
+    BuildRequest,
+    ContainerRequest,
+    ContainerState,
+    ContainerUsage,
+    Event,
+    PathFacts,
+    PathOwner,
+    Progress,
+)
 from pytest_isolate.engine.docker.frames import moment
 from pytest_isolate.engine.docker.remover import network_id
 from pytest_isolate.errors import BuildFailed
-from pytest_isolate.model.service import ContainerSettings
+from pytest_isolate.model.service import ContainerSettings, split_mode
 
 # Docker writes "Step 2/7 : RUN make", Podman "STEP 2/7: RUN make".
 _STEP = r"(?:Step|STEP) (\d+)/(\d+) ?: (.*)"
@@ -24,10 +36,14 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
         },
         "Binds": [
             *(f"{name}:{target}" for name, target in (*request.volumes.items(), *request.binds.items())),
-            *map(_bind, request.settings.binds),
+            *(_volume(*mount) for mount in request.settings.binds if not mount[1].startswith("/")),
         ],
         "AutoRemove": request.removes_itself or None,
-        "Mounts": [_memory_mount(path, size) for path, size in request.memory_folders.items()],
+        "Mounts": [
+            *(_bind(*mount) for mount in request.settings.binds if mount[1].startswith("/")),
+            *(_memory_mount(path, size) for path, size in request.memory_folders.items()),
+            *(_own_folder(path, keeps) for path, keeps in request.folders.items()),
+        ],
         "Memory": request.memory_bytes,
         "MemorySwap": request.memory_bytes,  # memory and swap together, so: no swap
         "NanoCpus": round((request.cpus or 0) * 1e9),
@@ -99,9 +115,15 @@ def _add_settings(config: dict[str, Any], settings: ContainerSettings) -> None:
 _NAMESPACES = {"cgroup": "CgroupnsMode", "ipc": "IpcMode", "pid": "PidMode", "userns": "UsernsMode", "uts": "UTSMode"}
 
 
-def _bind(mount: tuple[str, str]) -> str:
-    target, source = mount
-    return f"{source.removesuffix(':ro')}:{target}{':ro' if source.endswith(':ro') else ''}"
+def _volume(target: str, source: str) -> str:
+    name, colon, mode = source.partition(":")
+    return f"{name}:{target}{colon}{mode}"
+
+
+def _bind(target: str, source: str) -> dict[str, Any]:
+    """A path of the engine's host. As a text, as volumes are, it could hold no colon."""
+    path, is_read_only = split_mode(source)
+    return {"Type": "bind", "Source": path, "Target": target, "ReadOnly": is_read_only}
 
 
 def _device(text: str) -> dict[str, str]:
@@ -127,6 +149,36 @@ def _memory_mount(path: str, size_bytes: int) -> dict[str, Any]:
     """A volume without a name, which goes with its container, on a tmpfs (docker volume create, "Driver-specific")."""
     driver = {"Name": "local", "Options": {"type": "tmpfs", "device": "tmpfs", "o": f"size={size_bytes}"}}
     return {"Type": "volume", "Target": path, "VolumeOptions": {"DriverConfig": driver}}
+
+
+def _own_folder(path: str, keeps: bool) -> dict[str, Any]:
+    """A volume without a name, which goes with its container. Docker fills one with what the image has there."""
+    return {"Type": "volume", "Target": path, "VolumeOptions": {"NoCopy": not keeps}}
+
+
+# Bits of a mode as Go's os.FileMode has them (https://pkg.go.dev/io/fs#FileMode); the lowest nine are Unix' own.
+_IS_FOLDER, _IS_LINK = 1 << 31, 1 << 27
+_SPECIAL_BITS = {1 << 23: 0o4000, 1 << 22: 0o2000, 1 << 20: 0o1000}
+
+
+def path_facts(path: str, header: str) -> PathFacts | None:
+    """A file or folder by the header of an answer to `HEAD /containers/{id}/archive`; None where it tells of none."""
+    if not header:
+        return None
+    told = json.loads(base64.b64decode(header))
+    mode = int(told["mode"])
+    return PathFacts(
+        path=told.get("linkTarget") or path,
+        is_folder=bool(mode & _IS_FOLDER),
+        is_link=bool(mode & _IS_LINK),
+        mode=mode & 0o777 | sum(unix for bit, unix in _SPECIAL_BITS.items() if mode & bit),
+    )
+
+
+def path_owner(block: bytes) -> PathOwner:
+    """The owner of a file or folder by the first block of its archive."""
+    entry = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    return PathOwner(entry.uid, entry.gid)
 
 
 def container_state(found: Mapping[str, Any]) -> ContainerState:

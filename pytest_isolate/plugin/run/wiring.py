@@ -55,6 +55,7 @@ from pytest_isolate.sharing.folders import (
     cache_folder,
     ensure_secret,
     external_copies_folder,
+    image_paths_folder,
     snapshot_usage,
 )
 
@@ -259,6 +260,7 @@ def _build_launcher(
         Volumes(engine),
         in_memory_bytes(engine, settings),
         plan.copies,
+        Board(image_paths_folder()) if settings.cache else None,
     )
 
 

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from itertools import count
+from os.path import isdir as is_folder
 
 from msgspec.structs import replace
 
@@ -15,9 +16,17 @@ from pytest_isolate.engine.api import Capability, ContainerRequest, PortBinding,
 from pytest_isolate.errors import EngineError, IsolateError, PortTaken
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN
-from pytest_isolate.model.service import OF_SERVICE, ContainerSettings, Pairs, Unlimited
+from pytest_isolate.model.service import (
+    OF_SERVICE,
+    ContainerSettings,
+    Pairs,
+    Unlimited,
+    is_host_path,
+    split_mode,
+)
 from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey
-from pytest_isolate.running.archive import build_archive
+from pytest_isolate.running.archive import Copied, stream_archive
+from pytest_isolate.running.containers.mounts import Layout, lay_out
 from pytest_isolate.running.containers.running import (
     RunningInstance,
     StartRequest,
@@ -31,11 +40,13 @@ from pytest_isolate.running.containers.running import (
 from pytest_isolate.running.containers.security import capabilities, memory_folders, memory_limit
 from pytest_isolate.running.containers.view import ServiceView
 from pytest_isolate.running.context import RunContext
+from pytest_isolate.running.images.paths import ImagePathReader
 from pytest_isolate.running.network.addresses import Addresses
 from pytest_isolate.running.network.networks import Networks
 from pytest_isolate.running.network.ports import HeldPorts
 from pytest_isolate.running.network.volumes import Volumes
 from pytest_isolate.running.ownership.domains import SharingDomain
+from pytest_isolate.sharing.board import Board
 
 # Another process may take a port between our picking it and the engine's publishing it: rare, and a new one is free.
 _PORT_TRIES = 5
@@ -54,6 +65,7 @@ class Launcher:
         volumes: Volumes,
         in_memory_bytes: int = 0,
         copied: Container[InstanceKey] = (),
+        notes: Board | None = None,
     ) -> None:
         self._engine = context.engine
         self._run = context.run
@@ -63,6 +75,7 @@ class Launcher:
         self._volumes = volumes
         self._in_memory_bytes = in_memory_bytes
         self._copied = copied
+        self._paths = ImagePathReader(context.engine, context.run, notes)
         self._numbers = count(1)
 
     def preparing_network(
@@ -128,11 +141,12 @@ class Launcher:
         password = choose_password(start.instance, start.domain, start.snapshot)
         view = build_view(start.instance.spec, password, start.needed, endpoints)
         digest = full_fingerprint(start.instance, start.image, start.needed)
-        request = self._build_request(start, view, network_id, ports, digest)
+        layout = self._lay_out(start, view)
+        volumes = self._volumes.ensure(start.instance, start.domain, start.code, dict(layout.volumes))
+        request = self._build_request(start, view, network_id, ports, digest, layout, volumes)
         container_id = self._engine.create_container(request)
         try:
-            if view.files:
-                self._engine.copy_into(container_id, build_archive(view.files))
+            self._copy(container_id, request, start.domain, layout, volumes)
             started_at = self._time()
             self._engine.start_container(container_id)
         except BaseException:
@@ -153,11 +167,62 @@ class Launcher:
             secrets=collect_secrets(view, start.needed),
         )
 
+    def _lay_out(self, start: StartRequest, view: ServiceView) -> Layout:
+        image = self._paths.read(start.image, start.image.image_id, view.files, is_folder)
+        shares_files = self._engine.facts().shares_files
+        return lay_out(start.instance.spec, view.files, image, shares_files=shares_files, is_folder=is_folder)
+
+    def _copy(
+        self,
+        container_id: str,
+        request: ContainerRequest,
+        domain: SharingDomain,
+        layout: Layout,
+        volumes: Mapping[str, str],
+    ) -> None:
+        """Copy everything that the service has of this host's, and its texts, into its container and its volumes."""
+        for name, content in layout.filled.items():
+            targets = [target for volume, target in layout.volumes if volume == name]
+            is_writable = not (request.settings.read_only or all(split_mode(target)[1] for target in targets))
+
+            def fill(name: str = name, content: Copied = content, is_writable: bool = is_writable) -> None:
+                if is_writable:
+                    self._engine.copy_into(container_id, stream_archive([content]))
+                else:
+                    self._fill_from_elsewhere(request, volumes[name], content)
+
+            self._volumes.fill(domain, volumes[name], fill)
+        for folder, copied in layout.copied.items():
+            self._engine.copy_into(container_id, stream_archive(copied, folder), folder)
+
+    def _fill_from_elsewhere(self, request: ContainerRequest, volume: str, content: Copied) -> None:
+        """Fill a volume by a container that is never started: the service's own must not write to it."""
+        filling = ContainerRequest(
+            name=f"{request.name}-fill",
+            image=request.image,
+            labels=self._run.labels(),
+            entrypoint=("true",),
+            command=(),
+            volumes={volume: f"{content.target}:nocopy"},
+        )
+        container_id = self._engine.create_container(filling)
+        try:
+            self._engine.copy_into(container_id, stream_archive([content]))
+        finally:
+            self._remove_quietly(container_id)
+
     def _build_request(
-        self, start: StartRequest, view: ServiceView, network_id: str, ports: HeldPorts, digest: str
+        self,
+        start: StartRequest,
+        view: ServiceView,
+        network_id: str,
+        ports: HeldPorts,
+        digest: str,
+        layout: Layout,
+        names: Mapping[str, str],
     ) -> ContainerRequest:
         instance, spec, run = start.instance, start.instance.spec, start.domain.run
-        mounts = self._volumes.ensure(instance, start.domain, start.code)
+        mounts = [(names[name], _with_mode(name, target)) for name, target in layout.volumes]
         volumes = dict(reversed(mounts))
         # A later run may ask for copies of what is kept.
         is_copied = start.domain.is_kept or instance.key in self._copied
@@ -189,8 +254,9 @@ class Launcher:
             cap_drop=("ALL",),
             cap_add=capabilities(spec),
             no_new_privileges=not spec.new_privileges,
+            folders=layout.folders,
             settings=_settings(
-                start, self._extra_hosts(start), [mount for mount in mounts if mount not in volumes.items()]
+                start, self._extra_hosts(start), layout, [mount for mount in mounts if mount not in volumes.items()]
             ),
         )
 
@@ -214,16 +280,26 @@ class Launcher:
             self._engine.remove_container(container_id)
 
 
-def _settings(start: StartRequest, extra_hosts: Pairs, more_mounts: Iterable[tuple[str, str]]) -> ContainerSettings:
+def _with_mode(name: str, target: str) -> str:
+    """A mount as the engine takes it. A copy of a folder of this host hides what the image has there."""
+    path, is_read_only = split_mode(target)
+    words = [*(["ro"] if is_read_only else []), *(["nocopy"] if is_host_path(name) else [])]
+    return ":".join(filter(None, (path, ",".join(words))))
+
+
+def _settings(
+    start: StartRequest, extra_hosts: Pairs, layout: Layout, more_mounts: Iterable[tuple[str, str]]
+) -> ContainerSettings:
     """The settings with names of services filled in, and what is mounted at a further place."""
     settings = start.instance.spec.container
     further = [
-        (target.removesuffix(":ro"), name + target[len(target.removesuffix(":ro")) :]) for name, target in more_mounts
+        (path, f"{name}{colon}{mode}") for name, target in more_mounts for path, colon, mode in [target.partition(":")]
     ]
     shared = {name: _container_named(value, start) for name, value in settings.namespaces}
     return replace(
         settings,
-        binds=(*settings.binds, *further),
+        binds=(*layout.binds, *further),
+        tmpfs=layout.tmpfs,
         namespaces=tuple((n, f"container:{shared[n]}" if shared[n] else value) for n, value in settings.namespaces),
         # The engine refuses names of hosts for a container that has the network of another one.
         extra_hosts=() if settings.network.startswith(OF_SERVICE) else extra_hosts,

@@ -126,7 +126,7 @@ def full_fingerprint(instance: Instance, image: ImageFacts, needed: Mapping[str,
         stack=f"{instance.key.service.stack.namespace} {instance.key.service.stack.name} {instance.native_ports}",
         image_id=image.image_id,
         dependencies={alias: running.fingerprint for alias, running in needed.items()},
-        contents=read_digests(instance.spec.files),
+        contents=read_digests(instance.spec.sources),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from pytest_isolate.model.fresh import COPY_METHODS
-from pytest_isolate.model.service import MIB, ServiceSpec, Unlimited
+from pytest_isolate.model.service import MIB, ServiceSpec, Unlimited, split_mode
 
 # The engine's own default set without MKNOD, NET_RAW, SETFCAP and AUDIT_WRITE: what well-known images need to change
 # to their own user, own their files, chroot and listen on a low port. SETPCAP is there because images such as `redis`
@@ -41,16 +41,18 @@ def memory_folders(
     """The folders that a container keeps in memory, with the most bytes of each.
 
     Where the data comes from a snapshot, only the copies made of it. None where the user has limited the memory, of
-    which they would take a part, and none that lie in a volume of the user's.
+    which they would take a part, none that lie in a volume of the user's, and none that hold a file of the user's.
     """
     if not spec.in_memory or not size_bytes or isinstance(spec.memory_bytes, int):
         return {}
     if starts_from_snapshot:
         has_folder = spec.copies is not None and COPY_METHODS[spec.copies].has_memory_folder
         return {COPIES: size_bytes} if is_copied and has_folder else {}
-    volumes = [PurePosixPath(target.removesuffix(":ro")) for _, target in spec.volumes]
+    volumes = [split_mode(target)[0] for _, target in spec.volumes]
+    places = [PurePosixPath(path) for path in (*volumes, *(file.target for file in spec.files))]
     own = [path for path in spec.in_memory if not any(PurePosixPath(path).is_relative_to(v) for v in volumes)]
-    return dict.fromkeys(own, size_bytes)
+    # What is copied into a created container is lost where memory is mounted anew at its start.
+    return dict.fromkeys((path for path in own if not any(p.is_relative_to(path) for p in places)), size_bytes)
 
 
 def capabilities(spec: ServiceSpec) -> tuple[str, ...]:

@@ -133,9 +133,7 @@ def render_spec(own: ServiceView, others: Mapping[str, ServiceView]) -> ServiceV
         env={name: fill(text) for name, text in spec.env},
         command=None if spec.command is None else tuple(map(fill, spec.command)),
         entrypoint=None if spec.entrypoint is None else tuple(map(fill, spec.entrypoint)),
-        files=tuple(
-            File(target=f.target, text=fill(f.text), mode=f.mode) if f.text is not None else f for f in spec.files
-        ),
+        files=tuple(f if f.text is None else replace(f, text=fill(f.text)) for f in spec.files),
     )
 
 

@@ -78,7 +78,7 @@ class Snapshots:
         """Identify the snapshot of a service; None where its first start cannot be saved."""
         if not can_be_snapshotted(spec) or not can_save_snapshots(self._engine.facts()):
             return None
-        contents = read_digests(spec.files)
+        contents = read_digests(spec.sources)
         anywhere = snapshot_digest(spec, stack, image.image_id, contents, b"")
         imported = self._find_imported(anywhere)
         own = snapshot_digest(spec, stack, image.image_id, contents, self._secret)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import count
+from pathlib import PurePath
 
 from msgspec import Struct
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.identity import LABEL_INSTANCE
-from pytest_isolate.model.service import Pairs
+from pytest_isolate.model.service import is_host_path
 from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.running.network.networks import place_code
 from pytest_isolate.running.once import Once
@@ -30,11 +32,24 @@ class Volumes:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._volumes: Once[_Key, str] = Once()
+        self._filled: Once[str, None] = Once()
         self._numbers = count(1)
 
-    def ensure(self, instance: Instance, domain: SharingDomain, code: str) -> Pairs:
-        """The engine's names of an instance's volumes, made if they are not there, with their places inside."""
-        return tuple((self._ensure(instance, domain, code, name), target) for name, target in instance.spec.volumes)
+    def ensure(self, instance: Instance, domain: SharingDomain, code: str, names: Iterable[str]) -> dict[str, str]:
+        """The engine's names of volumes by those that an instance has for them; made if they are not there."""
+        return {name: self._ensure(instance, domain, code, name) for name in names}
+
+    def fill(self, domain: SharingDomain, volume: str, copy: Callable[[], None]) -> None:
+        """Have a volume filled, once for all that share it."""
+        if domain.is_kept:
+            copy()  # it was made together with its container, which is its only one
+        elif domain.board is None:
+            self._filled.get(volume, copy)
+        else:
+            with domain.board.claim(f"fill {volume}", lambda: None):
+                if not domain.board.read(f"fill {volume}"):
+                    copy()
+                    domain.board.publish(f"fill {volume}", {"volume": volume})
 
     def remove_unused(self, instance: Instance, domain: SharingDomain, code: str) -> None:
         """Remove an instance's volumes, but those that a container uses."""
@@ -68,5 +83,7 @@ class Volumes:
 def _volume_name(instance: Instance, domain: SharingDomain, code: str, name: str, number: str = "") -> str:
     """The engine's name of a volume. A kept one is its service's alone, and the next version of that begins anew."""
     stack = instance.network.stack
+    if is_host_path(name):
+        name = f"{PurePath(name).name}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:6]}"
     owner = code if domain.is_kept else f"{stack.namespace} {stack.name}"
     return domain.run.resource_name(str(stack), place_code(instance.network, owner), "volume", name, number)

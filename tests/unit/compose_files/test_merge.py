@@ -59,8 +59,7 @@ def test_addresses_of_a_host_add_up() -> None:
 
 def test_what_is_mounted_at_one_place_is_the_later_ones() -> None:
     web = both("services: {web: {volumes: ['more:/data', './else:/etc/conf:ro', '/x']}}")
-    assert dict(web.volumes) == {"more": "/data", "web-2": "/x"}
-    assert [(file.target, file.source) for file in web.files if file.source] == [("/etc/conf", "/p/else")]
+    assert dict(web.volumes) == {"more": "/data", "web-2": "/x", "/p/else": "/etc/conf:ro"}
 
 
 def test_a_health_checks_test_is_replaced_and_the_rest_merged() -> None:
@@ -123,7 +122,7 @@ def test_a_service_extends_one_of_its_file_and_one_of_another() -> None:
     for name in ("web", "job"):
         assert found[name].env == (("A", "1"), ("B", "2"), ("C", "3"))
         assert (found[name].image, found[name].container.user) == ("i", "app")
-        assert found[name].files[0].source == "/p/common/conf"
+        assert found[name].volumes == (("/p/common/conf", "/conf:ro"),)
     assert found["job"].command == ("work",)
 
 
@@ -167,9 +166,9 @@ def test_files_are_included_each_from_its_own_folder() -> None:
         "mail.env": "TAG=2",
     }
     found = specs(main, files=files)
-    assert (found["db"].image, found["db"].files[0].source) == ("db:16", "/p/db/init")
+    assert (found["db"].image, found["db"].volumes) == ("db:16", (("/p/db/init", "/init"),))
     assert found["db"].container.user == "ours"
-    assert (found["mail"].image, found["mail"].files[0].source) == ("mail:2", "/p/mail")
+    assert (found["mail"].image, found["mail"].volumes) == ("mail:2", (("/p/mail", "/mail"),))
     assert (found["mail"].container.user, found["web"].needs) == ("mail", ("db", "mail"))
 
 

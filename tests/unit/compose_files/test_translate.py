@@ -169,22 +169,32 @@ def test_volumes_are_the_stacks_own(mount: str, volumes: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize(
-    "mount",
+    ("mount", "mode"),
     [
-        "'./nginx.conf:/etc/nginx.conf:ro'",
-        "'/p/nginx.conf:/etc/nginx.conf'",
-        "'~/nginx.conf:/etc/nginx.conf'",
-        "{type: bind, source: nginx.conf, target: /etc/nginx.conf, read_only: true}",
+        ("'./nginx.conf:/etc/nginx.conf:ro'", ":ro"),
+        ("'/p/nginx.conf:/etc/nginx.conf'", ""),
+        ("'~/nginx.conf:/etc/nginx.conf'", ""),
+        ("{type: bind, source: nginx.conf, target: /etc/nginx.conf, read_only: true}", ":ro"),
     ],
 )
-def test_a_file_of_the_host_is_copied_in(mount: str) -> None:
+def test_a_file_of_the_host_is_mounted(mount: str, mode: str) -> None:
     found = one(f"volumes: [{mount}]", files=HOST, environ={"HOME": "/p"})
-    assert found.files == (File(target="/etc/nginx.conf", source="/p/nginx.conf"),)
-    assert found.volumes == ()
+    assert found.volumes == (("/p/nginx.conf", f"/etc/nginx.conf{mode}"),)
+    assert found.files == ()
 
 
-def test_a_folder_of_the_host_is_copied_in() -> None:
-    assert one("volumes: [./conf:/conf]", files=HOST).files == (File(target="/conf", source="/p/conf"),)
+def test_a_folder_of_the_host_is_mounted() -> None:
+    assert one("volumes: [./conf:/conf]", files=HOST).volumes == (("/p/conf", "/conf"),)
+
+
+def test_a_folder_of_the_host_is_mounted_at_two_places() -> None:
+    mounts = "volumes: [./conf:/a, ./conf:/b:ro]"
+    assert one(mounts, files=HOST).volumes == (("/p/conf", "/a"), ("/p/conf", "/b:ro"))
+
+
+def test_secrets_and_configs_have_the_owner_that_is_asked_for() -> None:
+    given = one("secrets: [{source: a, uid: '999', gid: '7', mode: 0400}]", GIVEN, files=HOST)
+    assert given.files == (File(target="/run/secrets/a", source="/p/conf/a", mode=0o400, owner="999:7"),)
 
 
 GIVEN = """
@@ -319,10 +329,9 @@ def test_what_cannot_be_honoured_is_told_with_line_and_key(keys: str, told: str)
         ("networks: {plain: {ipv4_address: 192.0.2.9, aliases: [api]}}", "container.aliases", ("web", "api"),
          "networks.plain.ipv4_address: is left out: the engine gives addresses"),
         ("network_mode: none", "container.network", "", "network_mode: is left out"),
-        ("secrets: [{source: near, uid: '103', mode: 0400}]", "files",
-         (File(target="/run/secrets/near", text="x", mode=0o400),), "secrets[0].uid: the uid is left out"),
         ("build: {context: app, shm_size: 1g}", "image", None, "build.shm_size: is left out of the build"),
-        ("volumes: [./conf:/x]\nread_only: true", "container.read_only", False, "read_only: is left out: files"),
+        ("secrets: [{source: near, target: /x}]\nread_only: true", "container.read_only", False,
+         "read_only: is left out: a file right in the root folder"),
         ("memswap_limit: 1g\nmem_limit: 50m", "memory_bytes", 50 * MIB, "memswap_limit: is left out"),
         ("deploy: {resources: {limits: {pids: 7}, reservations: {generic_resources: [x]}}}", "pids", 7,
          "deploy.resources.reservations.generic_resources: is left out"),
@@ -389,9 +398,9 @@ def test_services_share_a_network_a_namespace_and_volumes() -> None:
     assert list(specs(SHARING, services="app")) == ["vpn", "app"]
 
 
-def test_a_volume_that_stands_for_a_folder_is_a_copy_of_that_folder() -> None:
+def test_a_volume_that_stands_for_a_folder_is_that_folder() -> None:
     rest = "volumes: {conf: {driver: local, driver_opts: {type: none, o: bind, device: /p/conf}}}"
-    assert one("volumes: ['conf:/etc/conf']", rest, files=HOST).files == (File(target="/etc/conf", source="/p/conf"),)
+    assert one("volumes: ['conf:/etc/conf']", rest, files=HOST).volumes == (("/p/conf", "/etc/conf"),)
 
 
 ALLOWED = """\

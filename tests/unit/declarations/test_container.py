@@ -132,7 +132,9 @@ def test_parts_of_the_host_reach_the_engine() -> None:
     request = ContainerRequest(name="x", image="x", labels={}, volumes={"v": "/v"}, settings=settings)
     host = container_body(request)["HostConfig"]
 
-    assert host["Binds"] == ["v:/v", "/var/run/docker.sock:/s:ro"]
+    assert host["Binds"] == ["v:/v"]
+    bind = {"Type": "bind", "Source": "/var/run/docker.sock", "Target": "/s", "ReadOnly": True}
+    assert host["Mounts"] == [bind]
     assert host["Devices"] == [
         {"PathOnHost": "/dev/a", "PathInContainer": inside, "CgroupPermissions": rights}
         for inside, rights in (("/dev/a", "rwm"), ("/dev/b", "rwm"), ("/dev/b", "r"))
@@ -154,11 +156,11 @@ def test_what_is_not_set_is_left_to_the_engine() -> None:
     assert not {"Tmpfs", "Ulimits", "Init", "Dns", "Devices", "Privileged", "PidMode"} & body["HostConfig"].keys()
 
 
-def test_files_cannot_be_copied_into_what_is_read_only() -> None:
-    problem = only_problem(declare(svc=raw(files={"/a": "b"}, container={"read_only": True})))
+def test_a_read_only_root_takes_no_file_right_below_it() -> None:
+    problem = only_problem(declare(svc=raw(files={"/a": "b", "/etc/b": "b"}, container={"read_only": True})))
     assert (problem.subject, problem.reason) == (
-        "svc.container.read_only",
-        "files cannot be copied into a container with this",
+        "svc.files./a",
+        "a container with a root that is read-only can have no file of its own right below it",
     )
 
 

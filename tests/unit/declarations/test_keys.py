@@ -208,7 +208,7 @@ def test_a_wrong_value_is_told_with_what_would_be_right(key: str, value: object,
         ("volumes", {"mail": 1}, "1 is not a path inside the container", TARGETS, "mail"),
         ("files", {"etc/x": "y"}, "'etc/x' is not a path inside the container", TARGETS, "etc/x"),
         ("files", {"/x": 1}, "1 is not a table", NO_MAPPING, ""),
-        ("files", {"/x": {"txt": "y"}}, "unknown key 'txt', did you mean 'text'?", "text, path, mode", "/x"),
+        ("files", {"/x": {"txt": "y"}}, "unknown key 'txt', did you mean 'text'?", "text, path, mode, owner", "/x"),
         ("files", {"/x": {"mode": "0600"}}, "needs either text or path", "{text = '...'} or {path = '...'}", "/x"),
         (
             "files",

@@ -150,6 +150,16 @@ class Http:
                 saved.write(chunk)
         return True
 
+    def head(self, what: str, path: str, query: Mapping[str, object]) -> Mapping[str, str]:
+        """Headers of an answer that has no body."""
+        with closing(self._open(what, self._target(what, path, query), method="HEAD")) as exchange:
+            return exchange.response.headers
+
+    def read_first(self, what: str, path: str, query: Mapping[str, object], size_bytes: int) -> bytes:
+        """The first bytes of an answer; the rest is not waited for."""
+        with closing(self._open(what, self._target(what, path, query))) as exchange, self._explained(what):
+            return exchange.response.read(size_bytes)
+
     def stream(
         self, what: str, path: str, query: Mapping[str, object], timeout_s: float = REQUEST_TIMEOUT_S
     ) -> Iterator[bytes]:
@@ -200,10 +210,10 @@ class Http:
             raise refusal_error(what, status, explanation(rest))
         return RawConnection(what, self.address, connection, rest)
 
-    def _open(self, what: str, target: str, timeout_s: float = REQUEST_TIMEOUT_S) -> Exchange:
+    def _open(self, what: str, target: str, timeout_s: float = REQUEST_TIMEOUT_S, method: str = "GET") -> Exchange:
         """An answer that is read piece by piece."""
         with self._explained(what):
-            exchange = open_exchange(self.endpoint, self.idle, "GET", target, None, timeout_s)
+            exchange = open_exchange(self.endpoint, self.idle, method, target, None, timeout_s)
         if exchange.response.status >= 400:
             with closing(exchange), self._explained(what):
                 raise refusal_error(what, exchange.response.status, explanation(exchange.response.read()))

@@ -29,6 +29,9 @@ ANOTHER = PublishAddress(host="10.9.0.1", publish_on="10.9.0.1", is_local=False)
 GATEWAY = PublishAddress(host="172.17.0.1", publish_on="172.17.0.1", is_local=False)
 
 
+ON_THE_HOST = PublishAddress(shares_files=True)
+
+
 def elsewhere(host: str) -> PublishAddress:
     return PublishAddress(host=host, publish_on="0.0.0.0", is_local=False)
 
@@ -66,7 +69,7 @@ def test_behind_ssh_it_is_where_ssh_goes(monkeypatch: pytest.MonkeyPatch, host: 
 @pytest.mark.parametrize(
     ("containers", "expected"),
     [
-        pytest.param({}, LOCAL, id="the engine is within this container"),
+        pytest.param({}, ON_THE_HOST, id="the engine is within this container"),
         pytest.param({OWN: container(bridge="172.17.0.1")}, GATEWAY, id="on the default network"),
         pytest.param({OWN: container("mine", mine="10.9.0.1")}, ANOTHER, id="on another"),
         pytest.param(
@@ -93,7 +96,7 @@ def test_on_the_host_no_engine_is_asked() -> None:
     def inspect(own_id: str) -> Mapping[str, Any]:
         raise AssertionError("asked")
 
-    assert find_publish_address("unix:///var/run/docker.sock", inspect, list) == LOCAL
+    assert find_publish_address("unix:///var/run/docker.sock", inspect, list) == ON_THE_HOST
 
 
 @pytest.mark.parametrize(
