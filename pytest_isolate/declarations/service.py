@@ -135,10 +135,10 @@ def _check_files(spec: ServiceSpec, exists: Callable[[str], bool]) -> Iterator[t
 
 
 def find_root_files(spec: ServiceSpec) -> Iterator[File]:
-    """Files right in the root folder of a container that must not write there, where no mount is in between."""
+    """Texts for files right in the root folder of a container that must not write there, where no mount is between."""
     mounts = {split_mode(target)[0] for _, target in spec.volumes} | {path for path, _ in spec.container.tmpfs}
     for file in spec.files if spec.container.read_only else ():
-        if PurePosixPath(file.target).parent == PurePosixPath("/") and file.target not in mounts:
+        if not file.source and PurePosixPath(file.target).parent == PurePosixPath("/") and file.target not in mounts:
             yield file
 
 

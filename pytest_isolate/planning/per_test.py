@@ -16,7 +16,17 @@ from pytest_isolate.declarations.service import check_native_ports, load_service
 from pytest_isolate.declarations.variants import Alternative, copies_of
 from pytest_isolate.errors import Problem
 from pytest_isolate.model.declaration import Layer, RawService
-from pytest_isolate.model.service import Change, ServiceId, ServiceSpec, StackId, StackSpec, Variation, describe_reset
+from pytest_isolate.model.service import (
+    Change,
+    ServiceId,
+    ServiceSpec,
+    StackId,
+    StackSpec,
+    Variation,
+    describe_reset,
+    is_host_path,
+)
+from pytest_isolate.planning.placement import written_paths
 
 Overrides = Mapping[ServiceId, tuple[Layer, ...]]
 """Changes of services, on top of everything else."""
@@ -111,6 +121,10 @@ def _replace_specs(
     )
 
 
+def _stacks(services: Iterable[ServiceId]) -> set[StackId]:
+    return {service_id.stack for service_id in services}
+
+
 def _edges(
     services: Mapping[ServiceId, ServiceSpec],
     stacks: Mapping[StackId, StackSpec],
@@ -118,9 +132,12 @@ def _edges(
 ) -> dict[ServiceId, list[ServiceId]]:
     edges = {service_id: list(needed) for service_id, needed in dependencies.items()}
     together: dict[tuple[StackId, str], list[ServiceId]] = {}
+    written = {stack: written_paths(s for i, s in services.items() if i.stack == stack) for stack in _stacks(services)}
     for service_id, spec in services.items():
         for volume, _ in spec.volumes:
-            together.setdefault((service_id.stack, volume), []).append(service_id)
+            # Of what all only read, each may have its own.
+            if not is_host_path(volume) or volume in written[service_id.stack]:
+                together.setdefault((service_id.stack, volume), []).append(service_id)
         if service_id.stack in stacks and stacks[service_id.stack].native_ports:
             together.setdefault((service_id.stack, ""), []).append(service_id)
     for members in together.values():

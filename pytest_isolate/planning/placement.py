@@ -10,7 +10,7 @@ from pytest_isolate.declarations.graph import build_start_order
 from pytest_isolate.declarations.keys import fingerprint
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.declarations.references import is_within
-from pytest_isolate.model.service import Scope, ServiceId, ServiceSpec, StackId, Variation
+from pytest_isolate.model.service import Scope, ServiceId, ServiceSpec, StackId, Variation, is_host_path, split_mode
 
 
 class ItemPosition(Struct, frozen=True, kw_only=True):
@@ -68,11 +68,19 @@ class Instance(Struct, frozen=True, kw_only=True):
     """Most containers that its network may have to hold."""
     stack_depth: int
     """Depth of the stack in the dependency order; a stack depends only on lower ones."""
+    written: frozenset[str] = frozenset()
+    """Files and folders of this host that a service of its stack may write to, so that each stack has its own."""
 
     @property
     def network(self) -> NetworkKey:
         """The network that it lives on; what it needs from elsewhere is attached to that one too."""
         return self.key.network
+
+
+def written_paths(services: Iterable[ServiceSpec]) -> frozenset[str]:
+    """Files and folders of this host that one of these services mounts without `:ro`."""
+    mounts = [mount for spec in services for mount in spec.volumes]
+    return frozenset(name for name, target in mounts if is_host_path(name) and not split_mode(target)[1])
 
 
 def place_of(spec: ServiceSpec, service_id: ServiceId, where: ItemPosition) -> Place:
@@ -128,6 +136,7 @@ def _build_instance(
         dependencies=tuple(sorted(dependencies.items())),
         network_capacity=_network_capacity(service_id, catalogue),
         stack_depth=_stack_depth(service_id.stack, catalogue),
+        written=written_paths(spec for other, spec in catalogue.services.items() if other.stack == service_id.stack),
     )
 
 

@@ -16,6 +16,7 @@ from pytest_isolate.engine.api import Engine, PublishAddress
 from pytest_isolate.errors import PlanError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
+from pytest_isolate.model.service import is_host_path
 from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.planning.plan import Plan, peak_demand
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings
@@ -158,6 +159,8 @@ def volumes_of_two(instances: Iterable[Instance]) -> Iterator[tuple[Instance, In
     users: dict[tuple[NetworkKey, str], Instance] = {}
     for instance in instances:
         for name, _ in instance.spec.volumes:
+            if is_host_path(name) and name not in instance.written:
+                continue
             first = users.setdefault((instance.network, name), instance)
             if first is not instance:
                 yield first, instance, name

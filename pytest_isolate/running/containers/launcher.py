@@ -169,8 +169,14 @@ class Launcher:
 
     def _lay_out(self, start: StartRequest, view: ServiceView) -> Layout:
         image = self._paths.read(start.image, start.image.image_id, view.files, is_folder)
-        shares_files = self._engine.facts().shares_files
-        return lay_out(start.instance.spec, view.files, image, shares_files=shares_files, is_folder=is_folder)
+        return lay_out(
+            start.instance.spec,
+            view.files,
+            image,
+            shares_files=self._engine.facts().shares_files,
+            written=start.instance.written,
+            is_folder=is_folder,
+        )
 
     def _copy(
         self,
@@ -185,9 +191,9 @@ class Launcher:
             targets = [target for volume, target in layout.volumes if volume == name]
             is_writable = not (request.settings.read_only or all(split_mode(target)[1] for target in targets))
 
-            def fill(name: str = name, content: Copied = content, is_writable: bool = is_writable) -> None:
+            def fill(name: str = name, content: tuple[Copied, ...] = content, is_writable: bool = is_writable) -> None:
                 if is_writable:
-                    self._engine.copy_into(container_id, stream_archive([content]))
+                    self._engine.copy_into(container_id, stream_archive(content))
                 else:
                     self._fill_from_elsewhere(request, volumes[name], content)
 
@@ -195,7 +201,7 @@ class Launcher:
         for folder, copied in layout.copied.items():
             self._engine.copy_into(container_id, stream_archive(copied, folder), folder)
 
-    def _fill_from_elsewhere(self, request: ContainerRequest, volume: str, content: Copied) -> None:
+    def _fill_from_elsewhere(self, request: ContainerRequest, volume: str, content: tuple[Copied, ...]) -> None:
         """Fill a volume by a container that is never started: the service's own must not write to it."""
         filling = ContainerRequest(
             name=f"{request.name}-fill",
@@ -203,11 +209,11 @@ class Launcher:
             labels=self._run.labels(),
             entrypoint=("true",),
             command=(),
-            volumes={volume: f"{content.target}:nocopy"},
+            volumes={volume: f"{content[0].target}:nocopy"},
         )
         container_id = self._engine.create_container(filling)
         try:
-            self._engine.copy_into(container_id, stream_archive([content]))
+            self._engine.copy_into(container_id, stream_archive(content))
         finally:
             self._remove_quietly(container_id)
 

@@ -6,7 +6,7 @@ may write to this host's own files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import PurePosixPath
 
 from msgspec import Struct
@@ -26,7 +26,7 @@ class Layout(Struct, frozen=True, kw_only=True):
     """
 
     volumes: Pairs = ()
-    filled: Mapping[str, Copied] = {}
+    filled: Mapping[str, tuple[Copied, ...]] = {}
     binds: Pairs = ()
     folders: Mapping[str, bool] = {}
     tmpfs: Pairs = ()
@@ -39,11 +39,16 @@ def lay_out(
     image: ImagePaths,
     *,
     shares_files: bool,
+    written: Container[str],
     is_folder: Callable[[str], bool],
 ) -> Layout:
-    """Decide on every mount of a service. `shares_files` tells that the engine's host has this host's files."""
-    taken = [split_mode(target)[0] for _, target in spec.volumes] + [path for path, _ in spec.container.binds]
-    volumes, filled, binds, copied = _mount_volumes(spec, shares_files, is_folder)
+    """Decide on every mount of a service.
+
+    `shares_files` tells that paths of this host are those of the engine's host too: it then mounts what no service of
+    the stack writes to (`written`) as it is.
+    """
+    volumes, filled, binds, copied = _mount_volumes(spec, shares_files, written, is_folder)
+    taken = [*(split_mode(target)[0] for _, target in volumes), *(path for path, _ in binds)]
     tmpfs, folders = dict(spec.container.tmpfs), dict[str, bool]()
     for file in sorted(files, key=lambda file: len(PurePosixPath(file.target).parts)):
         item = _as_copied(file, image)
@@ -62,9 +67,10 @@ def lay_out(
             folders[place] = not is_top
         copied.append(item)
     mounts = (*taken, *tmpfs, *folders)
+    copied = _fill_what_is_only_read(copied, volumes, filled, mounts)
     return Layout(
         volumes=volumes,
-        filled={name: _without(item, mounts) for name, item in filled.items()},
+        filled={name: tuple(_without(item, mounts) for item in items) for name, items in filled.items()},
         binds=binds,
         folders=folders,
         tmpfs=tuple(tmpfs.items()),
@@ -73,23 +79,41 @@ def lay_out(
 
 
 def _mount_volumes(
-    spec: ServiceSpec, shares_files: bool, is_folder: Callable[[str], bool]
-) -> tuple[Pairs, dict[str, Copied], Pairs, list[Copied]]:
+    spec: ServiceSpec, shares_files: bool, written: Container[str], is_folder: Callable[[str], bool]
+) -> tuple[Pairs, dict[str, tuple[Copied, ...]], Pairs, list[Copied]]:
     """Mounts that the service declares: volumes, those that are filled, binds, and files of this host to be copied."""
-    volumes, filled, binds, copied = [], {}, list(spec.container.binds), []
+    volumes, binds, copied = [], list(spec.container.binds), []
+    filled: dict[str, tuple[Copied, ...]] = {}
+    within = [file.target for file in spec.files]
+    within += [split_mode(target)[0] for name, target in spec.volumes if name in written and not is_folder(name)]
     for name, target in spec.volumes:
-        path, is_read_only = split_mode(target)
+        path, _ = split_mode(target)
         item = Copied(target=path, source=name, owner=None)
         if not is_host_path(name):
             volumes.append((name, target))
-        elif shares_files and is_read_only:
+        elif shares_files and name not in written and not any(_is_below(other, path) for other in within):
             binds.append((path, f"{name}:ro"))
         elif is_folder(name):
             volumes.append((name, target))
-            filled.setdefault(name, item)
+            filled.setdefault(name, (item,))
         else:
             copied.append(item)
     return tuple(volumes), filled, tuple(binds), copied
+
+
+def _fill_what_is_only_read(
+    copied: Iterable[Copied], volumes: Pairs, filled: dict[str, tuple[Copied, ...]], mounts: Iterable[str]
+) -> list[Copied]:
+    """Add what lies in a volume that its container only reads to what fills that volume; the rest is returned."""
+    places = {split_mode(target)[0]: name for name, target in volumes if name in filled and split_mode(target)[1]}
+    rest = []
+    for item in copied:
+        mount = _covering(item.target, mounts)
+        if mount in places:
+            filled[places[mount]] += (item,)
+        else:
+            rest.append(item)
+    return rest
 
 
 def _as_copied(file: File, image: ImagePaths) -> Copied:
