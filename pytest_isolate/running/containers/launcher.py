@@ -142,7 +142,8 @@ class Launcher:
         view = build_view(start.instance.spec, password, start.needed, endpoints)
         digest = full_fingerprint(start.instance, start.image, start.needed)
         layout = self._lay_out(start, view)
-        volumes = self._volumes.ensure(start.instance, start.domain, start.code, dict(layout.volumes))
+        names, own = dict(layout.volumes), [name for name, items in layout.filled.items() if len(items) > 1]
+        volumes = self._volumes.ensure(start.instance, start.domain, start.code, names, own)
         request = self._build_request(start, view, network_id, ports, digest, layout, volumes)
         container_id = self._engine.create_container(request)
         try:

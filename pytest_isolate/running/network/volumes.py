@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from itertools import count
 from pathlib import PurePath
@@ -35,9 +35,12 @@ class Volumes:
         self._filled: Once[str, None] = Once()
         self._numbers = count(1)
 
-    def ensure(self, instance: Instance, domain: SharingDomain, code: str, names: Iterable[str]) -> dict[str, str]:
-        """The engine's names of volumes by those that an instance has for them; made if they are not there."""
-        return {name: self._ensure(instance, domain, code, name) for name in names}
+    def ensure(
+        self, instance: Instance, domain: SharingDomain, code: str, names: Iterable[str], own: Container[str] = ()
+    ) -> dict[str, str]:
+        """The engine's names of volumes by those that an instance has for them, some its own; made if not there."""
+        shared_by = {name: f"{name} {instance.spec.name}" if name in own else name for name in names}
+        return {name: self._ensure(instance, domain, code, full) for name, full in shared_by.items()}
 
     def fill(self, domain: SharingDomain, volume: str, copy: Callable[[], None]) -> None:
         """Have a volume filled, once for all that share it."""
