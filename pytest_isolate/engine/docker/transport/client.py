@@ -150,7 +150,7 @@ class Http:
                 saved.write(chunk)
         return True
 
-    def head(self, what: str, path: str, query: Mapping[str, object]) -> Mapping[str, str]:
+    def head(self, what: str, path: str, query: Mapping[str, object]) -> http.client.HTTPMessage:
         """Headers of an answer that has no body."""
         with closing(self._open(what, self._target(what, path, query), method="HEAD")) as exchange:
             return exchange.response.headers
