@@ -30,6 +30,7 @@ from pytest_isolate.engine.api import (
     ContainerState,
     Engine,
     Event,
+    PathOwner,
     PortBinding,
     Session,
 )
@@ -654,6 +655,34 @@ def test_copied_file_is_there_when_the_container_starts(bench: Bench) -> None:
     bench.engine.start_container(container)
     bench.wait_for_end(container)
     assert bench.engine.read_logs(container) == "key = value\n"
+
+
+def test_an_archive_comes_in_pieces_and_goes_to_a_folder(bench: Bench) -> None:
+    container = bench.create("read /srv/etc/app.conf")
+    whole = archive("etc/app.conf", "key = value\n")
+    bench.engine.copy_into(container, (whole[i : i + 100] for i in range(0, len(whole), 100)), "/srv")
+    bench.engine.start_container(container)
+    bench.wait_for_end(container)
+    assert bench.engine.read_logs(container) == "key = value\n"
+
+
+def test_what_is_at_a_path_is_told_of_a_container_that_does_not_run(bench: Bench) -> None:
+    container = bench.create("exit 0")
+    bench.engine.copy_into(container, archive("srv/app/conf", "x"))
+    folder, file = bench.engine.find_path(container, "/srv/app"), bench.engine.find_path(container, "/srv/app/conf")
+    assert folder is not None
+    assert file is not None
+    assert (folder.is_folder, folder.path, file.is_folder, file.is_link) == (True, "/srv/app", False, False)
+    assert bench.engine.read_owner(container, "/srv/app") == PathOwner(0, 0)
+    assert bench.engine.find_path(container, "/srv/nothing") is None
+
+
+def test_a_folder_of_its_own_hides_what_the_image_has_and_takes_files(bench: Bench) -> None:
+    container = bench.create("read /srv/app/conf", folders={"/srv/app": False})
+    bench.engine.copy_into(container, archive("srv/app/conf", "x\n"))
+    bench.engine.start_container(container)
+    bench.wait_for_end(container)
+    assert bench.engine.read_logs(container) == "x\n"
 
 
 def test_archive_that_is_none_is_refused(bench: Bench) -> None:

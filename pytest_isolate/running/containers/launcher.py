@@ -140,7 +140,7 @@ class Launcher:
         endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()}
         password = choose_password(start.instance, start.domain, start.snapshot)
         view = build_view(start.instance.spec, password, start.needed, endpoints)
-        digest = full_fingerprint(start.instance, start.image, start.needed)
+        digest = full_fingerprint(start.instance, start.image, start.needed, is_kept=start.domain.is_kept)
         layout = self._lay_out(start, view)
         names, own = dict(layout.volumes), [name for name, items in layout.filled.items() if len(items) > 1]
         volumes = self._volumes.ensure(start.instance, start.domain, start.code, names, own)

@@ -119,14 +119,19 @@ def run_password(run: Run, service: ServiceId, node: str = "", worker: str = "")
     return run.password(service.stack.namespace, str(service), node, worker)
 
 
-def full_fingerprint(instance: Instance, image: ImageFacts, needed: Mapping[str, RunningInstance]) -> str:
-    """The fingerprint over everything that is known before the start: equal means that reuse is safe."""
+def full_fingerprint(
+    instance: Instance, image: ImageFacts, needed: Mapping[str, RunningInstance], *, is_kept: bool
+) -> str:
+    """The fingerprint over everything that is known before the start: equal means that reuse is safe.
+
+    Only what is kept for later runs has to know what files hold: to read them may take seconds.
+    """
     return fingerprint(
         instance.spec,
         stack=f"{instance.key.service.stack.namespace} {instance.key.service.stack.name} {instance.native_ports}",
         image_id=image.image_id,
         dependencies={alias: running.fingerprint for alias, running in needed.items()},
-        contents=read_digests(instance.spec.sources),
+        contents=read_digests(instance.spec.sources) if is_kept else {},
     )
 
 

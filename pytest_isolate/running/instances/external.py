@@ -79,7 +79,7 @@ class ExternalServices:
             instance=instance,
             domain=self._domain,
             image=image,
-            fingerprint=full_fingerprint(instance, image, {}),
+            fingerprint=full_fingerprint(instance, image, {}, is_kept=False),
             view=view,
             started_at=self._context.clock.time(),
             secrets=collect_secrets(view, {}),

@@ -213,7 +213,8 @@ class BaseImages:
 def _reuse_code(instance: Instance, image: BaseImage, needed: Mapping[str, RunningInstance]) -> str:
     """Return what later runs know it by: with the full fingerprint, so that it is what today's declaration asks for."""
     # With and without snapshots its password differs.
-    code = full_fingerprint(instance, image.facts, needed) + (image.snapshot.digest[:8] if image.snapshot else "")
+    code = full_fingerprint(instance, image.facts, needed, is_kept=True)
+    code += image.snapshot.digest[:8] if image.snapshot else ""
     variation = describe_variation(instance.key.variation)
     # Used for another variation, it would have to be attached to networks that come before its own.
     return code + (hashlib.sha256(variation.encode()).hexdigest()[:8] if variation else "")
