@@ -109,6 +109,8 @@ def _pack_source(item: Copied, folder: str) -> Iterator[bytes]:
 def _walk(top: str, hidden: Iterable[str] = ()) -> Iterator[tuple[str, str, os.stat_result]]:
     """Each regular file, folder and link below a path, by its name from there; a folder comes before what is in it."""
     found = os.stat(top)  # a link as the source itself is followed
+    if not stat.S_ISDIR(found.st_mode):
+        open_regular(top).close()  # which refuses all else
     yield "", top, found
     folders = [("", top)] if stat.S_ISDIR(found.st_mode) else []
     while folders:

@@ -41,8 +41,8 @@ class Journal:
 
     @property
     def requests(self) -> list[dict[str, Any]]:
-        """Every container that was asked for."""
-        return [args[0] for args in self.calls("create_container")]
+        """Every container that was asked for, but those that only show what is in an image."""
+        return [args[0] for args in self.calls("create_container") if "-look-" not in args[0]["name"]]
 
     @property
     def images(self) -> list[str]:
