@@ -175,12 +175,16 @@ def test_links_of_the_image_are_followed(tried: Project) -> None:
         """
         web = service(TRIED, command=forever(), files={"/etc/app.conf": "x", "/linked/more": "y"})
         folder = service(TRIED, command=forever(), files={"/linked": Path("conf")})
+        mounted = service(TRIED, command=forever(), volumes={"./conf": "/linked", "./conf/shop.conf": "/etc/app.conf"})
         """,
     )
     tried.tests(
         SH,
         """
-        def test_it(web, folder):
+        def test_it(web, folder, mounted):
+            assert sh(mounted, "readlink /linked; ls /opt/real").split()[:2] == ["opt/real", "app.conf"]
+            assert [sh(mounted, text) for text in ("readlink /etc/app.conf", "cat /opt/real/app.conf")] == [
+                "/opt/real/app.conf", "shop"]
             assert sh(web, "readlink /etc/app.conf; cat /opt/real/app.conf").split() == ["/opt/real/app.conf", "x"]
             assert sh(web, "cat /opt/real/more") == "y"
             assert sh(folder, "readlink /linked; ls /opt/real").split() == ["opt/real", "shop.conf"]

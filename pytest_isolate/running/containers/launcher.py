@@ -19,6 +19,7 @@ from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN
 from pytest_isolate.model.service import (
     OF_SERVICE,
     ContainerSettings,
+    File,
     Pairs,
     Unlimited,
     is_host_path,
@@ -169,13 +170,18 @@ class Launcher:
         )
 
     def _lay_out(self, start: StartRequest, view: ServiceView) -> Layout:
-        image = self._paths.read(start.image, start.image.image_id, view.files, is_folder)
+        spec, image_id = start.instance.spec, start.image.image_id
+        shares_files, written = self._engine.facts().shares_files, start.instance.written
+        # What is bound as it is, the engine puts where links lead to.
+        copied = [at for name, at in spec.volumes if is_host_path(name) and (name in written or not shares_files)]
+        files = [*view.files, *(File(target=split_mode(at)[0]) for at in copied)]
+        image = self._paths.read(start.image, image_id, files, is_folder)
         return lay_out(
-            start.instance.spec,
+            spec,
             view.files,
             image,
-            shares_files=self._engine.facts().shares_files,
-            written=start.instance.written,
+            shares_files=shares_files,
+            written=written,
             is_folder=is_folder,
         )
 

@@ -47,10 +47,18 @@ def lay_out(
     `shares_files` tells that paths of this host are those of the engine's host too: it then mounts what no service of
     the stack writes to (`written`) as it is.
     """
-    volumes, filled, binds, copied = _mount_volumes(spec, shares_files, written, is_folder)
+    files = sorted(files, key=lambda file: len(PurePosixPath(file.target).parts))
+    within = [file.target for file in files]
+    within += [split_mode(target)[0] for name, target in spec.volumes if name in written and not is_folder(name)]
+    bound = {
+        (name, target)
+        for name, target in spec.volumes
+        if shares_files and name not in written and not any(_is_below(p, split_mode(target)[0]) for p in within)
+    }
+    volumes, filled, binds, copied = _mount_volumes(spec, image, bound, is_folder)
     taken = [*(split_mode(target)[0] for _, target in volumes), *(path for path, _ in binds)]
     tmpfs, folders = dict(spec.container.tmpfs), dict[str, bool]()
-    for file in sorted(files, key=lambda file: len(PurePosixPath(file.target).parts)):
+    for file in files:
         item = _as_copied(file, image)
         is_top = bool(item.source) and is_folder(item.source)
         mount = _covering(item.target, (*taken, *tmpfs, *folders))
@@ -79,19 +87,20 @@ def lay_out(
 
 
 def _mount_volumes(
-    spec: ServiceSpec, shares_files: bool, written: Container[str], is_folder: Callable[[str], bool]
+    spec: ServiceSpec,
+    image: ImagePaths,
+    bound: Container[tuple[str, str]],
+    is_folder: Callable[[str], bool],
 ) -> tuple[Pairs, dict[str, tuple[Copied, ...]], Pairs, list[Copied]]:
     """Mounts that the service declares: volumes, those that are filled, binds, and files of this host to be copied."""
     volumes, binds, copied = [], list(spec.container.binds), []
     filled: dict[str, tuple[Copied, ...]] = {}
-    within = [file.target for file in spec.files]
-    within += [split_mode(target)[0] for name, target in spec.volumes if name in written and not is_folder(name)]
     for name, target in spec.volumes:
         path, _ = split_mode(target)
-        item = Copied(target=path, source=name, owner=None)
+        item = Copied(target=_place(path, image), source=name, owner=None)
         if not is_host_path(name):
             volumes.append((name, target))
-        elif shares_files and name not in written and not any(_is_below(other, path) for other in within):
+        elif (name, target) in bound:
             binds.append((path, f"{name}:ro"))
         elif is_folder(name):
             volumes.append((name, target))
@@ -121,7 +130,7 @@ def _as_copied(file: File, image: ImagePaths) -> Copied:
     there, base = image.places.get(file.target), as_copied(file)
     owner = image.owners[file.owner] if file.owner else ROOT
     return Copied(
-        target=there.path if there else file.target,
+        target=_place(file.target, image),
         source=base.source,
         content=base.content,
         mode=file.mode,
@@ -129,6 +138,11 @@ def _as_copied(file: File, image: ImagePaths) -> Copied:
         top_owner=owner if file.owner else image.folder_owners.get(file.target, owner),
         top_mode=there.mode if there and there.is_folder else None,
     )
+
+
+def _place(path: str, image: ImagePaths) -> str:
+    """The place that a link of the image leads to, or the path itself."""
+    return image.places[path].path if path in image.places else path
 
 
 def _without(item: Copied, mounts: Iterable[str]) -> Copied:
