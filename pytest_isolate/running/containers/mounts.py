@@ -48,13 +48,7 @@ def lay_out(
     the stack writes to (`written`) as it is.
     """
     files = sorted(files, key=lambda file: len(PurePosixPath(file.target).parts))
-    within = [file.target for file in files]
-    within += [split_mode(target)[0] for name, target in spec.volumes if name in written and not is_folder(name)]
-    bound = {
-        (name, target)
-        for name, target in spec.volumes
-        if shares_files and name not in written and not any(_is_below(p, split_mode(target)[0]) for p in within)
-    }
+    bound = _find_bound(spec, files, written, is_folder) if shares_files else ()
     volumes, filled, binds, copied = _mount_volumes(spec, image, bound, is_folder)
     taken = [*(split_mode(target)[0] for _, target in volumes), *(path for path, _ in binds)]
     tmpfs, folders = dict(spec.container.tmpfs), dict[str, bool]()
@@ -84,6 +78,19 @@ def lay_out(
         tmpfs=tuple(tmpfs.items()),
         copied=_by_folder((_without(item, mounts) for item in copied), mounts if spec.container.read_only else ()),
     )
+
+
+def _find_bound(
+    spec: ServiceSpec, files: Iterable[File], written: Container[str], is_folder: Callable[[str], bool]
+) -> set[tuple[str, str]]:
+    """Volumes that are bound as they are: what no service writes to, and nothing is copied into."""
+    within = [file.target for file in files]
+    within += [split_mode(target)[0] for name, target in spec.volumes if name in written and not is_folder(name)]
+    return {
+        (name, target)
+        for name, target in spec.volumes
+        if name not in written and not any(_is_below(path, split_mode(target)[0]) for path in within)
+    }
 
 
 def _mount_volumes(
