@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_isolate.declarations.placeholders import render
 from pytest_isolate.model.probes import Command, Ended
-from pytest_isolate.model.service import ServiceSpec, Unlimited
+from pytest_isolate.model.service import ServiceSpec, Unlimited, split_mode
 
 Facts = dict[str, object]
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -94,8 +94,11 @@ def _compose_mounts(s: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str
     """The mounts of a service, with those that it has from others (where tmpfs is no volume)."""
     found: dict[str, object] = {}
     for text in s.get("volumes_from") or ():
-        other = config["services"][text.removeprefix("container:").partition(":")[0]]
-        found |= _compose_mounts({"volumes": other.get("volumes")}, config)
+        name, _, mode = text.removeprefix("container:").partition(":")
+        volumes = config["services"][name].get("volumes") or ()
+        if mode == "ro":
+            volumes = [{**mount, "read_only": True} for mount in volumes]
+        found |= _compose_mounts({"volumes": volumes}, config)
     for mount in s.get("volumes") or ():
         target, kind = posixpath.normpath(mount["target"]), mount["type"]
         source = mount.get("source", "")
@@ -104,7 +107,8 @@ def _compose_mounts(s: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str
             kind, source = "bind", options["device"]
         if kind == "bind":
             source = posixpath.normpath(source)
-        found[target] = f"{kind} {source}".strip() if kind != "tmpfs" else "tmpfs"
+        mode = " ro" if mount.get("read_only") else ""
+        found[target] = f"{kind} {source}".strip() + mode if kind != "tmpfs" else "tmpfs"
     for text in s.get("tmpfs") or ():
         found[posixpath.normpath(text.partition(":")[0])] = "tmpfs"
     return found
@@ -118,7 +122,8 @@ def _compose_files(s: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str,
             path = posixpath.join(folder, grant.get("target") or grant["source"])
             mode = grant.get("mode")
             mode = 0o444 if mode is None else int(mode, 8) if isinstance(mode, str) else mode
-            found[path] = f"{declared.get('file') or 'text'} {mode:o}"
+            owner = f" {grant.get('uid') or 0}:{grant.get('gid') or 0}".replace(" 0:0", "")
+            found[path] = f"{declared.get('file') or 'text'} {mode:o}{owner}"
     return found
 
 
@@ -243,19 +248,20 @@ def _our_mounts(spec: ServiceSpec) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, targets in spec.volumes:
         for target in (targets,) if isinstance(targets, str) else targets:
-            kind = "bind" if name.startswith("empty:") else "volume"
+            kind = "bind" if name.startswith(("empty:", "/")) else "volume"
             source = name.removeprefix("empty:")
             is_unnamed = bool(re.fullmatch(r".+-\d+", name)) and kind == "volume"
-            found[target.removesuffix(":ro")] = kind if is_unnamed else f"{kind} {source}"
-    for file in spec.files:
-        if file.source and file.mode is None:
-            found[file.target] = f"bind {file.source}"
-    found |= {path: f"bind {source.removesuffix(':ro')}" for path, source in spec.container.binds}
+            path, is_read_only = split_mode(target)
+            found[path] = (kind if is_unnamed else f"{kind} {source}") + " ro" * is_read_only
+    for path, bound in spec.container.binds:
+        source, is_read_only = split_mode(bound)
+        found[path] = f"bind {source}" + " ro" * is_read_only
     return {**found, **{path: "tmpfs" for path, _ in spec.container.tmpfs}}
 
 
 def _our_files(spec: ServiceSpec) -> dict[str, object]:
-    return {f.target: f"{f.source or 'text'} {f.mode:o}" for f in spec.files if f.mode is not None}
+    granted = (f for f in spec.files if f.mode is not None)
+    return {f.target: f"{f.source or 'text'} {f.mode:o} {f.owner}".strip() for f in granted}
 
 
 def _plain(text: str) -> str:
