@@ -104,6 +104,7 @@ def test_a_volume_within_a_folder_hides_the_hosts_files(tried: Project) -> None:
         PREAMBLE,
         """
         web = service(TRIED, command=forever(), volumes={"./app": "/node", "own": "/node/modules"})
+        whole = service(TRIED, command=forever(), volumes={"./app": "/app"}, needs=["web"])
         bare = service(TRIED, command=forever(), files={"/node": Path("app")}, volumes={"own": "/node/modules"})
         """,
     )
@@ -115,9 +116,12 @@ def test_a_volume_within_a_folder_hides_the_hosts_files(tried: Project) -> None:
             service = request.getfixturevalue(name)
             assert sh(service, "cd /node && ls").split() == ["linked", "main.js", "modules"]
             assert sh(service, "ls /node/modules") == "own"
+
+        def test_who_shares_the_folder_has_all_of_it(whole):
+            assert sh(whole, "ls /app/modules") == "host"
         """,
     )
-    tried.run().assert_outcomes(passed=2)
+    tried.run().assert_outcomes(passed=3)
     assert sorted(os.listdir(tried.path / "app/modules")) == ["host"]
 
 

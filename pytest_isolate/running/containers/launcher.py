@@ -197,6 +197,8 @@ class Launcher:
         for name, content in layout.filled.items():
             targets = [target for volume, target in layout.volumes if volume == name]
             is_writable = not (request.settings.read_only or all(split_mode(target)[1] for target in targets))
+            # What is mounted within it would get a part of what belongs to all services that share it.
+            is_writable = is_writable and not content[0].hidden
 
             def fill(name: str = name, content: tuple[Copied, ...] = content, is_writable: bool = is_writable) -> None:
                 if is_writable:
@@ -209,7 +211,7 @@ class Launcher:
             self._engine.copy_into(container_id, stream_archive(copied, folder), folder)
 
     def _fill_from_elsewhere(self, request: ContainerRequest, volume: str, content: tuple[Copied, ...]) -> None:
-        """Fill a volume by a container that is never started: the service's own must not write to it."""
+        """Fill a volume by a container that is never started and mounts nothing else, as the service's own may not."""
         filling = ContainerRequest(
             name=f"{request.name}-fill",
             image=request.image,
@@ -220,7 +222,7 @@ class Launcher:
         )
         container_id = self._engine.create_container(filling)
         try:
-            self._engine.copy_into(container_id, stream_archive(content))
+            self._engine.copy_into(container_id, stream_archive(replace(item, hidden=()) for item in content))
         finally:
             self._remove_quietly(container_id)
 
