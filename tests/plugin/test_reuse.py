@@ -280,3 +280,16 @@ def test_changed_service_is_kept_beside_the_unchanged_one(project: Project, last
     for _ in range(2):
         project.run_on(lasting, "--isolate-reuse").assert_outcomes(passed=2)
     assert project.journal.services == ["db", "db"]
+
+
+def test_what_shares_a_volume_and_is_asked_for_late_is_not_kept(project: Project) -> None:
+    project.conftest(
+        "one = service(IMAGE, command=forever(), volumes={'d': '/d'})\n"
+        "two = service(IMAGE, command=forever(), volumes={'d': '/d'})"
+    )
+    project.tests("def test_it(request): request.getfixturevalue('one')")
+    result = project.run("--isolate-reuse")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["service 'one' * it cannot be kept for later runs, because 'two' uses the volume 'd' as well"]
+    )

@@ -159,8 +159,8 @@ def volumes_of_two(instances: Iterable[Instance]) -> Iterator[tuple[Instance, In
     users: dict[tuple[NetworkKey, str], Instance] = {}
     for instance in instances:
         for name, _ in instance.spec.volumes:
-            if is_host_path(name) and name not in instance.written:
-                continue
+            if is_host_path(name):
+                continue  # each has a copy of its own
             first = users.setdefault((instance.network, name), instance)
             if first is not instance:
                 yield first, instance, name

@@ -38,7 +38,15 @@ class Volumes:
     def ensure(
         self, instance: Instance, domain: SharingDomain, code: str, names: Iterable[str], own: Container[str] = ()
     ) -> dict[str, str]:
-        """The engine's names of volumes by those that an instance has for them, some its own; made if not there."""
+        """The engine's names of volumes by those that an instance has for them, some its own; made if not there.
+
+        EngineError for one that is kept and shared: one of those who share it may change, and the other not.
+        """
+        for name, other in instance.shared if domain.is_kept else ():
+            raise EngineError(
+                f"it cannot be kept for later runs, because {other!r} uses the volume {name!r} as well",
+                do="run without --isolate-reuse, or give both scope='module' or share='worker'",
+            )
         shared_by = {name: f"{name} {instance.spec.name}" if name in own else name for name in names}
         return {name: self._ensure(instance, domain, code, full) for name, full in shared_by.items()}
 
