@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-MOST_TEXT_BYTES = 16 << 20
-"""Of a file with declarations or variables."""
+MOST_TEXT_BYTES = 4 << 20
+"""Of a file with declarations or variables: a mistyped path may be a database, or /dev/zero."""
 MOST_BYTES = 1 << 30
 """Of a file that is held in memory as a whole."""
 # Files there are regular by name only: some give a new text at each read, some block, some have no end.
@@ -23,6 +23,8 @@ class UnfitFile(OSError):
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """A regular file, open for reading; UnfitFile for anything else."""
+    if "\0" in os.fsdecode(path):
+        raise UnfitFile(errno.EINVAL, "a name with a zero byte, which no file has", os.fspath(path))
     _check(path, os.stat(path))  # to open a device may do something to it
     # Not blocking: it may have become a pipe meanwhile, which waits for its other end.
     file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115  # the caller's

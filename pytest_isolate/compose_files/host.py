@@ -7,13 +7,6 @@ from typing import Protocol
 
 from msgspec import Struct
 
-MAX_BYTES = 4 * 1024**2
-"""Size of a file up to which it is read: a mistyped path may be a database, or /dev/zero."""
-
-
-class TooLarge(OSError):
-    """A file that is not read because of its size, or because it has none."""
-
 
 class Host(Protocol):
     """Files, and the environment that the run was started in."""
@@ -23,7 +16,7 @@ class Host(Protocol):
         """The environment variables."""
 
     def read_text(self, path: str) -> str:
-        """Return a file's text; OSError, TooLarge or UnicodeDecodeError where it cannot be read."""
+        """Return a file's text; OSError, UnfitFile or UnicodeDecodeError where it cannot be read."""
 
     def kind_of(self, path: str) -> str:
         """Return `file`, `folder`, `other` (a socket, a device), `closed` (not readable), or `` for nothing."""

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from pytest_isolate.compose_files.findings import Findings
-from pytest_isolate.compose_files.host import MAX_BYTES, Host, TooLarge
+from pytest_isolate.compose_files.host import Host
 from pytest_isolate.compose_files.interpolation import BadLine, BadVariable, interpolate, parse_variables
 from pytest_isolate.compose_files.nodes import Node, NodeError, walk
 from pytest_isolate.model.location import Location
+from pytest_isolate.user_files import MOST_TEXT_BYTES, UnfitFile
 
 PROJECT_NAME = "COMPOSE_PROJECT_NAME"
 PROFILES = "COMPOSE_PROFILES"
@@ -71,8 +72,9 @@ def read_text(path: Node, host: Host) -> str:
     """Return the text of a file that a part names."""
     try:
         return host.read_text(str(path.value))
-    except TooLarge as error:
-        raise NodeError(path, f"{path.value} {error}", f"a file of at most {MAX_BYTES // 1024**2} MiB") from None
+    except UnfitFile as error:
+        valid = f"a regular file of at most {MOST_TEXT_BYTES >> 20} MiB"
+        raise NodeError(path, f"{path.value} is {error.strerror}", valid) from None
     except OSError as error:
         raise NodeError(path, f"{path.value} cannot be read: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError:

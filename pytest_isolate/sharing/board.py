@@ -42,6 +42,7 @@ class Board:
         while True:
             check()
             with usable(self._folder):
+                self._folder.stat()  # the lock would make it anew, and all that was agreed upon would be forgotten
                 try:
                     lock.acquire(timeout=5 * _POLL_S, poll_interval=_POLL_S)
                     break
@@ -104,10 +105,12 @@ class LeaseTable:
         self._lock = folder / "leases.lock"
 
     def update(self, change: Callable[[tuple[Lease, ...]], tuple[Lease, ...] | Refused]) -> Refused | None:
-        """Apply a pure function to the table; a refusal leaves it as it is and is handed back."""
-        if not self._lock.parent.is_dir():
-            # In a thread that the run did not wait for; the lock would make the folder anew.
-            return Refused("the run has ended")
+        """Apply a pure function to the table; a refusal leaves it as it is and is handed back.
+
+        PathError where its folder is gone: something has removed it, or the run has ended meanwhile.
+        """
+        with usable(self._lock.parent):
+            self._lock.parent.stat()  # as above
         with held(self._lock):
             table = _read_json(self._path) or {"leases": []}
             leases = tuple(

@@ -41,7 +41,10 @@ def read_request(env: Mapping[str, str]) -> Request | None:
 def send(request: Request, kind: str, **content: Any) -> None:
     """Append one answer. Several processes may do so at once: each is written with one call."""
     line = json.dumps({"kind": kind, **content}) + "\n"
-    descriptor = os.open(request.answers, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(request.answers, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except FileNotFoundError:
+        return  # the command was killed, and its folder removed since
     try:
         os.write(descriptor, line.encode())
     finally:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +18,9 @@ from pytest_isolate.sharing.owners import judge, read_owner, read_start_time
 from pytest_isolate.user_files import find_home
 
 _DO = "pytest-isolate needs a folder with room in which it can write: XDG_CACHE_HOME names it, or TMPDIR"
+_OWNER = "owner"
+# A folder without an owner is taken for abandoned after this time.
+_UNSIGNED_S = 3600
 _GONE = "let nothing remove it while it is in use: tests, or a program that tidies the temporary folder"
 
 
@@ -25,7 +30,9 @@ def usable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PathError(folder, error, do=_GONE if isinstance(error, FileNotFoundError) else _DO) from error
+        # Without a name it is no file that is gone: Python has found no temporary folder at all.
+        is_gone = isinstance(error, FileNotFoundError) and error.filename
+        raise PathError(folder, error, do=_GONE if is_gone else _DO) from error
 
 
 def cache_folder() -> Path:
@@ -109,8 +116,12 @@ def create_run_folder(run_id: str, owner: str) -> Path:
     """A folder of a run, or of one process; readable by this user only. Later runs remove it when its owner is dead."""
     with usable(Path("the temporary folder")):
         folder = Path(tempfile.mkdtemp(prefix=f"pytest-isolate-{run_id}-"))
-    with usable(folder):
-        (folder / "owner").write_text(owner)
+    try:
+        with usable(folder):
+            (folder / _OWNER).write_text(owner)
+    except BaseException:
+        remove_run_folder(folder)
+        raise
     return folder
 
 
@@ -124,30 +135,35 @@ def process_folder(purpose: str) -> Iterator[Path]:
         remove_run_folder(folder)
 
 
-def run_folders() -> list[tuple[Path, str]]:
-    """The folders of all runs of this user, with the run's owner as text."""
-    folders = Path(tempfile.gettempdir()).glob("pytest-isolate-*-*")
-    owners = ((folder, _read_owner(folder)) for folder in folders)
-    return [(folder, owner) for folder, owner in owners if owner is not None]
-
-
 def remove_dead_folders(here: Owner) -> None:
     """Remove the folders of this user whose owners are provably dead."""
-    for folder, owner in run_folders():
-        if judge(parse_owner(owner), here, read_start_time).is_dead:
-            remove_run_folder(folder)
+    for folder in Path(tempfile.gettempdir()).glob("pytest-isolate-*-*"):
+        with suppress(OSError):  # another user's, or removed by its own run at this moment
+            if _is_abandoned(folder, here):
+                remove_run_folder(folder)
+
+
+def _is_abandoned(folder: Path, here: Owner) -> bool:
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        return False
+    content = os.listdir(folder)
+    owner = (folder / _OWNER).read_text(errors="replace") if _OWNER in content else ""
+    if owner:
+        return judge(parse_owner(owner), here, read_start_time).is_dead
+    # Its maker was killed before it could sign it, which takes less than a millisecond.
+    return set(content) <= {_OWNER} and time.time() - found.st_mtime > _UNSIGNED_S
 
 
 def remove_run_folder(folder: Path) -> None:
     """Remove it with all that is in it. Call it when every process of the run has ended."""
+    # Its owner's name goes last: a later run finishes what a killed process has begun.
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.name != _OWNER:
+                shutil.rmtree(path, ignore_errors=True)
+                path.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _read_owner(folder: Path) -> str | None:
-    try:
-        return (folder / "owner").read_text() if folder.stat().st_uid == os.getuid() else None
-    except OSError:
-        return None  # another user's, or removed by its own run at this moment
 
 
 def private_folder(folder: Path) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -41,7 +42,10 @@ class UsageLog:
 
     def others(self, code: str, since: float) -> list[str]:
         """The tests of other processes that use this instance, or did at that time or later."""
-        texts = (path.read_text() for path in sorted(self._folder.glob("*.jsonl")) if path != self._own)
+        try:
+            texts = [path.read_text() for path in sorted(self._folder.glob("*.jsonl")) if path != self._own]
+        except OSError:
+            return []
         uses = (use for text in texts for use in parse_uses(text.splitlines()))
         return [use.test for use in uses if code in use.codes and use.ended >= since]
 
@@ -52,11 +56,12 @@ class UsageLog:
             self._file = None
 
     def _write(self, what: list[object]) -> None:
-        if self._file is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._own, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        # At once, and in one piece: others may read at any time.
-        os.write(self._file, (json.dumps(what) + "\n").encode())
+        with suppress(OSError):  # the run's folder is full, or gone: its services are what an error is about
+            if self._file is None:
+                self._folder.mkdir(exist_ok=True)
+                self._file = os.open(self._own, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            # At once, and in one piece: others may read at any time.
+            os.write(self._file, (json.dumps(what) + "\n").encode())
 
 
 def parse_uses(lines: Iterable[str]) -> list[LoggedUse]:

@@ -6,6 +6,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+from waiting import wait_for
+
 from browser.conftest import Browser
 
 # Measured: 0.23 to 0.35 s to open, 0.02 to 0.05 s for a search. The bounds only tell when that is out of hand.
@@ -84,8 +86,7 @@ def test_failed_test_leads_to_what_its_services_wrote_meanwhile(browser: Browser
     link = browser.find("#failed article:last-of-type .links a")
     target = link.get_attribute("href").split("#")[1]
     link.click()
-    time.sleep(0.2)
-    assert in_view(browser, f"section:has(> p > #{target})")
+    wait_for(lambda: in_view(browser, f"section:has(> p > #{target})"))
     window = browser.find(f"section:has(> p > #{target})")
     began, ended = (
         float(word) for word in browser.find("#failed article:last-of-type p").text.split() if word[0].isdigit()
@@ -94,15 +95,13 @@ def test_failed_test_leads_to_what_its_services_wrote_meanwhile(browser: Browser
     assert moments
     assert all(began - 0.001 <= moment <= ended + 0.001 for moment in moments)
     window.find_element("css selector", "a[href]").click()
-    time.sleep(0.2)
-    assert in_view(browser, "#failed article:last-of-type")
+    wait_for(lambda: in_view(browser, "#failed article:last-of-type"))
 
 
 def test_bar_of_a_failed_test_leads_to_it(browser: Browser, small_page: Path) -> None:
     browser.open(small_page)
     browser.ask("document.querySelector('rect.error').dispatchEvent(new MouseEvent('click', {bubbles: true}))")
-    time.sleep(0.2)
-    assert in_view(browser, "#failed article:nth-of-type(2)")
+    wait_for(lambda: in_view(browser, "#failed article:nth-of-type(2)"))
 
 
 def test_zoom_makes_the_timeline_wider_and_the_page_not(browser: Browser, big_page: Path) -> None:

@@ -245,9 +245,12 @@ def test_commands_that_cannot_be_run_and_names_that_are_not_there(project: Proje
 
 def test_interrupted_up_leaves_what_is_ready_and_tells_of_it(project: Project, shell: Shell) -> None:
     project.conftest(SERVICES, "slow = service(IMAGE, command=program('sleep 600'), ready=log('never'), memory='32m')")
+    temporary = project.path / "temporary"
+    temporary.mkdir()
+    shell.env["TMPDIR"] = str(temporary)
     process = shell.start("up", "--env-file", "e.env", "slow", "web", start_new_session=True)
     wait_for(lambda: len((shell.own_run() or {"containers": ()})["containers"]) == 2, pause_s=0.1)
-    time.sleep(1)  # web answers at once
+    wait_for(lambda: any('"kind": "ready"' in path.read_text() for path in temporary.glob("*/answers")))
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -255,6 +258,28 @@ def test_interrupted_up_leaves_what_is_ready_and_tells_of_it(project: Project, s
     run = shell.own_run()
     assert run is not None
     assert [c["service"] for c in run["containers"]] == ["web"]
+
+
+@pytest.mark.parametrize("victims", ["command", "command and pytest"])
+def test_of_a_killed_up_no_folder_stays(project: Project, shell: Shell, victims: str) -> None:
+    temporary = project.path / "temporary"
+    temporary.mkdir()
+    shell.env["TMPDIR"] = str(temporary)
+    project.conftest(SERVICES, "slow = service(IMAGE, command=forever(), ready=log('never'), memory='32m', timeout=5)")
+    process = shell.start("up", "slow", start_new_session=True)
+    wait_for(shell.own_run, pause_s=0.1)
+    (asked,) = temporary.glob("pytest-isolate-ask-*")
+
+    if victims == "command":
+        process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    if victims != "command":
+        assert asked.is_dir()
+        shell.run("up", "web")
+
+    wait_for(lambda: list(temporary.iterdir()) == [], show=lambda: list(temporary.iterdir()))
 
 
 # -- doctor -----------------------------------------------------------------------------------------------------------

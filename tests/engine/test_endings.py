@@ -73,21 +73,6 @@ def test_impatient_interrupts_do_not_stop_the_clean_up(project: Project) -> None
     assert run.result().ret == pytest.ExitCode.INTERRUPTED
 
 
-def test_failed_start_leaves_nothing_and_the_other_services_are_there(project: Project) -> None:
-    project.conftest(
-        DECLARED,
-        """
-        broken = service(IMAGE, command=program("exit 3"), volumes={"more": "/data"}, needs=["web"],
-                         ready=log("never"))
-        dependent = service(IMAGE, command=forever(), needs=["broken"])
-        """,
-    )
-    project.tests("def test_broken(broken): pass\ndef test_dependent(dependent): pass\ndef test_other(other): pass")
-    result = project.run()
-    result.assert_outcomes(errors=2, passed=1)
-    assert "was not started because it needs 'broken'" in result.stdout.str()
-
-
 @pytest.mark.parametrize("end", ["-x", "--maxfail=1"])
 def test_run_that_stops_early_leaves_nothing(project: Project, end: str) -> None:
     project.conftest(DECLARED)

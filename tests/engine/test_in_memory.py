@@ -65,11 +65,12 @@ def test_a_server_that_ended_by_itself_is_not_taken_for_one_with_its_data(projec
     project.conftest(POSTGRES % "")
     project.tests(
         """
-        import time
+        from waiting import wait_for
 
         def test_it(db):
             db.exec("sh", "-c", "kill -QUIT 1")
-            time.sleep(1)
+            engine = db._controls._engine
+            wait_for(lambda: not engine.inspect_container(db.container_id).is_running)
             db.start()
         """
     )

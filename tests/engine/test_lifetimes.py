@@ -37,26 +37,6 @@ def look(docker_client: Any, real_engine: Any) -> str:
     return f"ADDRESS = {real_engine.facts().address!r}\n{LOOK}"
 
 
-def test_service_of_a_test_is_new_for_each_test_and_gone_after_it(project: Project, look: str) -> None:
-    project.conftest(look, "web = service(IMAGE, command=forever(), scope='function')")
-    project.tests(
-        """
-        from conftest import assert_gone, ids
-        seen = []
-
-        @pytest.mark.parametrize("n", range(3))
-        def test_it(web, client, n):
-            assert web.container_id not in seen
-            seen.append(web.container_id)
-
-        def test_gone(client):
-            for container_id in seen:
-                assert_gone(client, container_id)
-        """
-    )
-    project.run().assert_outcomes(passed=4)
-
-
 def test_services_of_class_module_and_package_end_with_them(project: Project, look: str) -> None:
     project.write("pkg/__init__.py")
     project.write("pkg/seen.py", "IDS = {}")
@@ -245,22 +225,6 @@ def test_service_waits_for_what_it_needs_and_finds_it(project: Project) -> None:
         """
     )
     project.run().assert_outcomes(passed=3)
-
-
-def test_health_check_of_the_image_is_asked_sooner_than_it_says(project: Project, docker_client: Any) -> None:
-    """Trap 8: the engine itself would run it every 30 seconds."""
-    project.write("image/Dockerfile", "FROM debian:bookworm-slim\nHEALTHCHECK --interval=30s CMD test -e /ready\n")
-    tag = f"isolate-test-health:{secrets.token_hex(4)}"
-    project.conftest(
-        f"web = service(build='image', image={tag!r}, command=program('sleep 0.5', 'write /ready 1', 'sleep 600'))"
-    )
-    project.tests("def test_it(web): assert web.exec('test', '-e', '/ready').exit_code == 0")
-    try:
-        result = project.run()
-    finally:
-        docker_client.remove_image(tag, force=True)
-    result.assert_outcomes(passed=1)
-    assert result.duration < 20
 
 
 def test_two_runs_at_once_do_not_meet(project: Project) -> None:

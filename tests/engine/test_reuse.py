@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,23 +110,15 @@ IDS = "def test_it(web):\n    assert get(web) == 'hello'\n    note(web.container
 # -- found again ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("distribution", ["-pno:xdist", "-n2"])
-def test_second_run_starts_nothing(keeper: Keeper, events: Events, distribution: str) -> None:
+def test_second_run_starts_nothing(keeper: Keeper, events: Events) -> None:
     keeper.project.conftest(WEB, "db = service(web, volumes={'d': '/d'})\nweb = service(web, env={'DB': '{db.url}'})")
     keeper.project.tests(TESTS, IDS)
-    keeper.run(distribution)
-    second = keeper.run(distribution)
+    keeper.run("-n2")
+    second = keeper.run("-n2")
     one, other = keeper.notes()
     assert one == other
     assert events.created == ["db", "web"]
     assert "2 reused from earlier runs" in second.stdout.str()
-
-
-def test_narrower_scopes_and_workers_own_are_not_kept(keeper: Keeper) -> None:
-    keeper.project.conftest(WEB, "a = service(web, scope='module')\nb = service(web, scope='function')")
-    keeper.project.tests("def test_it(a, b): pass")
-    keeper.run()
-    assert keeper.kept() == []
 
 
 # -- changes ----------------------------------------------------------------------------------------------------------
@@ -221,16 +211,6 @@ def test_new_version_begins_with_an_empty_volume(keeper: Keeper) -> None:
 # -- lives and dies ---------------------------------------------------------------------------------------------------
 
 
-def test_kept_container_that_was_removed_is_replaced(keeper: Keeper) -> None:
-    keeper.project.conftest(WEB)
-    keeper.project.tests(TESTS, IDS)
-    keeper.run()
-    (removed,) = keeper.notes()
-    keeper.client.remove_container(removed, force=True)
-    keeper.run()
-    assert keeper.notes() != [removed]
-
-
 def test_everything_that_was_removed_by_hand_is_made_anew(keeper: Keeper) -> None:
     keeper.project.conftest(WEB)
     keeper.project.tests(TESTS, IDS)
@@ -239,16 +219,6 @@ def test_everything_that_was_removed_by_hand_is_made_anew(keeper: Keeper) -> Non
     keeper.run()
     one, other = keeper.notes()
     assert one != other
-
-
-def test_kept_things_go_when_they_have_been_idle(keeper: Keeper) -> None:
-    keeper.project.conftest(WEB, "web = service(web, volumes={'d': '/d'})")
-    keeper.project.tests("def test_it(web): pass")
-    keeper.run("--isolate-reuse-idle=1s")
-    assert len(keeper.kept()) == 3
-    time.sleep(1)
-    assert keeper.kept()[0].split()[1] in keeper.gc()
-    assert keeper.kept() == []
 
 
 def test_kept_things_go_when_somebody_removes_them(keeper: Keeper) -> None:
@@ -265,20 +235,6 @@ def test_kept_things_go_when_somebody_removes_them(keeper: Keeper) -> None:
     keeper.run()
 
 
-def test_later_run_removes_what_has_been_idle(keeper: Keeper) -> None:
-    """Also a run of the same project, which would otherwise pile up what it had yesterday."""
-    keeper.project.conftest(WEB)
-    keeper.project.tests(TESTS, IDS)
-    keeper.run("--isolate-reuse-idle=1s")
-    keeper.project.conftest(WEB, "web = service(web, env={'A': '2'})")
-    time.sleep(1)
-    keeper.run("--isolate-reuse-idle=1s")
-    old, new = keeper.notes()
-    there = {c["Id"] for c in keeper.client.containers(filters={"label": [LABEL_REUSE]})}
-    assert new in there
-    assert old not in there
-
-
 def test_killed_run_leaves_nothing_but_what_is_kept(keeper: Keeper) -> None:
     keeper.project.conftest(WEB, "own = service(web, scope='module')")
     keeper.project.tests("import os, signal\ndef test_it(web, own): os.kill(os.getpid(), signal.SIGKILL)")
@@ -292,26 +248,6 @@ def test_killed_run_leaves_nothing_but_what_is_kept(keeper: Keeper) -> None:
 
 
 # -- who shares -------------------------------------------------------------------------------------------------------
-
-
-def test_two_clones_do_not_share_unless_they_are_told_to(keeper: Keeper) -> None:
-    other = keeper.path / "clone"
-    for folder in ("", "clone/"):
-        keeper.project.write(f"{folder}pytest.ini", "[pytest]\n")
-        keeper.project.write(
-            f"{folder}conftest.py", "from fakes.programs import *\nfrom pytest_isolate import *\n" + WEB
-        )
-        keeper.project.write(f"{folder}test_it.py", TESTS.replace('"notes"', f'"{keeper.path}/notes"') + IDS)
-    both = f"both-{secrets.token_hex(4)}"  # another clone of this project may be tested at the same time
-    keeper.codes |= {project_code(str(other)), project_code(both)}
-    keeper.run("test_it.py")
-    keeper.run("-c", "clone/pytest.ini", "--rootdir=clone", "clone/test_it.py")
-    one, clone = keeper.notes()
-    assert one != clone
-    keeper.run(f"--isolate-project={both}", "test_it.py")
-    keeper.run(f"--isolate-project={both}", "-c", "clone/pytest.ini", "--rootdir=clone", "clone/test_it.py")
-    one, clone = keeper.notes()
-    assert one == clone
 
 
 def test_runs_at_the_same_time_share_and_neither_takes_it_from_the_other(keeper: Keeper, events: Events) -> None:
@@ -421,17 +357,6 @@ def test_version_that_another_run_uses_stays_and_the_changed_one_runs_beside_it(
     assert len(keeper.kept("container")) == 2, "what the second run had for itself is gone"
     assert len(keeper.kept("network")) == 1
     beside.stdout.fnmatch_lines(["isolate: 1 service started, *for this run alone web, of which another run uses*"])
-
-
-def test_volume_of_two_services_is_refused(keeper: Keeper) -> None:
-    keeper.project.conftest(WEB, "a = service(web, volumes={'d': '/d'})\nb = service(a)\ndel web")
-    keeper.project.tests("def test_it(a, b): pass")
-    result = keeper.project.run("--isolate-reuse")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stdout.fnmatch_lines(
-        ["*services 'a' and 'b' cannot be kept for later runs, because both use the volume 'd'"]
-    )
-    assert keeper.kept() == []
 
 
 def test_start_that_fails_is_tried_once_in_a_run(keeper: Keeper, events: Events) -> None:

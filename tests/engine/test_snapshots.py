@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from crash.observing import find_processes, is_running
 
 from engine.conftest import Project
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
@@ -168,3 +171,46 @@ def test_workers_that_start_the_same_at_once_save_it_once(frozen: Project, docke
     for _ in range(2):
         frozen.run("-n2").assert_outcomes(passed=4)
     assert len(own(frozen, docker_client)) == 1
+
+
+HELD = """
+import pathlib, threading
+from pytest_isolate.engine.docker.container_api import ContainerApi
+
+real = ContainerApi.save_archive
+
+def save_and_wait(self, *args):
+    real(self, *args)
+    pathlib.Path("saved").touch()
+    threading.Event().wait()
+
+ContainerApi.save_archive = save_and_wait
+db = service(IMAGE, command=program("once /srv/data/made", "say up", "sleep 600"), ready=log("up"),
+             snapshot="/srv/data")
+other = service(IMAGE, command=forever())
+"""
+
+
+@pytest.mark.parametrize("where", ["run", "worker"])
+@pytest.mark.parametrize("cleaner", ["guardian", "next run"])
+def test_of_a_run_that_is_killed_meanwhile_no_folder_stays(frozen: Project, where: str, cleaner: str) -> None:
+    temporary = frozen.path / "temporary"
+    temporary.mkdir()
+    frozen.env["TMPDIR"] = str(temporary)
+    frozen.conftest(HELD)
+    frozen.tests("def test_it(db): pass")
+    frozen.tests("def test_small(other): pass", name="test_small.py")
+    run = frozen.start("test_it.py", *(["-n1"] if where == "worker" else []))
+    run.wait_for((frozen.path / "saved").exists)
+    processes = find_processes(run.process.pid)
+    assert [path.stat().st_size > 0 for path in temporary.glob("pytest-isolate-snapshot-*/0.tar")] == [True]
+
+    victims = (run.process.pid, *processes.workers, *(processes.guardian if cleaner == "next run" else ()))
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    run.process.wait()
+
+    if cleaner == "next run":
+        run.wait_for(lambda: not any(map(is_running, victims)))
+        frozen.run("test_small.py").assert_outcomes(passed=1)
+    run.wait_for(lambda: list(temporary.iterdir()) == [])

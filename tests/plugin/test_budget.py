@@ -98,7 +98,7 @@ def test_value_that_is_none_is_refused(project: Project, option: str, wrong: str
     assert project.journal.is_empty
 
 
-# Removing takes its time, so that the next start has to wait for it.
+# The engine is slow to remove, so that the next start has to wait for it: longer than what the run says nothing of.
 SLOW = """
 import time
 
@@ -155,11 +155,15 @@ def test_room_of_a_failed_start_is_given_back(project: Project) -> None:
 
 # The first test is over while `slow` is still pulled for it.
 OVER_EARLY = """
-import time
+from pathlib import Path
+from waiting import wait_for
+
+def pytest_runtest_logfinish():
+    Path("over").touch()
 
 def slowly(engine, call):
     if call == "pull_image":
-        time.sleep(1)
+        wait_for(Path("over").exists)
 
 def pytest_isolate_engine(config):
     return open_fake(on_call=slowly)
@@ -246,9 +250,23 @@ def test_workers_leave_room_for_what_stays_to_the_end(project: Project) -> None:
     """Without it each would have its module's, and there would be no room for what both then need."""
     pytest.importorskip("xdist")
     project.conftest(LATE)
-    for name in "ab":
-        tests = "import time\ndef test_one(one): time.sleep(0.7)\ndef test_late(one, late): pass"
-        project.tests(tests, name=f"test_{name}.py")
+    for name, other in ("ab", "ba"):
+        project.tests(
+            f"""
+            import time
+            from pathlib import Path
+            from waiting import wait_for
+
+            def setup_module(): Path("{name}").touch()
+
+            def test_one(one):
+                wait_for(Path("{other}").exists)
+                time.sleep(0.5)  # the other one asks for room, and is kept waiting: nothing comes of it to wait for
+
+            def test_late(one, late): pass
+            """,
+            name=f"test_{name}.py",
+        )
     project.run_xdist("--dist=loadfile", "--isolate-max-memory=700m").assert_outcomes(passed=4)
 
 

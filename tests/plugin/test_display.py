@@ -108,6 +108,7 @@ def test_pytests_own_lines_are_whole_in_each_of_its_styles(
 def test_what_workers_wait_for_shows_in_the_controller(project: Project, terminal: Terminal) -> None:
     pytest.importorskip("xdist")
     project.conftest(SLOW)
+    # Its dot is to be written while the wait of the other worker is shown: from 0.5 s on, for two seconds.
     project.tests("import time\ndef test_one(slow): pass\ndef test_two(): time.sleep(1)\ndef test_three(): pass")
     screens = run(terminal, "-n2", xdist=True)
     for lines in shown(screens):
@@ -129,7 +130,7 @@ def test_a_build_shows_its_steps(project: Project, terminal: Terminal) -> None:
             def build_image(self, request, tell):
                 for number in (1, 2, 3):
                     tell(build_step(f"Step {number}/3 : RUN true"))
-                    time.sleep(1)
+                    time.sleep(1)  # what is over sooner is not shown
                 return super().build_image(request, tell)
 
         def pytest_isolate_engine(config):

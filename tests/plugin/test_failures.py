@@ -187,7 +187,16 @@ def test_how_a_service_has_ended_is_told(project: Project, step: str, state: str
     project.conftest(
         SAY, f"web = service(IMAGE, command=program('say up', 'sleep 0.3', 'say dying', '{step}'), ready=log('up'))"
     )
-    project.tests(USE_SAY, "def test_it(web):\n    time.sleep(0.4)\n    assert False")
+    project.tests(
+        """
+        from waiting import wait_for
+
+        def test_it(web):
+            engine = web._controls._engine
+            wait_for(lambda: not engine.inspect_container(web.container_id).is_running)
+            assert False
+        """
+    )
     (lines,) = failed_with(project).values()
     assert words(lines)[-2:] == ["call", "dying"]
     assert line(lines, "state").startswith(state)

@@ -74,6 +74,23 @@ def test_without_it_nothing_is_kept(web: Project, lasting: LastingEngine) -> Non
     assert (lasting.containers, lasting.networks, lasting.volumes) == ({}, {}, {})
 
 
+def test_narrower_scopes_are_not_kept(web: Project, lasting: LastingEngine) -> None:
+    web.conftest(WEB, "a = service(web, scope='module')\nb = service(web, scope='function')\ndel web", engine="")
+    web.tests("def test_it(a, b): pass")
+    web.run_on(lasting, "--isolate-reuse").assert_outcomes(passed=1)
+    assert (lasting.containers, lasting.networks, lasting.volumes) == ({}, {}, {})
+
+
+def test_volume_of_two_services_is_refused(web: Project, lasting: LastingEngine) -> None:
+    web.conftest(WEB, "a = service(web, volumes={'d': '/d'})\nb = service(a)\ndel web", engine="")
+    web.tests("def test_it(a, b): pass")
+    result = web.run_on(lasting, "--isolate-reuse")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    told = "\n".join(errors_of(result))
+    assert "services 'a' and 'b' cannot be kept for later runs, because both use the volume 'd'" in told
+    assert there(lasting) == 0
+
+
 def test_run_without_it_leaves_what_is_kept(web: Project, lasting: LastingEngine) -> None:
     web.run_on(lasting, "--isolate-reuse")
     web.run_on(lasting)

@@ -5,12 +5,14 @@ Its import takes up to 0.4 s, so it waits until an image is pulled or built.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import docker
 import requests
@@ -18,6 +20,7 @@ import urllib3
 from docker.credentials.errors import StoreError
 from docker.errors import APIError, DockerException, StreamParseError
 from docker.transport import UnixHTTPAdapter
+from docker.utils import tar
 
 from pytest_isolate.engine.api import BuildRequest, Progress, ProgressCallback
 from pytest_isolate.engine.docker.dialects import api_version
@@ -31,6 +34,7 @@ from pytest_isolate.engine.docker.wire import PullCount, build_failed, build_ste
 from pytest_isolate.errors import EngineError, EngineUnreachable
 from pytest_isolate.model.service import split_image
 from pytest_isolate.text import plain_text
+from pytest_isolate.user_files import read_text
 
 # How long the engine may be silent in the middle of it.
 _TIMEOUT_S = 60
@@ -84,17 +88,19 @@ def _pull_once(engine: Http, asked: Pull, login: Login, tell: ProgressCallback) 
 
 def build(engine: Http, request: BuildRequest, tell: ProgressCallback) -> None:
     """Build and tag an image; BuildFailed names the step and shows its last lines."""
-    context, dockerfile = Path(request.context), Path(request.dockerfile)
-    inside = dockerfile.is_relative_to(context)
+    what = f"the image {request.tag} could not be built"
     step = ""
     output: list[str] = []
     rest = ""
-    with translated(f"the image {request.tag} could not be built", engine.address), closing(_open(engine)) as client:
+    # Without a name: the SDK's own, as large as what is sent, would stay where this process is killed.
+    with TemporaryFile() as archive, translated(what, engine.address), closing(_open(engine)) as client:
+        dockerfile = _write_context(request, what, archive)
         # The SDK asks every helper that is named, and fails where one of them is not there.
         client._auth_configs = usable_logins()
         for line in client.build(
-            path=request.context,
-            dockerfile=str(dockerfile.relative_to(context)) if inside else request.dockerfile,
+            fileobj=archive,
+            custom_context=True,
+            dockerfile=dockerfile,
             tag=request.tag,
             buildargs=dict(request.args),
             target=request.target,
@@ -115,6 +121,23 @@ def build(engine: Http, request: BuildRequest, tell: ProgressCallback) -> None:
                     tell(build_step(text))
                 elif text and not text.startswith((" --->", "Removing intermediate container")):
                     output.append(text)
+
+
+def _write_context(request: BuildRequest, what: str, archive: IO[bytes]) -> str:
+    """Write what .dockerignore leaves of a folder to an archive; return the name that the Dockerfile has in it."""
+    context, dockerfile = Path(request.context), Path(request.dockerfile)
+    ignore, name, text = context / ".dockerignore", "", None
+    try:
+        lines = read_text(ignore).splitlines() if ignore.exists() else []
+        if dockerfile.is_relative_to(context):
+            name = str(dockerfile.relative_to(context))
+        else:
+            name, text = f".dockerfile.{secrets.token_hex(20)}", read_text(dockerfile)
+        ignored = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+        tar(request.context, exclude=ignored, dockerfile=(name, text), fileobj=archive)
+    except (OSError, ValueError) as error:
+        raise EngineError(what, found=[str(error)]) from error
+    return name
 
 
 @contextmanager

@@ -31,7 +31,8 @@ from pytest_isolate.running.images.images import Images
 from pytest_isolate.running.images.transfer import ImageUse, find_required_images
 from pytest_isolate.sharing import command
 from pytest_isolate.sharing.board import Board, open_locks
-from pytest_isolate.sharing.folders import built_folder, process_folder
+from pytest_isolate.sharing.folders import built_folder, process_folder, remove_dead_folders
+from pytest_isolate.sharing.owners import read_owner
 from pytest_isolate.text import without_root
 
 _EXIT_FAILED, _EXIT_USAGE, _EXIT_DECLARED = 1, 2, 4
@@ -87,6 +88,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             start(session.config, catalogue, services, tell)
     except IsolateError as error:
         tell("error", text=without_root(str(error), session.config.rootpath), code=_exit_code(error))
+
+
+def pytest_unconfigure() -> None:
+    """Remove the folders of killed commands, which have no guardian; the command of this pytest may be one of them."""
+    remove_dead_folders(read_owner())
 
 
 def _plan_of(config: pytest.Config) -> Plan:

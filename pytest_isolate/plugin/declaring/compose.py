@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
-from pytest_isolate.compose_files.host import MAX_BYTES, TooLarge
 from pytest_isolate.compose_files.stack import compose_stack
 from pytest_isolate.errors import IsolateWarning, Problem
 from pytest_isolate.model.declaration import RawCompose, RawStack
+from pytest_isolate.user_files import MOST_TEXT_BYTES, read_bytes
 
 _READ: pytest.StashKey[dict[int, tuple[RawCompose, RawStack]]] = pytest.StashKey()
 
@@ -26,17 +25,8 @@ class LocalHost:
         return os.environ
 
     def read_text(self, path: str) -> str:
-        """Return the text of a regular file that is not too large.
-
-        A pipe would be waited for, and /dev/zero never ends. Files below /proc say that they are empty.
-        """
-        if Path(path).exists() and not Path(path).is_file():
-            raise TooLarge("is not a regular file")
-        with open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise TooLarge(f"holds more than {MAX_BYTES // 1024**2} MiB")
-        return content.decode("utf-8-sig")
+        """Return the text of a regular file that is not too large."""
+        return read_bytes(path, MOST_TEXT_BYTES).decode("utf-8-sig")
 
     def kind_of(self, path: str) -> str:
         """Return the kind of what is there. A link to nothing counts as nothing, as it does for Docker Compose."""

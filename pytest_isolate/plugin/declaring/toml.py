@@ -43,6 +43,9 @@ else:
 
 _KEYS = ("services", "stacks", "compose", "fresh", "variants", "env")
 _MOST_LEVELS = 50
+_HEADER = re.compile(r"\s*\[([^\[\]]+)\]")
+# Behind tool, pytest-isolate, stacks, the name of one and that of its service, nothing is asked for.
+_MOST_WORDS = 5
 
 
 def build_plugin(source: Source) -> ModuleType:
@@ -79,6 +82,7 @@ class TomlReader:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._lines = _find_headers(source.text)
 
     def read(self) -> dict[str, Any]:
         """The fixtures by name; DeclarationError when the file is wrong as a whole."""
@@ -93,8 +97,10 @@ class TomlReader:
     def _build_environment(self, table: Mapping[str, Any], run_overrides: RunOverrides) -> Environment:
         location = self._location("env")
         for name, text in table["env"].items():
-            if not isinstance(text, str):
-                raise self._wrong(f"env.{name}", f"{text!r} is not a text", 'such as "{db.url}"')
+            if not name or "=" in name or "\0" in name:
+                raise self._wrong("env", f"{name!r} cannot be the name of a variable")
+            if not isinstance(text, str) or "\0" in text:
+                raise self._wrong(f"env.{name}", f"{text!r} is not a text without zero bytes", 'such as "{db.url}"')
         if not table["env"]:
             return Environment({}, location, Catalogue(services={}, stacks={}, dependencies={}))
         raws = {name: getattr(fixture, DECLARATION) for name, fixture in self._build(table).items()}
@@ -254,12 +260,19 @@ class TomlReader:
 
     def _location(self, key: str) -> Location:
         """The line of the table's header, as far as it has one."""
-        full = ".".join((*self._source.tables, key))
-        header = re.compile(rf"^\s*\[\s*{re.escape(full)}\s*(?:\.[^\]]*)?\]")
-        for number, line in enumerate(self._source.text.splitlines(), start=1):
-            if header.match(line):
-                return Location(file=str(self._source.path), line=number)
-        return Location(file=str(self._source.path))
+        line = self._lines.get(".".join((*self._source.tables, key)), 0)
+        return Location(file=str(self._source.path), line=line)
+
+
+def _find_headers(text: str) -> dict[str, int]:
+    """The first line of each table that a header names, and of those around it."""
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = _HEADER.match(line)
+        words = [word.strip() for word in header[1].split(".", _MOST_WORDS)] if header else []
+        for count in range(1, len(words) + 1):
+            lines.setdefault(".".join(words[:count]), number)
+    return lines
 
 
 def _unknown_base(base: object, services: Iterable[str]) -> tuple[str, str]:

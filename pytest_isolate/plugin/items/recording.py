@@ -109,6 +109,11 @@ class Recording:
             text = f"{text[:half]}\n... {len(text) - 2 * half:,} characters are left out here ...\n{text[-half:]}"
         return redact(text, self._recorder.secrets if self._recorder else ())
 
+    @property
+    def trouble(self) -> str:
+        """The reason why the page lacks something that this process should have noted."""
+        return self._journal.trouble
+
     def close_process(self, timeline: Timeline) -> None:
         """Look at all containers for the last time, before they are removed."""
         if self._sampler:

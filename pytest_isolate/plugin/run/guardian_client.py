@@ -7,13 +7,14 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from pathlib import Path
 
-from pytest_isolate.errors import EngineError
+from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.running.cleanup.guardian import ARMED, Link
 
@@ -47,7 +48,13 @@ class GuardianProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": path, **({"DOCKER_HOST": address} if address else {})},
+                # It leaves this folder, and is to find ours among the temporary ones.
+                env={
+                    **os.environ,
+                    "PYTHONPATH": path,
+                    "TMPDIR": tempfile.gettempdir(),
+                    **({"DOCKER_HOST": address} if address else {}),
+                },
                 start_new_session=True,
             )
         except OSError as error:
@@ -137,7 +144,7 @@ class GuardianClient:
     def _wait_for_closing(self, stop: Callable[[], None]) -> None:
         try:
             link = self._connect()
-        except EngineError:
+        except IsolateError:
             return  # told where a service is to be started
         if link and link.wait_for_closing():
             stop()

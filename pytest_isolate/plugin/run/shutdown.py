@@ -93,6 +93,10 @@ class Shutdown:
 
     def _write_page(self) -> None:
         process = self._process
+        if process.recording and process.recording.trouble:
+            text = f"the page of --isolate-report is not complete\n  found  {process.recording.trouble}"
+            process.report.cleanup_errors.append(text)
+            xdist.report(process.config, cleanup_error=text)
         if process.recording and not process.worker:
             try:
                 process.recording.write_page(process.config.rootpath.name, process.controller.run.run_id)

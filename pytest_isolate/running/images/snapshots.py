@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -21,7 +20,7 @@ from pytest_isolate.running.archive import read_digests
 from pytest_isolate.running.images.images import Lock
 from pytest_isolate.running.images.imported import ImportedImages
 from pytest_isolate.running.images.snapshot_key import can_be_snapshotted, snapshot_digest
-from pytest_isolate.sharing.folders import Usage, create_run_folder
+from pytest_isolate.sharing.folders import Usage, create_run_folder, remove_run_folder
 from pytest_isolate.sharing.owners import Verdict, read_owner
 
 _POLL_S = 0.1
@@ -238,5 +237,5 @@ def _create_folder() -> Path | None:
 
 
 def _discard(folder: Path, build: Future[None]) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_run_folder(folder)
     build.set_result(None)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pytest_isolate.errors import IsolateError, StartError
+from pytest_isolate.errors import IsolateError, PathError, StartError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.planning.placement import Instance
@@ -56,7 +56,7 @@ class BudgetKeeper:
             ]
             now = self._tests[0][1] & self._granted if self._tests else set()
         if now:
-            self._table.update(lambda leases: promote(leases, now))
+            self._note(lambda leases: promote(leases, now))
 
     def acquire(self, instance: Instance, raise_if_closing: Callable[[], None]) -> None:
         """Return when there is room; StartError, saying who has it, when nothing has changed for five minutes."""
@@ -79,14 +79,17 @@ class BudgetKeeper:
         name = lease_name(instance)
         with self._lock:
             self._granted.discard(name)
-        self._table.update(lambda leases: release(leases, name))
+        self._note(lambda leases: release(leases, name))
 
     def keep(self, instance: Instance) -> bool:
         """Let an instance that ends with its tests stay to the end of the run; false where there is no room."""
         if not instance.key.place.node:
             return True
         name, room = lease_name(instance), _room_of(instance)
-        return self._table.update(lambda leases: retain(leases, name, room, self._budget, self._peak)) is None
+        try:
+            return self._table.update(lambda leases: retain(leases, name, room, self._budget, self._peak)) is None
+        except PathError:
+            return False
 
     def release_worker(self, worker: str) -> None:
         """Give back what a dead worker held."""
@@ -99,8 +102,13 @@ class BudgetKeeper:
                 self._granted.add(wanted.name)
                 has_come = bool(self._tests) and wanted.name in self._tests[0][1]
             if wanted.prefetched_for and has_come:
-                self._table.update(lambda leases: promote(leases, {wanted.name}))
+                self._note(lambda leases: promote(leases, {wanted.name}))
         return refused
+
+    def _note(self, change: Callable[[tuple[Lease, ...]], tuple[Lease, ...]]) -> None:
+        """Change the table. Where it cannot be written, the next start is told so."""
+        with suppress(PathError):
+            self._table.update(change)
 
     def _lease(self, instance: Instance) -> tuple[Lease, bool]:
         name, place, room = lease_name(instance), instance.key.place, _room_of(instance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct, convert, to_builtins
@@ -18,13 +19,19 @@ class Journal:
     def __init__(self, folder: Path, worker: str) -> None:
         self._path = folder / f"{worker or 'main'}{_SUFFIX}"
         self._lock = threading.Lock()
+        self.trouble = ""
 
     def write(self, *records: Record) -> None:
-        """Append records."""
+        """Append records. Where that fails, `trouble` says why, and nothing comes behind what is half written."""
+        if self.trouble:
+            return
         text = "".join(f"{write_line(record)}\n" for record in records)
         # Opened for each: nothing stays open in a process that is forked or killed, and records are few.
-        with self._lock, self._path.open("a", encoding="utf-8") as file:
-            file.write(text)
+        try:
+            with self._lock, self._path.open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            self.trouble = str(error)
 
 
 class Reader:
@@ -37,7 +44,7 @@ class Reader:
     def read_new(self) -> Iterator[Record]:
         """Yield the records that were added since the last call."""
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
-            with path.open("rb") as file:
+            with suppress(FileNotFoundError), path.open("rb") as file:  # something has removed the run's folder
                 file.seek(self._read.get(path, 0))
                 for line in file:
                     if not line.endswith(b"\n"):

@@ -6,13 +6,13 @@ import io
 import json
 import shlex
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from pytest_isolate.engine.api import Capability, Engine, require
 from pytest_isolate.errors import IsolateError, build_message
+from pytest_isolate.sharing.folders import process_folder
 
 _CHUNK_BYTES = 64 * 1024
 _MOST_BYTES = 1 << 40
@@ -132,8 +132,8 @@ class ContainerView:
             f"get_archive({path!r}) cannot be had for the container of service {self._service!r}",
             "read the file by exec_run, with cat or base64",
         )
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "archive.tar"
+        with process_folder("archive") as folder:
+            file = folder / "archive.tar"
             self._engine.save_archive(self.id, path, file, _MOST_BYTES)
             content = file.read_bytes()
         pieces = (content[at : at + _CHUNK_BYTES] for at in range(0, len(content), _CHUNK_BYTES))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -19,12 +21,15 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from msgspec.structs import replace
 
+from pytest_isolate.errors import PathError
 from pytest_isolate.model.resources import Resources
 from pytest_isolate.model.service import MIB
 from pytest_isolate.sharing.board import Board, LeaseTable, open_locks
-from pytest_isolate.sharing.folders import create_run_folder, remove_run_folder, run_folders
+from pytest_isolate.sharing.folders import create_run_folder, remove_dead_folders, remove_run_folder
 from pytest_isolate.sharing.leases import Lease, Refused, grant
+from pytest_isolate.sharing.owners import read_owner
 
 # Not forked: the test process has threads of its own.
 SPAWN = multiprocessing.get_context("spawn")
@@ -325,10 +330,13 @@ def test_leases_are_seen_by_every_process(tmp_path: Path) -> None:
 
 def test_no_lock_makes_the_folder_of_a_run_that_has_ended_anew(tmp_path: Path) -> None:
     folder = create_run_folder("r1", "owner")
-    table = LeaseTable(folder)
+    table, board = LeaseTable(folder), Board(folder)
     remove_run_folder(folder)
 
-    assert take(table, "a") == Refused("the run has ended")
+    with pytest.raises(PathError):
+        take(table, "a")
+    with pytest.raises(PathError), board.claim("db", no_check):
+        pytest.fail("held")
     assert not folder.exists()
 
 
@@ -403,34 +411,95 @@ def test_a_run_s_folder_is_for_this_user_only(temporary: Path) -> None:
     assert mode(folder) == 0o700
 
 
-def test_run_folders_are_found_with_their_owners_until_they_are_removed(temporary: Path) -> None:
+ME = read_owner()
+GONE = replace(ME, start_time="not mine")
+
+
+def test_removing_a_run_s_folder_is_safe_to_repeat(temporary: Path) -> None:
     one, other = create_run_folder("abcd", "one"), create_run_folder("ef01", "other")
-    assert sorted(run_folders()) == sorted([(one, "one"), (other, "other")])
+    (one / "waits").mkdir()
+    (one / "waits" / "note").touch()
 
     remove_run_folder(one)
     remove_run_folder(one)
 
-    assert run_folders() == [(other, "other")]
+    assert list(temporary.iterdir()) == [other]
 
 
-def test_a_folder_without_an_owner_is_left_alone(temporary: Path) -> None:
-    (temporary / "pytest-isolate-abcd-xyz").mkdir()
+def test_whoever_is_killed_while_a_folder_goes_leaves_its_owner_in_it(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, real = create_run_folder("abcd", GONE.encode()), shutil.rmtree
+    (folder / "0.tar").write_bytes(b"half a database")
+    (folder / "waits").mkdir()
 
-    assert run_folders() == []
+    def killed(path: Path, **options: bool) -> None:
+        if path == folder:
+            raise KeyboardInterrupt
+        real(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            remove_run_folder(folder)
+    assert os.listdir(folder) == ["owner"]
+
+    remove_dead_folders(ME)
+
+    assert not folder.exists()
 
 
-def test_a_folder_whose_owner_cannot_be_read_is_left_alone(temporary: Path) -> None:
-    """Another user's, on a host that several use."""
-    (temporary / "pytest-isolate-abcd-xyz" / "owner").mkdir(parents=True)
+@pytest.mark.parametrize("content", [(), ("owner",)])
+def test_a_folder_whose_maker_was_killed_before_it_was_signed_goes_later(
+    temporary: Path, content: tuple[str, ...]
+) -> None:
+    folder = temporary / "pytest-isolate-abcd-xyz"
+    folder.mkdir()
+    for name in content:
+        (folder / name).touch()
+    remove_dead_folders(ME)
+    assert folder.exists()
 
-    assert run_folders() == []
+    os.utime(folder, times=(time.time() - 7200,) * 2)
+    remove_dead_folders(ME)
+
+    assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_signed_is_not_left(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(PathError):
+        create_run_folder("abcd", "owner")
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["content without an owner", "a folder as owner", "a link", "a file"])
+def test_what_is_no_folder_of_ours_is_left_alone(temporary: Path, tmp_path: Path, kind: str) -> None:
+    path = temporary / "pytest-isolate-abcd-xyz"
+    if kind == "a link":
+        create_run_folder("mine", GONE.encode()).rename(tmp_path / "mine")
+        path.symlink_to(tmp_path / "mine")
+    elif kind == "a file":
+        path.touch()
+    else:
+        (path / ("owner" if kind == "a folder as owner" else "other")).mkdir(parents=True)
+    os.utime(path, times=(0, 0))
+
+    remove_dead_folders(ME)
+
+    assert path.exists()
 
 
 def test_the_folder_of_another_user_is_left_alone(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    create_run_folder("abcd", "owner")
+    folder = create_run_folder("abcd", GONE.encode())
     monkeypatch.setattr("os.getuid", lambda: os.stat(temporary).st_uid + 1)
 
-    assert run_folders() == []
+    remove_dead_folders(ME)
+
+    assert folder.exists()
 
 
 def test_a_board_s_folder_is_for_this_user_only(tmp_path: Path) -> None:

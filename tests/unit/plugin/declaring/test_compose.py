@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_isolate.compose_files.host import TooLarge
 from pytest_isolate.compose_files.stack import compose_stack
 from pytest_isolate.model.declaration import RawCompose
 from pytest_isolate.model.location import Location
 from pytest_isolate.plugin.declaring.compose import LocalHost
+from pytest_isolate.user_files import UnfitFile
 
 
 def test_it_tells_what_is_there(tmp_path: Path) -> None:
@@ -42,20 +42,18 @@ def test_a_link_to_nothing_is_nothing(tmp_path: Path) -> None:
     assert LocalHost().kind_of(str(tmp_path / ".env")) == ""
 
 
-@pytest.mark.parametrize(
-    ("path", "reason"), [("/dev/zero", "is not a regular file"), ("pipe", "is not a regular file")]
-)
+@pytest.mark.parametrize(("path", "reason"), [("/dev/zero", "not a regular file"), ("pipe", "not a regular file")])
 def test_only_regular_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, reason: str) -> None:
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
-    with pytest.raises(TooLarge, match=reason):
+    with pytest.raises(UnfitFile, match=reason):
         LocalHost().read_text(path)
 
 
 def test_a_large_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "dump").open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(TooLarge, match="holds more than 4 MiB"):
+    with pytest.raises(UnfitFile, match="larger than 4 MiB"):
         LocalHost().read_text(str(tmp_path / "dump"))
 
 
