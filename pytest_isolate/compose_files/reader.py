@@ -33,18 +33,24 @@ def parse_documents(text: str, file: str) -> list[Node]:
     top = Node(value={}, location=Location(file=file, line=1), path="")
     # Not the loader in C: it keeps the classes of a module that pytester has made forget, and nodes are then of no
     # class that is known here.
-    loader = _loader_class()(text)
     documents: list[Node] = []
     tree = _Tree(file)
     try:
+        loader = _loader_class()(text)
         while loader.check_node():
             root = loader.get_node()
             documents += [] if root is None else [tree.convert_document(root)]
+    except yaml.reader.ReaderError as error:
+        place = Node(None, Location(file=file, line=text.count("\n", 0, error.position) + 1), "")
+        raise NodeError(place, f"cannot be read as YAML: the character {chr(error.character)!r} is in it") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = top if mark is None else Node(None, Location(file=file, line=mark.line + 1), "")
         reason = getattr(error, "problem", None) or str(error)
         raise NodeError(place, f"cannot be read as YAML: {reason}") from None
+    except (ValueError, OverflowError) as error:  # of an escape that stands for no character
+        place = Node(None, Location(file=file, line=loader.line + 1), "")
+        raise NodeError(place, f"cannot be read as YAML: {error}") from None
     except RecursionError:
         raise _too_deep(Node(None, Location(file=file, line=loader.line + 1), "")) from None
     return documents or [top]

@@ -25,7 +25,7 @@ from pytest_isolate.model.declaration import (
     in_words,
 )
 from pytest_isolate.model.location import Location, caller_location
-from pytest_isolate.plugin.declaring.fixtures import DECLARATION, handle
+from pytest_isolate.plugin.declaring.fixtures import DECLARATION, TOO_DEEP, handle
 
 # In words: the enumeration of them takes half a millisecond to import, in every run.
 _SCOPES = ("function", "class", "module", "package", "session")
@@ -153,7 +153,10 @@ def make_fixture(raw: Raw) -> Any:
         return handle(request)
 
     setattr(isolated, DECLARATION, raw)
-    isolated.__doc__ = describe(raw)
+    try:
+        isolated.__doc__ = describe(raw)
+    except RecursionError:
+        isolated.__doc__ = TOO_DEEP  # which ends a run that wants services
     _stand_at(raw.location, isolated)
     decorate: Callable[[Any], Any] = pytest.fixture(scope=_scope_word(raw))
     return decorate(isolated)
