@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,9 @@ def test_full_cache_folder_is_told(web: Project, cache: Path, monkeypatch: pytes
         monkeypatch.setattr(Path, where, full(getattr(Path, where), lambda path, *_, **__: path))
     result = web.run("--isolate-reuse")
     text = told(result)
-    assert "cannot be used" in text or result.ret == pytest.ExitCode.OK
-    if where in ("mkstemp", "mkdir"):
-        assert "No space left on device" in text
-        assert result.ret != pytest.ExitCode.OK
+    assert "cannot be used" in text
+    assert "No space left on device" in text
+    assert result.ret != pytest.ExitCode.OK
 
 
 def test_full_temporary_folder_is_told(web: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,31 +104,63 @@ def test_user_without_a_home_is_told(web: Project, monkeypatch: pytest.MonkeyPat
     assert result.ret != pytest.ExitCode.OK
 
 
+# Where something removes the run's folder: once, in the process that comes there first.
+CUT = """
+import glob, shutil, tempfile
+from pathlib import Path
+
+def cut():
+    try: Path("cut").touch(exist_ok=False)
+    except FileExistsError: return
+    for folder in glob.glob(tempfile.gettempdir() + "/pytest-isolate-*-*"):
+        shutil.rmtree(folder)
+
+def on_call(engine, call):
+    if call == {moment!r}: cut()
+
+def pytest_isolate_engine(config):
+    return open_fake(on_call)
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish():
+    if {moment!r} == "end": cut()
+
+late = service(IMAGE, command=forever(), scope="function")
+db = service(postgres(image=IMAGE, command=program("serve 5432"), ready=http("/"), snapshot=None, password="x"))
+copy = fresh(db)
+"""
+FIRST = """
+from conftest import cut
+def test_first({name}):
+    if {moment!r} == "test": cut()
+def test_late(request): request.getfixturevalue("late")
+"""
+
+
 @pytest.mark.parametrize("how", ["alone", "xdist"])
-def test_run_folder_that_is_removed_meanwhile_is_told(project: Project, how: str) -> None:
-    project.conftest(
-        WEB,
-        'late = service(IMAGE, command=program("serve 8001 hello"), port=8001, scope="function")',
-    )
-    project.tests(
-        """
-        import glob, os, shutil, tempfile
-        def test_first(web):
-            run = next(iter(web.name and glob.glob(tempfile.gettempdir() + '/pytest-isolate-*-*')), None)
-            for folder in glob.glob(tempfile.gettempdir() + '/pytest-isolate-*-*'):
-                shutil.rmtree(folder)
-        def test_second(late): assert late.port
-        def test_third(web): assert web.port
-        """
-    )
+@pytest.mark.parametrize(
+    "moment", ["find_image", "create_network", "create_container", "test", "open_session", "remove_container", "end"]
+)
+def test_run_folder_that_is_removed_meanwhile_is_told(project: Project, moment: str, how: str) -> None:
+    project.conftest(WEB, CUT.format(moment=moment), engine="")
+    project.tests(FIRST.format(moment=moment, name="copy" if moment == "open_session" else "web"))
     folder = project.path / "temporary"
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(folder))
         result = project.run_xdist(workers=1) if how == "xdist" else project.run_subprocess()
     text = told(result)
+    assert (project.path / "cut").exists()
     assert "FileNotFoundError" not in text
+    assert "pytest_isolate/" not in text
     assert list(folder.glob("pytest-isolate-*")) == []
+    if how == "alone":  # with workers each process has a fake engine of its own, and leaves to the controller's
+        project.journal.assert_nothing_is_left()
+    if moment in ("remove_container", "end"):
+        result.assert_outcomes(passed=2)
+    else:
+        assert re.search(r"service 'late' .* could not be started: \S+ cannot be used\n  found  No such file", text)
+        assert "let nothing remove it while it is in use" in text
 
 
 DEEP = 3_000

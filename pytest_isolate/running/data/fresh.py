@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 
 from msgspec import Struct
 
 from pytest_isolate.engine.api import Engine
-from pytest_isolate.errors import EngineError, FreshError
+from pytest_isolate.errors import EngineError, FreshError, PathError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.service import Pristine, Scope, ServiceId
 from pytest_isolate.planning.placement import InstanceKey, Place
@@ -102,7 +103,8 @@ class FreshCopies(InstanceObserver):
     def available(self, running: RunningInstance, handle: Service) -> None:
         """Make templates and copies of an instance that is ready, if tests will ask for them."""
         if running.instance.key in self._copies:
-            self._pool(running, handle)
+            with suppress(PathError):  # told to the test that asks for a copy
+                self._pool(running, handle)
 
     def handle(
         self, want: CopyDemand, place: Place, running: RunningInstance, base: Service, test: str
