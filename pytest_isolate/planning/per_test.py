@@ -89,7 +89,7 @@ def _apply_picks(
 def _digest(spec: ServiceSpec) -> str:
     reset = describe_reset(spec.reset) if spec.reset else ""
     text = f"{fingerprint(spec, stack='')} {spec.timeout_s} {reset}"
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
 
 
 def _replace_specs(

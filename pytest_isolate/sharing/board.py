@@ -144,7 +144,7 @@ def open_locks(folder: Path | None = None) -> Callable[[str], AbstractContextMan
 
 
 def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:32]
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -35,7 +35,7 @@ def find_login(registry: str) -> Login:
     public needs no login, and the error of what is not says so.
     """
     file = config_file()
-    config = auth.load_config()
+    config = _load_config()
     helper = config.get_credential_store(registry)
     trouble = ""
     if helper and not _is_there(helper):
@@ -56,12 +56,18 @@ def find_login(registry: str) -> Login:
 
 def usable_logins() -> auth.AuthConfig:
     """All logins, but for those of helpers that are not there."""
-    config = auth.load_config()
+    config = _load_config()
     helpers = {registry: name for registry, name in config.cred_helpers.items() if _is_there(name)}
     usable = {"auths": config.auths, "credHelpers": helpers}
     if config.creds_store and _is_there(config.creds_store):
         usable["credsStore"] = config.creds_store
     return auth.AuthConfig(usable)
+
+
+def _load_config() -> auth.AuthConfig:
+    # The SDK would wait for the other end of a pipe.
+    is_odd = config_file().exists() and not config_file().is_file()
+    return auth.AuthConfig({}) if is_odd else auth.load_config()
 
 
 def config_file() -> Path:

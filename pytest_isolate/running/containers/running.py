@@ -145,7 +145,7 @@ def instance_hash(key: InstanceKey) -> str:
     place, service = key.place, key.service
     parts = (service.stack.namespace, service.stack.name, service.name, place.scope.word, place.node, place.worker)
     what = key.fingerprint + describe_variation(key.variation)
-    return hashlib.sha256("\0".join((*parts, what)).encode()).hexdigest()[:16]
+    return hashlib.sha256("\0".join((*parts, what)).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def collect_secrets(view: ServiceView, needed: Mapping[str, RunningInstance]) -> tuple[str, ...]:

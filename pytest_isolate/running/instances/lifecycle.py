@@ -158,6 +158,9 @@ class Lifecycle:
             return self._starter.start(instance, self.wait)
         except (EngineError, PathError) as error:
             raise name_error(instance, self._context.run, error) from error
+        except UnicodeEncodeError as error:
+            odd = EngineError("a text of it is no Unicode", found=str(error), do="write it without half characters")
+            raise name_error(instance, self._context.run, odd) from error
 
     def _finish(self, futures: Collection[Future[RunningInstance]]) -> None:
         networks = set()

@@ -162,4 +162,4 @@ def network_order(instance: Instance, *, is_kept: bool) -> tuple[int, int, int]:
 def place_code(key: NetworkKey, more: str = "") -> str:
     """A short word for a place (and more, where that is given), for names; empty for the run itself."""
     text = key.place.node + describe_variation(key.variation) + more
-    return hashlib.sha256(text.encode()).hexdigest()[:6] if text else ""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:6] if text else ""

@@ -22,7 +22,7 @@ ReadStartTime = Callable[[int], "str | None"]
 
 def project_code(project: str) -> str:
     """A short word for a project: by default its root folder, so that two clones never share."""
-    return hashlib.sha256(project.encode()).hexdigest()[:12]
+    return hashlib.sha256(project.encode(errors="surrogatepass")).hexdigest()[:12]
 
 
 def manual_code(project: str) -> str:

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pytest_isolate.user_files import read_text
+
 USUAL = "usual socket"
 """Name of the source of an address that is only the usual one."""
 
@@ -109,7 +111,7 @@ def read_docker_context(env: Mapping[str, str], home: Path | None) -> Context | 
     """
     folder = Path(env.get("DOCKER_CONFIG") or (home or Path(os.devnull)) / ".docker")
     try:
-        name = env.get("DOCKER_CONTEXT") or json.loads((folder / "config.json").read_text()).get("currentContext")
+        name = env.get("DOCKER_CONTEXT") or json.loads(read_text(folder / "config.json")).get("currentContext")
     except (OSError, ValueError, AttributeError):
         return None
     if not name or name == "default":
@@ -127,7 +129,7 @@ def read_docker_context(env: Mapping[str, str], home: Path | None) -> Context | 
 def _read_meta(path: Path, name: str) -> Context | None:
     """A context as its metadata has it; None where it is another one's, or broken."""
     try:
-        meta = json.loads(path.read_text())
+        meta = json.loads(read_text(path))
         docker = meta["Endpoints"]["docker"]
         is_verified = not docker.get("SkipTLSVerify")
         return Context(name, str(docker["Host"]), is_verified=is_verified) if meta["Name"] == name else None
