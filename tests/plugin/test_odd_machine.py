@@ -13,6 +13,8 @@ import pytest
 from filelock import FileLock
 
 from plugin.conftest import WEB, Project, errors_of
+from pytest_isolate.engine.docker.registry_login import find_login
+from pytest_isolate.engine.docker.transport.discovery import read_docker_context
 
 ONE = "def test_it(web): assert web.port"
 
@@ -273,3 +275,129 @@ def test_variables_of_a_file_that_is_no_regular_one_are_told(project: Project, t
     project.conftest('shop = compose("compose.yaml", env_file="odd")')
     project.tests("def test_it(shop): pass")
     assert "not a regular file" in told(project.run())
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("folder", "Is a directory"),
+        ("dangling", "No such file or directory"),
+        ("loop", "Too many levels of symbolic links"),
+        ("large", "larger than 4 MiB"),
+    ],
+)
+def test_toml_that_cannot_be_read_is_told(project: Project, kind: str, found: str) -> None:
+    path = project.path / "isolate.toml"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "large":
+        path.write_bytes(b"#" * 5_000_000)
+    else:
+        path.symlink_to("gone" if kind == "dangling" else path)
+    project.tests("def test_it(): pass")
+    result = project.run()
+    assert f"isolate.toml cannot be read: {found}" in "\n".join(errors_of(result))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_large_pyproject_that_does_not_name_us_is_left_alone(project: Project) -> None:
+    (project.path / "pyproject.toml").write_bytes(b"# more\n" * 1_000_000)
+    project.write("pytest.ini", "[pytest]")
+    project.tests("def test_it(): pass")
+    assert project.run("-c", "pytest.ini", isolate=False).ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("A", "x\\u0000{web.port}"), ("A=B", "{web.port}"), ("", "{web.port}")],
+    ids=["zero byte", "=", "empty"],
+)
+def test_variables_that_no_process_can_have_are_told(project: Project, name: str, value: str) -> None:
+    project.write("isolate.toml", f'[services.web]\nimage = "i"\nport = 80\n[env]\n"{name}" = "{value}"\n')
+    project.tests(ONE)
+    # Variables are set before plugins of the same process could be in the way.
+    result = project.run_subprocess()
+    told(result)
+    assert "env" in "\n".join(errors_of(result))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a: x\0y", "the character '\\x00' is in it"),
+        ('a: "\\U00110000"', "not in range"),
+        ('a: "\\UFFFFFFFF"', "too large"),
+    ],
+    ids=["zero byte", "beyond Unicode", "beyond a number"],
+)
+def test_compose_file_with_characters_that_are_none_is_told(project: Project, text: str, found: str) -> None:
+    (project.path / "compose.yaml").write_text(f"services: {{}}\n{text}\n")
+    project.conftest('shop = compose("compose.yaml")')
+    project.tests("def test_it(shop): pass")
+    result = project.run()
+    assert "compose.yaml:2: file: cannot be read as YAML" in told(result)
+    assert found in told(result)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_compose_file_by_a_name_with_a_zero_byte_is_told(project: Project) -> None:
+    project.conftest('shop = compose("a\\0b")')
+    project.tests("def test_it(shop): pass")
+    assert "a name with a zero byte" in told(project.run())
+
+
+@pytest.mark.parametrize("declared", ["service(IMAGE, ports=[deep])", "service(build=deep)", "variants(web=[deep])"])
+def test_deep_nesting_is_told_wherever_it_stands(project: Project, declared: str) -> None:
+    project.conftest(WEB, f"deep = 1\nfor _ in range(10_000): deep = [deep]\nodd = {declared}")
+    project.tests(ONE)
+    result = project.run()
+    assert "nested too deeply" in told(result)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_full_folder_of_a_run_with_a_page_is_told(project: Project) -> None:
+    project.conftest(
+        WEB,
+        """
+        from pytest_isolate.running.report import records
+        class Full(type(records.Path())):
+            def open(self, *args, **options): raise OSError(28, "No space left on device")
+        real = records.Journal.__init__
+        def full(self, folder, worker):
+            real(self, folder, worker)
+            self._path = Full(self._path)
+        records.Journal.__init__ = full
+        """,
+    )
+    project.tests(ONE)
+    result = project.run_subprocess("--isolate-report=page.html")
+    result.assert_outcomes(passed=1)
+    text = told(result)
+    assert "the page of --isolate-report is not complete\n  found  [Errno 28] No space left on device" in text
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_text_that_is_no_unicode_is_told_with_the_service(project: Project) -> None:
+    project.conftest(WEB.replace('ready=http("/")', r'files={"/a": "\udcff"}'))
+    project.tests(ONE)
+    text = told(project.run())
+    assert "service 'web' (debian:bookworm-slim) could not be started: a text of it is no Unicode" in text
+
+
+@pytest.mark.parametrize("name", ["line\nbreak", "\udcff"], ids=["line break", "not UTF-8"])
+def test_folder_of_any_name_is_fine(project: Project, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    folder = project.path / name
+    project.conftest(WEB, name=f"{name}/conftest.py")
+    project.tests(ONE, name=f"{name}/test_it.py")
+    monkeypatch.chdir(folder)
+    result = project.run("--isolate-reuse", f"--rootdir={folder}")
+    result.assert_outcomes(passed=1)
+
+
+def test_pipe_in_the_place_of_docker_s_configuration_is_passed_over(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    assert read_docker_context({"DOCKER_CONFIG": str(tmp_path)}, None) is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_CONFIG", str(tmp_path))
+        assert find_login("nowhere.invalid").content == {}
