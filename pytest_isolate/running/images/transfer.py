@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pytest_isolate.engine.api import Engine, ImageFacts
-from pytest_isolate.engine.image_archive import Parts, Store
+from pytest_isolate.engine.command_api import ImageTransfer
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.running.images.build_digest import digest_anywhere, read_bases
@@ -87,16 +86,6 @@ def _merge(one: RequiredImage, other: RequiredImage) -> RequiredImage:
 SAVED, UNCHANGED, LOADED, PRESENT = "saved", "unchanged", "loaded", "present"
 
 
-class Transfer(Protocol):
-    """The part of an engine that only this command uses."""
-
-    def save(self, image_ids: Sequence[str], store: Store) -> list[Parts]:
-        """Save images into a store; return the parts of each."""
-
-    def load(self, images: Sequence[Parts], store: Store) -> list[str]:
-        """Load images from a store onto the engine; return the id or the name of each."""
-
-
 class Outcome(Struct, frozen=True, kw_only=True):
     """Result for one image; `name_conflicts` are names that belong to another image on the engine, and stay with it."""
 
@@ -106,7 +95,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 def export_images(
-    engine: Engine, transfer: Transfer, image_store: ImageStore, required: Sequence[RequiredImage]
+    engine: Engine, transfer: ImageTransfer, image_store: ImageStore, required: Sequence[RequiredImage]
 ) -> list[Outcome]:
     """Have exactly these images in the folder."""
     # Images for another kind of processor have other ids, so that none of them counts as being there.
@@ -120,7 +109,7 @@ def export_images(
 
 
 def import_images(
-    engine: Engine, transfer: Transfer, image_store: ImageStore, index: Index, usage: Usage, notes: ImportedImages
+    engine: Engine, transfer: ImageTransfer, image_store: ImageStore, index: Index, usage: Usage, notes: ImportedImages
 ) -> list[Outcome]:
     """Have the folder's images on the engine, under their names as far as these are free."""
     _check(engine, image_store, index)
