@@ -16,7 +16,7 @@ from pytest_isolate.model.probes import Command, Http, Log, Tcp
 from pytest_isolate.model.service import File, Scope, ServiceSpec, StackId
 from pytest_isolate.plugin.declaring.configuration import Source
 from pytest_isolate.plugin.declaring.declare import DECLARATION
-from pytest_isolate.plugin.declaring.toml import build_plugin
+from pytest_isolate.plugin.declaring.toml import TomlReader, build_plugin
 from pytest_isolate.presets.postgres import postgres
 from unit.builders import (
     HERE,
@@ -204,7 +204,7 @@ def test_python_and_toml_declare_the_same_thing(tmp_path: Path) -> None:
         memory = "256m"
         timeout = "5s"
     """
-    module = build_plugin(Source(tmp_path / "isolate.toml", text, ()))
+    module = build_plugin(TomlReader(Source(tmp_path / "isolate.toml", text, ())))
     from_toml = {
         name: getattr(fixture, DECLARATION) for name, fixture in vars(module).items() if name in ("db", "auth")
     }
