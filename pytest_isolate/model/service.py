@@ -270,6 +270,12 @@ class ServiceSpec(Struct, frozen=True, kw_only=True):
         return self.image or (f"build of {self.build.context}" if self.build else "")
 
 
+def host_name(name: str) -> str:
+    """A service's name as URLs may have it: programs such as Django refuse a host with an underscore (RFC 952)."""
+    written = name.replace("_", "-")
+    return name if written.startswith("-") or written.endswith("-") else written
+
+
 class StackSpec(Struct, frozen=True, kw_only=True):
     """Services on one private network. The default stack of a place has no name."""
 

@@ -198,7 +198,9 @@ def test_stand_ins_are_the_same_in_workers_and_in_every_run(project: Project) ->
 
 def test_variables_of_the_user_come_before_stand_ins(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEB_URL", "mine")
-    asking = "from conftest import *\ndef test_it():\n    assert URL == 'mine'\n    assert PLACE.startswith('127.0.0.1:')"
+    asking = (
+        "from conftest import *\ndef test_it():\n    assert URL == 'mine'\n    assert PLACE.startswith('127.0.0.1:')"
+    )
     declare(project, DATABASE, asking=asking)
     project.run(isolate=False).assert_outcomes(passed=1)
     assert os.environ["WEB_URL"] == "mine"

@@ -1,4 +1,4 @@
-"""With --isolate, environment variables that say where services will be, set before anything of the project is imported.
+"""Environment variables that say where services will be, with --isolate: set before the project is imported.
 
 Settings are read when pytest loads its plugins; services start when tests are collected. What the table `env` names
 therefore has its ports, held, and its password before it starts; see docs/decisions/0018.

@@ -14,7 +14,7 @@ from pytest_isolate.declarations.placeholders import SELF, Reference, render
 from pytest_isolate.errors import IsolateError, build_message
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Http
-from pytest_isolate.model.service import File, ServiceId, ServiceSpec
+from pytest_isolate.model.service import File, ServiceId, ServiceSpec, host_name
 
 
 def variables_of(service: ServiceId, view: ServiceView, *, qualified: bool) -> dict[str, str]:
@@ -58,7 +58,10 @@ class ServiceView(Struct, frozen=True, kw_only=True):
     def inside_host(self) -> str:
         """The name under which its neighbours on the network find it; what runs elsewhere keeps its own."""
         used = self.spec.external
-        return used.host if used and not used.is_loopback else self.spec.name
+        if used and not used.is_loopback:
+            return used.host
+        name = host_name(self.spec.name)
+        return name if name in self.spec.container.aliases else self.spec.name
 
     @property
     def inside(self) -> Endpoint:

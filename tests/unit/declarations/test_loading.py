@@ -681,3 +681,30 @@ def test_a_change_to_no_image_leaves_the_build() -> None:
     )
 
     assert merged["build"].value == "here"
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ({}, ("shop-web",)),
+        ({"db": raw(container={"aliases": ["shop-web"]})}, ()),
+        ({"db": raw(container={"aliases": ["web"]})}, ("shop-web",)),
+    ],
+)
+def test_a_name_with_an_underscore_has_an_alias_without_unless_another_is_called_so(
+    others: dict[str, RawService], expected: tuple[str, ...]
+) -> None:
+    hr = raw_stack(shop_web=raw(container={"aliases": ["shop-web"]}))
+    catalogue = load_all(declare(shop_web=raw(port=80), hr=hr, **others))
+    assert catalogue.services[sid("shop_web")].container.aliases == expected
+    assert catalogue.services[sid("shop_web", "hr")].container.aliases == ("shop-web",)
+
+
+@pytest.mark.parametrize("name", ["web", "_web", "web_", "_7zip"])
+def test_a_name_that_no_host_could_have_with_hyphens_stays_alone(name: str) -> None:
+    assert load_all(declare(**{name: raw()})).services[sid(name)].container.aliases == ()
+
+
+def test_a_service_with_the_network_of_another_has_no_name_of_its_own() -> None:
+    found = load_all(declare(hr=raw_stack(a_b=raw(container={"network": "service:web"}), web=raw())))
+    assert found.services[sid("a_b", "hr")].container.aliases == ()
