@@ -38,6 +38,9 @@ class Painter:
         if self._live is None:
             self._live = self._begin(max(size.columns, 1))
         self._live.update(build_table(items, self._verbosity, self._console.width, self._console.height), refresh=True)
+        # Behind the last column, the ^C of a user who interrupts would go to the next line, and one of ours would stay.
+        self._out.write("\r")
+        self._out.flush()
 
     def hide(self) -> None:
         """Take away what is drawn; the cursor is where pytest has left it."""
