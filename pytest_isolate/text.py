@@ -7,8 +7,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-# Colours and other sequences that a terminal obeys, and messages to the terminal itself (ECMA-48 CSI, OSC).
-_CONTROLS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\].*?(?:\x1b\\|\x07)")
+# Colours and other sequences that a terminal obeys, messages to the terminal itself, and the rest (ECMA-48 CSI, OSC).
+_CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\].*?(?:\x1b\\|\x07)|\x1b[ -/]*[0-~]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def without_root(text: str, root: Path) -> str:
@@ -27,6 +28,12 @@ def redact(text: str, secrets: tuple[str, ...]) -> str:
 def plain_text(text: str) -> str:
     """A text without the control sequences of terminals."""
     return _CONTROLS.sub("", text)
+
+
+def one_line(text: str) -> str:
+    """A text on one line, without anything that a terminal obeys; of a line that was written over, the last state."""
+    lines = (line.rstrip("\r").rpartition("\r")[2] for line in plain_text(text).split("\n"))
+    return _UNPRINTABLE.sub(" ", " ".join(filter(None, lines))).strip()
 
 
 def align(rows: Sequence[Sequence[str]], indent: str = "", *, numbers: bool = False) -> list[str]:

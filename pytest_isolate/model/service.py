@@ -326,6 +326,19 @@ Variation = tuple[Change, ...]
 """The changes that reach a service, its own and those of what it needs; sorted."""
 
 
+def describe_alternatives(service: ServiceId, variation: Variation) -> str:
+    """Name an instance's alternatives for people: `[postgres-16]`, `[db=postgres-16]` of what needs it, or nothing.
+
+    Overrides are left out: each test may have some of its own.
+    """
+    words = []
+    for change in variation:
+        alternative = change.label.partition("~")[0].removeprefix("=")
+        near = change.service.name if change.service.stack == service.stack else str(change.service)
+        words += [alternative if change.service == service else f"{near}={alternative}"] if alternative else []
+    return f"[{','.join(words)}]" if words else ""
+
+
 def describe_variation(variation: Variation) -> str:
     """A text that differs for different changes; empty for none."""
     return "".join(f" {c.service.stack.namespace} {c.origin} {c}" for c in variation)

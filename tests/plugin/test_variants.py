@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from plugin.conftest import WEB, Project, errors_of
@@ -285,6 +287,21 @@ def test_the_end_says_how_each_variant_went(project: Project) -> None:
     result = project.run()
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(["isolate: variant db=new: 1 passed, 1 failed", "isolate: variant db=old: 2 passed"])
+
+
+def test_the_summary_tells_them_apart(project: Project) -> None:
+    project.conftest(DB, AUTH, WEB)
+    project.tests("def test_a(auth, db, web): pass\ndef test_b(db): pass")
+    result = project.run("-v")
+    result.assert_outcomes(passed=4)
+    shown = result.stdout.str()
+    (started,) = [line for line in result.outlines if line.startswith("isolate: 5 services on ")]
+    assert sorted(started.rpartition(": ")[2].split(", ")) == [
+        "auth[db=new]", "auth[db=old]", "db[new]", "db[old]", "web",
+    ]  # fmt: skip
+    # Instances, and tests.
+    for name, instances, tests in (("db[old]", 1, 2), ("db[new]", 1, 2), ("auth[db=old]", 1, 1), ("web", 1, 2)):
+        assert re.search(rf"^  {re.escape(name)} +{instances} +\d\.\d s +{tests} ", shown, re.MULTILINE), shown
 
 
 def test_the_plan_tells_them_apart(project: Project) -> None:

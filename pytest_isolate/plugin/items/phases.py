@@ -93,7 +93,7 @@ class FixtureValues:
         with self._process.display.waiting():
             if placed:
                 self._process.open(placed).lifecycle.start(placed)
-            self._process.report.note_served((i.key.service for i in placed), self.item.nodeid)
+            self._process.report.note_served((i.key.words for i in placed), self.item.nodeid)
             instances = {i.key.service: i for i in placed}
             lifecycle = self._process.open().lifecycle
             handles = {service.name: lifecycle.handle(instances[service].key) for service in services}
@@ -139,7 +139,7 @@ class ItemPhases:
         self._values.item = item
         if not self._process.runs_no_tests:
             self._start_for([item, *self._items_after(item, nextitem)])
-            self._process.report.note_served((i.key.service for i in self._placed.get(item, ())), item.nodeid)
+            self._process.report.note_served((i.key.words for i in self._placed.get(item, ())), item.nodeid)
         return (yield)
 
     @pytest.hookimpl(tryfirst=True)

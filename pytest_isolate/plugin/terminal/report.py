@@ -38,7 +38,7 @@ class Report:
     def start_lines(self, plan: Plan, run: Run, facts: EngineFacts, missing_images: Sequence[str]) -> list[str]:
         """Lines for the services that are about to start."""
         started = [step.instance for step in plan.steps if not step.instance.spec.external]
-        names = list(dict.fromkeys(str(instance.key.service) for instance in started))
+        names = list(dict.fromkeys(instance.key.words for instance in started))
         if not names:
             return []
         number = count(len(names), "service")
@@ -47,10 +47,10 @@ class Report:
             lines.append(f"isolate: pulling or building first, this once: {', '.join(missing_images)}")
         return lines
 
-    def note_served(self, services: Iterable[object], test: str) -> None:
+    def note_served(self, services: Iterable[str], test: str) -> None:
         """Note that a test has used these services."""
         for service in services:
-            self.served.setdefault(str(service), set()).add(test)
+            self.served.setdefault(service, set()).add(test)
 
     def write_summary(self, terminal: pytest.TerminalReporter) -> None:
         """One line for what ran, a table where there is something to say; errors in full."""

@@ -245,7 +245,7 @@ class Launcher:
         return ContainerRequest(
             name=run.resource_name(instance.key.service.stack.name, spec.name, secrets.token_hex(2), number),
             image=_image_name(start),
-            labels=run.container_labels(instance.key.service, digest, start.code),
+            labels=run.container_labels(instance.key.service, digest, start.code, instance.key.alternatives),
             command=view.command,
             entrypoint=view.entrypoint,
             env=view.env,

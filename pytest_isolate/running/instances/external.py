@@ -84,7 +84,7 @@ class ExternalServices:
             started_at=self._context.clock.time(),
             secrets=collect_secrets(view, {}),
         )
-        with self._context.measure("used", instance):
+        with self._context.timeline.measure("used", str(instance.key.service)):
             wait_until_it_answers(running, self._context, self._gate.raise_if_closing)
         running = self._client_containers.attach(running)
         for observer in self._observers:

@@ -158,7 +158,7 @@ def describe(running: RunningInstance, by: str, thread: int, *, found: bool) -> 
         at=running.started_at,
         container=running.container_id,
         code=instance_hash(key),
-        service=key.service.name,
+        service=f"{key.service.name}{key.alternatives}",
         stack=key.service.stack.name,
         worker=key.place.worker,
         lives_for=describe_place(key.place),
