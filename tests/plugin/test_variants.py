@@ -252,6 +252,45 @@ def test_service_asked_for_by_its_name_only_is_the_first_alternative(project: Pr
     assert passed(result) == ["test_it"]
 
 
+CASES = """
+import unittest
+
+class TestIt(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def given(self, auth): self.auth = auth
+    def test_method(self): assert self.auth
+
+def test_late(request): request.getfixturevalue("db")
+def test_each(db): pass
+def test_none(request): pass
+"""
+
+
+@pytest.mark.parametrize("args", [(), ("-n2",)])
+def test_the_end_names_what_ran_with_the_first_alternative_only(project: Project, args: tuple[str, ...]) -> None:
+    project.conftest(DB, AUTH)
+    project.tests(CASES)
+    project.write("test_page.txt", ">>> getfixture('db').name\n'db'\n")
+    result = project.run_xdist(*args, "--doctest-glob=*.txt") if args else project.run("--doctest-glob=*.txt")
+    result.assert_outcomes(passed=6)
+    result.stdout.fnmatch_lines(
+        [
+            "isolate: only with db=old ran test_it.py::TestIt::test_method, test_it.py::test_late, "
+            "test_page.txt::test_page.txt: pytest cannot run methods of unittest.TestCase, doctests and what calls "
+            "request.getfixturevalue() once for each alternative; --isolate-variant chooses another one"
+        ]
+    )
+    assert result.stdout.str().count("only with") == 1
+
+
+def test_nothing_is_said_where_one_alternative_is_chosen(project: Project) -> None:
+    project.conftest(DB, AUTH)
+    project.tests(CASES)
+    result = project.run("--isolate-variant=db=new")
+    result.assert_outcomes(passed=4)
+    assert "only with" not in result.stdout.str()
+
+
 def test_service_asked_for_by_name_beside_is_that_of_the_test(project: Project) -> None:
     project.conftest(DB, AUTH)
     project.tests(

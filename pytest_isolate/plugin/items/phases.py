@@ -80,8 +80,12 @@ class FixtureValues:
     def _note(self, name: str, namespace: str) -> None:
         """Note that the test is given the services of this fixture. A test of a fresh copy changes that alone."""
         catalogue = self._requirements.catalogues.of(self.item)
+        services = members(catalogue, name, namespace)
+        self._process.report.note_picked(
+            self.item.nodeid, self._requirements.catalogues.picked_unasked(services, self.item)
+        )
         if ServiceId(StackId(namespace), name) not in catalogue.fresh:
-            self._resets.note((name, namespace), members(catalogue, name, namespace))
+            self._resets.note((name, namespace), services)
 
     def _handle(self, name: str, namespace: str) -> object:
         catalogue, own = self._requirements.catalogue, ServiceId(StackId(namespace), name)

@@ -27,6 +27,7 @@ class Report:
         self.fresh: dict[str, list[float]] = {}
         self.usage: dict[str, dict[str, Any]] = {}
         self.served: dict[str, set[str]] = {}
+        self.picked: dict[str, str] = {}
         self.engine = ""
         self.used: dict[str, str] = {}
         self.dropped: Sequence[str] = ()
@@ -52,6 +53,11 @@ class Report:
         for service in services:
             self.served.setdefault(service, set()).add(test)
 
+    def note_picked(self, test: str, alternatives: str) -> None:
+        """Note that a test has these alternatives of what it uses, and is not run for the others."""
+        if alternatives:
+            self.picked[test] = alternatives
+
     def write_summary(self, terminal: pytest.TerminalReporter) -> None:
         """One line for what ran, a table where there is something to say; errors in full."""
         verbosity = terminal.config.get_verbosity()
@@ -66,7 +72,7 @@ class Report:
             terminal.write_line(text)
         for text in self.cleanup_errors:
             terminal.write_line(f"isolate: {text}", red=True)
-        for text in (*dropped_lines(self._everywhere()), *self.warnings):
+        for text in (*picked_lines(self._everywhere()), *dropped_lines(self._everywhere()), *self.warnings):
             terminal.write_line(f"isolate: {text}", yellow=True)
 
     def figures(self) -> dict[str, Any]:
@@ -77,6 +83,7 @@ class Report:
             "fresh": self.fresh,
             "usage": self.usage,
             "served": {service: len(tests) for service, tests in self.served.items()},
+            "picked": self.picked,
             "engine": self.engine,
             "used": {s.subject: self.used[s.subject] for s in spans if s.what == "used" and not s.failed},
             "dropped": list(self.dropped),
@@ -168,6 +175,7 @@ _PARTS = {
     "ready": "until it answered",
     "snapshot": "snapshot",
 }
+_MOST_NAMES = 5
 _OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 
 
@@ -191,6 +199,23 @@ def variant_lines(stats: Mapping[str, Sequence[object]]) -> list[str]:
         f"isolate: variant {variant}: {', '.join(f'{number} {outcome}' for outcome, number in ended.items())}"
         for variant, ended in sorted(counts.items())
     ]
+
+
+def picked_lines(everywhere: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line for the tests that ran with the first alternative only of a service with variants."""
+    tests: dict[str, list[str]] = {}
+    for test, alternatives in sorted({pair for figures in everywhere for pair in figures["picked"].items()}):
+        tests.setdefault(alternatives, []).append(test)
+    return [
+        f"only with {alternatives} ran {_name_some(names)}: pytest cannot run methods of unittest.TestCase, doctests "
+        "and what calls request.getfixturevalue() once for each alternative; --isolate-variant chooses another one"
+        for alternatives, names in tests.items()
+    ]
+
+
+def _name_some(names: Sequence[str]) -> str:
+    rest = f" and {count(len(names) - _MOST_NAMES, 'more test')}" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + rest
 
 
 def dropped_lines(everywhere: Iterable[Mapping[str, Any]]) -> list[str]:
