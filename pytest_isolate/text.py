@@ -49,3 +49,12 @@ def align(rows: Sequence[Sequence[str]], indent: str = "", *, numbers: bool = Fa
 def count(number: int, one: str, many: str = "") -> str:
     """`1 network`, `2 networks`; `many` where the plural has no s at its end."""
     return f"{number} {one}" if number == 1 else f"{number} {many or one + 's'}"
+
+
+_MOST_NAMES = 5
+
+
+def name_some(names: Sequence[str]) -> str:
+    """The first few of some names, and the number of the rest."""
+    rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + rest

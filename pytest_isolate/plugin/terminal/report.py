@@ -11,7 +11,7 @@ from pytest_isolate.engine.api import EngineFacts
 from pytest_isolate.model.identity import Run
 from pytest_isolate.planning.plan import Plan, describe_plan
 from pytest_isolate.running.timeline import Timeline, trace_starts
-from pytest_isolate.text import count
+from pytest_isolate.text import count, name_some
 
 
 class Report:
@@ -175,7 +175,6 @@ _PARTS = {
     "ready": "until it answered",
     "snapshot": "snapshot",
 }
-_MOST_NAMES = 5
 _OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 
 
@@ -207,15 +206,10 @@ def picked_lines(everywhere: Iterable[Mapping[str, Any]]) -> list[str]:
     for test, alternatives in sorted({pair for figures in everywhere for pair in figures["picked"].items()}):
         tests.setdefault(alternatives, []).append(test)
     return [
-        f"only with {alternatives} ran {_name_some(names)}: pytest cannot run methods of unittest.TestCase, doctests "
+        f"only with {alternatives} ran {name_some(names)}: pytest cannot run methods of unittest.TestCase, doctests "
         "and what calls request.getfixturevalue() once for each alternative; --isolate-variant chooses another one"
         for alternatives, names in tests.items()
     ]
-
-
-def _name_some(names: Sequence[str]) -> str:
-    rest = f" and {count(len(names) - _MOST_NAMES, 'more test')}" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + rest
 
 
 def dropped_lines(everywhere: Iterable[Mapping[str, Any]]) -> list[str]:
