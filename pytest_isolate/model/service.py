@@ -214,7 +214,10 @@ _ASSUMED_BYTES = 256 * MIB
 
 
 class ServiceSpec(Struct, frozen=True, kw_only=True):
-    """One service, complete and checked. `ports[0]`, where there is one, is the port of `url` and of the handle."""
+    """One service, complete and checked. `ports[0]`, where there is one, is the port of `url` and of the handle.
+
+    `ports` are of TCP; `udp_ports` are written as `8125/udp`, and nothing asks them.
+    """
 
     name: str
     image: str | None = None
@@ -222,6 +225,7 @@ class ServiceSpec(Struct, frozen=True, kw_only=True):
     pull: str | None = None
     platform: str | None = None
     ports: tuple[int, ...] = ()
+    udp_ports: tuple[str, ...] = ()
     env: Pairs = ()
     command: tuple[str, ...] | None = None
     entrypoint: tuple[str, ...] | None = None

@@ -20,7 +20,7 @@ from pytest_isolate.engine.api import EngineFacts, PublishAddress
 from pytest_isolate.engine.connect import connect, may_be_elsewhere
 from pytest_isolate.errors import DeclarationError, EngineError, EngineUnreachable, PlanError
 from pytest_isolate.model.declaration import Secret
-from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.model.endpoint import Endpoint, Port
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.service import Scope, ServiceId, ServiceSpec, StackId
 from pytest_isolate.plugin.declaring.toml import Environment, TomlReader
@@ -102,7 +102,9 @@ def _view(spec: ServiceSpec, run: Run, ports: HeldPorts | None) -> ServiceView:
     """View of a service before it starts; complete for one that runs already, which has no held ports."""
     service_id = ServiceId(StackId(""), spec.name)
     password = run_password(run, service_id) if isinstance(spec.password, Secret) else spec.password
-    endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()} if ports else {}
+    endpoints: dict[Port, Endpoint] = {}
+    if ports:
+        endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()}
     if spec.external:
         endpoints = endpoints_of(spec, spec.external)
     return ServiceView(spec=spec, password=password, endpoints=endpoints)

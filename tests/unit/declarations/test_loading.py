@@ -708,3 +708,14 @@ def test_a_name_that_no_host_could_have_with_hyphens_stays_alone(name: str) -> N
 def test_a_service_with_the_network_of_another_has_no_name_of_its_own() -> None:
     found = load_all(declare(hr=raw_stack(a_b=raw(container={"network": "service:web"}), web=raw())))
     assert found.services[sid("a_b", "hr")].container.aliases == ()
+
+
+def test_ports_of_udp_stand_apart_from_those_of_tcp() -> None:
+    found = load_all(declare(a=raw(ports=["8125/UDP", 80, "053/udp", "8125/udp"]), b=raw(port=80, ports=["80/udp"])))
+    assert (found.services[sid("a")].ports, found.services[sid("a")].udp_ports) == ((80,), ("8125/udp", "53/udp"))
+    assert (found.services[sid("b")].ports, found.services[sid("b")].udp_ports) == ((80,), ("80/udp",))
+
+
+def test_one_address_has_a_port_of_udp_once_and_the_same_of_tcp_beside_it() -> None:
+    twice = declare(hr=raw_stack(a=raw(ports=[53, "53/udp"]), b=raw(ports=["53/udp"]), options={"ports": "native"}))
+    assert "port 53/udp is taken by 'a'" in only_problem(twice).reason

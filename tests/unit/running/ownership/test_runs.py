@@ -123,6 +123,7 @@ def test_ps_shows_state_and_address_of_each_service() -> None:
             "Ports": [
                 {"IP": "127.0.0.1", "PrivatePort": 80, "PublicPort": 40001, "Type": "tcp"},
                 {"PrivatePort": 81, "Type": "tcp"},
+                {"IP": "127.0.0.1", "PrivatePort": 80, "PublicPort": 20002, "Type": "udp"},
             ],
             "Labels": None,
         }
@@ -131,11 +132,14 @@ def test_ps_shows_state_and_address_of_each_service() -> None:
     assert run_lines([facts]) == [
         "run bbbb  alive: its owner, process 42, is running",
         "  host box, user ann, process 42, project /home/ann/shop",
-        "  hr.db  gone          -                      isolate-bbbb-hr-db",
-        "  web    Up 3 seconds  127.0.0.1:40001 -> 80  isolate-bbbb--web",
+        "  hr.db  gone          -                                                 isolate-bbbb-hr-db",
+        "  web    Up 3 seconds  127.0.0.1:40001 -> 80, 127.0.0.1:20002 -> 80/udp  isolate-bbbb--web",
         "  2 networks",
     ]
-    assert facts["containers"][1]["addresses"] == {"80": "127.0.0.1:40001"}
+    assert facts["containers"][1]["addresses"] == {
+        "80": "127.0.0.1:40001",
+        "80/udp": "127.0.0.1:20002",
+    }
 
 
 def test_ps_says_when_there_is_nothing() -> None:
