@@ -232,8 +232,8 @@ def pytest_isolate_engine(config):
 """
 
 
-@pytest.mark.parametrize("args", [(), ("-n2",)])
-def test_several_of_one_name_are_told_as_often_as_one(project: Project, args: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("by_workers", [False, True])
+def test_several_of_one_name_are_told_as_often_as_one(project: Project, by_workers: bool) -> None:
     """In a pipe: alternatives by their names, those of several modules together, without raw bytes of a build."""
     project.conftest(
         SOON,
@@ -251,7 +251,7 @@ def test_several_of_one_name_are_told_as_often_as_one(project: Project, args: tu
             f"db = service(build='../build-{number}', command=forever())\ndef test_it(db): pass",
             name=f"sub/test_{number}.py",
         )
-    result = project.run_xdist(*args) if args else project.run_subprocess("-p", "no:xdist")
+    result = project.run_xdist() if by_workers else project.run_subprocess("-p", "no:xdist")
     result.assert_outcomes(passed=4)
     lines = [line for line in result.outlines if re.match(r"isolate: +\d+\.\d s  ", line)]
     # Each is told after 1.4 s, and once more after twice that time.

@@ -256,8 +256,8 @@ def test_other_distribution_of_a_similar_name_is_refused_with_one_sentence(
     assert sum("both pytest-isolate and pytest-isolate-containers" in line for line in text.splitlines()) == 1
 
 
-@pytest.mark.parametrize("args", [(), ("-n1",)])
-def test_the_plan_names_tests_that_may_ask_for_more_while_they_run(project: Project, args: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("in_worker", [False, True])
+def test_the_plan_names_tests_that_may_ask_for_more_while_they_run(project: Project, in_worker: bool) -> None:
     project.conftest(
         """
         web = service(IMAGE, command=forever())
@@ -288,7 +288,7 @@ def test_the_plan_names_tests_that_may_ask_for_more_while_they_run(project: Proj
     project.write("test_page.txt", ">>> getfixture('web').name\n'web'\n")
     project.write("test_plain.txt", ">>> 1\n1\n")
     options = ("--isolate-plan", "--doctest-glob=*.txt")
-    result = project.run_xdist(*options, workers=1) if args else project.run(*options)
+    result = project.run_xdist(*options, workers=1) if in_worker else project.run(*options)
     asking = [f"test_it.py::test_{name}" for name in ("itself", "inner", "by_a_fixture", "by_a_function")]
     line = "not known before they run, so not in this plan: what request.getfixturevalue() or getfixture() asks for in "
     assert f"  {line}{', '.join([*asking, 'test_page.txt::test_page.txt'])}" in result.outlines

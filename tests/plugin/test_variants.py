@@ -266,12 +266,13 @@ def test_none(request): pass
 """
 
 
-@pytest.mark.parametrize("args", [(), ("-n2",)])
-def test_the_end_names_what_ran_with_the_first_alternative_only(project: Project, args: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("in_worker", [False, True])
+def test_the_end_names_what_ran_with_the_first_alternative_only(project: Project, in_worker: bool) -> None:
     project.conftest(DB, AUTH)
     project.tests(CASES)
     project.write("test_page.txt", ">>> getfixture('db').name\n'db'\n")
-    result = project.run_xdist(*args, "--doctest-glob=*.txt") if args else project.run("--doctest-glob=*.txt")
+    option = "--doctest-glob=*.txt"
+    result = project.run_xdist(option, workers=1) if in_worker else project.run(option)
     result.assert_outcomes(passed=6)
     result.stdout.fnmatch_lines(
         [
