@@ -96,6 +96,11 @@ class PortBinding(Struct, frozen=True, kw_only=True):
     host_ip: str
     host_port: int
 
+    @property
+    def name(self) -> str:
+        """The port inside as engines write it, such as `53/udp`."""
+        return f"{self.inner}/{self.protocol}"
+
 
 class ContainerRequest(Struct, frozen=True, kw_only=True):
     """A container to create. Limits that are None are not set."""

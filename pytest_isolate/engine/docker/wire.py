@@ -32,10 +32,7 @@ _STEP = r"(?:Step|STEP) (\d+)/(\d+) ?: (.*)"
 def container_body(request: ContainerRequest) -> dict[str, Any]:
     """The body of `POST /containers/create` (Docker Engine API, 1.41)."""
     host = {
-        "PortBindings": {
-            f"{p.inner}/{p.protocol}": [{"HostIp": p.host_ip, "HostPort": str(p.host_port or "")}]
-            for p in request.ports
-        },
+        "PortBindings": {p.name: [{"HostIp": p.host_ip, "HostPort": str(p.host_port or "")}] for p in request.ports},
         "Binds": [
             *(f"{name}:{target}" for name, target in (*request.volumes.items(), *request.binds.items())),
             *(_volume(*mount) for mount in request.settings.binds if not mount[1].startswith("/")),
@@ -65,7 +62,7 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
         "Image": request.image,
         "Labels": dict(request.labels),
         "Env": [f"{name}={value}" for name, value in request.env.items()],
-        "ExposedPorts": {f"{p.inner}/{p.protocol}": {} for p in request.ports},
+        "ExposedPorts": {p.name: {} for p in request.ports},
         "HostConfig": {key: value for key, value in host.items() if value is not None},
     }
     if request.command is not None:
