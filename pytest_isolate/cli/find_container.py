@@ -13,7 +13,15 @@ from msgspec import Struct
 from pytest_isolate.cli.engine import open_engine
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.errors import IsolateError, build_message, suggest
-from pytest_isolate.running.ownership.runs import DEAD, UP, RunOnEngine, RunOwner, describe_service, is_project_of
+from pytest_isolate.running.ownership.runs import (
+    DEAD,
+    UP,
+    RunOnEngine,
+    RunOwner,
+    describe_container,
+    describe_service,
+    is_project_of,
+)
 
 _SHORTEST_ID = 4
 
@@ -29,6 +37,11 @@ class FoundContainer(Struct, frozen=True):
         """Its service as people call it."""
         return describe_service(self.found.labels)
 
+    @property
+    def words(self) -> str:
+        """Its service with the alternatives that this container of it has."""
+        return describe_container(self.found.labels)
+
 
 def all_named(runs: Iterable[RunOnEngine]) -> list[FoundContainer]:
     """Every container of some runs."""
@@ -42,14 +55,15 @@ def find_container(name: str, named: Sequence[FoundContainer], folder: str) -> F
     the one of a run in this folder's project, else the only one that there is.
     """
     exact = [n for n in named if n.found.name == name or _is_id(name, n.found.object_id)]
-    found = exact or _nearest([n for n in named if name in (n.service, n.service.rpartition(".")[2])], name, folder)
+    fitting = [n for n in named if name in (n.service, n.service.rpartition(".")[2], n.words)]
+    found = exact or _nearest(fitting, name, folder)
     if len(found) == 1:
         return found[0]
     if found:
         raise IsolateError(
             build_message(
                 f"{name!r} could be any of {len(found)} containers",
-                found=[f"{n.found.name}  {n.service} of run {n.whose.run} ({n.whose.state})" for n in found],
+                found=[f"{n.found.name}  {n.words} of run {n.whose.run} ({n.whose.state})" for n in found],
                 do="name the container",
             )
         )
@@ -88,8 +102,8 @@ def _nearest(found: Sequence[FoundContainer], name: str, folder: str) -> list[Fo
     """The best of those that the name fits: exact before short, up before running, this project before others."""
 
     def rank(one: FoundContainer) -> tuple[bool, bool, bool, bool]:
-        state = one.whose.state
-        return (one.service != name, not is_project_of(one.whose.project, folder), state != UP, state == DEAD)
+        state, is_exact = one.whose.state, name in (one.service, one.words)
+        return (not is_exact, not is_project_of(one.whose.project, folder), state != UP, state == DEAD)
 
     best = min(map(rank, found), default=None)
     return [one for one in found if rank(one) == best]

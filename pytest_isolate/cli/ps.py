@@ -11,7 +11,7 @@ import click
 from pytest_isolate.cli.engine import open_engine
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.engine.command_api import ContainerFacts
-from pytest_isolate.model.identity import LABEL_WORKER
+from pytest_isolate.model.identity import LABEL_ALTERNATIVES, LABEL_WORKER
 from pytest_isolate.running.ownership.runs import RunOnEngine, describe_service
 from pytest_isolate.text import align, count
 
@@ -50,6 +50,7 @@ def _container_facts(item: Labelled, listed: ContainerFacts | None) -> dict[str,
     """A container in plain types; it may have gone since the run was listed."""
     return {
         "service": describe_service(item.labels),
+        "alternatives": item.labels.get(LABEL_ALTERNATIVES, ""),
         "worker": item.labels.get(LABEL_WORKER, ""),
         "name": item.name,
         "id": item.object_id,
@@ -68,7 +69,7 @@ def run_lines(runs: Sequence[dict[str, Any]]) -> list[str]:
     for run in runs:
         lines += [f"run {run['run']}  {run['state']}: {run['reason']}", f"  {_describe_owner(run)}"]
         rows = [
-            (c["service"], c["status"] or c["state"], _addresses(c["addresses"]) or "-", c["name"])
+            (c["service"] + c["alternatives"], c["status"] or c["state"], _addresses(c["addresses"]) or "-", c["name"])
             for c in run["containers"]
         ]
         lines += align(rows, "  ")

@@ -18,28 +18,34 @@ from pytest_isolate.compose_files.nodes import (
     words_of,
 )
 from pytest_isolate.compose_files.rights import HOST_NETWORK
+from pytest_isolate.model.endpoint import Port, name_port
 from pytest_isolate.model.service import OF_SERVICE
 
 # What `app_protocol` may say that is the beginning of a url, too.
 _IN_URLS = ("http", "https")
 _PORT_KEYS = keys("name mode host_ip target published protocol app_protocol")
-_PROTOCOLS = ("tcp", "udp", "sctp")
+_REACHED = ("tcp", "udp")
+_PROTOCOLS = (*_REACHED, "sctp")
 
 
 def translate_ports(around: ServiceContext) -> dict[str, object]:
     """Collect the ports inside, in their order, and a url where the first says so. The host's side is left out."""
-    ports = published_ports(around)
+    ports = _published(around)
     for item in entries_of(around.node, "expose"):
         with around.findings.collecting():
             ports |= dict.fromkeys((port for port in _exposed(item, around) if port not in ports), "")
-    protocol = next(iter(ports.values()), "")
+    protocol = next((spoken for port, spoken in ports.items() if isinstance(port, int)), "")
     url = {"url": protocol + "://{host}:{port}"} if protocol in _IN_URLS else {}
     return {"ports": list(ports), **url}
 
 
 def published_ports(around: ServiceContext) -> dict[int, str]:
     """Return the ports of TCP that are published, each with what is spoken there as far as the file says it."""
-    ports: dict[int, str] = {}
+    return {port: spoken for port, spoken in _published(around).items() if isinstance(port, int)}
+
+
+def _published(around: ServiceContext) -> dict[Port, str]:
+    ports: dict[Port, str] = {}
     for item in entries_of(around.node, "ports"):
         with around.findings.collecting():
             around.findings.check_keys(table_of(item), _PORT_KEYS)
@@ -47,16 +53,16 @@ def published_ports(around: ServiceContext) -> dict[int, str]:
             if target is None:
                 raise NodeError(item, "names no port of the container", "target: PORT")
             port = _port(target, target)
-            if _is_tcp(text_of(protocol) if protocol is not None else "tcp", target, around):
-                ports.setdefault(port, text_of(spoken) if spoken is not None else "")
+            for one in _that_tests_reach([port], text_of(protocol) if protocol is not None else "tcp", target, around):
+                ports.setdefault(one, text_of(spoken) if spoken is not None else "")
     return ports
 
 
-def _exposed(item: Node, around: ServiceContext) -> list[int]:
+def _exposed(item: Node, around: ServiceContext) -> list[Port]:
     text, _, protocol = text_of(item).partition("/")
     first, _, last = text.partition("-")
     begin, end = (_port(item.holding(word), item) for word in (first, last or first))
-    return list(range(begin, end + 1)) if _is_tcp(protocol or "tcp", item, around) else []
+    return _that_tests_reach(range(begin, end + 1), protocol or "tcp", item, around)
 
 
 def _port(number: Node, place: Node) -> int:
@@ -66,15 +72,15 @@ def _port(number: Node, place: Node) -> int:
     return port
 
 
-def _is_tcp(protocol: str, place: Node, around: ServiceContext) -> bool:
+def _that_tests_reach(numbers: Iterable[int], protocol: str, place: Node, around: ServiceContext) -> list[Port]:
     if protocol.lower() not in _PROTOCOLS:
         raise NodeError(place, f"{protocol!r} is not a protocol of ports", ", ".join(_PROTOCOLS))
-    if protocol.lower() == "tcp":
-        return True
+    if protocol.lower() in _REACHED:
+        return [name_port(number, protocol.lower()) for number in numbers]
     around.findings.note(
-        place, f"a port of {protocol} is not published: tests reach ports of TCP, and other services reach all"
+        place, f"a port of {protocol} is not published: tests reach ports of TCP and UDP, and other services reach all"
     )
-    return False
+    return []
 
 
 _MEMBER_KEYS = keys(

@@ -90,11 +90,12 @@ _UNSAID = ServiceSpec(name="", location=Location(file=""))
 
 
 def build_spec(name: str, location: Location, given: Mapping[str, Any], module: Module | None) -> ServiceSpec:
-    """The service with these values, parsed, by key; `port` comes before the rest of `ports`."""
+    """The service with these values, parsed, by key; `port` comes before the rest of `ports`, those of UDP apart."""
     keys = [KEYS[key] for key in given]
     own = {key.field or key.name: given[key.name] for key in keys if not key.in_settings}
-    if "port" in given:
-        own["ports"] = tuple(dict.fromkeys((given["port"], *given.get("ports", ()))))
+    ports = dict.fromkeys((*([given["port"]] if "port" in given else []), *given.get("ports", ())))
+    own["ports"] = tuple(port for port in ports if isinstance(port, int))
+    own["udp_ports"] = tuple(port for port in ports if isinstance(port, str))
     inner = {key.field or key.name: given[key.name] for key in keys if key.in_settings}
     if inner:
         own["container"] = replace(own.get("container", DEFAULT_SETTINGS), **inner)

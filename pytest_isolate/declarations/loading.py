@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from pytest_isolate.declarations.data import as_whole_instance, hide_bases, load_fresh, resolve_sharing
 from pytest_isolate.declarations.members import find_members
 from pytest_isolate.declarations.placeholders import SELF
-from pytest_isolate.declarations.references import resolve_references
+from pytest_isolate.declarations.references import resolve_references, with_host_name
 from pytest_isolate.declarations.run_options import RunOverrides
 from pytest_isolate.declarations.service import load_service, load_stack, merge_layers
 from pytest_isolate.declarations.values import InvalidValue
@@ -135,6 +135,7 @@ def read(
     raws = found.raws
     fresh = load_fresh(found.copying, raws, found.services, problems, exists)
     services = {service: run_overrides.apply(service, spec) for service, spec in found.services.items()}
+    services = {service: with_host_name(service, spec, services) for service, spec in services.items()}
     dependencies = resolve_references(services, problems)
     services = resolve_sharing(services, dependencies, _with_share_set(raws, items), problems)
     stacks = {stack_id: _with_members(stack_id, stack, services) for stack_id, stack in found.stacks.items()}

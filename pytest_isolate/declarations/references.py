@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from msgspec.structs import replace
+
 from pytest_isolate.declarations.graph import find_cycle
 from pytest_isolate.declarations.placeholders import SELF, Reference, parse_references
 from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.errors import Problem, suggest
-from pytest_isolate.model.service import Scope, ServiceId, ServiceSpec
+from pytest_isolate.model.service import Scope, ServiceId, ServiceSpec, host_name
 
 
 def resolve_references(
@@ -35,6 +37,18 @@ def resolve_references(
         )
         problems.append(wrong.at(spec.location, str(cycle[0])))
     return resolved
+
+
+def with_host_name(service_id: ServiceId, spec: ServiceSpec, services: Mapping[ServiceId, ServiceSpec]) -> ServiceSpec:
+    """The service with the alias that stands for it in addresses, unless another one that it may meet is called so."""
+    name = host_name(spec.name)
+    stack = service_id.stack
+    met = [s for i, s in services.items() if i != service_id and (i.stack == stack or not (stack.name or i.stack.name))]
+    if name in (spec.name, *spec.container.aliases) or spec.container.network:
+        return spec
+    if any(name in (other.name, *other.container.aliases) for other in met):
+        return spec
+    return replace(spec, container=replace(spec.container, aliases=(*spec.container.aliases, name)))
 
 
 def _references(spec: ServiceSpec) -> Iterable[tuple[str, Reference]]:

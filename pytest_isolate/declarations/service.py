@@ -16,6 +16,7 @@ from pytest_isolate.declarations.testcontainers import check_module, unfold
 from pytest_isolate.declarations.values import InvalidValue, parse_word, unknown_key
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import MODULE, Layer, RawService, RawStack, in_words
+from pytest_isolate.model.endpoint import Port
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Ended
 from pytest_isolate.model.service import File, Module, ServiceSpec, StackSpec, is_host_path, split_mode
@@ -193,9 +194,10 @@ def _check_members(name: str, raw: RawStack) -> Iterator[Problem]:
 
 def check_native_ports(stack: StackSpec) -> Iterable[Problem]:
     """Find ports that two services of a stack have: on one address they cannot."""
-    taken: dict[int, str] = {}
+    taken: dict[Port, str] = {}
     for member in (m for m in stack.services if stack.native_ports and not m.external):
-        for port in member.ports:
+        ports: tuple[Port, ...] = (*member.ports, *member.udp_ports)
+        for port in ports:
             other = taken.setdefault(port, member.name)
             if other != member.name:
                 reason = f"port {port} is taken by {other!r}, and ports='native' gives both one address"

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from pytest_isolate.errors import Problem, suggest
 from pytest_isolate.model.declaration import Secret, in_words
-from pytest_isolate.model.endpoint import find_wrong_port
+from pytest_isolate.model.endpoint import Port, find_wrong_port, parse_udp_port
 from pytest_isolate.model.service import SCOPES, UNLIMITED, Scope, Unlimited
 
 
@@ -105,13 +105,23 @@ def parse_port(value: object) -> int:
     return value
 
 
-def parse_ports(value: object) -> tuple[int, ...]:
-    """Port numbers without repetition; the first is the main one."""
+def parse_ports(value: object) -> tuple[Port, ...]:
+    """Ports without repetition; the first one of TCP is the main one."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise InvalidValue(
             f"{in_words(value)} is not a list of ports", "a list such as [25, 143]; ports='native' belongs to a stack"
         )
-    return tuple(dict.fromkeys(parse_port(v) for v in value))
+    return tuple(dict.fromkeys(map(_parse_port_of_list, value)))
+
+
+def _parse_port_of_list(value: object) -> Port:
+    if udp := parse_udp_port(value):
+        return udp
+    if find_wrong_port(value):
+        valid = 'a whole number from 1 to 65535, or one of UDP such as "8125/udp"'
+        raise InvalidValue(f"{value!r} is not a port", valid)
+    assert isinstance(value, int)
+    return value
 
 
 def parse_size(value: object) -> int:

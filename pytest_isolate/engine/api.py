@@ -14,6 +14,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from pytest_isolate.errors import EngineError
+from pytest_isolate.model.endpoint import Port
 from pytest_isolate.model.service import DEFAULT_SETTINGS, ContainerSettings
 
 LOOPBACK = "127.0.0.1"
@@ -91,8 +92,14 @@ class PortBinding(Struct, frozen=True, kw_only=True):
     """A port inside, published on host_ip:host_port; port 0 leaves the choice to the engine."""
 
     inner: int
+    protocol: str = "tcp"
     host_ip: str
     host_port: int
+
+    @property
+    def name(self) -> str:
+        """The port inside as engines write it, such as `53/udp`."""
+        return f"{self.inner}/{self.protocol}"
 
 
 class ContainerRequest(Struct, frozen=True, kw_only=True):
@@ -149,7 +156,7 @@ class ContainerState(Struct, frozen=True, kw_only=True):
     is_paused: bool = False
     exit_code: int | None = None  # None while it runs
     is_out_of_memory: bool = False
-    ports: Mapping[int, int] = {}  # host ports by port inside
+    ports: Mapping[Port, int] = {}  # host ports by port inside
     volumes: Mapping[str, str] = {}  # paths by name
     name: str = ""
     started_at: float = 0  # in seconds of the epoch; 0 where it never has

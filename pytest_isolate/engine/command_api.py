@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from pytest_isolate.engine.api import LOOPBACK, Engine
 from pytest_isolate.engine.image_archive import Parts, Store
+from pytest_isolate.model.endpoint import Port
 
 
 class ContainerFacts(Struct, frozen=True, kw_only=True):
@@ -20,7 +21,7 @@ class ContainerFacts(Struct, frozen=True, kw_only=True):
     state: str
     status: str
     labels: Mapping[str, str]
-    ports: Mapping[int, str]
+    ports: Mapping[Port, str]
 
 
 class InteractiveCommand(Protocol):

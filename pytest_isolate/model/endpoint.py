@@ -10,6 +10,9 @@ from msgspec.structs import replace
 _LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 
 
+Port = int | str
+"""A port inside: a number for one of TCP, a text such as `8125/udp` for one of UDP."""
+_UDP = "/udp"
 _WHOLE = "a whole number from 1 to 65535"
 
 
@@ -17,9 +20,27 @@ def find_wrong_port(value: object) -> tuple[str, str] | None:
     """Why a value is not a port number of TCP, and what would be one; None where it is."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
         if isinstance(value, str) and value.lower().endswith("/udp"):
-            return f"{value!r} is a port of UDP, and only ports of TCP are published", _WHOLE
+            valid = f'{_WHOLE}; ports=[..., "8125/udp"] publishes one of UDP'
+            return f"{value!r} is a port of UDP, and this one is of TCP", valid
         return f"{value!r} is not a port", _WHOLE
     return None
+
+
+def parse_udp_port(value: object) -> str:
+    """A port of UDP as all of us write it; empty for anything else."""
+    number = value.lower().removesuffix(_UDP) if isinstance(value, str) and value.lower().endswith(_UDP) else ""
+    is_port = number.isascii() and number.isdecimal() and find_wrong_port(int(number)) is None
+    return f"{int(number)}{_UDP}" if is_port else ""
+
+
+def split_port(port: Port) -> tuple[int, str]:
+    """The number of a port, and its protocol as engines name it."""
+    return (port, "tcp") if isinstance(port, int) else (int(port.removesuffix(_UDP)), "udp")
+
+
+def name_port(number: int, protocol: str) -> Port:
+    """The port that has a number and the protocol of this name."""
+    return number if protocol == "tcp" else f"{number}/{protocol}"
 
 
 class ExternalService(Struct, frozen=True, kw_only=True):

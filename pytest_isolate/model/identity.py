@@ -17,6 +17,7 @@ LABEL_OWNER = f"{LABEL}.owner"
 LABEL_STACK = f"{LABEL}.stack"
 LABEL_SERVICE = f"{LABEL}.service"
 LABEL_FINGERPRINT = f"{LABEL}.fingerprint"
+LABEL_ALTERNATIVES = f"{LABEL}.alternatives"
 LABEL_WORKER = f"{LABEL}.worker"
 LABEL_INSTANCE = f"{LABEL}.instance"
 LABEL_HOLDS = f"{LABEL}.holds"
@@ -66,9 +67,12 @@ class Run(Struct, frozen=True, kw_only=True):
         labels = {LABEL_RUN: self.run_id, LABEL_OWNER: self.owner.encode(), **dict(self.extra_labels)}
         return labels | ({LABEL_WORKER: self.worker} if self.worker else {})
 
-    def container_labels(self, service: ServiceId, fingerprint: str, instance: str) -> dict[str, str]:
+    def container_labels(
+        self, service: ServiceId, fingerprint: str, instance: str, alternatives: str = ""
+    ) -> dict[str, str]:
         """The labels of a container; `instance` finds it again when the process that made it has died half-way."""
-        return self.labels() | {
+        labels = self.labels() | ({LABEL_ALTERNATIVES: alternatives} if alternatives else {})
+        return labels | {
             LABEL_STACK: str(service.stack),
             LABEL_SERVICE: service.name,
             LABEL_FINGERPRINT: fingerprint,

@@ -214,7 +214,10 @@ _ASSUMED_BYTES = 256 * MIB
 
 
 class ServiceSpec(Struct, frozen=True, kw_only=True):
-    """One service, complete and checked. `ports[0]`, where there is one, is the port of `url` and of the handle."""
+    """One service, complete and checked. `ports[0]`, where there is one, is the port of `url` and of the handle.
+
+    `ports` are of TCP; `udp_ports` are written as `8125/udp`, and nothing asks them.
+    """
 
     name: str
     image: str | None = None
@@ -222,6 +225,7 @@ class ServiceSpec(Struct, frozen=True, kw_only=True):
     pull: str | None = None
     platform: str | None = None
     ports: tuple[int, ...] = ()
+    udp_ports: tuple[str, ...] = ()
     env: Pairs = ()
     command: tuple[str, ...] | None = None
     entrypoint: tuple[str, ...] | None = None
@@ -268,6 +272,12 @@ class ServiceSpec(Struct, frozen=True, kw_only=True):
         if self.external:
             return f"runs at {self.external}"
         return self.image or (f"build of {self.build.context}" if self.build else "")
+
+
+def host_name(name: str) -> str:
+    """A service's name as URLs may have it: programs such as Django refuse a host with an underscore (RFC 952)."""
+    written = name.replace("_", "-")
+    return name if written.startswith("-") or written.endswith("-") else written
 
 
 class StackSpec(Struct, frozen=True, kw_only=True):
@@ -318,6 +328,19 @@ class Change(Struct, frozen=True, order=True):
 
 Variation = tuple[Change, ...]
 """The changes that reach a service, its own and those of what it needs; sorted."""
+
+
+def describe_alternatives(service: ServiceId, variation: Variation) -> str:
+    """Name an instance's alternatives for people: `[postgres-16]`, `[db=postgres-16]` of what needs it, or nothing.
+
+    Overrides are left out: each test may have some of its own.
+    """
+    words = []
+    for change in variation:
+        alternative = change.label.partition("~")[0].removeprefix("=")
+        near = change.service.name if change.service.stack == service.stack else str(change.service)
+        words += [alternative if change.service == service else f"{near}={alternative}"] if alternative else []
+    return f"[{','.join(words)}]" if words else ""
 
 
 def describe_variation(variation: Variation) -> str:

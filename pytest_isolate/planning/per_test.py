@@ -11,7 +11,7 @@ from pytest_isolate.declarations.external_checks import refuse_change
 from pytest_isolate.declarations.graph import reachable
 from pytest_isolate.declarations.keys import fingerprint
 from pytest_isolate.declarations.loading import Catalogue
-from pytest_isolate.declarations.references import resolve_references
+from pytest_isolate.declarations.references import resolve_references, with_host_name
 from pytest_isolate.declarations.service import check_native_ports, load_service
 from pytest_isolate.declarations.variants import Alternative, copies_of
 from pytest_isolate.errors import Problem
@@ -46,7 +46,8 @@ def catalogue_with(
         # pytest has decided about the life of the fixture, and with it of its service.
         lasting = (Layer(values={"scope": None, "share": None}, location=raw.location),)
         spec = load_service(service_id.name, raw._replace(layers=(*raw.layers, *lasting)), problems, exists)
-        return catalogue.run_overrides.apply(service_id, replace(spec, scope=declared.scope, share=declared.share))
+        spec = catalogue.run_overrides.apply(service_id, replace(spec, scope=declared.scope, share=declared.share))
+        return with_host_name(service_id, spec, catalogue.services)
 
     raws, changes = _apply_picks(catalogue, picks)
     specs = {service_id: load(service_id, raw) for service_id, raw in raws.items()}

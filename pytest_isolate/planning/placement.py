@@ -10,7 +10,16 @@ from pytest_isolate.declarations.graph import build_start_order
 from pytest_isolate.declarations.keys import fingerprint
 from pytest_isolate.declarations.loading import Catalogue
 from pytest_isolate.declarations.references import is_within
-from pytest_isolate.model.service import Scope, ServiceId, ServiceSpec, StackId, Variation, is_host_path, split_mode
+from pytest_isolate.model.service import (
+    Scope,
+    ServiceId,
+    ServiceSpec,
+    StackId,
+    Variation,
+    describe_alternatives,
+    is_host_path,
+    split_mode,
+)
 
 
 class ItemPosition(Struct, frozen=True, kw_only=True):
@@ -43,6 +52,16 @@ class InstanceKey(Struct, frozen=True, order=True):
     def network(self) -> NetworkKey:
         """The network that it lives on."""
         return NetworkKey(self.service.stack, self.place, self.variation)
+
+    @property
+    def alternatives(self) -> str:
+        """The alternatives that it has, or that what it needs has: `[postgres-16]`; empty for none."""
+        return describe_alternatives(self.service, self.variation)
+
+    @property
+    def words(self) -> str:
+        """Its name for people, such as `hr.db[postgres-16]`."""
+        return f"{self.service}{self.alternatives}"
 
 
 class NetworkKey(Struct, frozen=True, order=True):

@@ -22,7 +22,7 @@ from pytest_isolate.planning.placement import (
     place_of,
     places_of,
 )
-from pytest_isolate.text import align
+from pytest_isolate.text import align, name_some
 
 
 class CopyDemand(Struct, frozen=True, kw_only=True):
@@ -82,12 +82,14 @@ class Plan(Struct, frozen=True):
     """Every instance that the selected tests will use, in the order of first need.
 
     `claims` says, for each place that ends with some tests, how much the widest such place around it may need at once;
-    `copies`, which fresh copies of its data an instance will be asked for.
+    `copies`, which fresh copies of its data an instance will be asked for; `asking`, which tests may ask for more while
+    they run.
     """
 
     steps: tuple[Step, ...] = ()
     claims: Mapping[Place, Resources] = {}
     copies: Mapping[InstanceKey, tuple[CopyDemand, ...]] = {}
+    asking: tuple[str, ...] = ()
 
     @property
     def first_wave(self) -> tuple[Instance, ...]:
@@ -150,8 +152,9 @@ def _resources(instance: Instance) -> Resources:
 
 def describe_plan(plan: Plan) -> Sequence[str]:
     """The plan as lines for people."""
+    later = _describe_asking(plan.asking)
     if not plan.steps:
-        return ["no selected test needs a service"]
+        return ["no selected test needs a service", *later]
     rows: list[tuple[str, ...]] = [("service", "image", "lives for", "needs", "tests", "first needed by")]
     for step in plan.steps:
         place = step.instance.key.place
@@ -162,4 +165,11 @@ def describe_plan(plan: Plan) -> Sequence[str]:
     if any(step.instance.key.variation for step in plan.steps):
         cells = (", ".join(map(str, step.instance.key.variation)) or "-" for step in plan.steps)
         rows = [(row[0], cell, *row[1:]) for row, cell in zip(rows, ["variant", *cells], strict=True)]
-    return align(rows)
+    return [*align(rows), *later]
+
+
+def _describe_asking(tests: Sequence[str]) -> list[str]:
+    if not tests:
+        return []
+    asked = "what request.getfixturevalue() or getfixture() asks for in"
+    return [f"not known before they run, so not in this plan: {asked} {name_some(tests)}"]

@@ -59,15 +59,31 @@ def expand(
     """
     variants: dict[Variant, None] = {}
     for row in rows:
-        catalogue = adapted(row)
-        reached = closure(catalogue, services)
-        picks = [
-            (service, alternative.name)
-            for service, (alternative, _) in row.items()
-            if reached.intersection(copies_of(service, catalogue.raws))
-        ]
-        variants[Variant(tuple(picks))] = None
+        variants[_reached(row, services, adapted(row))] = None
     return tuple(variant for variant in variants if variant.picks)
+
+
+def _reached(row: Row, services: Collection[ServiceId], catalogue: Catalogue) -> Variant:
+    """The part of a row that reaches these services."""
+    reached = closure(catalogue, services)
+    picks = [
+        (service, alternative.name)
+        for service, (alternative, _) in row.items()
+        if reached.intersection(copies_of(service, catalogue.raws))
+    ]
+    return Variant(tuple(picks))
+
+
+def picked_unasked(
+    rows: Sequence[Row], variant: Variant | None, services: Collection[ServiceId], catalogue: Catalogue
+) -> Variant:
+    """The alternatives that a test has of these services although it is not run for each of them."""
+    if len(rows) < 2:
+        return Variant(())
+    asked = dict(variant.picks) if variant else {}
+    found = _reached(choose_row(rows, variant), services, catalogue)
+    several = {service for service in rows[0] if len({row[service][0].name for row in rows}) > 1}
+    return Variant(tuple(pick for pick in found.picks if pick[0] in several - asked.keys()))
 
 
 def choose_row(rows: Sequence[Row], variant: Variant | None) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,11 @@ from pytest_isolate.plugin.options import (
 )
 
 if TYPE_CHECKING:
+    from pytest_isolate.plugin.declaring.toml import TomlReader
     from pytest_isolate.plugin.session import IsolateSession
 
 _SETTINGS_KEY: pytest.StashKey[Settings | None] = pytest.StashKey()
+_TOML_KEY: pytest.StashKey[TomlReader | None] = pytest.StashKey()
 _MARKER = (
     "isolate(service={key: value}): run the test, or the tests of a class or module, with a service changed; see "
     "docs/variants.md of pytest-isolate"
@@ -51,30 +54,30 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
-    """With --isolate, set the environment variables of the project's TOML: before pytest-django reads settings."""
-    if are_services_wanted(early_config, early_config.known_args_namespace):
-        from pytest_isolate.plugin.declaring.configuration import find_configuration
-
-        source = find_configuration(early_config.rootpath)
-        if source and "env" in source.text:
+    """Set the environment variables of the project's TOML: before pytest-django reads settings."""
+    reader = _find_toml(early_config)
+    if reader and reader.may_have_variables:
+        if are_services_wanted(early_config, early_config.known_args_namespace):
             from pytest_isolate.plugin.declaring.environment import set_environment
 
-            set_environment(early_config, source)
+            set_environment(early_config, reader)
+        elif any(name not in os.environ for name in reader.read_variables()):
+            from pytest_isolate.plugin.declaring.variables import set_stand_ins
+
+            set_stand_ins(early_config, reader)
     return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options, and turn declarations in TOML into fixtures."""
-    from pytest_isolate.plugin.declaring.configuration import find_configuration
-
     config.addinivalue_line("markers", _MARKER)
     config.stash[_SETTINGS_KEY] = _read_settings(config)
     parse_variants(config)
-    source = find_configuration(config.rootpath)
-    if source:
+    reader = _find_toml(config)
+    if reader:
         from pytest_isolate.plugin.declaring.toml import build_plugin
 
-        config.pluginmanager.register(build_plugin(source), "isolate-toml")
+        config.pluginmanager.register(build_plugin(reader), "isolate-toml")
     settings, cache = config.stash[_SETTINGS_KEY], _cache_of(config)
     if settings and cache and cache.get(_NEEDED_ENGINE, False) and not runs_no_tests(config, settings):
         from pytest_isolate.plugin.run.early import start_guardian_early
@@ -141,6 +144,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         tests = count(number, "test that needs services", "tests that need services")
         them = "it" if number == 1 else "them"
         terminalreporter.write_line(f"isolate: skipped {tests}; to run {them}: pytest --isolate", yellow=True)
+
+
+def _find_toml(config: pytest.Config) -> TomlReader | None:
+    """Reader of the project's declarations in TOML; None where there are none. The file is read and parsed once."""
+    if _TOML_KEY not in config.stash:
+        from pytest_isolate.plugin.declaring.configuration import find_configuration
+
+        source = find_configuration(config.rootpath)
+        if source:
+            from pytest_isolate.plugin.declaring.toml import TomlReader
+        config.stash[_TOML_KEY] = TomlReader(source) if source else None
+    return config.stash[_TOML_KEY]
 
 
 def _read_settings(config: pytest.Config) -> Settings | None:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.planning.plan import Plan, build_plan, peak_demand
 from pytest_isolate.planning.reset_order import check_resets
-from pytest_isolate.plugin.declaring.fixtures import TOO_DEEP, forget_values_by
+from pytest_isolate.plugin.declaring.fixtures import TOO_DEEP, asks_while_it_runs, forget_values_by
 from pytest_isolate.plugin.items.failures import Failures
 from pytest_isolate.plugin.items.keep import Retention
 from pytest_isolate.plugin.items.phases import FixtureValues, ItemPhases
@@ -96,6 +97,8 @@ class IsolateSession:
     def _make_plan(self, session: pytest.Session) -> None:
         process, requirements = self._process, self._requirements
         process.plan = build_plan(map(requirements.of, session.items), requirements.catalogue)
+        if process.settings.plan_only and requirements.catalogue.services:
+            process.plan = replace(process.plan, asking=tuple(i.nodeid for i in session.items if asks_while_it_runs(i)))
         if process.settings.plan_only and process.worker:
             session.items.clear()
             xdist.report(process.config, plan=process.report.plan_lines(process.plan))

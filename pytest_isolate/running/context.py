@@ -23,4 +23,4 @@ class RunContext(Struct, frozen=True, kw_only=True):
 
     def measure(self, what: str, instance: Instance) -> AbstractContextManager[None]:
         """Record how long a step of an instance takes, also when it fails."""
-        return self.timeline.measure(what, str(instance.key.service))
+        return self.timeline.measure(what, instance.key.words)

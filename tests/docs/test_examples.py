@@ -17,7 +17,7 @@ from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceId, ServiceSpec
 from pytest_isolate.plugin.declaring.configuration import Source
 from pytest_isolate.plugin.declaring.fixtures import DECLARATION
-from pytest_isolate.plugin.declaring.toml import build_plugin
+from pytest_isolate.plugin.declaring.toml import TomlReader, build_plugin
 
 BLOCKS = [block for page in CHECKED for block in read_blocks(page)]
 DECLARING = [block for block in BLOCKS if block.language in ("python", "toml")]
@@ -63,7 +63,7 @@ def test_python_and_toml_declare_the_same(tmp_path: Path) -> None:
 
 
 def load_toml(folder: Path, block: Block) -> dict[ServiceId, ServiceSpec]:
-    plugin = build_plugin(Source(folder / "pyproject.toml", block.text, ("tool", "pytest-isolate")))
+    plugin = build_plugin(TomlReader(Source(folder / "pyproject.toml", block.text, ("tool", "pytest-isolate"))))
     return load_all(vars(plugin))
 
 

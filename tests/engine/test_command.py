@@ -17,6 +17,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from fakes.programs import IMAGE, program
 from waiting import wait_for
 
 from engine.conftest import TESTS, Project, _hear_all_signals
@@ -162,6 +163,44 @@ def test_a_changed_declaration_takes_the_place_of_what_is_up(project: Project, s
     run = shell.own_run()
     assert run is not None
     assert [c["id"] for c in run["containers"]] == [after["container"]]
+
+
+def test_up_starts_what_variables_of_the_project_name(project: Project, shell: Shell) -> None:
+    """A conftest.py that reads them is imported before anything has started."""
+    project.write(
+        "isolate.toml",
+        f"""
+        [services.web]
+        image = "{IMAGE}"
+        command = {json.dumps(program("serve 8000 hello"))}
+        port = 8000
+        ready = {{ http = "/" }}
+
+        [env]
+        WEB_URL = "{{web.url}}"
+        """,
+    )
+    project.conftest("import os\nWEB_URL = os.environ['WEB_URL']")
+    (web,) = shell.facts("up")
+    assert fetch(web["addresses"]["8000"]) == "hello"
+    assert shell.facts("up") == [web]
+    shell.run("down")
+
+
+def test_ps_tells_alternatives_apart(project: Project, shell: Shell) -> None:
+    project.conftest(SERVICES, "versions = variants(web={'old': {}, 'new': {'env': {'A': 'b'}}})")
+    project.tests(WAITING)
+    running = project.start("-pno:xdist")
+    running.wait_for((project.path / "begun").exists)
+
+    def containers() -> list[dict[str, Any]]:
+        return next(r["containers"] for r in shell.facts("ps") if r["process"] == running.process.pid)
+
+    running.wait_for(lambda: len(containers()) == 2)
+    assert [c["service"] + c["alternatives"] for c in containers()] == ["web[new]", "web[old]"]
+    assert {"web[new]", "web[old]"} <= set(shell.run("ps").stdout.split())
+    (project.path / "end").touch()
+    running.result().assert_outcomes(passed=2)
 
 
 def test_a_run_is_shown_while_it_lives(project: Project, shell: Shell) -> None:

@@ -101,6 +101,27 @@ def test_each_fault_is_undone_within_100_ms_until_a_canary_passes(project: Proje
     assert not project.objects()
 
 
+@pytest.mark.parametrize("fault", ["stopped", "killed"])
+def test_neighbours_do_not_find_the_name_of_what_does_not_run(project: Project, fault: str) -> None:
+    project.conftest(
+        """
+        web = service(IMAGE, command=program("serve 8000 hello"), port=8000, ready=http("/"))
+        client = service(IMAGE, command=forever(), needs=["web"])
+        """
+    )
+    project.tests(
+        f"""
+        def test_it(web, client):
+            def finds(): return client.exec("getent", "hosts", "web").exit_code == 0
+            assert finds()
+            with web.{fault}():
+                assert not finds()
+            assert finds()
+        """
+    )
+    project.run().assert_outcomes(passed=1)
+
+
 def test_slow_is_as_slow_as_it_says(project: Project) -> None:
     project.conftest(DECLARED)
     project.tests(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.conftest import Project
+from engine.conftest import PREAMBLE, Project
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
 
@@ -233,3 +233,27 @@ def test_connection_to_a_shared_service_outlives_the_start_of_what_needs_it(proj
         """
     )
     project.run().assert_outcomes(passed=2)
+
+
+def test_a_name_with_an_underscore_is_found_with_a_hyphen_too(project: Project) -> None:
+    """Some programs refuse an underscore in a host, so what is told has none; also where a network is joined later."""
+    project.conftest(
+        """
+        shop_web = service(IMAGE, command=program("serve 8000 hello"), port=8000)
+        front = service(IMAGE, command=program("serve 8000"), port=8000, env={"URL": "{shop_web.url}"})
+        """
+    )
+    project.write(
+        "inner/conftest.py",
+        PREAMBLE,
+        'late = service(IMAGE, command=program("serve 8000"), port=8000, needs=["shop_web"], scope="module")',
+    )
+    asking = """
+        @pytest.mark.parametrize("host", ["shop_web", "shop-web"])
+        def test_it({asker}, shop_web, host):
+            assert {asker}.exec(*program(f"fetch {{host}} 8000"), check=True).stdout == "hello\\n"
+            assert shop_web.inside.url == "tcp://shop-web:8000"
+    """
+    project.tests(asking.format(asker="front"), 'def test_url(front): assert front.env["URL"] == "tcp://shop-web:8000"')
+    project.tests(asking.format(asker="late"), name="inner/test_late.py")
+    project.run().assert_outcomes(passed=5)

@@ -337,7 +337,7 @@ class FakeContainer:
     # -- published ports ------------------------------------------------------------------------------------------
 
     def _publish(self) -> None:
-        for binding in self.request.ports:
+        for binding in (binding for binding in self.request.ports if binding.protocol == "tcp"):
             listening = socket.socket()
             self._sockets.append(listening)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -38,7 +38,7 @@ class Terminal:
     def run(self, argv: Sequence[str], env: Mapping[str, str], interrupt_at: str = "") -> list[list[str]]:
         """Every screen that was seen while a command ran in it; the last one is what it has left.
 
-        It is interrupted when a text shows for the first time.
+        When a text shows for the first time, Ctrl-C is pressed: the terminal shows that too.
         """
         process = subprocess.Popen(argv, env=env, stdin=self._theirs, stdout=self._theirs, stderr=self._theirs)
         screens = [self.read()]
@@ -49,6 +49,7 @@ class Terminal:
             if self.read() != screens[-1]:
                 screens.append(self.read())
             if interrupt_at and any(interrupt_at in line for line in screens[-1]):
+                os.write(self._ours, b"\x03")
                 process.send_signal(signal.SIGINT)
                 interrupt_at = ""
         return [*screens, self.read()]

@@ -247,7 +247,7 @@ def test_what_differs_from_docker_compose_is_a_warning(project: Project) -> None
           web:
             image: {IMAGE}
             command: {command("serve 80 x")}
-            ports: ["80", "53:53/udp"]
+            ports: ["80", "53:53/sctp"]
         """,
     )
     project.conftest('shop = compose("compose.yaml")')
@@ -256,7 +256,7 @@ def test_what_differs_from_docker_compose_is_a_warning(project: Project) -> None
     result = project.run("-W", "default::pytest_isolate.IsolateWarning")
 
     result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*compose.yaml:6: IsolateWarning: services.web.ports?1?: a port of udp is not *"])
+    result.stdout.fnmatch_lines(["*compose.yaml:6: IsolateWarning: services.web.ports?1?: a port of sctp is not *"])
 
 
 def test_what_cannot_be_honoured_may_be_a_warning(project: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 
@@ -214,3 +215,48 @@ def test_the_line_that_a_test_began_is_told_again_behind_ours(project: Project) 
     project.tests(TESTS)
     result = project.run_subprocess("-p", "no:xdist", "-v")
     result.stdout.re_match_lines([r"isolate: .*slow: asks", r"test_it.py::test_slow PASSED +\[ 66%\]"])
+
+
+SLOW_BUILD = """
+import threading, time
+
+class Slow(FakeEngine):
+    def build_image(self, request, tell):
+        number = request.context[-1]
+        for tenth in range(30):
+            tell(Progress(text=f"\\x1b[33mlayer {number}\\r\\x1b[0Kstep {tenth}", unit="steps"))
+            time.sleep(0.1)
+        return super().build_image(request, tell)
+
+def pytest_isolate_engine(config):
+    return Slow(open_fake()._journal)
+"""
+
+
+@pytest.mark.parametrize("by_workers", [False, True])
+def test_several_of_one_name_are_told_as_often_as_one(project: Project, by_workers: bool) -> None:
+    """In a pipe: alternatives by their names, those of several modules together, without raw bytes of a build."""
+    project.conftest(
+        SOON,
+        "from pytest_isolate.engine.api import Progress",
+        SLOW_BUILD,
+        "web = service(build='build-1', command=forever())",
+        "versions = variants(web={'old': {'build': 'build-2'}, 'new': {'build': 'build-3'}})",
+        engine="",
+    )
+    for number in range(1, 6):
+        project.write(f"build-{number}/Dockerfile", "FROM debian:bookworm-slim\nCMD " + '["bash"]')
+    project.tests("def test_it(web): pass")
+    for number in (4, 5):
+        project.tests(
+            f"db = service(build='../build-{number}', command=forever())\ndef test_it(db): pass",
+            name=f"sub/test_{number}.py",
+        )
+    result = project.run_xdist() if by_workers else project.run_subprocess("-p", "no:xdist")
+    result.assert_outcomes(passed=4)
+    lines = [line for line in result.outlines if re.match(r"isolate: +\d+\.\d s  ", line)]
+    # Each is told after 1.4 s, and once more after twice that time.
+    assert 3 <= len(lines) <= 6, lines
+    assert {line.split()[3].rstrip(":") for line in lines} == {"web[old]", "web[new]", "db"}
+    assert all(re.search(r": step \d+$", line) for line in lines), lines
+    assert not any(ord(sign) < 32 or ord(sign) == 127 for line in result.outlines for sign in line)

@@ -149,3 +149,94 @@ def test_what_is_refused_is_told_by_workers_too(project: Project) -> None:
     result = project.run_xdist()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stdout.fnmatch_lines(["*cannot say where 'web' is*"])
+
+
+# -- stand-ins: settings are read by runs without services too ---------------------------------------------------------
+
+DATABASE = """
+[services.pg]
+use = "postgres"
+image = "postgres:16"
+
+[env]
+WEB_URL = "{pg.url}"
+WEB_PLACE = "{pg.host}:{pg.port} {pg.address} {pg.user} {pg.database} {pg.password}"
+"""
+LEADS_NOWHERE = """
+import os
+from urllib.parse import urlsplit
+from conftest import PLACE, URL
+
+def test_settings():
+    parts = urlsplit(URL)
+    assert (parts.scheme, parts.hostname, parts.path) == ("postgresql", "127.0.0.1", "/postgres")
+    assert PLACE == f"127.0.0.1:{parts.port} 127.0.0.1:{parts.port} postgres postgres {parts.password}"
+    with pytest.raises(ConnectionRefusedError):
+        import socket
+        socket.create_connection((parts.hostname, parts.port), timeout=60)
+"""
+
+
+@pytest.mark.parametrize("args", [(), ("--collect-only",)])
+def test_without_services_missing_variables_lead_nowhere(project: Project, args: tuple[str, ...]) -> None:
+    declare(project, DATABASE, asking=LEADS_NOWHERE)
+    result = project.run(*args, isolate=False)
+    assert result.ret == pytest.ExitCode.OK
+    result.assert_outcomes(passed=0 if args else 1)
+    assert not {"WEB_URL", "WEB_PLACE"} & set(os.environ)
+
+
+def test_stand_ins_are_the_same_in_workers_and_in_every_run(project: Project) -> None:
+    note = "\nimport pathlib, os\npathlib.Path(f'seen-{os.getpid()}').write_text(f'{URL} {PLACE}')"
+    declare(project, DATABASE, note, asking=LEADS_NOWHERE)
+    for _ in range(2):
+        project.run_xdist(isolate=False).assert_outcomes(passed=1)
+    seen = [path.read_text() for path in project.path.glob("seen-*")]
+    assert len(seen) > 3
+    assert len(set(seen)) == 1
+
+
+def test_variables_of_the_user_come_before_stand_ins(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_URL", "mine")
+    asking = (
+        "from conftest import *\ndef test_it():\n    assert URL == 'mine'\n    assert PLACE.startswith('127.0.0.1:')"
+    )
+    declare(project, DATABASE, asking=asking)
+    project.run(isolate=False).assert_outcomes(passed=1)
+    assert os.environ["WEB_URL"] == "mine"
+
+
+def test_what_concerns_no_variable_is_not_told_by_runs_without_services(project: Project) -> None:
+    declare(project, f'{DATABASE}\n[services.built]\nbuild = "not-there-yet"\n', asking=LEADS_NOWHERE)
+    project.run(isolate=False).assert_outcomes(passed=1)
+
+
+def test_variable_without_a_stand_in_ends_a_run_without_services(project: Project) -> None:
+    declare(project, '[services.pg]\nuse = "postgres"\n[env]\nX = "{pgg.url}"\n')
+    result = project.run(isolate=False)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "isolate.toml:3: env.X: unknown service 'pgg' in {pgg.url}, did you mean 'pg'?" in result.stderr.str()
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+def test_runs_without_services_import_no_more_where_nothing_is_missing(project: Project, is_set: bool) -> None:
+    toml = WEB.replace("timeout", 'env = { A = "b" }\ntimeout') + (ENV if is_set else "")
+    project.write("isolate.toml", toml)
+    project.write(
+        "conftest.py",
+        """
+        import sys
+        def pytest_sessionfinish():
+            names = ("variables", "environment")
+            print("imported:", [n for n in names if f"pytest_isolate.plugin.declaring.{n}" in sys.modules])
+            print("running:", [n for n in sys.modules if n.startswith("pytest_isolate.running")])
+        """,
+    )
+    project.write("test_it.py", "def test_it(): pass")
+    variables = {"WEB_URL": "mine", "WEB_PLACE": "mine"} if is_set else {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        said = project.run_subprocess("-p", "no:xdist", isolate=False).stdout.str()
+    assert "imported: []" in said
+    assert "running: []" in said

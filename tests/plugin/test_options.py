@@ -254,3 +254,47 @@ def test_other_distribution_of_a_similar_name_is_refused_with_one_sentence(
     assert "uninstall pytest-isolate" in text
     assert "Traceback" not in text
     assert sum("both pytest-isolate and pytest-isolate-containers" in line for line in text.splitlines()) == 1
+
+
+@pytest.mark.parametrize("in_worker", [False, True])
+def test_the_plan_names_tests_that_may_ask_for_more_while_they_run(project: Project, in_worker: bool) -> None:
+    project.conftest(
+        """
+        web = service(IMAGE, command=forever())
+        def hand_over(request): return request.getfixturevalue("web")
+
+        @pytest.fixture
+        def client(request): return request.getfixturevalue("web")
+
+        @pytest.fixture
+        def handed(request): return hand_over(request)
+
+        @pytest.fixture(params=[1])
+        def plain(request, tmp_path):
+            request.addfinalizer(print)
+            return request.param
+        """
+    )
+    project.tests(
+        """
+        def test_planned(web, tmp_path, plain): pass
+        def test_itself(request): request.getfixturevalue("web")
+        def test_inner(request): return [request.getfixturevalue(name) for name in ("web",)] and None
+        def test_by_a_fixture(client): pass
+        def test_by_a_function(handed): pass
+        def test_node(request): assert request.node
+        """
+    )
+    project.write("test_page.txt", ">>> getfixture('web').name\n'web'\n")
+    project.write("test_plain.txt", ">>> 1\n1\n")
+    options = ("--isolate-plan", "--doctest-glob=*.txt")
+    result = project.run_xdist(*options, workers=1) if in_worker else project.run(*options)
+    asking = [f"test_it.py::test_{name}" for name in ("itself", "inner", "by_a_fixture", "by_a_function")]
+    line = "not known before they run, so not in this plan: what request.getfixturevalue() or getfixture() asks for in "
+    assert f"  {line}{', '.join([*asking, 'test_page.txt::test_page.txt'])}" in result.outlines
+    assert "not in this plan" not in project.run("--isolate-plan", "-k", "planned or node").stdout.str()
+
+
+def test_the_plan_of_a_project_without_services_names_nothing(project: Project) -> None:
+    project.tests("def test_itself(request): request.getfixturevalue('tmp_path')")
+    assert "not in this plan" not in project.run("--isolate-plan").stdout.str()

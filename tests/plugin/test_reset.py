@@ -373,6 +373,41 @@ def test_a_reset_that_fails_behind_a_failing_tear_down_is_told_with_it(project: 
     assert "could not be reset after test_it.py::test_it" in text
 
 
+BROKEN = 'broken = service(IMAGE, command=["sh", "-c", "exit 3"], port=8000, ready=http("/"), timeout=20)\n'
+
+
+@pytest.mark.parametrize("scope", ["session", "module", "function"])
+def test_what_a_test_was_not_given_is_not_reset(project: Project, scope: str) -> None:
+    """A stack whose set-up fails is one error for each test, though a service of it runs."""
+    stack = f"shop = stack(web=web, broken=broken, scope={scope!r})"
+    project.conftest(NOTES, CLEAN, WEB.format(reset="clean"), BROKEN, stack)
+    project.tests(
+        """
+        def test_first(shop): pass
+        def test_again(shop): pass
+        def test_at_run_time(request): request.getfixturevalue("shop")
+        """
+    )
+    result = project.run()
+    result.assert_outcomes(errors=2, failed=1)
+    assert notes(project) == []
+
+
+def test_what_a_test_was_given_before_another_failed_is_reset(project: Project) -> None:
+    project.conftest(NOTES, CLEAN, WEB.format(reset="clean"), BROKEN)
+    project.tests(
+        "from conftest import note",
+        """
+        @pytest.fixture
+        def filled(web): note("filled")
+        def test_it(filled, request): request.getfixturevalue("broken")
+        def test_again(filled): pass
+        """,
+    )
+    project.run().assert_outcomes(failed=1, passed=1)
+    assert notes(project) == ["filled", "reset web"] * 2
+
+
 def test_what_a_reset_writes_is_captured_as_the_test_s(project: Project) -> None:
     project.conftest(
         "def clean(web):\n    print('cleaning up')\n    raise RuntimeError('no')\n", WEB.format(reset="clean")

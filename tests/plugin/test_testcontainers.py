@@ -293,7 +293,7 @@ def test_what_cannot_be_honoured_is_refused_with_its_line(project: Project) -> N
         "conftest.py:51: twin: Twin: it would make more than its container: Shop",
         "conftest.py:45: ports: Shop: port 8000 cannot be bound to port 80 of the host: another run may have it",
         "do     with_exposed_ports(8000), and ask get_exposed_port(8000)",
-        "ports: Shop: the port '53/udp' cannot be published: ports are of TCP",
+        "ports: Shop: the port '53/udp' cannot be published: ports of a module are of TCP",
         "conftest.py:46: names: Shop: with_name('shop') cannot be honoured",
         "names: Shop: with_network_aliases() cannot be honoured",
         "conftest.py:52: mounts: Shop: /etc of this host cannot be mounted at /etc to be written",

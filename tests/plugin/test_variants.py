@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from plugin.conftest import WEB, Project, errors_of
@@ -250,6 +252,46 @@ def test_service_asked_for_by_its_name_only_is_the_first_alternative(project: Pr
     assert passed(result) == ["test_it"]
 
 
+CASES = """
+import unittest
+
+class TestIt(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def given(self, auth): self.auth = auth
+    def test_method(self): assert self.auth
+
+def test_late(request): request.getfixturevalue("db")
+def test_each(db): pass
+def test_none(request): pass
+"""
+
+
+@pytest.mark.parametrize("in_worker", [False, True])
+def test_the_end_names_what_ran_with_the_first_alternative_only(project: Project, in_worker: bool) -> None:
+    project.conftest(DB, AUTH)
+    project.tests(CASES)
+    project.write("test_page.txt", ">>> getfixture('db').name\n'db'\n")
+    option = "--doctest-glob=*.txt"
+    result = project.run_xdist(option, workers=1) if in_worker else project.run(option)
+    result.assert_outcomes(passed=6)
+    result.stdout.fnmatch_lines(
+        [
+            "isolate: only with db=old ran test_it.py::TestIt::test_method, test_it.py::test_late, "
+            "test_page.txt::test_page.txt: pytest cannot run methods of unittest.TestCase, doctests and what calls "
+            "request.getfixturevalue() once for each alternative; --isolate-variant chooses another one"
+        ]
+    )
+    assert result.stdout.str().count("only with") == 1
+
+
+def test_nothing_is_said_where_one_alternative_is_chosen(project: Project) -> None:
+    project.conftest(DB, AUTH)
+    project.tests(CASES)
+    result = project.run("--isolate-variant=db=new")
+    result.assert_outcomes(passed=4)
+    assert "only with" not in result.stdout.str()
+
+
 def test_service_asked_for_by_name_beside_is_that_of_the_test(project: Project) -> None:
     project.conftest(DB, AUTH)
     project.tests(
@@ -285,6 +327,21 @@ def test_the_end_says_how_each_variant_went(project: Project) -> None:
     result = project.run()
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(["isolate: variant db=new: 1 passed, 1 failed", "isolate: variant db=old: 2 passed"])
+
+
+def test_the_summary_tells_them_apart(project: Project) -> None:
+    project.conftest(DB, AUTH, WEB)
+    project.tests("def test_a(auth, db, web): pass\ndef test_b(db): pass")
+    result = project.run("-v")
+    result.assert_outcomes(passed=4)
+    shown = result.stdout.str()
+    (started,) = [line for line in result.outlines if line.startswith("isolate: 5 services on ")]
+    assert sorted(started.rpartition(": ")[2].split(", ")) == [
+        "auth[db=new]", "auth[db=old]", "db[new]", "db[old]", "web",
+    ]  # fmt: skip
+    # Instances, and tests.
+    for name, instances, tests in (("db[old]", 1, 2), ("db[new]", 1, 2), ("auth[db=old]", 1, 1), ("web", 1, 2)):
+        assert re.search(rf"^  {re.escape(name)} +{instances} +\d\.\d s +{tests} ", shown, re.MULTILINE), shown
 
 
 def test_the_plan_tells_them_apart(project: Project) -> None:

@@ -17,6 +17,7 @@ from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.engine.docker.transport.streams import RawConnection
 from pytest_isolate.engine.image_archive import Parts, Store, read_images, write_images
 from pytest_isolate.errors import EngineError
+from pytest_isolate.model.endpoint import name_port
 
 _ANSWER_S = 60
 _STDOUT = 1
@@ -95,7 +96,8 @@ class DockerInteractive:
 
 def container_facts(found: Mapping[str, Any]) -> ContainerFacts:
     """One entry of an answer to `GET /containers/json`."""
-    ports = {p["PrivatePort"]: f"{p['IP']}:{p['PublicPort']}" for p in found.get("Ports") or () if p.get("PublicPort")}
+    published = [p for p in found.get("Ports") or () if p.get("PublicPort")]
+    ports = {name_port(p["PrivatePort"], p.get("Type") or "tcp"): f"{p['IP']}:{p['PublicPort']}" for p in published}
     return ContainerFacts(
         container_id=found["Id"],
         name=found["Names"][0].lstrip("/"),

@@ -22,6 +22,7 @@ from pytest_isolate.engine.api import (
 from pytest_isolate.engine.docker.frames import moment
 from pytest_isolate.engine.docker.remover import network_id
 from pytest_isolate.errors import BuildFailed
+from pytest_isolate.model.endpoint import Port, name_port
 from pytest_isolate.model.service import ContainerSettings, split_mode
 
 # Docker writes "Step 2/7 : RUN make", Podman "STEP 2/7: RUN make".
@@ -31,9 +32,7 @@ _STEP = r"(?:Step|STEP) (\d+)/(\d+) ?: (.*)"
 def container_body(request: ContainerRequest) -> dict[str, Any]:
     """The body of `POST /containers/create` (Docker Engine API, 1.41)."""
     host = {
-        "PortBindings": {
-            f"{p.inner}/tcp": [{"HostIp": p.host_ip, "HostPort": str(p.host_port or "")}] for p in request.ports
-        },
+        "PortBindings": {p.name: [{"HostIp": p.host_ip, "HostPort": str(p.host_port or "")}] for p in request.ports},
         "Binds": [
             *(f"{name}:{target}" for name, target in (*request.volumes.items(), *request.binds.items())),
             *(_volume(*mount) for mount in request.settings.binds if not mount[1].startswith("/")),
@@ -63,7 +62,7 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
         "Image": request.image,
         "Labels": dict(request.labels),
         "Env": [f"{name}={value}" for name, value in request.env.items()],
-        "ExposedPorts": {f"{p.inner}/tcp": {} for p in request.ports},
+        "ExposedPorts": {p.name: {} for p in request.ports},
         "HostConfig": {key: value for key, value in host.items() if value is not None},
     }
     if request.command is not None:
@@ -181,6 +180,11 @@ def path_owner(block: bytes) -> PathOwner:
     return PathOwner(entry.uid, entry.gid)
 
 
+def _port(written: str) -> Port:
+    number, _, protocol = written.partition("/")
+    return name_port(int(number), protocol or "tcp")
+
+
 def container_state(found: Mapping[str, Any]) -> ContainerState:
     """The state in an answer to `GET /containers/{id}/json`."""
     state = found["State"]
@@ -191,7 +195,7 @@ def container_state(found: Mapping[str, Any]) -> ContainerState:
         is_paused=bool(state.get("Paused")),
         exit_code=None if running or state["Status"] == "created" else int(state["ExitCode"]),
         is_out_of_memory=bool(state.get("OOMKilled")),
-        ports={int(k.split("/")[0]): int(v[0]["HostPort"]) for k, v in published.items() if v},
+        ports={_port(inner): int(outer[0]["HostPort"]) for inner, outer in published.items() if outer},
         volumes={m["Name"]: m["Destination"] for m in found.get("Mounts") or () if m["Type"] == "volume"},
         name=str(found.get("Name", "")).removeprefix("/"),
         started_at=moment(state.get("StartedAt", "")),

@@ -35,7 +35,7 @@ from pytest_isolate.running.ownership.reuse import ReuseStore, manual_code
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.sharing.folders import create_run_folder, kept_folder, remove_run_folder
 from pytest_isolate.sharing.owners import read_owner, whose
-from pytest_isolate.text import without_root
+from pytest_isolate.text import one_line, without_root
 
 Tell = Callable[..., None]
 _CLOSE_S = 20
@@ -54,7 +54,7 @@ class ProgressTimeline(Timeline):
     def on_progress(self, progress: Progress) -> None:
         """Tell of the next step, with its progress."""
         step = f"building, step {progress.done} of {progress.total}: " if progress.unit == "steps" else ""
-        text = step + progress.text
+        text = step + one_line(progress.text)
         if progress.unit and text != self._last:
             self._last = text
             self._tell("progress", text=text)

@@ -6,7 +6,10 @@ The only module that reads pytest's fixture tables, which have no public interfa
 from __future__ import annotations
 
 import functools
+import inspect
+import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 DECLARATION = "isolate_declaration"
 MARKER = "isolate"
 VARIANT = "isolate_variant"
+_BY_NAME = "getfixturevalue"
 TOO_DEEP = "tables or lists are nested too deeply in a declaration: a few levels are all that any key has"
 NEEDS_ISOLATE = "needs services in containers: run pytest --isolate"
 _NOT_LOADED = (
@@ -72,6 +76,37 @@ def may_need_services(session: pytest.Session) -> bool:
 def _may_ask_later(item: pytest.Item) -> bool:
     """True if it can call `request.getfixturevalue()`; doctests have `getfixture()`."""
     return not isinstance(item, pytest.Function) or "request" in item.fixturenames
+
+
+def asks_while_it_runs(item: pytest.Item) -> bool:
+    """True if a test seems to ask for fixtures by name, itself or in a fixture of the project, while it runs."""
+    if not isinstance(item, pytest.Function):
+        return any("getfixture(" in one.source for one in getattr(getattr(item, "dtest", None), "examples", ()))
+    info: Any = getattr(item, "_fixtureinfo", None)
+    used = [d.func for name in info.names_closure for d in info.name2fixturedefs.get(name, ())] if info else []
+    root = f"{item.config.rootpath}{os.sep}"
+    return any(_asks_by_name(function, root) for function in (item.function, *used))
+
+
+def _asks_by_name(function: Any, root: str) -> bool:
+    if hasattr(function, DECLARATION):
+        return False
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    # What other plugins ask for is theirs.
+    if code is None or not code.co_filename.startswith(root) or "site-packages" in code.co_filename:
+        return False
+    if "request" not in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+        return False
+    # A function that takes a request, and does nothing else that one is good for, hands it on to one that asks.
+    names, others = set(_names_in(code)), {"param", *dir(pytest.FixtureRequest)} - {_BY_NAME}
+    return _BY_NAME in names or not names & others
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _names_in(inner)
 
 
 def asked_fixtures(item: pytest.Item) -> list[tuple[str, str]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import functools
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -48,11 +48,11 @@ _HEADER = re.compile(r"\s*\[([^\[\]]+)\]")
 _MOST_WORDS = 5
 
 
-def build_plugin(source: Source) -> ModuleType:
+def build_plugin(reader: TomlReader) -> ModuleType:
     """A plugin that holds the fixtures; pytest.UsageError when the file cannot be understood."""
     module = ModuleType("isolate_toml")
     try:
-        vars(module).update(TomlReader(source).read())
+        vars(module).update(reader.read())
     except DeclarationError as error:
         raise pytest.UsageError(str(error)) from None
     return module
@@ -84,17 +84,32 @@ class TomlReader:
         self._source = source
         self._lines = _find_headers(source.text)
 
+    @property
+    def may_have_variables(self) -> bool:
+        """True where a look at its text, which parses nothing, cannot tell that it has no table `env`."""
+        return "env" in self._source.text
+
     def read(self) -> dict[str, Any]:
         """The fixtures by name; DeclarationError when the file is wrong as a whole."""
         with self._not_too_deep():
-            return self._build(self._parse())
+            return self._build(self._content)
 
-    def read_environment(self, run_overrides: RunOverrides) -> Environment:
+    def read_variables(self) -> Iterable[str]:
+        """The names in the table `env`; none when the file is wrong as a whole, which is told when it is read."""
+        try:
+            with self._not_too_deep():
+                return tuple(self._content["env"])
+        except DeclarationError:
+            return ()
+
+    def read_environment(self, run_overrides: RunOverrides, exists: Callable[[str], bool]) -> Environment:
         """The table `env`, with what the file declares, checked; DeclarationError for what is wrong."""
         with self._not_too_deep():
-            return self._build_environment(self._parse(), run_overrides)
+            return self._build_environment(self._content, run_overrides, exists)
 
-    def _build_environment(self, table: Mapping[str, Any], run_overrides: RunOverrides) -> Environment:
+    def _build_environment(
+        self, table: Mapping[str, Any], run_overrides: RunOverrides, exists: Callable[[str], bool]
+    ) -> Environment:
         location = self._location("env")
         for name, text in table["env"].items():
             if not name or "=" in name or "\0" in name:
@@ -105,7 +120,7 @@ class TomlReader:
             return Environment({}, location, Catalogue(services={}, stacks={}, dependencies={}))
         raws = {name: getattr(fixture, DECLARATION) for name, fixture in self._build(table).items()}
         declared = [Declared(name=name, namespace="", raw=raw) for name, raw in raws.items()]
-        return Environment(table["env"], location, load(declared, exists=os.path.exists, run_overrides=run_overrides))
+        return Environment(table["env"], location, load(declared, exists=exists, run_overrides=run_overrides))
 
     @contextmanager
     def _not_too_deep(self) -> Iterator[None]:
@@ -115,7 +130,9 @@ class TomlReader:
         except RecursionError:
             raise self._wrong("", TOO_DEEP) from None
 
-    def _parse(self) -> Mapping[str, Any]:
+    @functools.cached_property
+    def _content(self) -> Mapping[str, Any]:
+        """The tables of the file by name, also those that it does not have."""
         try:
             table: Any = tomllib.loads(self._source.text)
         except tomllib.TOMLDecodeError as error:

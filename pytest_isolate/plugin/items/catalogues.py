@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import pytest
 
@@ -13,7 +13,7 @@ from pytest_isolate.errors import Problem
 from pytest_isolate.model.service import ServiceId, StackId
 from pytest_isolate.planning.overrides import name_test, resolve_overrides
 from pytest_isolate.planning.per_test import catalogue_with
-from pytest_isolate.planning.variant_rows import Row, choose_row, expand, visible_rows
+from pytest_isolate.planning.variant_rows import Row, choose_row, expand, picked_unasked, visible_rows
 from pytest_isolate.plugin.declaring.fixtures import (
     all_declared,
     asked_fixtures,
@@ -56,6 +56,10 @@ class ItemCatalogues:
     def row_of(self, item: pytest.Item) -> Row:
         """The alternatives that a test has, of every service that is varied where it stands."""
         return choose_row(self._rows_at(item), variant_of(item))
+
+    def picked_unasked(self, services: Collection[ServiceId], item: pytest.Item) -> str:
+        """The alternatives of services that a test has although it is not run for each; empty for most tests."""
+        return str(picked_unasked(self._rows_at(item), variant_of(item), services, self.of(item)))
 
     def names_of(self, name: str, namespace: str, item: pytest.Item) -> dict[str, str]:
         """The value of a fixture that variants() has made: which alternatives a test has, by service."""

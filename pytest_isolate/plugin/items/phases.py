@@ -39,28 +39,53 @@ class FixtureValues:
         self._process = process
         self._requirements = requirements
         self._resets = resets
+        # What could not be made: fixtures, and what their values would have been made for.
+        self._failed: set[tuple[str, str, Hashable]] = set()
 
     def key_of(self, name: str, namespace: str) -> Hashable:
         """The variant, overrides and instance that a fixture's value is made for: with others it is made anew.
 
         pytest asks for it whenever a test asks for the fixture, so this is also where it is known what a test uses.
         """
-        catalogue = self._requirements.catalogues.of(self.item)
-        services = members(catalogue, name, namespace)
-        if ServiceId(StackId(namespace), name) not in catalogue.fresh:
-            self._resets.note(services)
-        changes = tuple(map(catalogue.variation, services))
-        names = tuple(self._requirements.catalogues.names_of(name, namespace, self.item).items())
-        return changes or names, self._resets.replacements(services)
+        key = self._key_of(name, namespace)
+        # pytest raises the error of one that could not be made again, for each test that asks for it.
+        if (name, namespace, key) not in self._failed:
+            self._note(name, namespace)
+        return key
 
     def handle(self, name: str, namespace: str) -> object:
         """The value of a fixture: the handle of a service, or a stack of them, once all are ready."""
         __tracebackhide__ = True
+        made_for = (name, namespace, self._key_of(name, namespace))
         try:
-            return self._handle(name, namespace)
-        except IsolateError as error:
-            # Its causes are told in its text; as a chain they would all be printed again.
-            raise as_failure(error) from None
+            value = self._handle(name, namespace)
+        except BaseException as error:
+            self._failed.add(made_for)
+            self._resets.drop((name, namespace))
+            if isinstance(error, IsolateError):
+                # Its causes are told in its text; as a chain they would all be printed again.
+                raise as_failure(error) from None
+            raise
+        self._failed.discard(made_for)
+        self._note(name, namespace)
+        return value
+
+    def _key_of(self, name: str, namespace: str) -> Hashable:
+        catalogue = self._requirements.catalogues.of(self.item)
+        services = members(catalogue, name, namespace)
+        changes = tuple(map(catalogue.variation, services))
+        names = tuple(self._requirements.catalogues.names_of(name, namespace, self.item).items())
+        return changes or names, self._resets.replacements(services)
+
+    def _note(self, name: str, namespace: str) -> None:
+        """Note that the test is given the services of this fixture. A test of a fresh copy changes that alone."""
+        catalogue = self._requirements.catalogues.of(self.item)
+        services = members(catalogue, name, namespace)
+        self._process.report.note_picked(
+            self.item.nodeid, self._requirements.catalogues.picked_unasked(services, self.item)
+        )
+        if ServiceId(StackId(namespace), name) not in catalogue.fresh:
+            self._resets.note((name, namespace), services)
 
     def _handle(self, name: str, namespace: str) -> object:
         catalogue, own = self._requirements.catalogue, ServiceId(StackId(namespace), name)
@@ -72,7 +97,7 @@ class FixtureValues:
         with self._process.display.waiting():
             if placed:
                 self._process.open(placed).lifecycle.start(placed)
-            self._process.report.note_served((i.key.service for i in placed), self.item.nodeid)
+            self._process.report.note_served((i.key.words for i in placed), self.item.nodeid)
             instances = {i.key.service: i for i in placed}
             lifecycle = self._process.open().lifecycle
             handles = {service.name: lifecycle.handle(instances[service].key) for service in services}
@@ -118,7 +143,7 @@ class ItemPhases:
         self._values.item = item
         if not self._process.runs_no_tests:
             self._start_for([item, *self._items_after(item, nextitem)])
-            self._process.report.note_served((i.key.service for i in self._placed.get(item, ())), item.nodeid)
+            self._process.report.note_served((i.key.words for i in self._placed.get(item, ())), item.nodeid)
         return (yield)
 
     @pytest.hookimpl(tryfirst=True)

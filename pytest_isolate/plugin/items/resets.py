@@ -24,14 +24,19 @@ class Resets:
 
     def __init__(self, before_giving_up: Callable[[], None]) -> None:
         self._before_giving_up = before_giving_up
-        self._used: dict[ServiceId, None] = {}
+        # By name and base id of the fixture that hands them out.
+        self._used: dict[tuple[str, str], tuple[ServiceId, ...]] = {}
         self._replaced: Counter[ServiceId] = Counter()
         self.untold: list[str] = []
         """Failed resets of a test whose tear-down had failed already: its report has to tell them."""
 
-    def note(self, services: Iterable[ServiceId]) -> None:
-        """Note that the test asks for these services, itself or through a fixture of any scope."""
-        self._used |= dict.fromkeys(services)
+    def note(self, fixture: tuple[str, str], services: Iterable[ServiceId]) -> None:
+        """Note that the test is given these services by a fixture: asked for by itself, or by one of any scope."""
+        self._used[fixture] = tuple(services)
+
+    def drop(self, fixture: tuple[str, str]) -> None:
+        """Forget what the test would have been given by a fixture that could not be made: there is nothing to clean."""
+        self._used.pop(fixture, None)
 
     def replacements(self, services: Iterable[ServiceId]) -> tuple[int, ...]:
         """The number of times that each was given up and replaced: values made with the old one are of no use."""
@@ -51,7 +56,8 @@ class Resets:
         def reset_all() -> list[str]:
             if wired is None:
                 return []
-            return self._reset_all(item, [i for i in place(used) if i.key.place not in ended], wired)
+            services = dict.fromkeys(service for given in used.values() for service in given)
+            return self._reset_all(item, [i for i in place(services) if i.key.place not in ended], wired)
 
         try:
             yield

@@ -18,6 +18,8 @@ from pytest_isolate.text import count
 
 _MOST_ITEMS = 6
 _WIDE = 120
+# The terminal shows ^C where the cursor is: behind a full line that is the next one, and a line of ours would stay.
+_ROOM_FOR_INTERRUPT = len("^C^C")
 
 
 class Painter:
@@ -34,7 +36,8 @@ class Painter:
     def show(self, items: Sequence[Item]) -> None:
         """Draw them, in place of those before."""
         size = os.get_terminal_size(self._out.fileno())
-        self._console.width, self._console.height = max(size.columns, 20), max(size.lines, 6)
+        self._console.width = max(size.columns - _ROOM_FOR_INTERRUPT, 20)
+        self._console.height = max(size.lines, 6)
         if self._live is None:
             self._live = self._begin(max(size.columns, 1))
         self._live.update(build_table(items, self._verbosity, self._console.width, self._console.height), refresh=True)

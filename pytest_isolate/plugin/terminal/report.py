@@ -11,7 +11,7 @@ from pytest_isolate.engine.api import EngineFacts
 from pytest_isolate.model.identity import Run
 from pytest_isolate.planning.plan import Plan, describe_plan
 from pytest_isolate.running.timeline import Timeline, trace_starts
-from pytest_isolate.text import count
+from pytest_isolate.text import count, name_some
 
 
 class Report:
@@ -27,6 +27,7 @@ class Report:
         self.fresh: dict[str, list[float]] = {}
         self.usage: dict[str, dict[str, Any]] = {}
         self.served: dict[str, set[str]] = {}
+        self.picked: dict[str, str] = {}
         self.engine = ""
         self.used: dict[str, str] = {}
         self.dropped: Sequence[str] = ()
@@ -38,7 +39,7 @@ class Report:
     def start_lines(self, plan: Plan, run: Run, facts: EngineFacts, missing_images: Sequence[str]) -> list[str]:
         """Lines for the services that are about to start."""
         started = [step.instance for step in plan.steps if not step.instance.spec.external]
-        names = list(dict.fromkeys(str(instance.key.service) for instance in started))
+        names = list(dict.fromkeys(instance.key.words for instance in started))
         if not names:
             return []
         number = count(len(names), "service")
@@ -47,10 +48,15 @@ class Report:
             lines.append(f"isolate: pulling or building first, this once: {', '.join(missing_images)}")
         return lines
 
-    def note_served(self, services: Iterable[object], test: str) -> None:
+    def note_served(self, services: Iterable[str], test: str) -> None:
         """Note that a test has used these services."""
         for service in services:
-            self.served.setdefault(str(service), set()).add(test)
+            self.served.setdefault(service, set()).add(test)
+
+    def note_picked(self, test: str, alternatives: str) -> None:
+        """Note that a test has these alternatives of what it uses, and is not run for the others."""
+        if alternatives:
+            self.picked[test] = alternatives
 
     def write_summary(self, terminal: pytest.TerminalReporter) -> None:
         """One line for what ran, a table where there is something to say; errors in full."""
@@ -66,7 +72,7 @@ class Report:
             terminal.write_line(text)
         for text in self.cleanup_errors:
             terminal.write_line(f"isolate: {text}", red=True)
-        for text in (*dropped_lines(self._everywhere()), *self.warnings):
+        for text in (*picked_lines(self._everywhere()), *dropped_lines(self._everywhere()), *self.warnings):
             terminal.write_line(f"isolate: {text}", yellow=True)
 
     def figures(self) -> dict[str, Any]:
@@ -77,6 +83,7 @@ class Report:
             "fresh": self.fresh,
             "usage": self.usage,
             "served": {service: len(tests) for service, tests in self.served.items()},
+            "picked": self.picked,
             "engine": self.engine,
             "used": {s.subject: self.used[s.subject] for s in spans if s.what == "used" and not s.failed},
             "dropped": list(self.dropped),
@@ -190,6 +197,18 @@ def variant_lines(stats: Mapping[str, Sequence[object]]) -> list[str]:
     return [
         f"isolate: variant {variant}: {', '.join(f'{number} {outcome}' for outcome, number in ended.items())}"
         for variant, ended in sorted(counts.items())
+    ]
+
+
+def picked_lines(everywhere: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line for the tests that ran with the first alternative only of a service with variants."""
+    tests: dict[str, list[str]] = {}
+    for test, alternatives in sorted({pair for figures in everywhere for pair in figures["picked"].items()}):
+        tests.setdefault(alternatives, []).append(test)
+    return [
+        f"only with {alternatives} ran {name_some(names)}: pytest cannot run methods of unittest.TestCase, doctests "
+        "and what calls request.getfixturevalue() once for each alternative; --isolate-variant chooses another one"
+        for alternatives, names in tests.items()
     ]
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
 from pytest_isolate.running.timeline import UnderWay
+from pytest_isolate.text import one_line
 
 _DOING = {
     "image": "waits for its image",
@@ -72,17 +73,19 @@ def build_items(under_way: Iterable[UnderWay], worker: str = "") -> list[Item]:
 
 def merge(items: Sequence[Item]) -> list[Item]:
     """Each thing once, the longest first, though several workers may wait for it; workers where they tell it apart."""
-    answered = {(item.subject, item.text): item for item in sorted(items, key=lambda item: item.seconds) if item.text}
+    longest_last = sorted(items, key=lambda item: item.seconds)
+    answered = {(item.subject, item.text): item for item in longest_last if item.text}
     known = {subject for subject, _ in answered}
-    silent = {item.subject: item for item in items if not item.text and item.subject not in known}
+    silent = {item.subject: item for item in longest_last if not item.text and item.subject not in known}
     chosen = sorted([*answered.values(), *silent.values()], key=lambda item: -item.seconds)
     several = [name for name, number in Counter(item.subject for item in chosen).items() if number > 1]
     return [replace(i, subject=f"{i.subject} ({i.worker})") if i.subject in several and i.worker else i for i in chosen]
 
 
-def plain_line(item: Item) -> str:
-    """One line of a log."""
-    return f"isolate: {item.seconds:5.1f} s  {item.subject}: {item.words}"
+def plain_line(item: Item, others: int = 0) -> str:
+    """One line of a log, with the number of others of the same name."""
+    more = f" (and {others} more)" if others else ""
+    return f"isolate: {item.seconds:5.1f} s  {item.subject}{more}: {item.words}"
 
 
 class Schedule:
@@ -95,14 +98,19 @@ class Schedule:
         self._last: dict[tuple[str, str], Item] = {}
 
     def lines(self, items: Sequence[Item]) -> list[str]:
-        """The lines that are due now."""
-        for item in items:
-            last = self._last.get((item.subject, item.doing))
-            if last and last.seconds > item.seconds:  # another one of this name
-                del self._last[item.subject, item.doing]
-        due = [item for item in items if self._is_due(item)]
-        self._last |= {(item.subject, item.doing): item for item in due}
-        return [plain_line(item) for item in due]
+        """The lines that are due now: one for all of the same name, as in several modules, that do the same."""
+        alike: dict[tuple[str, str], list[Item]] = {}
+        for item in sorted(items, key=lambda item: -item.seconds):
+            alike.setdefault((item.subject, item.doing), []).append(item)
+        due = []
+        for key, (longest, *others) in alike.items():
+            last = self._last.get(key)
+            if last and last.seconds > longest.seconds:  # another one of this name
+                del self._last[key]
+            if self._is_due(longest):
+                self._last[key] = longest
+                due.append(plain_line(longest, len(others)))
+        return due
 
     def _is_due(self, item: Item) -> bool:
         last = self._last.get((item.subject, item.doing))
@@ -117,4 +125,4 @@ def _build_item(one: UnderWay, worker: str) -> Item:
     item = Item(subject=one.subject, doing=one.what, seconds=one.seconds, worker=worker)
     if progress is None:
         return item
-    return replace(item, text=progress.text, done=progress.done, total=progress.total, unit=progress.unit)
+    return replace(item, text=one_line(progress.text), done=progress.done, total=progress.total, unit=progress.unit)

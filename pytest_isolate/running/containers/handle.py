@@ -70,7 +70,7 @@ class Service:
     @property
     def host(self) -> str:
         """The address to connect to from a test."""
-        return self._outside().host
+        return self._view.host if self._view.endpoints else self._outside().host
 
     @property
     def port(self) -> int:
@@ -112,9 +112,9 @@ class Service:
         """The database to use, where its declaration has one."""
         return self._view.spec.database
 
-    def port_of(self, inner: int) -> int:
-        """The published port of one of its ports inside."""
-        return self._view.published(inner, self.name, f"declare it: ports=[..., {inner}]").port
+    def port_of(self, inner: int | str) -> int:
+        """The published port of one of its ports inside; of one of UDP by a text: `port_of("8125/udp")`."""
+        return self._view.published(inner, self.name, f"declare it: ports=[..., {inner!r}]").port
 
     def logs(self) -> str:
         """Everything that it has written to stdout and stderr so far."""
@@ -232,6 +232,7 @@ class Stack:
 
 def _with_port(view: ServiceView) -> ServiceView:
     if not view.spec.ports:
-        what = f"service {view.spec.name!r} declares no port, so it has no address"
+        which = "no port of TCP" if view.spec.udp_ports else "no port"
+        what = f"service {view.spec.name!r} declares {which}, so it has no address"
         raise IsolateError(build_message(what, do="declare port=... (in a Compose file: expose)"))
     return view

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from pytest_isolate.engine.api import Capability, ContainerRequest, PortBinding, require
 from pytest_isolate.errors import EngineError, IsolateError, PortTaken
-from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.model.endpoint import Endpoint, split_port
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN
 from pytest_isolate.model.service import (
     OF_SERVICE,
@@ -245,15 +245,16 @@ class Launcher:
         return ContainerRequest(
             name=run.resource_name(instance.key.service.stack.name, spec.name, secrets.token_hex(2), number),
             image=_image_name(start),
-            labels=run.container_labels(instance.key.service, digest, start.code),
+            labels=run.container_labels(instance.key.service, digest, start.code, instance.key.alternatives),
             command=view.command,
             entrypoint=view.entrypoint,
             env=view.env,
             ports=()
             if spec.container.network
             else tuple(
-                PortBinding(inner=inner, host_ip=self._addresses.publish_on(ports), host_port=outer)
+                PortBinding(inner=number, protocol=protocol, host_ip=self._addresses.publish_on(ports), host_port=outer)
                 for inner, outer in ports.by_inner.items()
+                for number, protocol in [split_port(inner)]
             ),
             network="" if self._has_other_network(start) else network_id,
             aliases=network_aliases(spec),

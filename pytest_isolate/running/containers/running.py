@@ -12,7 +12,7 @@ from pytest_isolate.declarations.keys import fingerprint
 from pytest_isolate.engine.api import ImageFacts
 from pytest_isolate.errors import EngineError, PathError, StartError
 from pytest_isolate.model.declaration import Secret
-from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.model.endpoint import Endpoint, Port
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.service import ServiceId, ServiceSpec, describe_variation
 from pytest_isolate.planning.placement import Instance, InstanceKey
@@ -97,7 +97,7 @@ class InstanceObserver:
 
 
 def build_view(
-    spec: ServiceSpec, password: str | None, needed: Mapping[str, RunningInstance], endpoints: Mapping[int, Endpoint]
+    spec: ServiceSpec, password: str | None, needed: Mapping[str, RunningInstance], endpoints: Mapping[Port, Endpoint]
 ) -> ServiceView:
     """Return the service as it is seen at these endpoints: the same in every process."""
     view = ServiceView(spec=spec, password=password, endpoints=endpoints)

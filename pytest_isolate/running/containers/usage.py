@@ -40,7 +40,7 @@ class UsageMeter(InstanceObserver):
         """Read what an instance has used that is about to go."""
         counted = self._count(running.container_id)
         found = {
-            "service": str(running.instance.key.service),
+            "service": running.instance.key.words,
             "limit": memory_limit(running.spec),
             "is_built": running.spec.build is not None,
             "peak": counted.peak_bytes if counted else None,

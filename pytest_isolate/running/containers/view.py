@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from pytest_isolate.declarations.placeholders import SELF, Reference, render
 from pytest_isolate.errors import IsolateError, build_message
-from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.model.endpoint import Endpoint, Port, parse_udp_port
 from pytest_isolate.model.probes import Http
-from pytest_isolate.model.service import File, ServiceId, ServiceSpec
+from pytest_isolate.model.service import File, ServiceId, ServiceSpec, host_name
 
 
 def variables_of(service: ServiceId, view: ServiceView, *, qualified: bool) -> dict[str, str]:
@@ -25,7 +25,10 @@ def variables_of(service: ServiceId, view: ServiceView, *, qualified: bool) -> d
     if view.spec.ports:
         outside = view.outside
         found = {"HOST": outside.host, "PORT": str(outside.port), "ADDRESS": outside.address, "URL": view.url(outside)}
-        found |= {f"PORT_{inner}": str(e.port) for inner, e in view.endpoints.items() if inner != view.spec.ports[0]}
+    elif view.endpoints:
+        found = {"HOST": view.host}
+    others = {inner: endpoint for inner, endpoint in view.endpoints.items() if inner not in view.spec.ports[:1]}
+    found |= {f"PORT_{inner}".replace("/", "_").upper(): str(endpoint.port) for inner, endpoint in others.items()}
     found |= {"USER": view.spec.user, "PASSWORD": view.password, "DATABASE": view.spec.database}
     return {f"{prefix}_{name}": value for name, value in found.items() if value is not None}
 
@@ -48,7 +51,7 @@ class ServiceView(Struct, frozen=True, kw_only=True):
 
     spec: ServiceSpec
     password: str | None
-    endpoints: Mapping[int, Endpoint] = {}
+    endpoints: Mapping[Port, Endpoint] = {}
     env: Mapping[str, str] = {}
     command: tuple[str, ...] | None = None
     entrypoint: tuple[str, ...] | None = None
@@ -58,7 +61,10 @@ class ServiceView(Struct, frozen=True, kw_only=True):
     def inside_host(self) -> str:
         """The name under which its neighbours on the network find it; what runs elsewhere keeps its own."""
         used = self.spec.external
-        return used.host if used and not used.is_loopback else self.spec.name
+        if used and not used.is_loopback:
+            return used.host
+        name = host_name(self.spec.name)
+        return name if name in self.spec.container.aliases else self.spec.name
 
     @property
     def inside(self) -> Endpoint:
@@ -71,12 +77,17 @@ class ServiceView(Struct, frozen=True, kw_only=True):
         """The endpoint for tests."""
         return self.endpoints[self.spec.ports[0]]
 
-    def published(self, inner: int, name: str, do: str) -> Endpoint:
+    @property
+    def host(self) -> str:
+        """The address for tests. It has some port."""
+        return next(iter(self.endpoints.values())).host
+
+    def published(self, inner: Port, name: str, do: str) -> Endpoint:
         """Return where the tests find one of its ports; IsolateError for one that is not declared."""
         try:
-            return self.endpoints[inner]
+            return self.endpoints[parse_udp_port(inner) or inner]
         except KeyError:
-            declared = ", ".join(map(str, self.spec.ports)) or "none"
+            declared = ", ".join(map(str, (*self.spec.ports, *self.spec.udp_ports))) or "none"
             what = f"service {name!r} publishes no port {inner}"
             raise IsolateError(build_message(what, found=f"declared ports: {declared}", do=do)) from None
 

@@ -68,7 +68,7 @@ class Resetter(InstanceObserver):
     def reset(self, reset: Reset, running: RunningInstance, handle: Service, test: str) -> None:
         """Return when an instance is clean; ResetError says what was tried and found."""
         try:
-            with self._timeline.measure("reset", str(running.instance.key.service)):
+            with self._timeline.measure("reset", running.instance.key.words):
                 self._carry_out(reset, running, handle)
         except (Failed, BackendError, EngineError) as error:
             found = [error.what, *error.found] if isinstance(error, EngineError) else [str(error)]

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from pytest_isolate.engine.api import ImageFacts
 from pytest_isolate.errors import EngineError, IsolateError, PathError, StartError
-from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.model.endpoint import Endpoint, Port
 from pytest_isolate.model.probes import Ended
 from pytest_isolate.model.service import describe_variation
 from pytest_isolate.planning.placement import Instance
@@ -168,7 +168,10 @@ def read_record(
     record, instance = claim.record, claim.instance
     assert record is not None
     image = ImageFacts(image_id=record["image"], health_command=tuple(record["health"]))
-    endpoints = {int(inner): Endpoint(host, port) for inner, (host, port) in record["endpoints"].items()}
+    endpoints: dict[Port, Endpoint] = {
+        int(inner) if inner.isdecimal() else inner: Endpoint(host, port)
+        for inner, (host, port) in record["endpoints"].items()
+    }
     password = choose_password(instance, claim.domain, find_snapshot(image))
     view = build_view(instance.spec, password, needed, endpoints)
     return RunningInstance(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pytest_isolate.engine.api import Engine, ImageFacts
 from pytest_isolate.errors import NotReadyError, StartError, UsedServiceError
 from pytest_isolate.model.declaration import Secret
-from pytest_isolate.model.endpoint import Endpoint, ExternalService
+from pytest_isolate.model.endpoint import Endpoint, ExternalService, Port, split_port
 from pytest_isolate.model.probes import Answer, NotYet, Probe, Tcp
 from pytest_isolate.model.service import ServiceSpec
 from pytest_isolate.planning.placement import Instance
@@ -38,10 +38,10 @@ _CONNECT_S = 1.0
 _TLS_SCHEMES = ("https", "rediss", "valkeys", "amqps", "mqtts", "ldaps", "wss")
 
 
-def endpoints_of(spec: ServiceSpec, used: ExternalService) -> dict[int, Endpoint]:
+def endpoints_of(spec: ServiceSpec, used: ExternalService) -> dict[Port, Endpoint]:
     """Endpoints of its ports: the main one where its URL says, the others at their own numbers beside it."""
-    main, *others = spec.ports
-    return {main: used.endpoint, **{port: Endpoint(used.host, port) for port in others}}
+    others: tuple[Port, ...] = (*spec.ports[1:], *spec.udp_ports)
+    return {spec.ports[0]: used.endpoint, **{port: Endpoint(used.host, split_port(port)[0]) for port in others}}
 
 
 def probes_of(spec: ServiceSpec) -> tuple[Probe, ...]:
@@ -84,7 +84,7 @@ class ExternalServices:
             started_at=self._context.clock.time(),
             secrets=collect_secrets(view, {}),
         )
-        with self._context.measure("used", instance):
+        with self._context.timeline.measure("used", str(instance.key.service)):
             wait_until_it_answers(running, self._context, self._gate.raise_if_closing)
         running = self._client_containers.attach(running)
         for observer in self._observers:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from pytest_isolate.engine.api import LOOPBACK, Capability, EngineFacts, PublishAddress, require
 from pytest_isolate.errors import EngineError, StartError
+from pytest_isolate.model.endpoint import Port, split_port
 from pytest_isolate.model.service import StackId
 from pytest_isolate.planning.placement import Instance, NetworkKey
 from pytest_isolate.running.network.ports import (
@@ -19,6 +20,7 @@ from pytest_isolate.running.network.ports import (
     hold_known_ports,
     hold_native_ports,
     pick_ports,
+    pick_udp_ports,
 )
 from pytest_isolate.running.once import Once
 
@@ -60,7 +62,7 @@ def check_bind_ip(text: str) -> str:
     return text
 
 
-PreassignedPorts = Mapping[str, Mapping[int, int]]
+PreassignedPorts = Mapping[str, Mapping[Port, int]]
 """Ports that were told before the run began, inner to outer, by the name of the service that all tests share."""
 
 
@@ -86,6 +88,23 @@ class Addresses:
 
     def hold(self, instance: Instance, label: str) -> HeldPorts:
         """The ports of an instance, held until they are released. Errors name the service as `label` does."""
+        held = self._hold_tcp(instance, label)
+        held.by_inner |= self._pick_udp(instance)
+        return held
+
+    def publish_on(self, ports: HeldPorts) -> str:
+        """The address that the engine publishes these ports on."""
+        return ports.publish_on or ports.host
+
+    def _pick_udp(self, instance: Instance) -> dict[Port, int]:
+        inner_ports = instance.spec.udp_ports
+        if instance.native_ports or instance.spec.container.network == "host":
+            return {port: split_port(port)[0] for port in inner_ports}
+        if self._reach.is_local:
+            return pick_udp_ports(inner_ports, self._reach.publish_on, self._rng)
+        return pick_ports(inner_ports, "", "", self._rng).by_inner
+
+    def _hold_tcp(self, instance: Instance, label: str) -> HeldPorts:
         if instance.native_ports:
             self._check_native(label)
             host, _ = self._claims.get(instance.network, lambda: claim_loopback_address(self._rng))
@@ -96,10 +115,6 @@ class Addresses:
         if told:
             return reserve_preassigned_ports(told, self._reach)
         return reserve_ports(instance.spec.ports, self._reach, self._rng)
-
-    def publish_on(self, ports: HeldPorts) -> str:
-        """The address that the engine publishes these ports on."""
-        return ports.publish_on or ports.host
 
     def _check_native(self, label: str) -> None:
         if not self._reach.is_local:
@@ -132,7 +147,7 @@ def reserve_ports(inner_ports: Iterable[int], reach: PublishAddress, rng: random
     return replace(hold_free_ports(inner_ports, _reserve_on(reach)), host=reach.host, publish_on=reach.publish_on)
 
 
-def reserve_preassigned_ports(told: Mapping[int, int], reach: PublishAddress) -> HeldPorts:
+def reserve_preassigned_ports(told: Mapping[Port, int], reach: PublishAddress) -> HeldPorts:
     """Ports that were told before the run began; held once more where ports can be held."""
     if not reach.is_local:
         return HeldPorts(host=reach.host, by_inner=dict(told), publish_on=reach.publish_on)

@@ -14,10 +14,12 @@ from msgspec import Struct, field
 
 from pytest_isolate.engine.api import LOOPBACK
 from pytest_isolate.errors import AddressSpaceFull, StartError
+from pytest_isolate.model.endpoint import Port
 
 # Claims a loopback address for one stack: bound without SO_REUSEADDR, so a second claim fails, in any process.
 _CLAIM_PORT = 61_173
 _CLAIM_TRIES = 200
+_UDP_TRIES = 20
 REMOTE_RANGE = range(20_000, 30_000)
 """Ports on other hosts. Below those that kernels give to outgoing connections, and engines to whom asks for any port
 (from 32,768 on), and those that Kubernetes publishes nodes' services on (from 30,000 on)."""
@@ -29,7 +31,7 @@ class HeldPorts(Struct):
     """Ports at one host: inner port to host port, and the sockets that hold them."""
 
     host: str
-    by_inner: dict[int, int]
+    by_inner: dict[Port, int]
     sockets: list[socket.socket] = field(default_factory=list)
     publish_on: str = ""
     """The address that the engine publishes them on, where that is another one."""
@@ -50,13 +52,13 @@ def hold_free_ports(inner_ports: Iterable[int], host: str = LOOPBACK) -> HeldPor
     return held
 
 
-def hold_known_ports(by_inner: Mapping[int, int], host: str) -> HeldPorts:
+def hold_known_ports(by_inner: Mapping[Port, int], host: str) -> HeldPorts:
     """Ports that this run holds already, held once more: for as long as the instance lives."""
     sockets = [_bound(host, outer) for outer in by_inner.values()]
     return HeldPorts(host=host, by_inner=dict(by_inner), sockets=sockets)
 
 
-def pick_ports(inner_ports: Iterable[int], host: str, publish_on: str, rng: random.Random) -> HeldPorts:
+def pick_ports(inner_ports: Iterable[Port], host: str, publish_on: str, rng: random.Random) -> HeldPorts:
     """A port for each inner port on an engine elsewhere. Whether it is free only the engine can say, at the start."""
     inner_ports = list(inner_ports)
     return HeldPorts(
@@ -64,6 +66,27 @@ def pick_ports(inner_ports: Iterable[int], host: str, publish_on: str, rng: rand
         by_inner=dict(zip(inner_ports, rng.sample(REMOTE_RANGE, len(inner_ports)), strict=True)),
         publish_on=publish_on,
     )
+
+
+def pick_udp_ports(inner_ports: Iterable[str], publish_on: str, rng: random.Random) -> dict[Port, int]:
+    """A port for each of UDP that nothing on this host has. It cannot be held: the engine shares it with no socket.
+
+    The kernel gives none of these to other programs by itself, and the start tells when a program has taken one.
+    """
+    picked: dict[Port, int] = {}
+    for inner in inner_ports:
+        tries = [port for port in rng.sample(REMOTE_RANGE, _UDP_TRIES) if port not in picked.values()]
+        picked[inner] = next((port for port in tries if _is_free(publish_on, port)), tries[0])
+    return picked
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def hold_native_ports(inner_ports: Iterable[int], host: str, service: str) -> HeldPorts:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from pytest_isolate.engine.api import Labelled
 from pytest_isolate.model.identity import (
+    LABEL_ALTERNATIVES,
     LABEL_OWNER,
     LABEL_PROJECT,
     LABEL_REUSE,
@@ -63,6 +64,11 @@ def describe_service(labels: Mapping[str, str]) -> str:
     return name if stack == _DEFAULT_STACK else f"{stack}.{name}"
 
 
+def describe_container(labels: Mapping[str, str]) -> str:
+    """A service with the alternatives that this container of it has: `db[postgres-16]`."""
+    return describe_service(labels) + labels.get(LABEL_ALTERNATIVES, "")
+
+
 def read_whose(labels: Mapping[str, str], verdict: Verdict) -> RunOwner:
     """Return the owner of an object."""
     owner = parse_owner(labels.get(LABEL_OWNER, ""))
@@ -99,5 +105,5 @@ def _build_run(items: Sequence[tuple[Labelled, Verdict]]) -> RunOnEngine:
     containers = [item for item, _ in items if item.kind == "container"]
     others = Counter(item.kind for item, _ in items if item.kind != "container")
     first, verdict = min(items, key=lambda pair: (pair[0].kind != "container", pair[0].name))
-    ordered = tuple(sorted(containers, key=lambda c: (describe_service(c.labels), c.name)))
+    ordered = tuple(sorted(containers, key=lambda c: (describe_container(c.labels), c.name)))
     return RunOnEngine(owner=read_whose(first.labels, verdict), containers=ordered, others=others)

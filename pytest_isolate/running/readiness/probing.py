@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, EngineUnreachable
-from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.model.endpoint import Endpoint, Port
 from pytest_isolate.model.probes import Answer, Command, Ended, Http, Log, NotYet, Probe, Ready, Tcp
 
 _CONNECT_S = 1.0
@@ -27,7 +27,7 @@ class Target(Struct, frozen=True, kw_only=True):
     """A target of probes: a container, its ports as the test side sees them, and since when its log counts."""
 
     container_id: str
-    endpoints: dict[int, Endpoint]
+    endpoints: Mapping[Port, Endpoint]
     main_port: int | None
     started_at: float
 

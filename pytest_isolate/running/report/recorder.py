@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pytest_isolate.engine.api import ContainerUsage, Engine
 from pytest_isolate.errors import EngineError
+from pytest_isolate.model.endpoint import Endpoint, Port, split_port
 from pytest_isolate.model.service import Scope
 from pytest_isolate.planning.placement import Place
 from pytest_isolate.running.clock import Clock
@@ -158,7 +159,7 @@ def describe(running: RunningInstance, by: str, thread: int, *, found: bool) -> 
         at=running.started_at,
         container=running.container_id,
         code=instance_hash(key),
-        service=key.service.name,
+        service=f"{key.service.name}{key.alternatives}",
         stack=key.service.stack.name,
         worker=key.place.worker,
         lives_for=describe_place(key.place),
@@ -166,11 +167,15 @@ def describe(running: RunningInstance, by: str, thread: int, *, found: bool) -> 
         declared_at=str(spec.location),
         needs=[instance_hash(other) for _, other in running.instance.dependencies],
         inside=running.view.inside.address if spec.ports else spec.name,
-        outside=", ".join(endpoint.address for endpoint in running.view.endpoints.values()),
+        outside=", ".join(_address(inner, endpoint) for inner, endpoint in running.view.endpoints.items()),
         by=by,
         found=found,
         thread=thread,
     )
+
+
+def _address(inner: Port, endpoint: Endpoint) -> str:
+    return endpoint.address if isinstance(inner, int) else f"{endpoint.address}/{split_port(inner)[1]}"
 
 
 def _sample(at: float, container: str, taken: ContainerUsage) -> UsageSample:

@@ -63,8 +63,8 @@ class ContainerRecord(Struct, frozen=True, kw_only=True, tag=True):
 class Launched(ContainerRecord, frozen=True, kw_only=True):
     """A container that was started, or that an earlier run has started and this one uses (`found`).
 
-    `code` is the instance's hash, by which tests name it. `worker` is the worker whose own instance it is, empty where
-    it is shared; `by` is the worker that started it, in a `thread`.
+    `service` is its name with its alternatives. `code` is the instance's hash, by which tests name it. `worker` is the
+    worker whose own instance it is, empty where it is shared; `by` is the worker that started it, in a `thread`.
     """
 
     code: str

@@ -68,7 +68,9 @@ def _ports(ports: Mapping[str, object], refusals: list[Refusal]) -> list[int]:
     for text, outer in ports.items():
         number, _, protocol = text.partition("/")
         if protocol not in ("", "tcp") or not number.isdigit():
-            refusals.append(Refusal(f"the port {text!r} cannot be published: ports are of TCP", _OWN_FIXTURE))
+            refusals.append(
+                Refusal(f"the port {text!r} cannot be published: ports of a module are of TCP", _OWN_FIXTURE)
+            )
             continue
         if outer is not None:
             reason = f"port {number} cannot be bound to port {outer} of the host: another run may have it"

@@ -314,8 +314,8 @@ def test_what_cannot_be_honoured_is_told_with_line_and_key(keys: str, told: str)
 @pytest.mark.parametrize(
     ("keys", "name", "value", "told"),
     [
-        ("ports: ['53:53/udp', '80']", "ports", (80,), "ports[0]: a port of udp is not published"),
-        ("expose: [53/udp]", "ports", (), "expose[0]: a port of udp is not published"),
+        ("ports: ['53:53/sctp', '80']", "ports", (80,), "ports[0]: a port of sctp is not published"),
+        ("expose: [53/sctp]", "ports", (), "expose[0]: a port of sctp is not published"),
         ("scale: 3", "image", "i", "scale: 3 copies of a service: one is started"),
         ("deploy: {replicas: 2, resources: {limits: {cpus: '0.5'}}}", "cpus", 0.5, "deploy.replicas: 2 copies"),
         ("volumes: ['ext:/x']", "volumes", (("ext", "/x"),), "volumes.ext: an external volume: the stack has its own"),
@@ -531,6 +531,21 @@ def test_what_planning_refuses_has_the_files_line() -> None:
 
 
 def test_unsupported_keys_may_be_left_out() -> None:
-    found = one("privileged: true\nports: ['1:1', '2:2/udp']\nvolumes: ['/:/host', /own]", unsupported="warn")
+    found = one("privileged: true\nports: ['1:1', '2:2/sctp']\nvolumes: ['/:/host', /own]", unsupported="warn")
     assert (found.ports, dict(found.volumes)) == ((1,), {"web-1": "/own"})
     assert wrong("services: {web: {image: i, foo: 1}}", unsupported="warn") != []
+
+
+@pytest.mark.parametrize(
+    ("keys", "tcp", "udp"),
+    [
+        ("ports: ['53:53/udp', '80', '5000-5001:5000-5001/UDP']", (80,), ("53/udp", "5000/udp", "5001/udp")),
+        ("ports: [{target: 53, protocol: udp}, {target: 53}]", (53,), ("53/udp",)),
+        ("expose: [53/udp, 60-61/udp]", (), ("53/udp", "60/udp", "61/udp")),
+        ("ports: [{target: 53, protocol: udp, app_protocol: http}, {target: 80}]", (80,), ("53/udp",)),
+    ],
+)
+def test_ports_of_udp_are_published(keys: str, tcp: tuple[int, ...], udp: tuple[str, ...]) -> None:
+    found = one(keys)
+    assert (found.ports, found.udp_ports, found.url) == (tcp, udp, None)
+    assert notes(keys) == []

@@ -107,6 +107,7 @@ def test_each_of_pytests_scopes_is_taken(scope: Scope) -> None:
 NO_TEXT = "a text that is not empty"
 NO_PORT = "a whole number from 1 to 65535"
 NO_PORTS = "a list such as [25, 143]; ports='native' belongs to a stack"
+NO_LISTED_PORT = f'{NO_PORT}, or one of UDP such as "8125/udp"'
 NO_STATUS = "a whole number from 100 to 599"
 FROM_ONE = "a whole number from 1"
 NO_MAPPING = "a mapping with texts as keys"
@@ -124,13 +125,23 @@ SCOPE_WORDS = "function, class, module, package, session"
         ("port", 65536, "65536 is not a port", NO_PORT),
         ("port", -1, "-1 is not a port", NO_PORT),
         ("port", "80", "'80' is not a port", NO_PORT),
-        ("ports", ["8125/udp"], "'8125/udp' is a port of UDP, and only ports of TCP are published", NO_PORT),
+        (
+            "port",
+            "8125/udp",
+            "'8125/udp' is a port of UDP, and this one is of TCP",
+            f'{NO_PORT}; ports=[..., "8125/udp"] publishes one of UDP',
+        ),
         ("port", True, "True is not a port", NO_PORT),
         ("port", 80.0, "80.0 is not a port", NO_PORT),
         ("ports", "native", "'native' is not a list of ports", NO_PORTS),
         ("ports", 80, "80 is not a list of ports", NO_PORTS),
         ("ports", b"PZ", "b'PZ' is not a list of ports", NO_PORTS),
-        ("ports", [80, 0], "0 is not a port", NO_PORT),
+        ("ports", [80, 0], "0 is not a port", NO_LISTED_PORT),
+        ("ports", ["0/udp"], "'0/udp' is not a port", NO_LISTED_PORT),
+        ("ports", ["65536/udp"], "'65536/udp' is not a port", NO_LISTED_PORT),
+        ("ports", ["/udp"], "'/udp' is not a port", NO_LISTED_PORT),
+        ("ports", ["1 /udp"], "'1 /udp' is not a port", NO_LISTED_PORT),
+        ("ports", ["80/sctp"], "'80/sctp' is not a port", NO_LISTED_PORT),
         ("env", "A=1", "'A=1' is not a table", NO_MAPPING),
         ("env", {1: "x"}, "{1: 'x'} is not a table", NO_MAPPING),
         ("command", "sleep 1", "'sleep 1' is one text", "a list of words; for a shell: ['sh', '-c', '...']"),

@@ -16,7 +16,7 @@ from pytest_isolate.model.probes import Command, Http, Log, Tcp
 from pytest_isolate.model.service import File, Scope, ServiceSpec, StackId
 from pytest_isolate.plugin.declaring.configuration import Source
 from pytest_isolate.plugin.declaring.declare import DECLARATION
-from pytest_isolate.plugin.declaring.toml import build_plugin
+from pytest_isolate.plugin.declaring.toml import TomlReader, build_plugin
 from pytest_isolate.presets.postgres import postgres
 from unit.builders import (
     HERE,
@@ -204,7 +204,7 @@ def test_python_and_toml_declare_the_same_thing(tmp_path: Path) -> None:
         memory = "256m"
         timeout = "5s"
     """
-    module = build_plugin(Source(tmp_path / "isolate.toml", text, ()))
+    module = build_plugin(TomlReader(Source(tmp_path / "isolate.toml", text, ())))
     from_toml = {
         name: getattr(fixture, DECLARATION) for name, fixture in vars(module).items() if name in ("db", "auth")
     }
@@ -681,3 +681,41 @@ def test_a_change_to_no_image_leaves_the_build() -> None:
     )
 
     assert merged["build"].value == "here"
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ({}, ("shop-web",)),
+        ({"db": raw(container={"aliases": ["shop-web"]})}, ()),
+        ({"db": raw(container={"aliases": ["web"]})}, ("shop-web",)),
+    ],
+)
+def test_a_name_with_an_underscore_has_an_alias_without_unless_another_is_called_so(
+    others: dict[str, RawService], expected: tuple[str, ...]
+) -> None:
+    hr = raw_stack(shop_web=raw(container={"aliases": ["shop-web"]}))
+    catalogue = load_all(declare(shop_web=raw(port=80), hr=hr, **others))
+    assert catalogue.services[sid("shop_web")].container.aliases == expected
+    assert catalogue.services[sid("shop_web", "hr")].container.aliases == ("shop-web",)
+
+
+@pytest.mark.parametrize("name", ["web", "_web", "web_", "_7zip"])
+def test_a_name_that_no_host_could_have_with_hyphens_stays_alone(name: str) -> None:
+    assert load_all(declare(**{name: raw()})).services[sid(name)].container.aliases == ()
+
+
+def test_a_service_with_the_network_of_another_has_no_name_of_its_own() -> None:
+    found = load_all(declare(hr=raw_stack(a_b=raw(container={"network": "service:web"}), web=raw())))
+    assert found.services[sid("a_b", "hr")].container.aliases == ()
+
+
+def test_ports_of_udp_stand_apart_from_those_of_tcp() -> None:
+    found = load_all(declare(a=raw(ports=["8125/UDP", 80, "053/udp", "8125/udp"]), b=raw(port=80, ports=["80/udp"])))
+    assert (found.services[sid("a")].ports, found.services[sid("a")].udp_ports) == ((80,), ("8125/udp", "53/udp"))
+    assert (found.services[sid("b")].ports, found.services[sid("b")].udp_ports) == ((80,), ("80/udp",))
+
+
+def test_one_address_has_a_port_of_udp_once_and_the_same_of_tcp_beside_it() -> None:
+    twice = declare(hr=raw_stack(a=raw(ports=[53, "53/udp"]), b=raw(ports=["53/udp"]), options={"ports": "native"}))
+    assert "port 53/udp is taken by 'a'" in only_problem(twice).reason

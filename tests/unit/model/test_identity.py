@@ -53,6 +53,7 @@ values_of = {
     "pull": optional_words,
     "platform": optional_words,
     "ports": st.lists(ports, max_size=3).map(tuple),
+    "udp_ports": st.lists(ports.map("{}/udp".format), max_size=2).map(tuple),
     "env": pairs,
     "command": argv,
     "entrypoint": argv,

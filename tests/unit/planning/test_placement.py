@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from pytest_isolate.declarations.loading import Catalogue
-from pytest_isolate.model.service import Scope, ServiceId
+from pytest_isolate.model.service import Change, Scope, ServiceId
 from pytest_isolate.planning.placement import (
     Instance,
     InstanceKey,
@@ -277,3 +277,21 @@ def test_the_plan_is_told_as_a_table() -> None:
 
 def test_a_plan_without_services_says_so() -> None:
     assert describe_plan(Plan()) == ["no selected test needs a service"]
+
+
+@pytest.mark.parametrize(
+    ("service", "changes", "words"),
+    [
+        (sid("db"), (), "db"),
+        (sid("db"), (Change(sid("db"), "=postgres-16"),), "db[postgres-16]"),
+        (sid("web"), (Change(sid("db"), "=postgres-16"),), "web[db=postgres-16]"),
+        (sid("db", "hr"), (Change(sid("db", "hr"), "=16", "a"), Change(sid("mail", "hr"), "=2")), "hr.db[16,mail=2]"),
+        (sid("web"), (Change(sid("db", "hr"), "=16"),), "web[hr.db=16]"),
+        (sid("db"), (Change(sid("db"), "=16~0123abcd"),), "db[16]"),
+        (sid("db"), (Change(sid("db"), "~0123abcd"),), "db"),
+    ],
+)
+def test_words_for_an_instance_tell_its_alternatives(
+    service: ServiceId, changes: tuple[Change, ...], words: str
+) -> None:
+    assert InstanceKey(service, Place(Scope.SESSION), "f00", changes).words == words

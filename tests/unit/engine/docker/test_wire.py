@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_isolate.engine.api import ContainerRequest, ContainerUsage, LogLine, Progress
+from pytest_isolate.engine.api import ContainerRequest, ContainerUsage, LogLine, PortBinding, Progress
 from pytest_isolate.engine.docker.dialects import api_version
 from pytest_isolate.engine.docker.frames import log_lines, moment, split_frames
 from pytest_isolate.engine.docker.refusals import refusal_error
-from pytest_isolate.engine.docker.wire import PullCount, build_step, container_body, container_usage
+from pytest_isolate.engine.docker.wire import PullCount, build_step, container_body, container_state, container_usage
 from pytest_isolate.errors import EngineError, ObjectNotFound, PortTaken, SubnetTaken
 
 frames_of_two = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=20)), max_size=8)
@@ -169,3 +169,16 @@ def test_usage_leaves_out_what_the_kernel_takes_back_at_once() -> None:
     assert container_usage(first) == ContainerUsage(memory_bytes=4000, cpu_s=2.5)
     assert container_usage(second) == ContainerUsage(memory_bytes=3000, cpu_s=2.5)
     assert container_usage({"cpu_stats": {}, "memory_stats": {}}) is None
+
+
+def test_ports_are_published_by_their_protocol_and_read_back() -> None:
+    bindings = (
+        PortBinding(inner=53, host_ip="127.0.0.1", host_port=40001),
+        PortBinding(inner=53, protocol="udp", host_ip="127.0.0.1", host_port=40002),
+    )
+    body = container_body(ContainerRequest(name="x", image="x:1", labels={}, ports=bindings))
+    assert body["ExposedPorts"] == {"53/tcp": {}, "53/udp": {}}
+    bound = body["HostConfig"]["PortBindings"]
+    assert {port: outer[0]["HostPort"] for port, outer in bound.items()} == {"53/tcp": "40001", "53/udp": "40002"}
+    state = container_state({"State": {"Running": True}, "NetworkSettings": {"Ports": {**bound, "99/udp": None}}})
+    assert state.ports == {53: 40001, "53/udp": 40002}

@@ -118,3 +118,39 @@ def test_each_step_of_a_build_is_told_when_more_is_asked_for() -> None:
 
 def test_a_line_names_the_time_the_service_and_the_answer() -> None:
     assert plain_line(item("hr.db", 12.34, text="asks tcp: refused")) == "isolate:  12.3 s  hr.db: asks tcp: refused"
+
+
+@pytest.mark.parametrize("texts", [("port 1", "port 2"), ("", "")])
+def test_several_of_one_name_are_told_as_often_as_one(texts: tuple[str, str]) -> None:
+    """As where modules have a service of one name each, and images are new: looked at ten times a second."""
+    schedule, lines = Schedule(0), []
+    for tenth in range(300):
+        both = [item(seconds=tenth / 10 - late, text=text) for text, late in zip(texts, (0, 3), strict=True)]
+        lines += schedule.lines(merge([one for one in both if one.seconds >= 0]))
+    more = " (and 1 more)" if all(texts) else ""
+    words = texts[0] or "waits until it answers"
+    assert lines == [f"isolate: {s:5.1f} s  db{more}: {words}" for s in (5, 10, 20)]
+
+
+def test_one_that_is_left_of_several_is_told_anew() -> None:
+    schedule = Schedule(0)
+    assert schedule.lines([item(seconds=9, text="1"), item(seconds=6, text="2")]) == [
+        "isolate:   9.0 s  db (and 1 more): 1"
+    ]
+    assert schedule.lines([item(seconds=6.1, text="2")]) == ["isolate:   6.1 s  db: 2"]
+    assert schedule.lines([item(seconds=6.2, text="2")]) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("\x1b[32mdone\x1b[0m \x1b[2K\x1b[1A\x1b(Bhere\x1b[>4m", "done here"),
+        ("10 %\r50 %\r100 %\r", "100 %"),
+        ("one\r\ntwo\n\n", "one two"),
+        ("a\tb\x00c\x07\x7f\x9bd\u2028e", "a b c d e"),
+        ("\x1b]0;title\x07named", "named"),
+        ("plain, as it was: äöü 100 %", "plain, as it was: äöü 100 %"),
+    ],
+)
+def test_nothing_that_a_terminal_obeys_comes_through(told: str, shown: str) -> None:
+    assert build_items([under_way("image", "db", Progress(text=told))])[0].text == shown

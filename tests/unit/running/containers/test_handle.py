@@ -61,6 +61,7 @@ def engine() -> StubEngine:
 def make(engine: StubEngine, name: str = "auth", **values: object) -> Service:
     values = {"ports": (8000, 9000), "ready": (Http(),), **values}
     endpoints = {port: Endpoint("127.0.0.1", 40000 + port) for port in values["ports"]}
+    endpoints |= {port: Endpoint("127.0.0.1", 30000) for port in values.get("udp_ports", ())}
     view = ServiceView(spec=spec(name, **values), password="s3", endpoints=endpoints, env={"A": "1"})
     target = Target(
         service=name, engine=engine, container_id="c1", image="auth:1", labels={}, name_helper=lambda word: word
@@ -218,3 +219,13 @@ def test_a_service_that_it_does_not_have_is_told_with_those_it_has(stack: Stack)
 
 def test_a_stack_can_be_copied(stack: Stack) -> None:
     assert list(copy.copy(stack)) == ["db", "auth"]
+
+
+def test_a_port_of_udp_is_asked_for_by_its_text(engine: StubEngine) -> None:
+    service = make(engine, ports=(), udp_ports=("8125/udp",))
+    assert service.port_of("8125/udp") == service.port_of("8125/UDP")
+    assert service.host == "127.0.0.1"
+    with pytest.raises(IsolateError, match="publishes no port 8125\n  found  declared ports: 8125/udp"):
+        service.port_of(8125)
+    with pytest.raises(IsolateError, match="declares no port of TCP, so it has no address"):
+        _ = service.port

@@ -18,7 +18,8 @@ SHOP_DB = ServiceId(StackId("shop/my-tests"), "db")
 
 def view(**changes: object) -> ServiceView:
     spec = ServiceSpec(name="db", location=Location(file=""), **{"ports": (5432, 9000), **changes})  # type: ignore[arg-type]
-    endpoints = {inner: Endpoint("127.0.0.1", 40000 + number) for number, inner in enumerate(spec.ports)}
+    ports = (*spec.ports, *spec.udp_ports)
+    endpoints = {inner: Endpoint("127.0.0.1", 40000 + number) for number, inner in enumerate(ports)}
     return ServiceView(spec=spec, password="it's", endpoints=endpoints)
 
 
@@ -33,6 +34,13 @@ def test_a_service_is_named_before_each_variable() -> None:
         "DB_USER": "ann",
         "DB_PASSWORD": "it's",
     }
+
+
+def test_ports_of_udp_have_variables_too() -> None:
+    found = variables_of(DB, view(udp_ports=("8125/udp",)), qualified=False)
+    assert (found["DB_PORT_9000"], found["DB_PORT_8125_UDP"]) == ("40001", "40002")
+    alone = variables_of(DB, view(ports=(), udp_ports=("8125/udp",)), qualified=False)
+    assert alone == {"DB_HOST": "127.0.0.1", "DB_PORT_8125_UDP": "40000", "DB_PASSWORD": "it's"}
 
 
 def test_a_stack_stands_before_its_service_and_a_folder_where_it_has_to() -> None:

@@ -12,7 +12,7 @@ from pytest_isolate.declarations.references import valid_attributes
 from pytest_isolate.model.declaration import RawService
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.probes import Http, Tcp
-from pytest_isolate.model.service import File, Pairs
+from pytest_isolate.model.service import ContainerSettings, File, Pairs
 from pytest_isolate.presets.postgres import postgres
 from pytest_isolate.running.containers.view import ServiceView, render_spec
 from unit.builders import declare, load_all, raw, sid, spec
@@ -148,3 +148,13 @@ def test_a_preset_hands_its_password_to_its_server_and_its_clients() -> None:
     assert (env["POSTGRES_USER"], env["POSTGRES_PASSWORD"], env["POSTGRES_DB"]) == ("me", "s3", "postgres")
     auth = ServiceView(spec=catalogue.services[sid("auth")], password=None)
     assert render_spec(auth, {"db": db}).env == {"U": "postgresql://me:s3@db:5432/postgres"}
+
+
+@pytest.mark.parametrize(("aliases", "host"), [(("x", "shop-web"), "shop-web"), (("x",), "shop_web")])
+def test_host_without_underscores_is_the_one_that_is_told_where_there_is_one(
+    aliases: tuple[str, ...], host: str
+) -> None:
+    found = view("shop_web", ports=(80,), container=ContainerSettings(aliases=aliases))
+    assert found.attribute("host") == found.inside_host == host
+    assert found.attribute("address") == f"{host}:80"
+    assert found.attribute("url") == f"tcp://{host}:80"

@@ -7,6 +7,7 @@ import random
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import psutil
 import pytest
@@ -25,6 +26,7 @@ from pytest_isolate.running.network.ports import (
     describe_holder,
     hold_free_ports,
     hold_native_ports,
+    pick_udp_ports,
 )
 from unit.builders import sid, spec
 
@@ -392,3 +394,15 @@ def test_native_ports_are_for_engines_on_this_host() -> None:
 
     with pytest.raises(StartError, match="cannot have its native ports"):
         addresses.hold(instance("a", "hr", native=True), "'a'")
+
+
+def test_a_port_of_udp_that_a_program_has_is_not_picked() -> None:
+    class Picky(random.Random):
+        def sample(self, population: Any, k: int, **_: Any) -> Any:
+            return [taken, taken, 20_001, 20_002][:k]
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        taken = sock.getsockname()[1]
+        picked = pick_udp_ports(["53/udp", "8125/udp"], "127.0.0.1", Picky())
+    assert picked == {"53/udp": 20_001, "8125/udp": 20_002}

@@ -21,11 +21,19 @@ FAR = Verdict(False, "its owner runs on another host")
 STAYS = Verdict(False, "started by pytest-isolate up, until pytest-isolate down")
 
 
-def container(run: str, service: str, *, stack: str = "", reuse: str = "", project: str = "/home/ann/shop") -> Labelled:
+def container(
+    run: str,
+    service: str,
+    *,
+    stack: str = "",
+    reuse: str = "",
+    project: str = "/home/ann/shop",
+    alternatives: str = "",
+) -> Labelled:
     extra = ((LABEL_USER, "ann"), (LABEL_PROJECT, project), *(((LABEL_REUSE, reuse),) if reuse else ()))
     owner = Run(run_id=run, owner=OWNER, secret=b"", extra_labels=extra)
-    labels = owner.container_labels(ServiceId(StackId("", stack), service), "f", "i")
-    name = f"isolate-{run}-{stack}-{service}"
+    labels = owner.container_labels(ServiceId(StackId("", stack), service), "f", "i", alternatives)
+    name = f"isolate-{run}-{stack}-{service}{alternatives.strip('[]')}"
     return Labelled(kind="container", object_id=f"{run}{stack}{service}0", name=name, labels=labels)
 
 
@@ -115,6 +123,7 @@ def test_ps_shows_state_and_address_of_each_service() -> None:
             "Ports": [
                 {"IP": "127.0.0.1", "PrivatePort": 80, "PublicPort": 40001, "Type": "tcp"},
                 {"PrivatePort": 81, "Type": "tcp"},
+                {"IP": "127.0.0.1", "PrivatePort": 80, "PublicPort": 20002, "Type": "udp"},
             ],
             "Labels": None,
         }
@@ -123,15 +132,37 @@ def test_ps_shows_state_and_address_of_each_service() -> None:
     assert run_lines([facts]) == [
         "run bbbb  alive: its owner, process 42, is running",
         "  host box, user ann, process 42, project /home/ann/shop",
-        "  hr.db  gone          -                      isolate-bbbb-hr-db",
-        "  web    Up 3 seconds  127.0.0.1:40001 -> 80  isolate-bbbb--web",
+        "  hr.db  gone          -                                                 isolate-bbbb-hr-db",
+        "  web    Up 3 seconds  127.0.0.1:40001 -> 80, 127.0.0.1:20002 -> 80/udp  isolate-bbbb--web",
         "  2 networks",
     ]
-    assert facts["containers"][1]["addresses"] == {"80": "127.0.0.1:40001"}
+    assert facts["containers"][1]["addresses"] == {
+        "80": "127.0.0.1:40001",
+        "80/udp": "127.0.0.1:20002",
+    }
 
 
 def test_ps_says_when_there_is_nothing() -> None:
     assert run_lines([]) == ["nothing of ours is on the engine"]
+
+
+OLD_AND_NEW = group_runs(
+    [
+        (container("aaaa", "db", alternatives="[new]"), LIVES),
+        (container("aaaa", "db", alternatives="[old]"), LIVES),
+        (container("aaaa", "web", alternatives="[db=old]"), LIVES),
+    ]
+)
+
+
+def test_ps_tells_alternatives_of_a_service_apart() -> None:
+    facts = run_facts(OLD_AND_NEW[0], {})
+    assert [line.split()[0] for line in run_lines([facts])[2:]] == ["db[new]", "db[old]", "web[db=old]"]
+    assert [(c["service"], c["alternatives"]) for c in facts["containers"]] == [
+        ("db", "[new]"),
+        ("db", "[old]"),
+        ("web", "[db=old]"),
+    ]
 
 
 # -- names ------------------------------------------------------------------------------------------------------------
@@ -181,3 +212,12 @@ def test_names_complete_from_services_and_containers() -> None:
 def test_a_service_of_a_stack_is_found_by_its_plain_name_too() -> None:
     only = [named for named in NAMED if named.service == "hr.db"]
     assert find_container("db", only, "/").found.name == "isolate-bbbb-hr-db"
+
+
+def test_an_alternative_is_found_by_its_words_and_one_alone_by_its_service() -> None:
+    named = all_named(OLD_AND_NEW)
+    assert find_container("db[old]", named, "/").found.name == "isolate-aaaa--dbold"
+    assert find_container("web", named, "/").found.name == "isolate-aaaa--webdb=old"
+    with pytest.raises(IsolateError, match="'db' could be any of 2 containers") as caught:
+        find_container("db", named, "/")
+    assert "isolate-aaaa--dbnew  db[new] of run aaaa (alive)" in str(caught.value)
