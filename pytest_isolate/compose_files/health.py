@@ -19,7 +19,7 @@ from pytest_isolate.compose_files.nodes import (
     text_of,
     whole_number_of,
 )
-from pytest_isolate.model.probes import Command, Ended, Log, Probe, Tcp
+from pytest_isolate.model.probes import Command, Ended, Ports, Probe, Tcp
 from pytest_isolate.model.service import OF_SERVICE
 
 _CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
@@ -34,23 +34,25 @@ _LEAST_S = 60.0
 def translate_readiness(around: ServiceContext) -> dict[str, object]:
     """Translate what a service has to answer before it is ready, and how long that may take.
 
-    Its own check is one question. A database image runs a temporary server while it initialises, to which a check
-    inside the container says yes. So the published ports must answer over the network too, a known server in its own
-    protocol.
+    A database image runs a temporary server while it initialises, to which a check inside the container says yes. So a
+    known server is asked over the network too, in its own protocol; of any other service the ports are asked, unless
+    they may be those of others on its network, which start later.
     """
     check = around.node.get("healthcheck")
-    # Ports of a service whose network others have may be theirs, and these start later.
     is_shared = _has_guests(around)
     ports = [] if is_shared else list(published_ports(around))
     known = find_known(around.node, ports)
-    network: list[Probe] = [] if known is None else [known]
-    network += [Tcp(port=port) for port in ports if known is None or port != known.port]
     inner = translate_ports(around)["ports"]
     assert isinstance(inner, list)
+    network: list[Probe] = []
+    if known is not None:
+        network = [known, *([Ports(ports=tuple(ports))] if len(ports) > 1 else [])]
+    elif is_shared:
+        network = [Ports(ports=())]
     added: dict[str, object] = {} if known is None or known.port in inner else {"ports": [*inner, known.port]}
     if check is None:
         # Without any check the image's own one counts, or else every port.
-        return {"ready": network or [Log(pattern="")], **added} if known or is_shared else {}
+        return {"ready": network, **added} if network else {}
     return {**_with_check(check, network, around), **added}
 
 
@@ -91,7 +93,7 @@ def _without_check(around: ServiceContext) -> list[Probe]:
     """Each exposed port where the image's own check must not be asked, or nothing that it could fail."""
     ports = translate_ports(around)["ports"]
     assert isinstance(ports, list)
-    return [Tcp(port=port) for port in ports] or [Log(pattern="")]
+    return [Tcp(port=port) for port in ports] or [Ports(ports=())]
 
 
 def _deadline_s(node: Node) -> float:

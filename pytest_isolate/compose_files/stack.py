@@ -21,7 +21,7 @@ from pytest_isolate.declarations.keys import STACK_KEYS
 from pytest_isolate.declarations.members import member_name
 from pytest_isolate.errors import DeclarationError, Problem, suggest
 from pytest_isolate.model.declaration import COMPOSE_OPTIONS, Layer, RawCompose, RawService, RawStack
-from pytest_isolate.model.probes import Tcp
+from pytest_isolate.model.probes import Ports, Tcp
 
 _UNSUPPORTED = ("error", "warn")
 
@@ -164,7 +164,7 @@ def _without_port_probes(service: RawService) -> tuple[Layer, ...]:
     for layer in reversed(service.layers):
         probes = layer.values.get("ready")
         if isinstance(probes, list):
-            kept = [probe for probe in probes if not isinstance(probe, Tcp)]
+            kept = [probe for probe in probes if not isinstance(probe, (Ports, Tcp))]
             return (Layer(values={"ready": kept or None}, location=layer.location),)
     return ()
 

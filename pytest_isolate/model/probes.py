@@ -50,6 +50,8 @@ class Probe(Struct, frozen=True):
     """Words for the main one, where it cannot be left out."""
     needs_port: ClassVar[bool] = False
     """It is asked over the network, so also of a service that runs already."""
+    is_inside: ClassVar[bool] = False
+    """A program in the container answers it, which may reach a server that the network does not."""
     is_expensive: ClassVar[bool] = False
     """Costs the engine tens of milliseconds, so that it must not be asked without pause."""
 
@@ -162,6 +164,7 @@ class Command(Probe, frozen=True, kw_only=True):
     word = "command"
     example = "command('word', ...)"
     main = "argv"
+    is_inside = True
     is_expensive = True
 
     argv: tuple[str, ...]
@@ -191,6 +194,18 @@ class OwnWait(Probe, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return f"the own wait of {self.name}"
+
+
+class Ports(Probe, frozen=True, kw_only=True):
+    """Of these ports one accepts connections, and the others do so too or have had some time for it; none is asked.
+
+    It follows what is asked inside of the container, where the temporary server of an image that initialises answers.
+    """
+
+    ports: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"tcp port {', '.join(map(str, self.ports))}"
 
 
 PROBES: Mapping[str, type[Probe]] = {probe.word: probe for probe in (Http, Tcp, Log, Command, Ended)}

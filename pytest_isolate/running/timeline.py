@@ -72,6 +72,8 @@ class Timeline:
         # For each thread what it is in, the innermost last: what, subject, since when.
         self._open: dict[int, list[tuple[str, str, float]]] = {}
         self._told: dict[int, Progress] = {}
+        self.notes: list[str] = []
+        """What deserves a look, though nothing has failed; shown at the end of the run."""
 
     @contextmanager
     def measure(self, what: str, subject: str) -> Iterator[None]:
@@ -89,6 +91,12 @@ class Timeline:
                 self._spans.append(span)
                 self._open[thread].pop()
                 self._told.pop(thread, None)
+
+    def note(self, text: str) -> None:
+        """Note what deserves a look, once."""
+        with self._lock:
+            if text not in self.notes:
+                self.notes.append(text)
 
     def on_progress(self, progress: Progress) -> None:
         """Note how far the work of this thread has come."""

@@ -72,7 +72,9 @@ class Report:
             terminal.write_line(text)
         for text in self.cleanup_errors:
             terminal.write_line(f"isolate: {text}", red=True)
-        for text in (*picked_lines(self._everywhere()), *dropped_lines(self._everywhere()), *self.warnings):
+        everywhere = self._everywhere()
+        notes = dict.fromkeys(note for figures in everywhere for note in figures["notes"])
+        for text in (*picked_lines(everywhere), *dropped_lines(everywhere), *notes, *self.warnings):
             terminal.write_line(f"isolate: {text}", yellow=True)
 
     def figures(self) -> dict[str, Any]:
@@ -87,6 +89,7 @@ class Report:
             "engine": self.engine,
             "used": {s.subject: self.used[s.subject] for s in spans if s.what == "used" and not s.failed},
             "dropped": list(self.dropped),
+            "notes": list(self._timeline.notes),
             "resets": [[s.subject, s.seconds] for s in spans if s.what == "reset"],
             "reused": sum(span.what == "reused" for span in spans),
             "beside": [span.subject for span in spans if span.what == "beside kept"],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
 
 from pytest_isolate.engine.api import ContainerState, LogTail, Progress
 from pytest_isolate.errors import EngineError, EngineUnreachable, NotReadyError, StartError
-from pytest_isolate.model.probes import Answer, Command, Dead, Ended, NotYet, OwnWait, Probe, Tcp
+from pytest_isolate.model.probes import Answer, Command, Dead, Ended, NotYet, OwnWait, Ports, Probe, Tcp
+from pytest_isolate.model.service import OF_SERVICE
 from pytest_isolate.running.containers.memory import advise_if_full
 from pytest_isolate.running.containers.running import RunningInstance, describe_instance
 from pytest_isolate.running.context import RunContext
@@ -17,6 +18,7 @@ from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.readiness import probing
 from pytest_isolate.running.readiness.exits import ExitWatcher
 from pytest_isolate.running.readiness.loop import Outcome, wait_until_ready
+from pytest_isolate.running.readiness.ports import PortQuestions
 from pytest_isolate.running.testcontainers.modules import Modules
 from pytest_isolate.text import redact
 
@@ -26,6 +28,10 @@ _LOG_END_S = 1.0
 # A service that gives nothing to ask is taken for started when it is still alive after this long.
 _SETTLE_S = 0.5
 _KILLED = 128 + 9
+_LISTEN = (
+    "have the server listen on 0.0.0.0 at a declared port; where nothing is meant to listen there, leave the port out, "
+    "or name what to ask: ready=http(...)"
+)
 
 
 class Watcher:
@@ -76,10 +82,12 @@ class _Wait:
             self._settle()
             return
         self._tell(self._probes[0])
+        target = self._target(started_at)
+        ports = PortQuestions(partial(self._ask_probe, target), self._context.clock.now)
         try:
             outcome = wait_until_ready(
                 self._probes,
-                ask=partial(self._ask, self._target(started_at), raise_if_closing),
+                ask=partial(self._ask, target, ports, raise_if_closing),
                 died=self._died,
                 read_exit=self._read_death,
                 clock=self._context.clock,
@@ -91,6 +99,8 @@ class _Wait:
             self._check_end(outcome.answer)
         if isinstance(outcome.answer, NotYet):
             raise self._not_ready_error(outcome.answer, outcome)
+        if ports.silent:
+            self._context.timeline.note(self._describe_silent(ports.silent))
 
     def _settle(self) -> None:
         """Give a service that has nothing to ask a moment to die in."""
@@ -108,15 +118,28 @@ class _Wait:
             started_at=started_at,
         )
 
-    def _ask(self, target: probing.Target, raise_if_closing: Callable[[], None], probe: Probe) -> Answer:
+    def _ask(
+        self, target: probing.Target, ports: PortQuestions, raise_if_closing: Callable[[], None], probe: Probe
+    ) -> Answer:
         raise_if_closing()
-        if isinstance(probe, OwnWait):
-            answer = self._modules.ask(self._running)
-        else:
-            answer = probing.ask(probe, target, self._engine)
+        answer = ports.ask(probe) if isinstance(probe, Ports) else self._ask_probe(target, probe)
         if isinstance(answer, NotYet):
             self._tell(probe, f": {redact(answer.reason, self._running.secrets)}")
         return answer
+
+    def _ask_probe(self, target: probing.Target, probe: Probe) -> Answer:
+        if isinstance(probe, OwnWait):
+            return self._modules.ask(self._running)
+        return probing.ask(probe, target, self._engine)
+
+    def _describe_silent(self, silent: Mapping[int, str]) -> str:
+        """Tell of declared ports on which nothing listens; the service is used all the same."""
+        running, ports = self._running, ", ".join(map(str, silent))
+        where = "port" if len(silent) == 1 else "ports"
+        return (
+            f"service {describe_instance(running.instance, self._context.run)} is ready, but nothing answers at its "
+            f"{where} {ports}; leave out what is not meant to answer, then it is ready sooner ({running.spec.location})"
+        )
 
     def _tell(self, probe: Probe, said: str = "") -> None:
         self._context.timeline.on_progress(Progress(text=f"asks {_describe_question(probe, self._running)}{said}"))
@@ -169,13 +192,19 @@ class _Wait:
         running = self._running
         reason = redact(answer.reason, running.secrets)
         times = "" if isinstance(outcome.probe, OwnWait) else f", {outcome.asked} times"
+        passed = self._probes[: self._probes.index(outcome.probe)]
+        answered = [f"{_describe_question(probe, running)} has succeeded" for probe in passed]
+        is_implied = isinstance(outcome.probe, Tcp) and outcome.probe not in running.spec.ready
+        unused = "leave out a port on which nothing listens, " if is_implied else ""
+        do = f"see whether ready= asks the right thing, give it longer: timeout=..., {unused}or look inside"
+        if isinstance(outcome.probe, Ports):
+            do = f"{_LISTEN}; if it takes longer: timeout=...; or look inside"
         return NotReadyError(
             describe_instance(running.instance, self._context.run),
             f"was not ready after {outcome.waited_s:.1f} s",
-            tried=f"{_describe_question(outcome.probe, running)}{times}; last answer: {reason}",
+            tried=[*answered, f"{_describe_question(outcome.probe, running)}{times}; last answer: {reason}"],
             found=["its container runs; last log lines:", *_last_lines(self._read_log(), running)],
-            do="see whether ready= asks the right thing, give it longer: timeout=..., or look inside: "
-            f"--isolate-keep=failed; declared at {running.spec.location}",
+            do=f"{do}: --isolate-keep=failed; declared at {running.spec.location}",
         )
 
     def _own_wait_error(self, answer: Dead) -> NotReadyError:
@@ -212,6 +241,8 @@ def _last_lines(log: str, running: RunningInstance) -> list[str]:
 def choose_probes(running: RunningInstance, *, is_first: bool = True) -> tuple[Probe, ...]:
     """The declared probes; else the image's own health check, asked more often; else a connection to each port.
 
+    What is asked inside of the container only is followed by the ports.
+
     A module's wait comes before what is declared besides. It is for a first start, and may wait for lines that no other
     start writes: after one of these, the main port has to answer.
     """
@@ -219,11 +250,14 @@ def choose_probes(running: RunningInstance, *, is_first: bool = True) -> tuple[P
         main = (Tcp(port=running.spec.ports[0]),) if running.spec.ports else ()
         own: tuple[Probe, ...] = (OwnWait(name=running.spec.module.name),) if is_first else main
         return own + running.spec.ready
-    if running.spec.ready:
-        return running.spec.ready
-    if running.image.health_command:
-        return (Command(argv=running.image.health_command),)
-    return tuple(Tcp(port=port) for port in running.spec.ports)
+    health = (Command(argv=running.image.health_command),) if running.image.health_command else ()
+    inside = running.spec.ready or health
+    if not inside:
+        return tuple(Tcp(port=port) for port in running.spec.ports)
+    # Also the temporary server of an image that initialises says yes to what is asked inside, and is not reached.
+    if all(probe.is_inside for probe in inside) and not running.spec.container.network.startswith(OF_SERVICE):
+        return (*inside, *([Ports(ports=running.spec.ports)] if running.spec.ports else []))
+    return tuple(probe for probe in inside if probe != Ports(ports=()))
 
 
 def _describe(state: ContainerState) -> str:
@@ -239,6 +273,8 @@ def _may_be_out_of_memory(state: ContainerState) -> bool:
 
 
 def _describe_question(probe: Probe, running: RunningInstance) -> str:
+    if isinstance(probe, Ports):
+        return ", ".join(f"tcp port {port} at {running.view.endpoints[port].address}" for port in probe.ports)
     if not probe.needs_port:
         return str(probe)
     return f"{probe} at {running.view.endpoints[probe.port or running.spec.ports[0]].address}"

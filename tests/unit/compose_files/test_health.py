@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from pytest_isolate.model.probes import Command, Ended, Log, Tcp
+from pytest_isolate.model.probes import Command, Ended, Ports, Tcp
 from pytest_isolate.presets import mariadb, postgres, rabbitmq, redis
 from unit.composing import one, specs
 
@@ -22,7 +22,8 @@ OK = Command(argv=("ok",))
         ("image: postgres:16", (POSTGRES,), (5432,)),
         (f"image: postgres:16\n{CHECK}", (OK, POSTGRES), (5432,)),
         (f"image: docker.io/library/postgres@sha256:{'0' * 64}\n{CHECK}", (OK, POSTGRES), (5432,)),
-        (f"image: postgis/postgis:16\nports: ['90', '1:5432']\n{CHECK}", (OK, POSTGRES, Tcp(port=90)), (90, 5432)),
+        (f"image: postgis/postgis:16\nports: ['90', '1:5432']\n{CHECK}",
+         (OK, POSTGRES, Ports(ports=(90, 5432))), (90, 5432)),
         (f"image: postgres\ncommand: postgres -c max_connections=9\n{CHECK}", (OK, POSTGRES), (5432,)),
         (f"image: postgres\ncommand: [-c, 'config_file=/x.conf']\nports: ['5432']\n{CHECK}", (OK, POSTGRES), (5432,)),
         ("image: postgres\nhealthcheck: {disable: true}", (POSTGRES,), (5432,)),
@@ -31,7 +32,7 @@ OK = Command(argv=("ok",))
         (f"image: redis:7-alpine\ncommand: redis-server --requirepass x\n{CHECK}", (OK, REDIS), (6379,)),
         ("image: valkey/valkey:8", (REDIS,), (6379,)),
         ("image: rabbitmq:3-management\nports: ['15672', '5672']",
-         (replace(rabbitmq.READY, port=5672), Tcp(port=15672)), (15672, 5672)),
+         (replace(rabbitmq.READY, port=5672), Ports(ports=(15672, 5672))), (15672, 5672)),
         ("image: mongo:7", (Tcp(port=27017),), (27017,)),
     ],
 )  # fmt: skip
@@ -68,15 +69,21 @@ def test_what_is_not_certain_to_be_a_known_server_has_only_its_own_check(keys: s
 @pytest.mark.parametrize(
     ("keys", "ready"),
     [
-        (f"ports: ['80', '53/udp']\nexpose: [90]\n{CHECK}", (OK, Tcp(port=80))),
+        (f"ports: ['80', '53/udp']\nexpose: [90]\n{CHECK}", (OK,)),
         ("ports: ['80']", ()),
         ("ports: ['80']\nhealthcheck: {interval: 1s}", ()),
         ("expose: ['80']\nhealthcheck: {disable: true}", (Tcp(port=80),)),
-        ("healthcheck: {disable: true}", (Log(pattern=""),)),
+        ("healthcheck: {disable: true}", (Ports(ports=()),)),
     ],
 )
-def test_published_ports_have_to_answer_beside_a_check(keys: str, ready: tuple[object, ...]) -> None:
+def test_a_check_stands_for_itself_and_its_absence_for_the_ports(keys: str, ready: tuple[object, ...]) -> None:
+    """The ports that are asked after a check are those of any service (running.readiness)."""
     assert one(keys).ready == ready
+
+
+def test_ports_that_may_be_those_of_guests_are_not_asked() -> None:
+    text = f"services:\n  web: {{image: i, ports: ['80'], {CHECK}}}\n  app: {{image: j, network_mode: service:web}}\n"
+    assert specs(text)["web"].ready == (OK, Ports(ports=()))
 
 
 def test_other_ports_of_the_users_leave_the_own_check() -> None:
@@ -84,6 +91,8 @@ def test_other_ports_of_the_users_leave_the_own_check() -> None:
     found = specs(text, changes={"web": {"port": 9}, "db": {"ports": [7, 8]}})
     assert (found["web"].ports, found["web"].ready) == ((9,), (OK,))
     assert (found["db"].ports, found["db"].ready) == ((7, 8), ())
+    none = specs(text, changes={"web": {"ports": None}})
+    assert (none["web"].ports, none["web"].ready) == ((), (OK,))
     both = specs(text, changes={"web": {"port": 9, "ready": Tcp()}})
     assert both["web"].ready == (Tcp(),)
 
