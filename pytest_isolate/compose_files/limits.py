@@ -23,6 +23,8 @@ _DEPLOY_KEYS = keys(
 _RESOURCE_KEYS = keys("limits reservations")
 _LIMIT_KEYS = keys("cpus memory pids")
 _RESERVED_KEYS = keys("cpus memory devices generic_resources")
+_POLICY_KEYS = keys("condition delay max_attempts window")
+_CONDITIONS = {"none": "no", "on-failure": "on-failure", "any": "always"}
 # The kernel's own period, in microseconds.
 _PERIOD = 100_000
 
@@ -50,13 +52,29 @@ def translate_deploy(node: Node, around: ServiceContext) -> dict[str, object]:
     replicas, resources = node.get("replicas"), node.get("resources")
     if replicas is not None:
         translate_scale(replicas, around)
+    found = _restart_policy(node.get("restart_policy"), around)
     if resources is None:
-        return {}
+        return found
     around.findings.check_keys(table_of(resources), _RESOURCE_KEYS)
-    found = _limits(resources.get("limits"), around)
+    found |= _limits(resources.get("limits"), around)
     with around.findings.collecting():
         found |= _reserved(resources.get("reservations"), around)
     return found
+
+
+def _restart_policy(node: Node | None, around: ServiceContext) -> dict[str, object]:
+    """Translate the policy of a cluster, which a policy of the service itself overrides."""
+    if node is None:
+        return {}
+    around.findings.check_keys(table_of(node), _POLICY_KEYS)
+    condition, most = node.get("condition"), node.get("max_attempts")
+    word = text_of(condition) if condition is not None else "any"
+    if word not in _CONDITIONS:
+        raise NodeError(condition or node, f"{word!r} is not a condition", ", ".join(_CONDITIONS))
+    if around.node.get("restart") is not None:
+        return {}
+    attempts = f":{whole_number_of(most)}" if most is not None and word == "on-failure" else ""
+    return {"container": {"restart": _CONDITIONS[word] + attempts}}
 
 
 def _reserved(node: Node | None, around: ServiceContext) -> dict[str, object]:

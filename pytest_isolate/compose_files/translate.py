@@ -229,6 +229,7 @@ _BY_KEY: Mapping[str, Translate] = {
     "privileged": rights.translate_privileged,
     "pull_policy": lambda node, _: {"pull": _PULLS.get(text_of(node), "missing")},
     "read_only": _setting("read_only", flag_of),
+    "restart": _setting("restart", text_of),
     "scale": limits.translate_scale,
     "secrets": mounts.translate_secrets,
     "security_opt": rights.translate_security,
@@ -273,7 +274,6 @@ NOT_TAKEN: Mapping[str, str] = {
     "networks": "their names are taken; a stack has one network",
     "profiles": "have been chosen before",
     "pull_refresh_after": "an image is pulled when it is missing",
-    "restart": "a service that ends is told to the tests that use it, not started again",
     "stop_grace_period": "containers are ended at once at the end of a run",
 }
 """Keys that change nothing for tests, with the reason."""

@@ -21,6 +21,7 @@ from pytest_isolate.model.service import OF_SERVICE, ContainerSettings, Pairs, U
 
 NAMESPACES = ("cgroup", "ipc", "pid", "userns", "uts")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?")
+_RESTART = re.compile(r"no|always|unless-stopped|on-failure(:[0-9]{1,9})?")
 _NOT_OURS = f"a name that does not begin with {LABEL}"
 
 
@@ -120,6 +121,14 @@ def _parse_network(value: object) -> str:
     return text
 
 
+def _parse_restart(value: object) -> str:
+    text = parse_text(value)
+    if not _RESTART.fullmatch(text):
+        valid = "'no', 'always', 'unless-stopped', 'on-failure', or such as 'on-failure:3'"
+        raise InvalidValue(f"{in_words(value)} is not a restart policy", valid)
+    return "" if text == "no" else text
+
+
 def _parse_ulimits(value: object) -> tuple[Ulimit, ...]:
     """Limits by name: one number for both, or a table of soft and hard."""
     found = []
@@ -163,6 +172,7 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "network": _parse_network,
     "privileged": parse_flag,
     "read_only": parse_flag,
+    "restart": _parse_restart,
     "security_opt": parse_names,
     "stdin_open": parse_flag,
     "stop_signal": parse_text,

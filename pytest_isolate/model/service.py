@@ -11,7 +11,7 @@ from msgspec import Struct
 from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.endpoint import ExternalService
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.probes import Command, Http, Probe
+from pytest_isolate.model.probes import Command, Ended, Http, Probe
 
 HUB = "docker.io"
 
@@ -59,7 +59,8 @@ class ContainerSettings(Struct, frozen=True, kw_only=True):
     `tmpfs` are mount options by folder, `extra_hosts` addresses by name (a name may come twice). `aliases` are names on
     the stack's network beside the plain one. `binds` are paths on the engine's host by path inside, with `:ro` behind
     them or not; `devices` are written `HOST:INSIDE:RIGHTS`. `network` is `host` or, as the value of a namespace may be,
-    `service:NAME`: that of another service of the stack.
+    `service:NAME`: that of another service of the stack. `restart` is the policy for a container that ends before it is
+    ready; the engine is not told of it.
     """
 
     aliases: tuple[str, ...] = ()
@@ -81,6 +82,7 @@ class ContainerSettings(Struct, frozen=True, kw_only=True):
     network: str = ""
     privileged: bool = False
     read_only: bool = False
+    restart: str = ""
     security_opt: tuple[str, ...] = ()
     stdin_open: bool = False
     stop_signal: str = ""
@@ -265,6 +267,11 @@ class ServiceSpec(Struct, frozen=True, kw_only=True):
     def reserved_bytes(self) -> int:
         """Its part of the run's budget: its own limit where it declares one, else what a small service takes."""
         return self.memory_bytes if isinstance(self.memory_bytes, int) else _ASSUMED_BYTES
+
+    @property
+    def may_end(self) -> bool:
+        """True where its end with code 0 is all that was wanted: it is asked for that, or gives nothing to ask."""
+        return Ended() in self.ready or not (self.ready or self.ports or self.module)
 
     @property
     def source(self) -> str:

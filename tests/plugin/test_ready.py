@@ -22,8 +22,8 @@ def test_a_check_that_passes_is_not_enough_where_no_port_answers(project: Projec
             r"  tried  command true has succeeded",
             r"         tcp port 80 at 127\.0\.0\.1:\d+, \d+ times; last answer: port 80: connection closed at once",
             r"  found  its container runs; last log lines:",
-            r"  do     have the server listen on 0\.0\.0\.0 at a declared port; where nothing is meant to listen there, leave"
-            r" the port out, or name what to ask: ready=http\(\.\.\.\); if it takes longer: timeout=\.\.\.",
+            r"  do     have the server listen on 0\.0\.0\.0 at a declared port; where nothing is meant to listen there,"
+            r" leave the port out, or name what to ask: ready=http\(\.\.\.\); if it takes longer: timeout=\.\.\.",
         ],
         consecutive=False,
     )

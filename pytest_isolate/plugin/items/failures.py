@@ -68,7 +68,7 @@ class Failures:
         self._used: UsedInstances = tuple
         self._planned: Sequence[Instance] = ()
         self._is_noted = False
-        self._has_failed = False
+        self.has_failed = False
         self._untold: list[Evidence] = []
         self._secured: list[str] = []
         self._secured_until = self._told_until = 0.0
@@ -90,7 +90,7 @@ class Failures:
 
     def begin(self, test: str, used: UsedInstances, planned: Sequence[Instance]) -> None:
         """Begin a test's set-up; `used` says later what it has used, as far as it is known by then."""
-        self._test, self._used, self._has_failed, self._is_settled = test, used, False, False
+        self._test, self._used, self.has_failed, self._is_settled = test, used, False, False
         self._untold, self._secured, self._told_until = [], [], 0.0
         self._planned = planned
         codes = [instance_hash(i.key) for i in planned if _is_shared(i.key)] if self._uses else []
@@ -110,13 +110,13 @@ class Failures:
         try:
             yield
         except BaseException as error:
-            self._has_failed |= not isinstance(error, _NO_FAILURES)
+            self.has_failed |= not isinstance(error, _NO_FAILURES)
             raise
         finally:
             self._end()
 
     def _end(self) -> None:
-        if self._has_failed:
+        if self.has_failed:
             self.secure()
         if self._evidence_collector is None:
             return
@@ -128,7 +128,7 @@ class Failures:
 
     def secure(self) -> None:
         """Read what is not told yet, while the containers are there; what is read is told with the next report."""
-        self._has_failed = True
+        self.has_failed = True
         with self._lock:
             if self._evidence_collector is None or self._secured:
                 return
@@ -144,7 +144,7 @@ class Failures:
         """Add to a report what its test's services say that explains it; a test may have several, as of subtests."""
         if report.failed and report.when != "teardown":
             self.secure()
-        if not self._has_failed or not self._secured:
+        if not self.has_failed or not self._secured:
             return
         for evidence in self._untold:
             # Of a tear-down without a word nothing is told, where the test itself has failed.

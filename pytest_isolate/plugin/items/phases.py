@@ -152,6 +152,7 @@ class ItemPhases:
         self._failures.begin(
             item.nodeid, lambda: self._requirements.place(item, used_fixtures), self._placed.get(item, ())
         )
+        self._raise_if_failed(self._placed.get(item, ()))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self) -> None:
@@ -172,7 +173,10 @@ class ItemPhases:
                 self._failures.teardown(),
                 self._resets.behind(item, lambda used: self._requirements.place_services(used, item), to_reset, ended),
             ):
-                return (yield)
+                value = yield
+                if not self._failures.has_failed:
+                    self._raise_if_failed(self._requirements.place(item, used_fixtures))
+                return value
         except (Exception, pytest.fail.Exception):
             self._retention.retain_early(lambda: self._requirements.of(item, used_fixtures), self._process.wired)
             raise
@@ -217,6 +221,14 @@ class ItemPhases:
         self._number += 1
         after = [] if self._process.worker else items[self._number : self._number + _AHEAD]
         return after if nextitem in after else [nextitem]
+
+    def _raise_if_failed(self, used: Sequence[Instance]) -> None:
+        """Fail a test with what has become of a service that it has, where it would not notice that by itself."""
+        __tracebackhide__ = True
+        wired = self._process.wired
+        for running in wired.lifecycle.failed() if wired else ():
+            if running.instance.key in {instance.key for instance in used}:
+                raise as_failure(wired.lifecycle.failure_error(running))
 
     def _start_for(self, items: Sequence[pytest.Item]) -> None:
         """Begin to start what tests ask for, as far as that is known before they run."""

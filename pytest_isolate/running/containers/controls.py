@@ -15,14 +15,14 @@ from pytest_isolate.running.faults.target import Target
 class ContainerControls:
     """The controls of one container; its faults are blocks, undone at their end, however they end.
 
-    `hold_data` keeps what it has in memory while it is down, `start_again` starts it and waits until it is ready.
+    `before_end` is called before it is stopped or killed, `start_again` starts it and waits until it is ready.
     """
 
-    def __init__(self, target: Target, hold_data: Callable[[], None], start_again: Callable[[], None]) -> None:
+    def __init__(self, target: Target, before_end: Callable[[], None], start_again: Callable[[], None]) -> None:
         self._target = target
         self._engine = target.engine
         self._id = target.container_id
-        self._hold_data = hold_data
+        self._before_end = before_end
         self.start = start_again
 
     def logs(self) -> str:
@@ -36,7 +36,7 @@ class ContainerControls:
         return self._engine.run_binary_command(self._id, argv)
 
     def stop(self, timeout_s: int) -> None:
-        self._hold_data()
+        self._before_end()
         self._engine.stop_container(self._id, timeout_s)
 
     def restart(self, timeout_s: int) -> None:
@@ -44,7 +44,7 @@ class ContainerControls:
         self.start()
 
     def kill(self) -> None:
-        self._hold_data()
+        self._before_end()
         self._engine.kill_container(self._id)
 
     def pause(self) -> None:

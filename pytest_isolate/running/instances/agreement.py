@@ -153,7 +153,7 @@ class Agreement:
     def _still_serves(self, instance: Instance, container_id: str) -> bool:
         try:
             state = self._context.engine.inspect_container(container_id)
-            if Ended() in instance.spec.ready:
+            if Ended() in instance.spec.ready or (instance.spec.may_end and not state.is_running):
                 return state.exit_code == 0
             # A run that was killed may have left it paused.
             return state.is_running and not state.is_paused

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, as_completed, wait
 from functools import partial
 
-from pytest_isolate.errors import EngineError, PathError
+from pytest_isolate.errors import EngineError, PathError, StartError
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.planning.reset_order import dependents_of
 from pytest_isolate.running.containers.controls import ContainerControls
@@ -85,6 +85,14 @@ class Lifecycle:
     def handle_of(self, running: RunningInstance) -> Service:
         """Return the handle of an instance that is ready."""
         return self._handles.of(running)
+
+    def failed(self) -> tuple[RunningInstance, ...]:
+        """The instances that have ended with an error since they were ready, where tests cannot notice it."""
+        return tuple(running for running in self.ready() if self._handles.watcher.has_failed(running))
+
+    def failure_error(self, running: RunningInstance) -> StartError:
+        """Return the error of such an instance."""
+        return self._handles.watcher.failure_error(running)
 
     def log_hints(self, keys: Collection[InstanceKey]) -> list[str]:
         """Return what to do about those of these instances whose logs say what their tests cannot know."""
@@ -192,7 +200,7 @@ class Handles:
     ) -> None:
         self._context = context
         self._memory = Memory(context)
-        self._watcher = watcher
+        self.watcher = watcher
         self._gate = gate
         self._modules = modules
         self._observers = observers
@@ -217,13 +225,17 @@ class Handles:
             labels=run.labels(),
             name_helper=lambda word: run.resource_name(running.spec.name, "fault", word),
         )
-        return ContainerControls(target, partial(self._memory.hold, running), partial(self._start_again, running))
+        return ContainerControls(target, partial(self._before_end, running), partial(self._start_again, running))
+
+    def _before_end(self, running: RunningInstance) -> None:
+        self.watcher.exit_watcher.note_wanted_end(running.container_id)
+        self._memory.hold(running)
 
     def _start_again(self, running: RunningInstance) -> None:
         self._memory.check(running)
         started_at = self._context.clock.time()
         self._context.engine.start_container(running.container_id)
         self._memory.release(running)
-        self._watcher.wait_until_ready(running, started_at, self._gate.raise_if_closing, is_first=False)
+        self.watcher.wait_until_ready(running, started_at, self._gate.raise_if_closing, is_first=False)
         for observer in self._observers:
             observer.restarted(running)

@@ -30,7 +30,7 @@ def wait_until_ready(
     *,
     ask: Callable[[Probe], Answer],
     died: threading.Event,
-    read_exit: Callable[[], Dead | None],
+    read_exit: Callable[[], Dead | NotYet | None],
     clock: Clock,
     timeout_s: float,
 ) -> Outcome:
@@ -44,10 +44,8 @@ def wait_until_ready(
             answer = ask(probe)
             asked += 1
             if died.is_set():
-                death = read_exit()
-                answer = death or answer
-                if death is None:
-                    died.clear()  # the exit event belongs to a previous start of the container
+                died.clear()  # before the question, so that a death behind it is heard
+                answer = read_exit() or answer
             waited = clock.now() - started
             if isinstance(answer, Dead) or (isinstance(answer, NotYet) and waited >= timeout_s):
                 return Outcome(answer=answer, probe=probe, asked=asked, waited_s=waited)

@@ -8,8 +8,8 @@ from contextlib import closing
 from functools import partial
 
 from pytest_isolate.engine.api import ContainerState, LogTail, Progress
-from pytest_isolate.errors import EngineError, EngineUnreachable, NotReadyError, StartError
-from pytest_isolate.model.probes import Answer, Command, Dead, Ended, NotYet, OwnWait, Ports, Probe, Tcp
+from pytest_isolate.errors import EngineError, EngineUnreachable, NotReadyError, ObjectNotFound, StartError
+from pytest_isolate.model.probes import Answer, Command, Dead, NotYet, OwnWait, Ports, Probe, Tcp
 from pytest_isolate.model.service import OF_SERVICE
 from pytest_isolate.running.containers.memory import advise_if_full
 from pytest_isolate.running.containers.running import RunningInstance, describe_instance
@@ -19,8 +19,9 @@ from pytest_isolate.running.readiness import probing
 from pytest_isolate.running.readiness.exits import ExitWatcher
 from pytest_isolate.running.readiness.loop import Outcome, wait_until_ready
 from pytest_isolate.running.readiness.ports import PortQuestions
+from pytest_isolate.running.readiness.restarts import find_pause
 from pytest_isolate.running.testcontainers.modules import Modules
-from pytest_isolate.text import redact
+from pytest_isolate.text import count, redact
 
 _LOG_LINES = 20
 # The end of a log that is followed comes 20 ms after the death.
@@ -58,12 +59,41 @@ class Watcher:
             died.set()
         # Followed from here: after an exit a log can be asked for only 0.1 s later, when the network is gone.
         with closing(engine.follow_log(running.container_id, _LOG_LINES)) as log:
-            _Wait(self, running, died, log, is_first=is_first).run(started_at, raise_if_closing)
+            _Wait(self, running, died, log, raise_if_closing, is_first=is_first).run(started_at)
+
+    def has_failed(self, running: RunningInstance) -> bool:
+        """Return true if a service without ports has ended with an error after it was ready: tests cannot notice it."""
+        if running.spec.ports or not self.exit_watcher.has_failed(running.container_id):
+            return False
+        try:
+            return bool(self.context.engine.inspect_container(running.container_id).exit_code)
+        except ObjectNotFound:
+            return False
+
+    def failure_error(self, running: RunningInstance) -> StartError:
+        """Return the error of a service that has failed after it was ready."""
+        engine = self.context.engine
+        state = engine.inspect_container(running.container_id)
+        how = f"{_describe(state)}, {state.ended_at - state.started_at:.1f} s after its start; last log lines:"
+        log = engine.read_logs(running.container_id, tail=_LOG_LINES)
+        return StartError(
+            describe_instance(running.instance, self.context.run),
+            "has failed after it was taken for ready",
+            found=[how, *_last_lines(log, running)],
+            do=f"run it by hand: {engine.commands.run(image_tag(running.spec))}; declared at {running.spec.location}",
+        )
 
 
 class _Wait:
     def __init__(
-        self, watcher: Watcher, running: RunningInstance, died: threading.Event, log: LogTail, *, is_first: bool
+        self,
+        watcher: Watcher,
+        running: RunningInstance,
+        died: threading.Event,
+        log: LogTail,
+        raise_if_closing: Callable[[], None],
+        *,
+        is_first: bool,
     ) -> None:
         self._context = watcher.context
         self._engine = watcher.context.engine
@@ -76,8 +106,10 @@ class _Wait:
         self._probes = choose_probes(running, is_first=is_first)
         self._began = self._context.clock.now()
         self._exit: ContainerState | None = None
+        self._restarts = 0
+        self._raise_if_closing = raise_if_closing
 
-    def run(self, started_at: float, raise_if_closing: Callable[[], None]) -> None:
+    def run(self, started_at: float) -> None:
         if not self._probes:
             self._settle()
             return
@@ -87,7 +119,7 @@ class _Wait:
         try:
             outcome = wait_until_ready(
                 self._probes,
-                ask=partial(self._ask, target, ports, raise_if_closing),
+                ask=partial(self._ask, target, ports),
                 died=self._died,
                 read_exit=self._read_death,
                 clock=self._context.clock,
@@ -103,11 +135,13 @@ class _Wait:
             self._context.timeline.note(self._describe_silent(ports.silent))
 
     def _settle(self) -> None:
-        """Give a service that has nothing to ask a moment to die in."""
-        self._context.clock.wait(self._died, _SETTLE_S)
-        state = self._read_exit() if self._died.is_set() else None
-        if state:
-            raise self._death_error(state)
+        """Give a service that has nothing to ask a moment to die in, each time that it is started again."""
+        while self._context.clock.wait(self._died, _SETTLE_S):
+            self._died.clear()
+            death = self._read_death()
+            if isinstance(death, Dead):
+                self._check_end(death)
+                return
 
     def _target(self, started_at: float) -> probing.Target:
         running = self._running
@@ -118,10 +152,8 @@ class _Wait:
             started_at=started_at,
         )
 
-    def _ask(
-        self, target: probing.Target, ports: PortQuestions, raise_if_closing: Callable[[], None], probe: Probe
-    ) -> Answer:
-        raise_if_closing()
+    def _ask(self, target: probing.Target, ports: PortQuestions, probe: Probe) -> Answer:
+        self._raise_if_closing()
         answer = ports.ask(probe) if isinstance(probe, Ports) else self._ask_probe(target, probe)
         if isinstance(answer, NotYet):
             self._tell(probe, f": {redact(answer.reason, self._running.secrets)}")
@@ -147,13 +179,31 @@ class _Wait:
     def _check_end(self, answer: Dead) -> None:
         """Raise what a death means; nothing where the service was to come to its end."""
         state = self._exit or self._engine.inspect_container(self._running.container_id)
-        if Ended() in self._probes and state.exit_code == 0:
+        if self._running.spec.may_end and state.exit_code == 0:
             return
         raise self._own_wait_error(answer) if state.is_running else self._death_error(state)
 
-    def _read_death(self) -> Dead | None:
+    def _read_death(self) -> Dead | NotYet | None:
+        """Return how it has ended; NotYet where it was started again, None where it lives."""
         self._exit = self._read_exit()
-        return Dead(_describe(self._exit)) if self._exit else None
+        if self._exit is None:
+            return None
+        return NotYet("it was started again") if self._restart(self._exit) else Dead(_describe(self._exit))
+
+    def _restart(self, state: ContainerState) -> bool:
+        """Start it again where its policy says so; return true if it was."""
+        spec, clock = self._running.spec, self._context.clock
+        if spec.may_end and state.exit_code == 0:
+            return False
+        pause_s = find_pause(spec.container.restart, state.exit_code, self._restarts)
+        if pause_s is None or clock.now() - self._began + pause_s > spec.timeout_s:
+            return False
+        self._context.timeline.on_progress(Progress(text=f"starts it again: {_describe(state)}"))
+        clock.wait(threading.Event(), pause_s)
+        self._raise_if_closing()
+        self._restarts += 1
+        self._engine.start_container(self._running.container_id)
+        return True
 
     def _read_exit(self) -> ContainerState | None:
         """Return how it has ended; None where it lives, because the exit event belongs to an earlier start."""
@@ -179,10 +229,12 @@ class _Wait:
         do = advise_if_full("\n".join(lines), running) or f"run it by hand: {by_hand}"
         if _may_be_out_of_memory(state):
             do = "give it more memory: memory=..."
+        policy, times = spec.container.restart, count(self._restarts, "time")
+        restarts = [f"start it again, {times}: its restart policy is {policy!r}"] if self._restarts else []
         return StartError(
             describe_instance(running.instance, self._context.run),
             "ended before it was ready",
-            tried=f"start its container, and wait {waited_s:.1f} s{f' for {probes}' if probes else ''}",
+            tried=[f"start its container, and wait {waited_s:.1f} s{f' for {probes}' if probes else ''}", *restarts],
             found=[f"{_describe(state)}; last log lines:", *lines],
             do=f"{do}; declared at {spec.location}",
         )
@@ -224,6 +276,8 @@ class _Wait:
         )
 
     def _read_to_end(self) -> str:
+        if self._restarts:  # what was followed has ended with the first life
+            return self._read_log()
         try:
             return self._log.read_to_end(_LOG_END_S)
         except EngineError:

@@ -7,7 +7,7 @@ from functools import reduce
 import pytest
 
 from pytest_isolate.compose_files.translate import _BY_KEY, _WHOLE, NOT_TAKEN, NOTED, REFUSED
-from pytest_isolate.model.probes import Command, Ended, Log, Tcp
+from pytest_isolate.model.probes import Command, Ended, Ports, Tcp
 from pytest_isolate.model.service import UNLIMITED, Build, ContainerSettings, File, Ulimit
 from unit.composing import compose, notes, one, refusals, specs, wrong
 
@@ -88,7 +88,7 @@ def test_every_key_of_the_specification_is_translated_left_out_or_refused() -> N
         ("healthcheck: {test: [CMD-SHELL, a]}", "ready", (Command(argv=("/bin/sh", "-c", "a")),)),
         ("healthcheck: {interval: 1m}", "ready", ()),
         ("healthcheck: {disable: true}\nports: ['1:2']", "ready", (Tcp(port=2),)),
-        ("healthcheck: {test: [NONE]}", "ready", (Log(pattern=""),)),
+        ("healthcheck: {test: [NONE]}", "ready", (Ports(ports=()),)),
         ("healthcheck: {test: a, interval: 1m30s, timeout: 10s, retries: 2, start_period: 500ms}", "timeout_s", 190.5),
         ("healthcheck: {test: a, interval: 1s, timeout: 1s}", "timeout_s", 60),
         ("healthcheck: {test: a}", "timeout_s", 120),
@@ -394,7 +394,7 @@ def test_services_share_a_network_a_namespace_and_volumes() -> None:
     assert found["app"].volumes == (("data", "/data:ro"), ("vpn-1", "/own:ro"))
     assert found["other"].volumes == found["vpn"].volumes
     # Port 80 may be that of a program that starts later.
-    assert found["vpn"].ready == (Log(pattern=""),)
+    assert found["vpn"].ready == (Ports(ports=()),)
     assert list(specs(SHARING, services="app")) == ["vpn", "app"]
 
 
@@ -549,3 +549,19 @@ def test_ports_of_udp_are_published(keys: str, tcp: tuple[int, ...], udp: tuple[
     found = one(keys)
     assert (found.ports, found.udp_ports, found.url) == (tcp, udp, None)
     assert notes(keys) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        ("restart: on-failure:3", "on-failure:3"),
+        ("restart: 'no'", ""),
+        ("restart: no", ""),
+        ("deploy: {restart_policy: {condition: on-failure, max_attempts: 4}}", "on-failure:4"),
+        ("deploy: {restart_policy: {condition: none}}", ""),
+        ("deploy: {restart_policy: {delay: 5s}}", "always"),
+        ("restart: 'no'\ndeploy: {restart_policy: {condition: any}}", ""),
+    ],
+)
+def test_compose_files_name_the_policy(text: str, policy: str) -> None:
+    assert one(text).container.restart == policy
