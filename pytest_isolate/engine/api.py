@@ -45,6 +45,7 @@ class EngineFacts(Struct, frozen=True, kw_only=True):
     address: str
     is_local: bool  # it shares the network that this process is in
     shares_files: bool = False  # a path means to it what it means to this process
+    shares_kernel: bool = True  # containers run on this process's kernel, so that its ports are no forwarder's
     machine: str = ""  # its kind of processor, as engines name it: amd64, arm64
     capabilities: frozenset[Capability] = frozenset(Capability)
     host: str = LOOPBACK  # where ports answer that it publishes on `publish_on`; empty where that is not known
@@ -408,8 +409,11 @@ class Engine(Removing, Protocol):
     def follow_log(self, container_id: str, tail: int) -> LogTail:
         """Log of a container, both streams, from so many lines before now on."""
 
-    def read_log_lines(self, container_id: str, since: float) -> Sequence[LogLine]:
-        """Log of a container, both streams, from `since` (seconds of the epoch) on, line by line."""
+    def read_log_lines(self, container_id: str, since: float, tail: int | None = None) -> Sequence[LogLine]:
+        """Log of a container, both streams, from `since` (seconds of the epoch) on, line by line.
+
+        With `tail`, no more than so many of its last lines, which are found at once in a log of any length.
+        """
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         """Run a command in a container and wait for its end."""

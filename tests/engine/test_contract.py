@@ -564,6 +564,17 @@ def test_log_from_the_start_of_the_container_is_complete(bench: Bench) -> None:
     assert bench.engine.read_logs(container, since=moment) == "at once\n"
 
 
+def test_last_lines_of_a_log_are_told_with_the_same_moments(bench: Bench) -> None:
+    container_id = bench.start("say one", "err two", "say three")
+    bench.wait_for_end(container_id)
+    every = bench.engine.read_log_lines(container_id, 0)
+
+    assert bench.engine.read_log_lines(container_id, 0, 2) == every[-2:]
+    assert bench.engine.read_log_lines(container_id, every[2].when, 2) == every[2:]
+    assert bench.engine.read_log_lines(container_id, 0, 9) == every
+    assert len(every) == 3
+
+
 def test_log_is_told_line_by_line_with_its_moments(bench: Bench) -> None:
     container = bench.start("say early", "sleep 1", "say late", "err wrong", "sleep 60")
     bench.wait_for_log(container, "early")

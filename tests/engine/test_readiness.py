@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fakes.programs import IMAGE, program
+from msgspec.structs import replace
+from waiting import wait_for
 
 from engine.conftest import Project
+from pytest_isolate.engine.api import ContainerRequest, Engine, EngineFacts, PortBinding
+from pytest_isolate.model.endpoint import Endpoint
+from pytest_isolate.model.identity import LABEL_RUN
+from pytest_isolate.model.probes import NotYet, Ready, Tcp
+from pytest_isolate.running.readiness.probing import Target, ask
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
 
@@ -75,6 +90,108 @@ def test_a_check_in_place_of_a_presets_probe_is_no_worse(project: Project) -> No
     project.tests(CONNECT, "def test_it(db): assert first_answer(db, POSTGRES)[:1] == b'R'")
 
     project.start("--isolate-no-cache").result(timeout_s=300).assert_outcomes(passed=1)
+
+
+class Elsewhere:
+    """The engine as one whose containers run in a virtual machine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def facts(self) -> EngineFacts:
+        return replace(self._engine.facts(), shares_kernel=False)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+@contextmanager
+def slow_forwarder(port: int) -> Iterator[int]:
+    """The port of a program that takes each connection at once, and hangs up 0.3 s after the other side has."""
+
+    def forward(client: socket.socket) -> None:
+        with client, suppress(OSError), socket.create_connection(("127.0.0.1", port)) as server:
+            server.recv(1)
+            time.sleep(0.3)
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=forward, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(("step", "answer"), [("mute 8000", Ready), ("mute 8001", NotYet)])
+def test_a_silent_port_behind_a_slow_forwarder_is_ready_when_the_container_listens(
+    real_engine: Engine, contract_run: str, step: str, answer: type
+) -> None:
+    name = f"isolate-contract-{secrets.token_hex(4)}"
+    container_id = real_engine.create_container(
+        ContainerRequest(
+            name=name,
+            image=IMAGE,
+            labels={LABEL_RUN: contract_run},
+            command=program(step, "say up"),
+            ports=(PortBinding(inner=8000, host_ip="127.0.0.1", host_port=0),),
+        )
+    )
+    try:
+        real_engine.start_container(container_id)
+        wait_for(lambda: "up" in real_engine.read_logs(container_id))
+        published = real_engine.inspect_container(container_id).ports[8000]
+        with slow_forwarder(published) as port:
+            endpoints = {8000: Endpoint("127.0.0.1", port)}
+            target = Target(container_id=container_id, endpoints=endpoints, main_port=8000, started_at=0)
+            found = ask(Tcp(), target, Elsewhere(real_engine))
+        assert isinstance(found, answer), found
+    finally:
+        real_engine.remove_container(container_id)
+
+
+def test_an_engine_of_this_host_shares_its_kernel(real_engine: Engine) -> None:
+    facts = real_engine.facts()
+    if not facts.is_local:
+        pytest.skip("the engine is another host's")
+    assert facts.shares_kernel
+
+
+def test_a_question_to_a_long_log_costs_no_more_than_one_to_a_short_log(project: Project) -> None:
+    """10 MB: to read them all takes a second, and a log probe asked five times a second did so each time."""
+    project.conftest(
+        """
+        lines = "yes 'a line as services write them when there is something to tell' | head -n 150000"
+        web = service(IMAGE, command=["sh", "-c", f"{lines}; echo ready; sleep 600"], ready=log("^ready$"), timeout=90)
+        """
+    )
+    project.tests(
+        """
+        import os, time
+        from pytest_isolate.engine.connect import connect
+        from pytest_isolate.model.probes import Log, Ready
+        from pytest_isolate.running.readiness.log import LogQuestions
+
+        def seconds(work):
+            began = time.monotonic()
+            work()
+            return time.monotonic() - began
+
+        def test_it(web):
+            assert web.logs(tail=1) == "ready\\n"
+            whole_s = seconds(web.logs)
+            assert seconds(lambda: web.logs(tail=1)) < whole_s / 10
+            engine = connect(os.environ)
+            questions = LogQuestions(lambda tail: engine.read_log_lines(web.container_id, 0, tail))
+            assert questions.ask(Log(pattern="ready")) == Ready()
+            assert seconds(lambda: questions.ask(Log(pattern="ready"))) < whole_s / 10
+            engine.close()
+        """
+    )
+
+    project.run().assert_outcomes(passed=1)
 
 
 ENDS = """

@@ -310,8 +310,10 @@ class FakeContainer:
         since = time.time() - self.started_at
         return ContainerUsage(memory_bytes=4096, cpu_s=since) if self.is_running else None
 
-    def read_lines(self, since: float) -> list[LogLine]:
-        return [LogLine(when, line) for when, _, text in list(self.log) if when >= since for line in text.splitlines()]
+    def read_lines(self, since: float, tail: int | None = None) -> list[LogLine]:
+        lines = [(when, line) for when, _, text in list(self.log) for line in text.splitlines()]
+        last = lines if tail is None else lines[-tail:] if tail else []
+        return [LogLine(when, line) for when, line in last if when >= since]
 
     def fetch(self, host: str, port: int, path: str) -> str | None:
         """What a neighbour on one of its networks answers over HTTP."""

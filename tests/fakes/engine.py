@@ -378,9 +378,9 @@ class FakeEngine:
         with self._asked("follow_log", container_id, tail):
             return FakeLogTail(self._container(container_id), tail)
 
-    def read_log_lines(self, container_id: str, since: float) -> Sequence[LogLine]:
-        with self._asked("read_log_lines", container_id, since):
-            return self._container(container_id).read_lines(since)
+    def read_log_lines(self, container_id: str, since: float, tail: int | None = None) -> Sequence[LogLine]:
+        with self._asked("read_log_lines", container_id, since, tail):
+            return self._container(container_id).read_lines(since, tail)
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         with self._asked("run_command", container_id, argv):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_isolate.engine.api import Capability, EngineFacts, Event, Labelled
@@ -24,6 +25,7 @@ class DockerEngine(ExecApi, NetworkApi, ImageApi):
             address=self._http.address,
             is_local=reach.is_local,
             shares_files=reach.shares_files,
+            shares_kernel=reach.is_local and version.get("KernelVersion", platform.release()) == platform.release(),
             machine=str(version.get("Arch", "")),
             # A loopback address of this host is not one of another engine's.
             capabilities=dialect.capabilities - (set() if reach.is_local else {Capability.NATIVE_PORTS}),

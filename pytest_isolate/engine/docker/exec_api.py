@@ -36,12 +36,13 @@ class ExecApi(ContainerApi):
             self.inspect_container(container_id)
         return DockerLogTail(self._http.follow(what, path, query, begins_late=is_late))
 
-    def read_log_lines(self, container_id: str, since: float) -> Sequence[LogLine]:
+    def read_log_lines(self, container_id: str, since: float, tail: int | None = None) -> Sequence[LogLine]:
         what, path = "a container's log could not be read", f"/containers/{quote(container_id)}/logs"
         # A little further back than wanted: numbers here are less exact than the moments of the engine.
         ahead_s = self._machine.clock_offset_s
         start = max(0.0, since + ahead_s - 0.001)
         query = {"stdout": "true", "stderr": "true", "timestamps": "true", "since": f"{start:.6f}"}
+        query |= {} if tail is None else {"tail": str(tail)}
         lines = log_lines(self._http.ask(what, "GET", path, query=query).content)
         if ahead_s:
             lines = [replace(line, when=line.when - ahead_s) for line in lines]

@@ -25,8 +25,8 @@ class ContainerControls:
         self._before_end = before_end
         self.start = start_again
 
-    def logs(self) -> str:
-        return self._engine.read_logs(self._id)
+    def logs(self, tail: int | None) -> str:
+        return self._engine.read_logs(self._id, tail=tail)
 
     def exec(self, argv: Sequence[str]) -> ExecResult:
         return self._engine.run_command(self._id, argv)

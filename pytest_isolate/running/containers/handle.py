@@ -116,9 +116,12 @@ class Service:
         """The published port of one of its ports inside; of one of UDP by a text: `port_of("8125/udp")`."""
         return self._view.published(inner, self.name, f"declare it: ports=[..., {inner!r}]").port
 
-    def logs(self) -> str:
-        """Everything that it has written to stdout and stderr so far."""
-        return str(self._ask(self._controls.logs))
+    def logs(self, *, tail: int | None = None) -> str:
+        """Everything that it has written to stdout and stderr so far, or only its last `tail` lines.
+
+        To read all of it takes 0.1 s a megabyte; to read a tail takes the same for every log.
+        """
+        return str(self._ask(self._controls.logs, tail))
 
     @overload
     def exec(self, *argv: str, check: bool = False, binary: Literal[False] = False) -> ExecResult: ...

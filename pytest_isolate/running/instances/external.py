@@ -96,7 +96,7 @@ def wait_until_it_answers(running: RunningInstance, context: RunContext, raise_i
     """Return when its probes are answered; NotReadyError says who gave it, and what it said."""
     spec, endpoints = running.spec, dict(running.view.endpoints)
     assert spec.external
-    target = probing.Target(container_id="", endpoints=endpoints, main_port=spec.ports[0], started_at=0)
+    target = probing.Target(container_id="", endpoints=endpoints, main_port=spec.ports[0])
 
     def ask(probe: Probe) -> Answer:
         raise_if_closing()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,22 +15,31 @@ from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, EngineUnreachable
 from pytest_isolate.model.endpoint import Endpoint, Port
 from pytest_isolate.model.probes import Answer, Command, Ended, Http, Log, NotYet, Probe, Ready, Tcp
+from pytest_isolate.running.readiness.log import LogQuestions
 
 _CONNECT_S = 1.0
 _ANSWER_S = 2.0
 # An engine's proxy that finds no listener behind it hangs up within a millisecond; a server that waits for its client
-# to speak first stays silent. This is how long silence must last to count.
+# to speak first stays silent. This is how long silence must last to count: or so many times the way there and back,
+# which the hanging up takes too.
 _SILENCE_S = 0.1
+_SILENCE_ROUND_TRIPS = 3
+# Forwarders into another machine take the connection themselves, and hang up after a while (0.15 s was seen). Their
+# silence counts when the container is seen to listen; where that cannot be seen, when it lasts as long as this.
+_FORWARDED_SILENCE_S = 1.0
+_SEE_LISTENERS = ("cat", "/proc/net/tcp", "/proc/net/tcp6")
 _READ_BYTES = 4096
+# As the kernels of amd64 and arm64 write them, word for word backwards: 127.x.y.z, also in IPv6, and ::1.
+_LOOPBACK = re.compile(r"(?:0{16}FFFF0000)?.{6}7F|0{24}01000000")
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """A target of probes: a container, its ports as the test side sees them, and since when its log counts."""
+    """A target of probes: a container, its ports as the test side sees them, and the readings of its log."""
 
     container_id: str
     endpoints: Mapping[Port, Endpoint]
     main_port: int | None
-    started_at: float
+    logs: LogQuestions | None = None
 
     def endpoint(self, port: int | None) -> Endpoint:
         """The test side's view of a port, the main one by default. The declaration was checked to have it."""
@@ -43,14 +53,17 @@ def ask(probe: Probe, target: Target, engine: Engine) -> Answer:
     return _ASKED[type(probe)](probe, target, engine)
 
 
-def _ask_tcp(probe: Tcp, target: Target, _: Engine) -> Answer:
+def _ask_tcp(probe: Tcp, target: Target, engine: Engine) -> Answer:
     endpoint = target.endpoint(probe.port)
+    began = time.monotonic()
     try:
         with socket.create_connection((endpoint.host, endpoint.port), timeout=_CONNECT_S) as sock:
+            silence_s = max(_SILENCE_S, _SILENCE_ROUND_TRIPS * (time.monotonic() - began))
             if probe.send:
                 sock.sendall(probe.send)
             if probe.expect is None:
-                return _read_silence(sock)
+                answer = _read_silence(sock, silence_s)
+                return answer or _ask_behind_forwarder(sock, probe, target, engine)
             return _read_expected(sock, re.compile(probe.expect.encode("latin-1")))
     except TimeoutError:
         return NotYet("no answer")
@@ -58,12 +71,37 @@ def _ask_tcp(probe: Tcp, target: Target, _: Engine) -> Answer:
         return NotYet((error.strerror or str(error)).lower())
 
 
-def _read_silence(sock: socket.socket) -> Answer:
-    sock.settimeout(_SILENCE_S)
+def _read_silence(sock: socket.socket, silence_s: float) -> Answer | None:
+    """Read an answer; None where none comes in this time."""
+    sock.settimeout(silence_s)
     try:
         return Ready() if sock.recv(1) else NotYet("connection closed at once")
     except TimeoutError:
+        return None
+
+
+def _ask_behind_forwarder(sock: socket.socket, probe: Tcp, target: Target, engine: Engine) -> Answer:
+    """Judge a silent connection: it is the server's own where the container runs on this kernel."""
+    if engine.facts().shares_kernel:
         return Ready()
+    port = probe.port or target.main_port
+    listeners = _find_listeners(target, engine)
+    if listeners is None:
+        return _read_silence(sock, _FORWARDED_SILENCE_S) or Ready()
+    return Ready() if port in listeners else NotYet(f"nothing listens on port {port} in the container")
+
+
+def _find_listeners(target: Target, engine: Engine) -> set[int] | None:
+    """Find the ports on which a container listens for others; None where it has no program that tells."""
+    try:
+        result = engine.run_command(target.container_id, _SEE_LISTENERS)
+    except EngineUnreachable:
+        raise
+    except EngineError:
+        return None
+    # Without IPv6 there is no second file, which the exit code tells.
+    found = re.findall(r"^ *\d+: ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} 0A ", result.stdout, re.MULTILINE)
+    return {int(port, 16) for address, port in found if not _LOOPBACK.fullmatch(address)} if result.stdout else None
 
 
 def _read_expected(sock: socket.socket, expected: re.Pattern[bytes]) -> Answer:
@@ -102,10 +140,9 @@ def _ask_http(probe: Http, target: Target, _: Engine) -> Answer:
     return Ready() if wanted else NotYet(f"status {status}")
 
 
-def _ask_log(probe: Log, target: Target, engine: Engine) -> Answer:
-    text = engine.read_logs(target.container_id, since=target.started_at)
-    found = len(re.findall(probe.pattern, text, re.MULTILINE))
-    return Ready() if found >= probe.times else NotYet(f"found {found} of {probe.times} times")
+def _ask_log(probe: Log, target: Target, _: Engine) -> Answer:
+    assert target.logs is not None  # only what is asked over the network is asked of a service without a container
+    return target.logs.ask(probe)
 
 
 def _ask_command(probe: Command, target: Target, engine: Engine) -> Answer:

@@ -17,6 +17,7 @@ from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.readiness import probing
 from pytest_isolate.running.readiness.exits import ExitWatcher
+from pytest_isolate.running.readiness.log import LogQuestions
 from pytest_isolate.running.readiness.loop import Outcome, wait_until_ready
 from pytest_isolate.running.readiness.ports import PortQuestions
 from pytest_isolate.running.readiness.restarts import find_pause
@@ -114,7 +115,8 @@ class _Wait:
             self._settle()
             return
         self._tell(self._probes[0])
-        target = self._target(started_at)
+        logs = LogQuestions(partial(self._engine.read_log_lines, self._running.container_id, started_at))
+        target = self._target(logs)
         ports = PortQuestions(partial(self._ask_probe, target), self._context.clock.now)
         try:
             outcome = wait_until_ready(
@@ -143,13 +145,13 @@ class _Wait:
                 self._check_end(death)
                 return
 
-    def _target(self, started_at: float) -> probing.Target:
+    def _target(self, logs: LogQuestions) -> probing.Target:
         running = self._running
         return probing.Target(
             container_id=running.container_id,
             endpoints=dict(running.view.endpoints),
             main_port=running.spec.ports[0] if running.spec.ports else None,
-            started_at=started_at,
+            logs=logs,
         )
 
     def _ask(self, target: probing.Target, ports: PortQuestions, probe: Probe) -> Answer:

@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from pytest_isolate.engine.api import ExecResult
+from pytest_isolate.engine.api import EngineFacts, ExecResult
 from pytest_isolate.errors import EngineError, EngineUnreachable
 from pytest_isolate.model.endpoint import Endpoint
-from pytest_isolate.model.probes import Answer, Command, Http, Log, NotYet, Probe, Ready, Tcp
+from pytest_isolate.model.probes import Answer, Command, Http, NotYet, Probe, Ready, Tcp
 from pytest_isolate.presets.mariadb import READY as MARIADB
 from pytest_isolate.presets.postgres import READY as POSTGRES
 from pytest_isolate.running.readiness import probing
@@ -61,7 +61,7 @@ def server(talk: Talk) -> Iterator[int]:
 
 
 def ask(probe: Probe, port: int) -> Answer:
-    target = Target(container_id="c1", endpoints={80: Endpoint("127.0.0.1", port)}, main_port=80, started_at=0)
+    target = Target(container_id="c1", endpoints={80: Endpoint("127.0.0.1", port)}, main_port=80)
     return probing.ask(probe, target, StubEngine())
 
 
@@ -101,14 +101,13 @@ hang_up = say(close=True)
 class StubEngine:
     """Answers what a test has put in."""
 
-    def __init__(self, *, log: str = "", result: ExecResult | EngineError | None = None) -> None:
-        self.log = log
+    def __init__(self, *, result: ExecResult | EngineError | None = None, shares_kernel: bool = True) -> None:
+        self.shares_kernel = shares_kernel
         self.result = result
         self.asked: list[object] = []
 
-    def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0) -> str:
-        self.asked.append((container_id, since))
-        return self.log
+    def facts(self) -> EngineFacts:
+        return EngineFacts(name="", version="", address="", is_local=True, shares_kernel=self.shares_kernel)
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         self.asked.append((container_id, argv))
@@ -205,7 +204,7 @@ def test_hanging_up_is_not_what_was_expected() -> None:
 def test_another_port_than_the_main_one_may_be_asked(closed_port: int) -> None:
     with server(quiet) as port:
         endpoints = {80: Endpoint("127.0.0.1", closed_port), 81: Endpoint("127.0.0.1", port)}
-        target = Target(container_id="c1", endpoints=endpoints, main_port=80, started_at=0)
+        target = Target(container_id="c1", endpoints=endpoints, main_port=80)
 
         assert probing.ask(Tcp(port=81), target, StubEngine()) == Ready()
 
@@ -265,34 +264,11 @@ def test_what_is_no_answer_of_http_is_not_ready(talk: Talk, reason: str) -> None
     assert answer.reason.strip().startswith(reason)
 
 
-# -- log and command --------------------------------------------------------------------------------------------------
+# -- command --------------------------------------------------------------------------------------------------
 
 
 def ask_engine(probe: Probe, engine: StubEngine) -> Answer:
-    return probing.ask(probe, Target(container_id="c1", endpoints={}, main_port=None, started_at=12.5), engine)
-
-
-@pytest.mark.parametrize(
-    ("probe", "log", "answer"),
-    [
-        (Log(pattern="ready"), "starting\nready\n", Ready()),
-        (Log(pattern="ready"), "starting\n", NotYet("found 0 of 1 times")),
-        (Log(pattern="ready", times=2), "ready\n", NotYet("found 1 of 2 times")),
-        (Log(pattern="ready", times=2), "ready ready\n", Ready()),
-        (Log(pattern="^up$"), "not up\nup\n", Ready()),
-        (Log(pattern="(a)(b)"), "ab", Ready()),
-    ],
-)
-def test_the_log_is_searched(probe: Log, log: str, answer: Answer) -> None:
-    assert ask_engine(probe, StubEngine(log=log)) == answer
-
-
-def test_only_what_was_written_since_the_start_counts() -> None:
-    engine = StubEngine(log="")
-
-    ask_engine(Log(pattern="x"), engine)
-
-    assert engine.asked == [("c1", 12.5)]
+    return probing.ask(probe, Target(container_id="c1", endpoints={}, main_port=None), engine)
 
 
 @pytest.mark.parametrize(
@@ -381,3 +357,88 @@ def test_postgres_is_sent_a_start_up_packet_that_says_its_length() -> None:
 )
 def test_mariadb_is_ready_when_it_greets(talk: Talk, answer: Answer) -> None:
     assert ask_server(MARIADB, talk) == answer
+
+
+# -- engines whose containers run on another kernel -----------------------------------------------------------------
+
+HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+
+
+def listening(*addresses: str, state: str = "0A") -> ExecResult:
+    """The kernel's table with a line for each local address, as it stands in /proc/net/tcp."""
+    lines = [
+        f"{number:4}: {address} {'0' * (len(address) - 5)}:0000 {state} 00000000:00000000 00:00000000 00000000     0"
+        for number, address in enumerate(addresses)
+    ]
+    return ExecResult(exit_code=0, stdout=HEAD + "\n".join(lines) + "\n", stderr="")
+
+
+def hang_up_late(connection: socket.socket) -> None:
+    """As a forwarder does that has taken the connection, and is refused on the other side."""
+    threading.Event().wait(0.3)
+    connection.shutdown(socket.SHUT_RDWR)
+
+
+def ask_elsewhere(talk: Talk, result: ExecResult | EngineError) -> Answer:
+    with server(talk) as port:
+        target = Target(container_id="c1", endpoints={80: Endpoint("127.0.0.1", port)}, main_port=80)
+        return probing.ask(Tcp(), target, StubEngine(result=result, shares_kernel=False))
+
+
+@pytest.mark.usefixtures("impatience")
+@pytest.mark.parametrize(
+    ("result", "answer"),
+    [
+        (listening("00000000:0050"), Ready()),
+        (listening("0200A8C0:0050"), Ready()),
+        (listening("7F00A8C0:0050"), Ready()),
+        (listening("00000000000000000000000000000000:0050"), Ready()),
+        (listening("0100007F:0050", "00000000:0050"), Ready()),
+        (listening("0100007F:0050"), NotYet("nothing listens on port 80 in the container")),
+        (listening("0B00007F:0050"), NotYet("nothing listens on port 80 in the container")),
+        (listening("00000000000000000000000001000000:0050"), NotYet("nothing listens on port 80 in the container")),
+        (listening("0000000000000000FFFF00000100007F:0050"), NotYet("nothing listens on port 80 in the container")),
+        (listening("00000000:0051"), NotYet("nothing listens on port 80 in the container")),
+        (listening("00000000:0050", state="01"), NotYet("nothing listens on port 80 in the container")),
+        (listening(), NotYet("nothing listens on port 80 in the container")),
+    ],
+)
+def test_silence_of_a_forwarder_counts_when_the_container_listens(result: ExecResult, answer: Answer) -> None:
+    assert ask_elsewhere(quiet, result) == answer
+
+
+@pytest.mark.usefixtures("impatience")
+@pytest.mark.parametrize(
+    "result", [EngineError("no cat"), ExecResult(exit_code=127, stdout="", stderr="cat: not found")], ids=["no", "none"]
+)
+def test_where_that_cannot_be_seen_silence_lasts_longer(result: ExecResult | EngineError) -> None:
+    assert ask_elsewhere(hang_up_late, result) == NotYet("connection closed at once")
+    assert ask_elsewhere(quiet, result) == Ready()
+
+
+@pytest.mark.usefixtures("impatience")
+def test_a_server_that_greets_behind_a_forwarder_is_ready_at_once() -> None:
+    assert ask_elsewhere(say(b"220 mail\r\n"), EngineError("not asked")) == Ready()
+
+
+@pytest.mark.usefixtures("impatience")
+def test_an_engine_of_this_host_is_not_asked() -> None:
+    engine = StubEngine(result=listening())
+    with server(quiet) as port:
+        target = Target(container_id="c1", endpoints={80: Endpoint("127.0.0.1", port)}, main_port=80)
+        assert probing.ask(Tcp(), target, engine) == Ready()
+    assert engine.asked == []
+
+
+def test_silence_lasts_as_long_as_the_way_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host so far away that its hanging up comes later than the silence which is enough nearby."""
+    connect = socket.create_connection
+
+    def connect_slowly(*args: object, **options: object) -> socket.socket:
+        threading.Event().wait(0.15)
+        return connect(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(probing, "_SILENCE_S", 0.1)
+    monkeypatch.setattr(socket, "create_connection", connect_slowly)
+
+    assert ask_server(Tcp(), hang_up_late) == NotYet("connection closed at once")
