@@ -73,6 +73,7 @@ class ImageFacts(Struct, frozen=True, kw_only=True):
 
     image_id: str
     health_command: tuple[str, ...] = ()  # empty where it declares no check
+    variables: Mapping[str, str] = {}  # its environment
     platform: str = ""  # what it is made for: linux/amd64, linux/arm/v7; empty where the engine does not tell
 
 

@@ -33,7 +33,9 @@ class ImageApi(Remover):
             path = self._dialect().image_details.format(quote(found["Id"]))
             config = {**config, **self._http.ask(f"image {image} could not be looked up", "GET", path).json()}
         command = health_command(config)
-        return ImageFacts(image_id=found["Id"], health_command=command, platform=image_platform(found))
+        variables = dict(text.partition("=")[::2] for text in config.get("Env") or ())
+        platform = image_platform(found)
+        return ImageFacts(image_id=found["Id"], health_command=command, variables=variables, platform=platform)
 
     def pull_image(self, image: str, tell: ProgressCallback, platform: str | None = None) -> ImageFacts:
         load_sdk().pull(self._http, image, tell, platform)

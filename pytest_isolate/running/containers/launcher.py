@@ -27,6 +27,7 @@ from pytest_isolate.model.service import (
 )
 from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey
 from pytest_isolate.running.archive import Copied, stream_archive
+from pytest_isolate.running.containers.baked import BakedData, use_data
 from pytest_isolate.running.containers.mounts import Layout, lay_out
 from pytest_isolate.running.containers.running import (
     RunningInstance,
@@ -71,6 +72,8 @@ class Launcher:
         self._engine = context.engine
         self._run = context.run
         self._time = context.clock.time
+        self._note = context.timeline.note
+        self._baked = BakedData(context.engine, context.run)
         self._networks = networks
         self._addresses = addresses
         self._volumes = volumes
@@ -148,6 +151,10 @@ class Launcher:
         request = self._build_request(start, view, network_id, ports, digest, layout, volumes)
         container_id = self._engine.create_container(request)
         try:
+            with_data = self._find_baked(start, container_id)
+            if with_data:
+                self._remove_quietly(container_id)
+                return self._launch_on(ports, with_data, network_id)
             self._copy(container_id, request, start.domain, layout, volumes)
             started_at = self._time()
             self._engine.start_container(container_id)
@@ -226,6 +233,34 @@ class Launcher:
         finally:
             self._remove_quietly(container_id)
 
+    def _find_baked(self, start: StartRequest, container_id: str) -> StartRequest | None:
+        """Return the same start with the data that the image brings along; None where it brings none."""
+        spec = start.instance.spec
+        folder = "" if start.starts_from_snapshot else self._baked.find_server_data(spec, start.image, container_id)
+        if not folder:
+            return None
+        self._note(
+            f"service {describe_instance(start.instance, self._run)} uses the data that its image has in {folder}, and "
+            "no new database: user, password and database are those of that data, so tell them to tests with user=, "
+            f"password= and database= ({spec.location})"
+        )
+        return replace(start, instance=replace(start.instance, spec=use_data(spec, folder)))
+
+    def _choose_memory_folders(self, start: StartRequest, *, is_copied: bool) -> dict[str, int]:
+        spec = start.instance.spec
+        folders = memory_folders(
+            spec, self._in_memory_bytes, starts_from_snapshot=start.starts_from_snapshot, is_copied=is_copied
+        )
+        if start.starts_from_snapshot:
+            return folders
+        found = self._baked.without_hidden(folders, start.image, _image_name(start))
+        for folder in folders.keys() - found.keys():
+            self._note(
+                f"service {describe_instance(start.instance, self._run)} keeps {folder} on disk, for its image has "
+                f"data there that in_memory= would hide; leave that key out ({spec.location})"
+            )
+        return found
+
     def _build_request(
         self,
         start: StartRequest,
@@ -260,9 +295,7 @@ class Launcher:
             aliases=network_aliases(spec),
             joined=_container_named(spec.container.network, start),
             volumes=volumes,
-            memory_folders=memory_folders(
-                spec, self._in_memory_bytes, starts_from_snapshot=start.starts_from_snapshot, is_copied=is_copied
-            ),
+            memory_folders=self._choose_memory_folders(start, is_copied=is_copied),
             memory_bytes=memory_limit(spec),
             shm_bytes=spec.shm_bytes,
             cpus=spec.cpus,

@@ -205,7 +205,9 @@ class BaseImages:
 
     def save_snapshot(self, start: StartRequest, running: RunningInstance) -> None:
         """Save what an instance that has just become ready has made of itself, where that is not there yet."""
-        if self._snapshots and start.snapshot and start.tag != start.snapshot.tag:
+        if self._snapshots and start.snapshot and not running.spec.snapshot:
+            self._snapshots.release(start.snapshot)  # the image's own data is used
+        elif self._snapshots and start.snapshot and start.tag != start.snapshot.tag:
             with self._context.measure("snapshot", start.instance):
                 self._snapshots.save(start.snapshot, running.container_id)
 
