@@ -73,7 +73,7 @@ class Timeline:
         self._open: dict[int, list[tuple[str, str, float]]] = {}
         self._told: dict[int, Progress] = {}
         self.notes: list[str] = []
-        """What deserves a look, though nothing has failed; shown at the end of the run."""
+        """Texts on things that deserve a look, though nothing has failed; shown at the end of the run."""
 
     @contextmanager
     def measure(self, what: str, subject: str) -> Iterator[None]:

@@ -174,7 +174,7 @@ class ItemPhases:
                 self._resets.behind(item, lambda used: self._requirements.place_services(used, item), to_reset, ended),
             ):
                 value = yield
-                if not self._failures.has_failed:
+                if not self._failures.has_failed and wired and wired.lifecycle.failed():
                     self._raise_if_failed(self._requirements.place(item, used_fixtures))
                 return value
         except (Exception, pytest.fail.Exception):
@@ -225,10 +225,12 @@ class ItemPhases:
     def _raise_if_failed(self, used: Sequence[Instance]) -> None:
         """Fail a test with what has become of a service that it has, where it would not notice that by itself."""
         __tracebackhide__ = True
-        wired = self._process.wired
-        for running in wired.lifecycle.failed() if wired else ():
-            if running.instance.key in {instance.key for instance in used}:
-                raise as_failure(wired.lifecycle.failure_error(running))
+        if self._process.wired is None:
+            return
+        lifecycle, keys = self._process.wired.lifecycle, {instance.key for instance in used}
+        for running in lifecycle.failed():
+            if running.instance.key in keys:
+                raise as_failure(lifecycle.failure_error(running))
 
     def _start_for(self, items: Sequence[pytest.Item]) -> None:
         """Begin to start what tests ask for, as far as that is known before they run."""

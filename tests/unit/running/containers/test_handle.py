@@ -28,8 +28,8 @@ class StubEngine:
     def facts(self) -> EngineFacts:
         return EngineFacts(name="Stub", version="1", address="stub://", is_local=True)
 
-    def read_logs(self, container_id: str) -> str:
-        self.calls.append(("logs", container_id))
+    def read_logs(self, container_id: str, *, tail: int | None = None) -> str:
+        self.calls.append(("logs", container_id, *([] if tail is None else [tail])))
         return "a line\n"
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
@@ -137,7 +137,7 @@ def test_without_ports_it_shows_no_address(engine: StubEngine) -> None:
 
 
 def test_its_log_and_its_life_are_the_engines_business(service: Service, engine: StubEngine) -> None:
-    assert service.logs() == "a line\n"
+    assert service.logs() == service.logs(tail=3) == "a line\n"
     service.stop()
     service.start()
     service.restart(timeout_s=1)
@@ -147,6 +147,7 @@ def test_its_log_and_its_life_are_the_engines_business(service: Service, engine:
 
     assert engine.calls == [
         ("logs", "c1"),
+        ("logs", "c1", 3),
         ("hold", "c1"),
         ("stop", "c1", 10),
         ("start", "c1"),
