@@ -141,7 +141,7 @@ def test_a_later_failure_is_an_error_of_the_tests_that_have_the_stack(project: P
         [
             r"_+ ERROR at teardown of test_meanwhile _+",
             r"service 'init' \(debian:bookworm-slim, stack shop\) has failed after it was taken for ready",
-            r"  found  container exited with code 3, 1\.\d s after its start; last log lines:",
+            r"  found  container exited with code 3, \d+\.\d s after its start; last log lines:",
             r"           begins",
             r"           no such table",
             r"  do     run it by hand: docker run .*; declared at .*compose\.yaml:\d+",

@@ -228,7 +228,7 @@ class Handles:
         return ContainerControls(target, partial(self._before_end, running), partial(self._start_again, running))
 
     def _before_end(self, running: RunningInstance) -> None:
-        self.watcher.exit_watcher.note_wanted_end(running.container_id)
+        self.watcher.exit_watcher.note_known_end(running.container_id)
         self._memory.hold(running)
 
     def _start_again(self, running: RunningInstance) -> None:
@@ -236,6 +236,10 @@ class Handles:
         started_at = self._context.clock.time()
         self._context.engine.start_container(running.container_id)
         self._memory.release(running)
-        self.watcher.wait_until_ready(running, started_at, self._gate.raise_if_closing, is_first=False)
+        try:
+            self.watcher.wait_until_ready(running, started_at, self._gate.raise_if_closing, is_first=False)
+        except StartError:
+            self.watcher.exit_watcher.note_known_end(running.container_id)
+            raise
         for observer in self._observers:
             observer.restarted(running)

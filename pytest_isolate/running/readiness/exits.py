@@ -19,7 +19,7 @@ class ExitWatcher:
         self._lock = threading.Lock()
         self._events: dict[str, threading.Event] = {}
         self._exit_codes: dict[str, int] = {}
-        self._asked_to_end: set[str] = set()
+        self._known_ends: set[str] = set()
         self._streams: list[EventStream] = []
         self._is_broken = False
         self._is_stopped = False
@@ -43,7 +43,7 @@ class ExitWatcher:
         with self._lock:
             self._events[container_id] = event
             self._exit_codes.pop(container_id, None)
-            self._asked_to_end.discard(container_id)
+            self._known_ends.discard(container_id)
             if self._is_broken:
                 event.set()
         return event
@@ -59,15 +59,15 @@ class ExitWatcher:
         with self._lock:
             return self._exit_codes.get(container_id)
 
-    def note_wanted_end(self, container_id: str) -> None:
-        """Note that a test is about to end a container, which is no failure then, until it is watched again."""
+    def note_known_end(self, container_id: str) -> None:
+        """Note an end that a test asks for, or was told of: it is no failure, until the container is watched again."""
         with self._lock:
-            self._asked_to_end.add(container_id)
+            self._known_ends.add(container_id)
 
     def has_failed(self, container_id: str) -> bool:
-        """Return true if a container was heard to end with another code than 0, and no test of this process asked."""
+        """Return true if a container was heard to end with another code than 0, and no test of this process knows."""
         with self._lock:
-            return bool(self._exit_codes.get(container_id)) and container_id not in self._asked_to_end
+            return bool(self._exit_codes.get(container_id)) and container_id not in self._known_ends
 
     def _listen(self, stream: EventStream) -> None:
         try:
