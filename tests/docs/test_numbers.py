@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from docs.pages import DOCS
-from pytest_isolate import user_files
 from pytest_isolate.cli import env_file
 from pytest_isolate.compose_files import health, host, reader
 from pytest_isolate.engine.docker import pull_errors
@@ -45,7 +44,6 @@ TELLS = waits._TOLD_FROM_S
         ("compose", f"started again after {restarts._FIRST_PAUSE_S:g} s, {2 * restarts._FIRST_PAUSE_S:g} s and so on"),
         ("compose", f"and at most {restarts.MOST_RESTARTS} times"),
         ("command", f"larger than {env_file._MOST_BYTES // MIB} MiB"),
-        ("errors", f"{user_files.MOST_BYTES // MIB} MiB"),
         ("failures", f"waits twice {collect.LATE_S:g} s"),
         ("failures", f"After {collect._PATIENCE_S:g} s of such waits"),
         ("failures", f"first and last {render.MOST_LINES // 2} lines"),

@@ -104,7 +104,7 @@ def test_a_log_of_which_nothing_known_is_left_is_read_as_new() -> None:
 
 @given(
     lines=st.lists(st.text("ab \r", max_size=12), max_size=60),
-    pattern=st.sampled_from(["a", "^a", "b$", "^$", "a+b", r"\Aa", "a.b", "^ab$", r"a\nb", "a|b"]),
+    pattern=st.sampled_from(["a", "^a", "b$", "^ +$", "a+b", r"\Aa", "a.b", "^ab$", r"a\nb", "a|b"]),
     cuts=st.lists(st.integers(0, 400), max_size=20),
 )
 def test_the_count_is_that_of_the_whole_text(lines: list[str], pattern: str, cuts: list[int]) -> None:
