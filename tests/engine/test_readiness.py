@@ -145,7 +145,7 @@ def test_a_silent_port_behind_a_slow_forwarder_is_ready_when_the_container_liste
         published = real_engine.inspect_container(container_id).ports[8000]
         with slow_forwarder(published) as port:
             endpoints = {8000: Endpoint("127.0.0.1", port)}
-            target = Target(container_id=container_id, endpoints=endpoints, main_port=8000, started_at=0)
+            target = Target(container_id=container_id, endpoints=endpoints, main_port=8000)
             found = ask(Tcp(), target, Elsewhere(real_engine))
         assert isinstance(found, answer), found
     finally:
