@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from docs.pages import DOCS
+from pytest_isolate import user_files
 from pytest_isolate.cli import env_file
-from pytest_isolate.compose_files import health, host, reader
+from pytest_isolate.compose_files import health, reader
 from pytest_isolate.engine.docker import pull_errors
 from pytest_isolate.model import service
 from pytest_isolate.model.location import Location
@@ -40,7 +41,7 @@ TELLS = waits._TOLD_FROM_S
         ("compose", f"when it has run for {watcher._SETTLE_S:g} s or has exited with code 0"),
         ("compose", f"and at least {health._LEAST_S:g} seconds"),
         ("compose", f"Each further port gets {ports.FURTHER_PORTS_S:g} seconds"),
-        ("compose", f"of at most {host.MAX_BYTES // MIB} MiB, with at most {reader._MAX_PARTS:,} parts"),
+        ("compose", f"of at most {user_files.MOST_TEXT_BYTES // MIB} MiB, with at most {reader._MAX_PARTS:,} parts"),
         ("compose", f"started again after {restarts._FIRST_PAUSE_S:g} s, {2 * restarts._FIRST_PAUSE_S:g} s and so on"),
         ("compose", f"and at most {restarts.MOST_RESTARTS} times"),
         ("command", f"larger than {env_file._MOST_BYTES // MIB} MiB"),
