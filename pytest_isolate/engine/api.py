@@ -139,6 +139,7 @@ class PathFacts(Struct, frozen=True, kw_only=True):
     """A file or folder in a container. Of a link, `path` is where it leads to, and the rest is the link's own."""
 
     path: str
+    is_missing: bool = False  # only of the place that a link leads to
     is_folder: bool = False
     is_link: bool = False
     mode: int = 0

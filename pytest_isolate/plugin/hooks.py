@@ -62,7 +62,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
             set_environment(early_config, reader)
         elif any(name not in os.environ for name in reader.read_variables()):
-            from pytest_isolate.plugin.declaring.variables import set_stand_ins
+            from pytest_isolate.plugin.declaring.stand_ins import set_stand_ins
 
             set_stand_ins(early_config, reader)
     return (yield)

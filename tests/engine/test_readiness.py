@@ -172,7 +172,7 @@ def test_a_question_to_a_long_log_costs_no_more_than_one_to_a_short_log(project:
         import os, time
         from pytest_isolate.engine.connect import connect
         from pytest_isolate.model.probes import Log, Ready
-        from pytest_isolate.running.readiness.log import LogQuestions
+        from pytest_isolate.running.readiness.log_questions import LogQuestions
 
         def seconds(work):
             began = time.monotonic()

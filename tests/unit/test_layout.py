@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,3 +33,15 @@ def test_no_constructor_has_more_than_eight_collaborators() -> None:
 def test_no_folder_has_more_than_twenty_modules() -> None:
     folders = {file.parent for file in ROOT.rglob("*.py")}
     assert [str(folder) for folder in folders if len(list(folder.glob("*.py"))) > 20] == []
+
+
+# One thing at several layers: what a preset, a probe, a command or an image is, in each folder that knows of it.
+TWICE = {
+    "client", "context", "engine", "external", "fresh", "guardian", "host", "images", "mariadb", "network", "plan",
+    "postgres", "probes", "redis", "service", "translate", "up",
+}  # fmt: skip
+
+
+def test_no_module_has_the_name_of_another_but_where_both_are_one_thing() -> None:
+    names = Counter(file.stem for file in ROOT.rglob("*.py") if file.stem != "__init__")
+    assert {name for name, times in names.items() if times > 1} <= TWICE

@@ -23,8 +23,8 @@ from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.endpoint import Endpoint, Port
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.service import Scope, ServiceId, ServiceSpec, StackId
+from pytest_isolate.plugin.declaring.stand_ins import change_variables, fill_in, named_services, usage_error
 from pytest_isolate.plugin.declaring.toml import Environment, TomlReader
-from pytest_isolate.plugin.declaring.variables import change_variables, fill_in, named_services, usage_error
 from pytest_isolate.plugin.options import BIND, HOST
 from pytest_isolate.plugin.run.early import KNOWN_KEY, EarlyRun, new_run
 from pytest_isolate.plugin.service_options import read_run_overrides

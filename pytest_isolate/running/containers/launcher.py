@@ -5,10 +5,9 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import socket
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, suppress
 from itertools import count
-from os.path import isdir as is_folder
 
 from msgspec.structs import replace
 
@@ -19,16 +18,12 @@ from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN
 from pytest_isolate.model.service import (
     OF_SERVICE,
     ContainerSettings,
-    File,
     Pairs,
     Unlimited,
-    is_host_path,
-    split_mode,
 )
 from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey
-from pytest_isolate.running.archive import Copied, stream_archive
-from pytest_isolate.running.containers.baked import BakedData, use_data
-from pytest_isolate.running.containers.mounts import Layout, lay_out
+from pytest_isolate.running.containers.baked import find_hidden, find_server_data, use_data
+from pytest_isolate.running.containers.contents import Contents, Mounts
 from pytest_isolate.running.containers.running import (
     RunningInstance,
     StartRequest,
@@ -73,13 +68,13 @@ class Launcher:
         self._run = context.run
         self._time = context.clock.time
         self._note = context.timeline.note
-        self._baked = BakedData(context.engine, context.run)
         self._networks = networks
         self._addresses = addresses
         self._volumes = volumes
+        self._paths = ImagePathReader(context.engine, context.run, notes)
+        self._contents = Contents(context.engine, context.run, volumes, self._paths)
         self._in_memory_bytes = in_memory_bytes
         self._copied = copied
-        self._paths = ImagePathReader(context.engine, context.run, notes)
         self._numbers = count(1)
 
     def preparing_network(
@@ -145,17 +140,15 @@ class Launcher:
         password = choose_password(start.instance, start.domain, start.snapshot)
         view = build_view(start.instance.spec, password, start.needed, endpoints)
         digest = full_fingerprint(start.instance, start.image, start.needed, is_kept=start.domain.is_kept)
-        layout = self._lay_out(start, view)
-        names, own = dict(layout.volumes), [name for name, items in layout.filled.items() if len(items) > 1]
-        volumes = self._volumes.ensure(start.instance, start.domain, start.code, names, own)
-        request = self._build_request(start, view, network_id, ports, digest, layout, volumes)
+        mounts = self._contents.prepare(start, view)
+        request = self._build_request(start, view, network_id, ports, digest, mounts)
         container_id = self._engine.create_container(request)
         try:
             with_data = self._find_baked(start, container_id)
             if with_data:
                 self._remove_quietly(container_id)
                 return self._launch_on(ports, with_data, network_id)
-            self._copy(container_id, request, start.domain, layout, volumes)
+            self._contents.copy(container_id, request, start.domain, mounts)
             started_at = self._time()
             self._engine.start_container(container_id)
         except BaseException:
@@ -176,67 +169,11 @@ class Launcher:
             secrets=collect_secrets(view, start.needed),
         )
 
-    def _lay_out(self, start: StartRequest, view: ServiceView) -> Layout:
-        spec, image_id = start.instance.spec, start.image.image_id
-        shares_files, written = self._engine.facts().shares_files, start.instance.written
-        # What is bound as it is, the engine puts where links lead to.
-        copied = [at for name, at in spec.volumes if is_host_path(name) and (name in written or not shares_files)]
-        files = [*view.files, *(File(target=split_mode(at)[0]) for at in copied)]
-        image = self._paths.read(start.image, image_id, files, is_folder)
-        return lay_out(
-            spec,
-            view.files,
-            image,
-            shares_files=shares_files,
-            written=written,
-            is_folder=is_folder,
-        )
-
-    def _copy(
-        self,
-        container_id: str,
-        request: ContainerRequest,
-        domain: SharingDomain,
-        layout: Layout,
-        volumes: Mapping[str, str],
-    ) -> None:
-        """Copy everything that the service has of this host's, and its texts, into its container and its volumes."""
-        for name, content in layout.filled.items():
-            targets = [target for volume, target in layout.volumes if volume == name]
-            is_writable = not (request.settings.read_only or all(split_mode(target)[1] for target in targets))
-            # What is mounted within it would get a part of what belongs to all services that share it.
-            is_writable = is_writable and not content[0].hidden
-
-            def fill(name: str = name, content: tuple[Copied, ...] = content, is_writable: bool = is_writable) -> None:
-                if is_writable:
-                    self._engine.copy_into(container_id, stream_archive(content))
-                else:
-                    self._fill_from_elsewhere(request, volumes[name], content)
-
-            self._volumes.fill(domain, volumes[name], fill)
-        for folder, copied in layout.copied.items():
-            self._engine.copy_into(container_id, stream_archive(copied, folder), folder)
-
-    def _fill_from_elsewhere(self, request: ContainerRequest, volume: str, content: tuple[Copied, ...]) -> None:
-        """Fill a volume by a container that is never started and mounts nothing else, as the service's own may not."""
-        filling = ContainerRequest(
-            name=f"{request.name}-fill",
-            image=request.image,
-            labels=self._run.labels(),
-            entrypoint=("true",),
-            command=(),
-            volumes={volume: f"{content[0].target}:nocopy"},
-        )
-        container_id = self._engine.create_container(filling)
-        try:
-            self._engine.copy_into(container_id, stream_archive(replace(item, hidden=()) for item in content))
-        finally:
-            self._remove_quietly(container_id)
-
     def _find_baked(self, start: StartRequest, container_id: str) -> StartRequest | None:
         """Return the same start with the data that the image brings along; None where it brings none."""
         spec = start.instance.spec
-        folder = "" if start.starts_from_snapshot else self._baked.find_server_data(spec, start.image, container_id)
+        is_new = not start.starts_from_snapshot
+        folder = find_server_data(self._paths, spec, start.image, container_id) if is_new else ""
         if not folder:
             return None
         self._note(
@@ -253,13 +190,13 @@ class Launcher:
         )
         if start.starts_from_snapshot:
             return folders
-        found = self._baked.without_hidden(folders, start.image, _image_name(start))
-        for folder in folders.keys() - found.keys():
+        hidden = find_hidden(self._paths, folders, start.image, _image_name(start))
+        for folder in sorted(hidden):
             self._note(
                 f"service {describe_instance(start.instance, self._run)} keeps {folder} on disk, for its image has "
                 f"data there that in_memory= would hide; leave that key out ({spec.location})"
             )
-        return found
+        return {folder: size for folder, size in folders.items() if folder not in hidden}
 
     def _build_request(
         self,
@@ -268,12 +205,9 @@ class Launcher:
         network_id: str,
         ports: HeldPorts,
         digest: str,
-        layout: Layout,
-        names: Mapping[str, str],
+        mounts: Mounts,
     ) -> ContainerRequest:
         instance, spec, run = start.instance, start.instance.spec, start.domain.run
-        mounts = [(names[name], _with_mode(name, target)) for name, target in layout.volumes]
-        volumes = dict(reversed(mounts))
         # A later run may ask for copies of what is kept.
         is_copied = start.domain.is_kept or instance.key in self._copied
         number = f"{next(self._numbers)}{self._run.worker}"
@@ -294,7 +228,7 @@ class Launcher:
             network="" if self._has_other_network(start) else network_id,
             aliases=network_aliases(spec),
             joined=_container_named(spec.container.network, start),
-            volumes=volumes,
+            volumes=mounts.first_places,
             memory_folders=self._choose_memory_folders(start, is_copied=is_copied),
             memory_bytes=memory_limit(spec),
             shm_bytes=spec.shm_bytes,
@@ -303,10 +237,8 @@ class Launcher:
             cap_drop=("ALL",),
             cap_add=capabilities(spec),
             no_new_privileges=not spec.new_privileges,
-            folders=layout.folders,
-            settings=_settings(
-                start, self._extra_hosts(start), layout, [mount for mount in mounts if mount not in volumes.items()]
-            ),
+            folders=mounts.layout.folders,
+            settings=_settings(start, self._extra_hosts(start), mounts),
         )
 
     def _has_other_network(self, start: StartRequest) -> bool:
@@ -329,26 +261,14 @@ class Launcher:
             self._engine.remove_container(container_id)
 
 
-def _with_mode(name: str, target: str) -> str:
-    """A mount as the engine takes it. A copy of a folder of this host hides what the image has there."""
-    path, is_read_only = split_mode(target)
-    words = [*(["ro"] if is_read_only else []), *(["nocopy"] if is_host_path(name) else [])]
-    return ":".join(filter(None, (path, ",".join(words))))
-
-
-def _settings(
-    start: StartRequest, extra_hosts: Pairs, layout: Layout, more_mounts: Iterable[tuple[str, str]]
-) -> ContainerSettings:
-    """The settings with names of services filled in, and what is mounted at a further place."""
+def _settings(start: StartRequest, extra_hosts: Pairs, mounts: Mounts) -> ContainerSettings:
+    """The settings with names of services filled in, and what is mounted besides the volumes' first places."""
     settings = start.instance.spec.container
-    further = [
-        (path, f"{name}{colon}{mode}") for name, target in more_mounts for path, colon, mode in [target.partition(":")]
-    ]
     shared = {name: _container_named(value, start) for name, value in settings.namespaces}
     return replace(
         settings,
-        binds=(*layout.binds, *further),
-        tmpfs=layout.tmpfs,
+        binds=(*mounts.layout.binds, *mounts.further_places),
+        tmpfs=mounts.layout.tmpfs,
         namespaces=tuple((n, f"container:{shared[n]}" if shared[n] else value) for n, value in settings.namespaces),
         # The engine refuses names of hosts for a container that has the network of another one.
         extra_hosts=() if settings.network.startswith(OF_SERVICE) else extra_hosts,

@@ -40,6 +40,8 @@ class _Known(Struct, kw_only=True):
     places: dict[str, PathFacts | None] = {}
     folder_owners: dict[str, PathOwner] = {}
     owners: dict[str, PathOwner] = {}
+    filled: dict[str, bool] = {}
+    """True for a folder with a file in it."""
 
 
 class ImagePathReader:
@@ -70,14 +72,37 @@ class ImagePathReader:
                         known.folder_owners[target] = self._engine.read_owner(container_id, place.path)
                 for owner in sorted(owners):
                     known.owners[owner] = look.find_owner(owner)
-            if self._notes:
-                self._notes.clear_older_than(_KEPT_S)
-                self._notes.publish(image.image_id, to_builtins(known))
+            self._note(image, known)
         return ImagePaths(
             places={target: place for target, place in known.places.items() if place},
             folder_owners=known.folder_owners,
             owners=known.owners,
         )
+
+    def has(self, image: ImageFacts, path: str, container_id: str) -> bool:
+        """True for an image with a file or folder at a path; it is looked for in a container of the image."""
+        known = self._recall(image)
+        if path not in known.places:
+            known.places[path] = _Look(self._engine, container_id).resolve(path)
+            self._note(image, known)
+        place = known.places[path]
+        return place is not None and not place.is_missing
+
+    def find_filled(self, image: ImageFacts, tag: str, folders: Collection[str]) -> set[str]:
+        """Folders in which an image has a file."""
+        known = self._recall(image)
+        asked = set(folders) - known.filled.keys()
+        if asked:
+            with self._container(tag) as container_id:
+                look = _Look(self._engine, container_id)
+                known.filled |= {folder: look.holds_files(folder) for folder in asked}
+            self._note(image, known)
+        return {folder for folder in folders if known.filled[folder]}
+
+    def _note(self, image: ImageFacts, known: _Known) -> None:
+        if self._notes:
+            self._notes.clear_older_than(_KEPT_S)
+            self._notes.publish(image.image_id, to_builtins(known))
 
     def _recall(self, image: ImageFacts) -> _Known:
         known = self._known.get(image.image_id)
@@ -117,8 +142,9 @@ class _Look:
         own = str(PurePosixPath(above) / PurePosixPath(path).name)
         found = self._engine.find_path(self._container_id, own)
         if found and found.is_link:
-            found = self._engine.find_path(self._container_id, found.path) or PathFacts(path=found.path)
-        return found or (PathFacts(path=own) if own != path else None)
+            own, found = found.path, self._engine.find_path(self._container_id, found.path)
+            return found or PathFacts(path=own, is_missing=True)
+        return found or (PathFacts(path=own, is_missing=True) if own != path else None)
 
     def _resolve_folder(self, path: str) -> str:
         if path not in self._links:
@@ -127,6 +153,18 @@ class _Look:
             found = self._engine.find_path(self._container_id, own)
             self._links[path] = found.path if found else own
         return self._links[path]
+
+    def holds_files(self, folder: str) -> bool:
+        """True for a folder with a file in it, however deep."""
+        with tempfile.TemporaryDirectory() as here:
+            archive = Path(here) / "archive"
+            try:
+                if not self._engine.save_archive(self._container_id, folder, archive, _MOST_BYTES):
+                    return True
+                with tarfile.open(archive) as found:
+                    return any(entry.isfile() for entry in found)
+            except (EngineError, tarfile.TarError):
+                return False  # there is none, or the engine cannot tell
 
     def find_owner(self, text: str) -> PathOwner:
         """The numbers of `USER` or `USER:GROUP`; a number without a group is the group's as well, as Docker has it."""

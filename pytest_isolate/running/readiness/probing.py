@@ -15,7 +15,7 @@ from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, EngineUnreachable
 from pytest_isolate.model.endpoint import Endpoint, Port
 from pytest_isolate.model.probes import Answer, Command, Ended, Http, Log, NotYet, Probe, Ready, Tcp
-from pytest_isolate.running.readiness.log import LogQuestions
+from pytest_isolate.running.readiness.log_questions import LogQuestions
 
 _CONNECT_S = 1.0
 _ANSWER_S = 2.0

@@ -17,9 +17,9 @@ from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.readiness import probing
 from pytest_isolate.running.readiness.exits import ExitWatcher
-from pytest_isolate.running.readiness.log import LogQuestions
+from pytest_isolate.running.readiness.log_questions import LogQuestions
 from pytest_isolate.running.readiness.loop import Outcome, wait_until_ready
-from pytest_isolate.running.readiness.ports import PortQuestions
+from pytest_isolate.running.readiness.port_questions import PortQuestions
 from pytest_isolate.running.readiness.restarts import find_pause
 from pytest_isolate.running.testcontainers.modules import Modules
 from pytest_isolate.text import count, redact

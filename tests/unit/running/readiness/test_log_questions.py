@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pytest_isolate.engine.api import LogLine
 from pytest_isolate.model.probes import Log, NotYet, Ready
-from pytest_isolate.running.readiness import log
-from pytest_isolate.running.readiness.log import LogQuestions, LogSearch
+from pytest_isolate.running.readiness import log_questions
+from pytest_isolate.running.readiness.log_questions import LogQuestions, LogSearch
 
 
 class Service:
@@ -111,7 +111,7 @@ def test_the_count_is_that_of_the_whole_text(lines: list[str], pattern: str, cut
     """Whole lines arrive, as engines read them; a short window stands for a long log."""
     ended = [f"{line}\n" for line in lines]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log, "_WINDOW", 30)
+        patch.setattr(log_questions, "_WINDOW", 30)
         search = LogSearch(pattern)
         marks = sorted({0, len(ended), *(cut for cut in cuts if cut < len(ended))})
         for begin, end in pairwise(marks):
@@ -127,4 +127,4 @@ def test_what_is_kept_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(100):
         search.add("a line\n" * 10_000)
 
-    assert len(search._text) <= log._WINDOW + 70_000
+    assert len(search._text) <= log_questions._WINDOW + 70_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_isolate.model.probes import Answer, NotYet, Ports, Ready, Tcp
-from pytest_isolate.running.readiness.ports import FURTHER_PORTS_S, PortQuestions
+from pytest_isolate.running.readiness.port_questions import FURTHER_PORTS_S, PortQuestions
 from unit.builders import FakeClock
 
 REFUSED = NotYet("connection refused")

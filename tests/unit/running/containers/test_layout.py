@@ -10,7 +10,7 @@ from pytest_isolate.engine.api import PathFacts, PathOwner
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ContainerSettings, File, ServiceSpec
 from pytest_isolate.running.archive import Copied
-from pytest_isolate.running.containers.mounts import Layout, lay_out
+from pytest_isolate.running.containers.layout import Layout, lay_out
 from pytest_isolate.running.images.paths import ImagePaths
 
 FOLDERS = ("/h/conf", "/h/app")
