@@ -405,6 +405,12 @@ class Engine(Removing, Protocol):
     def read_counters(self, container_id: str) -> UsageCounters | None:
         """The kernel's counters for a container, at no cost; None where they cannot be seen from this process."""
 
+    def read_connections(self, container_id: str) -> str | None:
+        """Tables of a container's TCP connections as its kernel writes them (/proc/net/tcp of proc(5)), at no cost.
+
+        None where they cannot be seen from this process.
+        """
+
     def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0, stream: str = "") -> str:
         """Log of a container, both streams or the one of that name, from `since` (epoch) on."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
@@ -89,8 +89,6 @@ class Instance(Struct, frozen=True, kw_only=True):
     """Depth of the stack in the dependency order; a stack depends only on lower ones."""
     written: frozenset[str] = frozenset()
     """Files and folders of this host that a service of its stack may write to, so that each stack has its own."""
-    shared: tuple[tuple[str, str], ...] = ()
-    """Its named volumes that another service of its stack has as well, with that service."""
 
     @property
     def network(self) -> NetworkKey:
@@ -144,7 +142,6 @@ def _build_instance(
 ) -> Instance:
     spec = catalogue.services[service_id]
     stack = catalogue.stacks.get(service_id.stack)
-    members = [other for i, other in catalogue.services.items() if i.stack == service_id.stack]
     dependencies: Mapping[str, InstanceKey] = {i.spec.name: i.key for i in needed}
     digest = fingerprint(
         spec,
@@ -158,15 +155,8 @@ def _build_instance(
         dependencies=tuple(sorted(dependencies.items())),
         network_capacity=_network_capacity(service_id, catalogue),
         stack_depth=_stack_depth(service_id.stack, catalogue),
-        written=written_paths(members),
-        shared=tuple(_find_shared(spec, members)),
+        written=written_paths(spec for other, spec in catalogue.services.items() if other.stack == service_id.stack),
     )
-
-
-def _find_shared(spec: ServiceSpec, members: Iterable[ServiceSpec]) -> Iterator[tuple[str, str]]:
-    own = {name for name, _ in spec.volumes if not is_host_path(name)}
-    for other in members:
-        yield from ((name, other.name) for name, _ in other.volumes if name in own and other.name != spec.name)
 
 
 def _network_capacity(service_id: ServiceId, catalogue: Catalogue) -> int:

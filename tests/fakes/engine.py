@@ -370,6 +370,10 @@ class FakeEngine:
     def read_counters(self, container_id: str) -> UsageCounters | None:
         return None  # its containers have no control groups
 
+    def read_connections(self, container_id: str) -> str | None:
+        ports = self._container(container_id).listeners
+        return "".join(f"   {n}: 00000000:{port:04X} 00000000:0000 0A \n" for n, port in enumerate(ports)) or "sl\n"
+
     def read_logs(self, container_id: str, *, tail: int | None = None, since: float = 0, stream: str = "") -> str:
         with self._asked("read_logs", container_id, tail, since):
             return self._container(container_id).read_log(tail, since, stream)

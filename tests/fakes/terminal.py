@@ -52,6 +52,7 @@ class Terminal:
                 os.write(self._ours, b"\x03")
                 process.send_signal(signal.SIGINT)
                 interrupt_at = ""
+        self._feed(0)  # what it wrote last
         return [*screens, self.read()]
 
     def close(self) -> None:

@@ -304,9 +304,11 @@ def test_what_shares_a_volume_and_is_asked_for_late_is_not_kept(project: Project
         "one = service(IMAGE, command=forever(), volumes={'d': '/d'})\n"
         "two = service(IMAGE, command=forever(), volumes={'d': '/d'})"
     )
-    project.tests("def test_it(request): request.getfixturevalue('one')")
+    project.tests(
+        "@pytest.mark.parametrize('name', ['two', 'one'])\ndef test_it(name, request): request.getfixturevalue(name)"
+    )
     result = project.run("--isolate-reuse")
-    result.assert_outcomes(failed=1)
+    result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         ["service 'one' * it cannot be kept for later runs, because 'two' uses the volume 'd' as well"]
     )

@@ -135,5 +135,8 @@ class ContainerApi(Remover):
     def read_counters(self, container_id: str) -> UsageCounters | None:
         return cgroups.count(container_id)
 
+    def read_connections(self, container_id: str) -> str | None:
+        return cgroups.read_connections(container_id)
+
     def _tell(self, container_id: str, verb: str, done: str) -> None:
         self._http.ask(f"a container could not be {done}", "POST", f"/containers/{quote(container_id)}/{verb}")

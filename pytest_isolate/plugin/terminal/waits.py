@@ -78,8 +78,10 @@ def merge(items: Sequence[Item]) -> list[Item]:
     known = {subject for subject, _ in answered}
     silent = {item.subject: item for item in longest_last if not item.text and item.subject not in known}
     chosen = sorted([*answered.values(), *silent.values()], key=lambda item: -item.seconds)
-    several = [name for name, number in Counter(item.subject for item in chosen).items() if number > 1]
-    return [replace(i, subject=f"{i.subject} ({i.worker})") if i.subject in several and i.worker else i for i in chosen]
+    workers = Counter(subject for subject, _ in {(item.subject, item.worker) for item in chosen})
+    return [
+        replace(i, subject=f"{i.subject} ({i.worker})") if workers[i.subject] > 1 and i.worker else i for i in chosen
+    ]
 
 
 def plain_line(item: Item, others: int = 0) -> str:

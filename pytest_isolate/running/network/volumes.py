@@ -32,6 +32,7 @@ class Volumes:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._volumes: Once[_Key, str] = Once()
+        self._kept_by: dict[tuple[NetworkKey, str], str] = {}
         self._filled: Once[str, None] = Once()
         self._numbers = count(1)
 
@@ -42,11 +43,13 @@ class Volumes:
 
         EngineError for one that is kept and shared: one of those who share it may change, and the other not.
         """
-        for name, other in instance.shared if domain.is_kept else ():
-            raise EngineError(
-                f"it cannot be kept for later runs, because {other!r} uses the volume {name!r} as well",
-                do="run without --isolate-reuse, or give both scope='module' or share='worker'",
-            )
+        for name in names if domain.is_kept else ():
+            user = self._kept_by.setdefault((instance.network, name), instance.spec.name)
+            if user != instance.spec.name and not is_host_path(name):
+                raise EngineError(
+                    f"it cannot be kept for later runs, because {user!r} uses the volume {name!r} as well",
+                    do="run without --isolate-reuse, or give both scope='module' or share='worker'",
+                )
         shared_by = {name: f"{name} {instance.spec.name}" if name in own else name for name in names}
         return {name: self._ensure(instance, domain, code, full) for name, full in shared_by.items()}
 

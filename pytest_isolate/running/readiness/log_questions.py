@@ -26,7 +26,8 @@ class LogSearch:
         self._text = ""
         self._begin = 0
         self._before = 0
-        self.count = 0
+        # A pattern that an empty text matches is found in a log without a line.
+        self.count = len(self._pattern.findall(""))
 
     def add(self, text: str) -> None:
         """Search on."""

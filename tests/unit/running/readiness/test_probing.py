@@ -101,13 +101,19 @@ hang_up = say(close=True)
 class StubEngine:
     """Answers what a test has put in."""
 
-    def __init__(self, *, result: ExecResult | EngineError | None = None, shares_kernel: bool = True) -> None:
+    def __init__(
+        self, *, result: ExecResult | EngineError | None = None, shares_kernel: bool = True, table: str | None = None
+    ) -> None:
+        self.table = table
         self.shares_kernel = shares_kernel
         self.result = result
         self.asked: list[object] = []
 
     def facts(self) -> EngineFacts:
         return EngineFacts(name="", version="", address="", is_local=True, shares_kernel=self.shares_kernel)
+
+    def read_connections(self, container_id: str) -> str | None:
+        return self.table
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         self.asked.append((container_id, argv))
