@@ -218,10 +218,12 @@ def test_service_waits_for_what_it_needs_and_finds_it(project: Project) -> None:
     )
     project.tests(
         """
+        from waiting import wait_for
+
         def test_it(web): assert web.logs() == "rows\\n"
 
         @pytest.mark.parametrize("n", range(2))
-        def test_from_another_network(lone, n): assert lone.logs() == "rows\\n"
+        def test_from_another_network(lone, n): assert wait_for(lone.logs) == "rows\\n"
         """
     )
     project.run().assert_outcomes(passed=3)

@@ -135,7 +135,7 @@ def test_random_password_is_new_in_each_run_and_never_shown_when_runs_fail(proje
     project.conftest(
         """
         db = service(postgres(), image=IMAGE, command=program("serve 5432"), ready=tcp())
-        shows = service(IMAGE, command=program("getenv URL", "exit 1"), env={"URL": "{db.url}"})
+        shows = service(IMAGE, command=program("getenv URL", "exit 1"), env={"URL": "{db.url}"}, ready=log("never"))
         asks = service(db, command=program("getenv POSTGRES_PASSWORD", "serve 5432"), timeout=1,
                        ready=command("sh", "-c", "echo $POSTGRES_PASSWORD; false"))
         """

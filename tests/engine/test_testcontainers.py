@@ -81,7 +81,7 @@ def test_postgres(a_postgres, asker):
     inside = a_postgres.get_connection_url(host="127.0.0.1").replace(str(a_postgres.port), "5432")
     told = a_postgres.module.exec(["psql", inside, "-qAtc", "SELECT 6 * 7"])
     assert told.output == b"42\\n", told
-    assert asker.exec("printenv", "URL").stdout == "postgresql://test:test@a_postgres:5432/test\\n"
+    assert asker.exec("printenv", "URL").stdout == "postgresql://test:test@a-postgres:5432/test\\n"
 
 def test_fresh(orders, a_postgres):
     assert orders.url == a_postgres.url.removesuffix("/test") + "/" + orders.database != a_postgres.url

@@ -297,7 +297,8 @@ def _last_lines(log: str, running: RunningInstance) -> list[str]:
 def choose_probes(running: RunningInstance, *, is_first: bool = True) -> tuple[Probe, ...]:
     """The declared probes; else the image's own health check, asked more often; else a connection to each port.
 
-    What is asked inside of the container only is followed by the ports.
+    What is asked inside of the container only is followed by the ports, and asked again: a server listens before it is
+    done with its start.
 
     A module's wait comes before what is declared besides. It is for a first start, and may wait for lines that no other
     start writes: after one of these, the main port has to answer.
@@ -312,7 +313,7 @@ def choose_probes(running: RunningInstance, *, is_first: bool = True) -> tuple[P
         return tuple(Tcp(port=port) for port in running.spec.ports)
     # Also the temporary server of an image that initialises says yes to what is asked inside, and is not reached.
     if all(probe.is_inside for probe in inside) and not running.spec.container.network.startswith(OF_SERVICE):
-        return (*inside, *([Ports(ports=running.spec.ports)] if running.spec.ports else []))
+        return (*inside, Ports(ports=running.spec.ports), *inside) if running.spec.ports else inside
     return tuple(probe for probe in inside if probe != Ports(ports=()))
 
 
