@@ -83,7 +83,8 @@ def _read_silence(sock: socket.socket, silence_s: float) -> Answer | None:
 def _ask_behind_forwarder(sock: socket.socket, probe: Tcp, target: Target, engine: Engine) -> Answer:
     """Judge a silent connection by what the container listens on: on a busy machine a forwarder hangs up late."""
     port, is_near = probe.port or target.main_port, engine.facts().shares_kernel
-    table = engine.read_connections(target.container_id)
+    # What runs already has no container that could be looked into.
+    table = engine.read_connections(target.container_id) if target.container_id else None
     if table is None and not is_near:
         table = _read_connections_inside(target, engine)
     if table is None:
