@@ -20,7 +20,7 @@ from pytest_isolate.running.evidence import collect, render
 from pytest_isolate.running.images import build_digest, snapshots
 from pytest_isolate.running.instances import budget, external, retained
 from pytest_isolate.running.ownership import retention
-from pytest_isolate.running.readiness import loop, ports, restarts, watcher
+from pytest_isolate.running.readiness import loop, port_questions, restarts, watcher
 from pytest_isolate.running.report import assemble, recorder
 from pytest_isolate.running.testcontainers import adapted
 
@@ -40,7 +40,7 @@ TELLS = waits._TOLD_FROM_S
         ("compose", f"{security.DEFAULT_MEMORY_BYTES // GIB} GiB of memory"),
         ("compose", f"when it has run for {watcher._SETTLE_S:g} s or has exited with code 0"),
         ("compose", f"and at least {health._LEAST_S:g} seconds"),
-        ("compose", f"Each further port gets {ports.FURTHER_PORTS_S:g} seconds"),
+        ("compose", f"Each further port gets {port_questions.FURTHER_PORTS_S:g} seconds"),
         ("compose", f"of at most {user_files.MOST_TEXT_BYTES // MIB} MiB, with at most {reader._MAX_PARTS:,} parts"),
         ("compose", f"started again after {restarts._FIRST_PAUSE_S:g} s, {2 * restarts._FIRST_PAUSE_S:g} s and so on"),
         ("compose", f"and at most {restarts.MOST_RESTARTS} times"),
