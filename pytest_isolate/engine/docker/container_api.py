@@ -91,7 +91,12 @@ class ContainerApi(Remover):
         return path_owner(self._http.read_first(what, target, {"path": path}, tarfile.BLOCKSIZE))
 
     def start_container(self, container_id: str) -> None:
-        self._tell(container_id, "start", "started")
+        try:
+            self._tell(container_id, "start", "started")
+        except EngineError as error:
+            # Podman 4.3 looks for the process once more, and fails where it has ended by then.
+            if "no such process" not in str(error) or not self.inspect_container(container_id).started_at:
+                raise
 
     def stop_container(self, container_id: str, timeout_s: int) -> None:
         what, path = "a container could not be stopped", f"/containers/{quote(container_id)}/stop"
