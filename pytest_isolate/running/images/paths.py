@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import tarfile
 import tempfile
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from msgspec import Struct, convert, to_builtins
+from msgspec import Struct, ValidationError, convert, to_builtins
 
 from pytest_isolate.engine.api import ContainerRequest, Engine, ImageFacts, PathFacts, PathOwner
 from pytest_isolate.errors import EngineError, suggest
@@ -52,6 +53,8 @@ class ImagePathReader:
         self._run = run
         self._notes = notes
         self._known: dict[str, _Known] = {}
+        # Services of one image start side by side.
+        self._lock = threading.Lock()
 
     def read(
         self, image: ImageFacts, tag: str, files: Collection[File], is_folder: Callable[[str], bool]
@@ -59,45 +62,52 @@ class ImagePathReader:
         """Facts needed to put files into a container of an image; EngineError for an owner that it lacks."""
         if not files:
             return ImagePaths()
-        known = self._recall(image)
         folders = {file.target for file in files if file.source and is_folder(file.source)}
-        targets = {file.target for file in files} - known.places.keys()
-        owners = {file.owner for file in files if file.owner} - known.owners.keys()
-        if targets or owners:
-            with self._container(tag) as container_id:
-                look = _Look(self._engine, container_id)
-                for target in sorted(targets):
-                    place = known.places[target] = look.resolve(target)
-                    if place and place.is_folder and target in folders:
-                        known.folder_owners[target] = self._engine.read_owner(container_id, place.path)
-                for owner in sorted(owners):
-                    known.owners[owner] = look.find_owner(owner)
-            self._note(image, known)
-        return ImagePaths(
-            places={target: place for target, place in known.places.items() if place},
-            folder_owners=known.folder_owners,
-            owners=known.owners,
-        )
+        with self._lock:
+            known = self._recall(image)
+            # A place may be known from a file that went there, and its owner not.
+            unowned = {
+                f for f in folders - known.folder_owners.keys() if (place := known.places.get(f)) and place.is_folder
+            }
+            targets = {file.target for file in files} - known.places.keys() | unowned
+            owners = {file.owner for file in files if file.owner} - known.owners.keys()
+            if targets or owners:
+                with self._container(tag) as container_id:
+                    look = _Look(self._engine, container_id)
+                    for target in sorted(targets):
+                        place = known.places[target] = look.resolve(target)
+                        if place and place.is_folder and target in folders:
+                            known.folder_owners[target] = self._engine.read_owner(container_id, place.path)
+                    for owner in sorted(owners):
+                        known.owners[owner] = look.find_owner(owner)
+                self._note(image, known)
+            return ImagePaths(
+                places={target: place for target, place in known.places.items() if place},
+                folder_owners=dict(known.folder_owners),
+                owners=dict(known.owners),
+            )
 
     def has(self, image: ImageFacts, path: str, container_id: str) -> bool:
         """True for an image with a file or folder at a path; it is looked for in a container of the image."""
-        known = self._recall(image)
-        if path not in known.places:
-            known.places[path] = _Look(self._engine, container_id).resolve(path)
-            self._note(image, known)
-        place = known.places[path]
+        with self._lock:
+            known = self._recall(image)
+            if path not in known.places:
+                known.places[path] = _Look(self._engine, container_id).resolve(path)
+                self._note(image, known)
+            place = known.places[path]
         return place is not None and not place.is_missing
 
     def find_filled(self, image: ImageFacts, tag: str, folders: Collection[str]) -> set[str]:
         """Folders in which an image has a file."""
-        known = self._recall(image)
-        asked = set(folders) - known.filled.keys()
-        if asked:
-            with self._container(tag) as container_id:
-                look = _Look(self._engine, container_id)
-                known.filled |= {folder: look.holds_files(folder) for folder in asked}
-            self._note(image, known)
-        return {folder for folder in folders if known.filled[folder]}
+        with self._lock:
+            known = self._recall(image)
+            asked = set(folders) - known.filled.keys()
+            if asked:
+                with self._container(tag) as container_id:
+                    look = _Look(self._engine, container_id)
+                    known.filled |= {folder: look.holds_files(folder) for folder in asked}
+                self._note(image, known)
+            return {folder for folder in folders if known.filled[folder]}
 
     def _note(self, image: ImageFacts, known: _Known) -> None:
         if self._notes:
@@ -108,7 +118,11 @@ class ImagePathReader:
         known = self._known.get(image.image_id)
         if known is None:
             record: Any = self._notes.read(image.image_id) if self._notes else None
-            known = self._known[image.image_id] = convert(record or {}, _Known)
+            try:
+                known = convert(record or {}, _Known)
+            except ValidationError:  # a note of another version
+                known = _Known()
+            self._known[image.image_id] = known
         return known
 
     @contextmanager
