@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -72,5 +73,10 @@ def test_services_of_one_image_ask_side_by_side() -> None:
         for more in range(200):
             ask(own, File(target=f"/{number}/{more}", text=""))
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, range(8)))
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(8)))
+    finally:
+        sys.setswitchinterval(before_s)
