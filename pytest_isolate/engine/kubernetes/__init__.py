@@ -1,0 +1,1 @@
+"""Kubernetes as a container engine: the only folder that knows its API."""

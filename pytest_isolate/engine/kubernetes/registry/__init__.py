@@ -1,0 +1,1 @@
+"""Registries of images, as the pods of a cluster pull from them."""

@@ -1,0 +1,1 @@
+"""The node: containers of Pods, and the addresses of Services."""

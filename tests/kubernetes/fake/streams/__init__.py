@@ -1,0 +1,1 @@
+"""Requests that last: exec, attach, logs, port-forward."""

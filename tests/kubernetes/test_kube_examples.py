@@ -1,0 +1,57 @@
+"""The examples of this project on a fake cluster, with two workers: outside of it, and in a Pod that has a Docker."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from waiting import wait_for
+
+from kubernetes.calling import Api
+from kubernetes.conftest import Kubectl
+from kubernetes.projects import TESTS, Project
+from kubernetes.test_kube_runs import RUN_INSIDE, passed, start_job
+
+pytestmark = [pytest.mark.engine, pytest.mark.linux]
+
+EXAMPLES = TESTS.parent / "examples"
+# Pods of a namespace reach each other's addresses, which two tests of `departments` rule out.
+ARGS = ("-n2", "-k", "not other_department")
+DOCKER = "/var/run/docker.sock"
+FORWARDING = "tests/kubernetes/forwarding.py"
+
+
+# Not web_and_db: a test of it stops the database, which the other worker uses as well.
+@pytest.mark.parametrize("name", ["quickstart", "departments", "fresh_data"])
+def test_outside(project: Project, registry: str, name: str) -> None:
+    assert passed(project.run(f"--isolate-push={registry}/examples", *ARGS, str(EXAMPLES / name)))
+
+
+@pytest.fixture
+def registry_socket(project: Project, registry: str) -> Iterator[Path]:
+    """A Unix socket in the project that leads to the registry, which listens on this host's loopback address only."""
+    socket = project.path / "registry.sock"
+    command = [sys.executable, str(TESTS.parent / FORWARDING), str(socket), registry.rpartition(":")[2]]
+    with subprocess.Popen(command) as process:
+        wait_for(socket.exists)
+        yield socket
+        process.kill()
+
+
+@pytest.mark.parametrize("name", ["quickstart"])
+@pytest.mark.usefixtures("registry_socket")
+def test_in_a_pod(project: Project, api: Api, kubectl: Kubectl, machine: str, registry: str, name: str) -> None:
+    kubectl("apply", "-f", "-", text=project.command("kubernetes", "role").stdout)
+    # In the Pod the registry has the same address, so that its name means the same there and for Docker.
+    forwarding = ["python3", f"/src/{FORWARDING}", registry.rpartition(":")[2], "/project/registry.sock"]
+    start_job(project, api, machine, forwarding, {DOCKER: DOCKER})
+    options = f"--isolate-engine=kubernetes --isolate-push={registry}/examples {ARGS[0]} {ARGS[1]} '{ARGS[2]}'"
+    folder = "-c /dev/null --rootdir=/src/examples /src/examples"
+    output = kubectl("exec", "job", "--", "sh", "-c", f"{RUN_INSIDE} {options} {folder}/{name} 2>&1 || true").stdout
+    print(output)
+    kubectl("delete", "pod", "job", "--grace-period=0", "--force")
+    assert re.search(r"=+ \d+ passed in", output)
