@@ -3,10 +3,11 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help demo test test-all bench lint format release-check clean venv engine
+.PHONY: help demo test test-all bench lint format first-process release-check clean venv engine
 
 PYTHON ?=
 ARGS ?=
+ENVS ?=
 ifneq ($(PYTHON),)
 export PYTHON
 endif
@@ -35,8 +36,8 @@ demo: venv engine ## run the examples, each service in a container of its own
 test: venv engine ## run what each change is checked with
 	@$(call run-tox)
 
-test-all: venv engine ## run the rest: what is slow and rarely breaks
-	@$(call run-tox,-m slow)
+test-all: venv engine ## run the rest: what is slow and rarely breaks; ENVS=engine-slow,remote names some of it
+	@$(call run-tox,$(if $(ENVS),-e $(ENVS),-m slow))
 
 bench: venv engine ## measure start-up against the alternatives; ARGS="w1 w5" names some
 	.venv/bin/python -m benchmarks $(ARGS)
@@ -46,6 +47,9 @@ lint: venv ## check style, layers, spelling and types
 
 format: venv ## put the code into the project's format
 	.venv/bin/tox run -e format
+
+first-process: ## build the first process of containers in pods, for amd64 and arm64
+	@scripts/first-process
 
 release-check: venv engine ## check that this commit can be released
 	.venv/bin/tox run -e release-check

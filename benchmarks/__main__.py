@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import fresh, latency, overhead, quickstart, workloads
+from benchmarks import fresh, latency, logs, overhead, pods, quickstart, tunnel, workloads
 from benchmarks.load import QUIET_PERCENT, LoadMeter
 from benchmarks.results import describe_machine, write_section
 
@@ -26,6 +26,7 @@ class Benchmark:
 BENCHMARKS = {
     "overhead": Benchmark(overhead.run, rounds=40, round_s=2),
     "latency": Benchmark(latency.run, rounds=15, round_s=4, uncounted_rounds=0),
+    "logs": Benchmark(logs.run, rounds=5, round_s=30, uncounted_rounds=0),
     "quickstart": Benchmark(quickstart.run, rounds=9, round_s=15),
     "w1": Benchmark(workloads.run_w1, rounds=9, round_s=55),
     "w2": Benchmark(workloads.run_w2, rounds=9, round_s=60),
@@ -33,6 +34,8 @@ BENCHMARKS = {
     "w4": Benchmark(workloads.run_w4, rounds=9, round_s=60),
     "w5": Benchmark(workloads.run_w5, rounds=40, round_s=6),
     "w6": Benchmark(workloads.run_w6, rounds=5, round_s=35),
+    "tunnel": Benchmark(tunnel.run, rounds=3, round_s=40, uncounted_rounds=0),
+    "pods": Benchmark(pods.run, rounds=1, round_s=300, uncounted_rounds=0),
     "fresh": Benchmark(fresh.run, rounds=1, round_s=115, uncounted_rounds=0),
 }
 _SET_UP_S = 20  # of each: the plugin is installed as it is now; environments and images are there

@@ -1,7 +1,7 @@
 """The exceptions that users meet.
 
     IsolateError
-    ├── DeclarationError      what is declared cannot be right (exit code 4, nothing started)
+    ├── DeclarationError      what is declared cannot be right (exit code 4, no test runs)
     ├── PlanError             what is declared cannot be carried out together (exit code 4)
     ├── EngineError           the container engine refused or did not answer
     │   ├── EngineUnreachable   no engine answers
@@ -81,7 +81,7 @@ class DeclarationError(IsolateError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         count = "a wrong declaration" if len(self.problems) == 1 else f"{len(self.problems)} wrong declarations"
-        super().__init__("\n".join([f"pytest-isolate found {count}; nothing was started", *map(str, self.problems)]))
+        super().__init__("\n".join([f"pytest-isolate found {count}; no test was run", *map(str, self.problems)]))
 
 
 class PlanError(IsolateError):

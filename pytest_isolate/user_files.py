@@ -7,7 +7,9 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+from pytest_isolate.system import SYSTEM, System
 
 MOST_TEXT_BYTES = 4 << 20
 """Of a file with declarations or variables: a mistyped path may be a database, or /dev/zero."""
@@ -15,6 +17,9 @@ MOST_BYTES = 1 << 30
 """Of a file that is held in memory as a whole."""
 # Files there are regular by name only: some give a new text at each read, some block, some have no end.
 _KERNELS_OWN = ("/proc", "/sys")
+# Not blocking: it may have become a pipe meanwhile, which waits for its other end. Windows has none, but translates the
+# ends of lines where it is not told that the file is binary.
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY", "O_NOINHERIT"))
 
 
 class UnfitFile(OSError):
@@ -26,14 +31,13 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     if "\0" in os.fsdecode(path):
         raise UnfitFile(errno.EINVAL, "a name with a zero byte, which no file has", os.fspath(path))
     _check(path, os.stat(path))  # to open a device may do something to it
-    # Not blocking: it may have become a pipe meanwhile, which waits for its other end.
-    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115  # the caller's
+    file = open(os.open(path, os.O_RDONLY | _FLAGS), "rb")  # noqa: SIM115  # the caller's
     try:
         _check(path, os.fstat(file.fileno()))
     except BaseException:
         file.close()
         raise
-    return file
+    return cast(BinaryIO, file)
 
 
 def read_bytes(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> bytes:
@@ -61,6 +65,21 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
     """UnfitFile for a folder of the kernel."""
     if os.stat(folder).st_dev in _kernels_own():
         raise UnfitFile(errno.EINVAL, "a folder of the kernel", os.fspath(folder))
+
+
+def file_mode(found: os.stat_result) -> int:
+    """The mode that a file or folder of this host has in a container.
+
+    Windows has no bit for programs: everything is one, as the docker command has it.
+    """
+    mode = stat.S_IMODE(found.st_mode)
+    return mode & 0o755 | 0o111 if SYSTEM is System.WINDOWS else mode
+
+
+def read_link(path: str | os.PathLike[str]) -> str:
+    """Target of a link, as containers write paths."""
+    target = os.readlink(path)
+    return os.fspath(target).replace("\\", "/") if SYSTEM is System.WINDOWS else os.fspath(target)
 
 
 def find_home() -> Path | None:

@@ -12,9 +12,18 @@ from pytest_isolate.engine.api import Engine
 from pytest_isolate.engine.connect import connect
 from pytest_isolate.errors import EngineError, EngineUnreachable
 from pytest_isolate.model.identity import LABEL_RUN
+from pytest_isolate.system import SYSTEM, System
 
 pytest_plugins = ["pytester"]
 _HANGS: list[str] = []
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip on macOS and Windows what is about another system."""
+    if item.get_closest_marker("linux") and SYSTEM is not System.LINUX:
+        pytest.skip("about what only Linux has")
+    if item.get_closest_marker("unix") and SYSTEM is System.WINDOWS:
+        pytest.skip("about what Windows lacks")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,9 +12,10 @@ from msgspec import to_builtins
 
 from pytest_isolate.cli.engine import EXIT_FAILED
 from pytest_isolate.engine.api import DEFAULT_SUBNETS
-from pytest_isolate.engine.connect import served, try_candidates
+from pytest_isolate.engine.command_api import CheckResult
+from pytest_isolate.engine.connect import check_cluster, is_cluster, served, try_candidates
 from pytest_isolate.errors import EngineError
-from pytest_isolate.running.doctor.checks import OK, PROBLEM, Facts, Finding, diagnose
+from pytest_isolate.running.doctor.checks import OK, PROBLEM, WARNING, Facts, Finding, diagnose
 from pytest_isolate.running.doctor.host import read_disk, read_groups, read_inotify, read_routes
 from pytest_isolate.sharing.owners import read_user
 
@@ -34,13 +35,8 @@ def doctor(subnets: str, as_json: bool) -> None:
 
     Ends with code 0, also with warnings, or with 1 when there is a problem.
     """
-    try:
-        with served(os.environ) as env:
-            facts = gather(env, subnets)
-    except EngineError as error:  # a Podman that does not serve is what this is to find out
-        click.echo(str(error), err=True)
-        facts = gather(os.environ, subnets)
-    findings = diagnose(facts)
+    facts = None if is_cluster(os.environ) else _gather_here(subnets)
+    findings = diagnose(facts) if facts else tuple(map(_judge, check_cluster(os.environ)))
     if as_json:
         click.echo(json.dumps({"findings": [to_builtins(f) for f in findings], "facts": to_builtins(facts)}, indent=2))
     else:
@@ -49,10 +45,25 @@ def doctor(subnets: str, as_json: bool) -> None:
         raise SystemExit(EXIT_FAILED)
 
 
+def _gather_here(subnets: str) -> Facts:
+    try:
+        with served(os.environ) as env:
+            return gather(env, subnets)
+    except EngineError as error:  # a Podman that does not serve is what this is to find out
+        click.echo(str(error), err=True)
+        return gather(os.environ, subnets)
+
+
+def _judge(result: CheckResult) -> Finding:
+    verdict = PROBLEM if result.is_problem else WARNING if result.is_warning else OK
+    return Finding(check=result.check, verdict=verdict, found=result.found, do=result.do)
+
+
 def gather(env: Mapping[str, str], pool: str) -> Facts:
     """Everything that the checks want to know."""
     attempts, engine = try_candidates(env)
-    disks = [read_disk("engine", engine.data_root)] if engine and engine.is_local and engine.data_root else []
+    is_seen = engine and engine.is_local and engine.data_root and not engine.virtual_machine
+    disks = [read_disk("engine", engine.data_root)] if engine and is_seen else []
     return Facts(
         attempts=attempts,
         engine=engine,

@@ -17,6 +17,7 @@ from msgspec import Struct
 from pytest_isolate.errors import IsolateError
 from pytest_isolate.running.containers.view import as_env_file
 from pytest_isolate.sharing.board import Board, open_locks
+from pytest_isolate.system import replace_file, user_id
 
 BEGIN = b"# >>> pytest-isolate up >>> replaced by the next up, removed by down"
 END = b"# <<< pytest-isolate up <<<"
@@ -143,7 +144,7 @@ def _why_not(path: Path, found: os.stat_result) -> str:
         return f"it has {found.st_nlink} names (hard links), and only one of them would have the variables"
     if found.st_size > _MOST_BYTES:
         return f"it has {found.st_size} bytes: too much for a file of variables"
-    if os.geteuid() not in (0, found.st_uid):
+    if user_id() not in (0, found.st_uid):
         return "it belongs to another user"
     return "" if found.st_mode & 0o222 else "it is read-only"
 
@@ -164,7 +165,7 @@ def _replace(path: Path, content: bytes) -> None:
     try:
         if path.exists():
             found, own = path.stat(), new.stat()
-            if (found.st_uid, found.st_gid) != (own.st_uid, own.st_gid):
+            if hasattr(os, "chown") and (found.st_uid, found.st_gid) != (own.st_uid, own.st_gid):
                 os.chown(new, found.st_uid, found.st_gid)
             shutil.copystat(path, new)
         with new.open("wb") as file:
@@ -172,7 +173,7 @@ def _replace(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.utime(new)
-        new.replace(path)
+        replace_file(new, path)
     except OSError as error:
         new.unlink(missing_ok=True)
         raise EnvFileRefused(path, f"it could not be written: {error.strerror}") from error

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import select
 import shutil
-import signal
 import sys
-import termios
-import tty
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import threading
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import click
 
 from pytest_isolate.cli.engine import open_engine, write_streams
 from pytest_isolate.cli.find_container import all_named, complete_names, find_container
+from pytest_isolate.cli.terminal import raw_terminal
 from pytest_isolate.engine.command_api import InteractiveCommand
+from pytest_isolate.errors import EngineError
+from pytest_isolate.system import SYSTEM, System
 
 EXIT_NOT_RUN = 125
 """As docker itself ends when it is not the command that has failed."""
@@ -48,7 +48,7 @@ def execute(name: str, command: tuple[str, ...]) -> None:
 def converse(command: InteractiveCommand, *, is_terminal: bool) -> int:
     """Carry bytes between a command and this process's stdin, stdout and stderr; its exit code, once it has ended."""
     try:
-        with _terminal(command) if is_terminal else nullcontext():
+        with raw_terminal(lambda: _fit(command)) if is_terminal else nullcontext():
             _carry(command)
     finally:
         command.close()
@@ -57,10 +57,12 @@ def converse(command: InteractiveCommand, *, is_terminal: bool) -> int:
 
 def _carry(command: InteractiveCommand) -> None:
     inputs: list[Any] = [command]
-    if sys.stdin is not None:
-        inputs.append(sys.stdin.fileno())
-    else:
+    if sys.stdin is None:
         command.end_input()
+    elif SYSTEM is System.WINDOWS:  # where a select knows sockets only
+        threading.Thread(target=_send_input, args=(command,), daemon=True).start()
+    else:
+        inputs.append(sys.stdin.fileno())
     write_streams(command.receive(is_ready=False) or ())
     while True:
         ready, _, _ = select.select(inputs, [], [])
@@ -78,21 +80,13 @@ def _carry(command: InteractiveCommand) -> None:
                 inputs.remove(ready[0])
 
 
-@contextmanager
-def _terminal(command: InteractiveCommand) -> Iterator[None]:
-    """Make this terminal the command's for the block: every key goes there as it is."""
+def _send_input(command: InteractiveCommand) -> None:
+    with suppress(EngineError):  # the command has ended
+        while piece := os.read(sys.stdin.fileno(), _PIECE_BYTES):
+            command.send(piece)
+        command.end_input()
 
-    def resize(*_: object) -> None:
-        size = shutil.get_terminal_size()
-        command.resize(size.columns, size.lines)
 
-    before = termios.tcgetattr(sys.stdin)
-    handler = signal.signal(signal.SIGWINCH, resize)
-    try:
-        # What was typed before is not thrown away, as the default would.
-        tty.setraw(sys.stdin, termios.TCSADRAIN)
-        resize()
-        yield
-    finally:
-        signal.signal(signal.SIGWINCH, handler)
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+def _fit(command: InteractiveCommand) -> None:
+    size = shutil.get_terminal_size()
+    command.resize(size.columns, size.lines)

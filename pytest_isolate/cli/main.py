@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from pytest_isolate.cli.cluster_role import kubernetes
 from pytest_isolate.cli.doctor import doctor
 from pytest_isolate.cli.exec import execute
 from pytest_isolate.cli.gc import gc, remove
@@ -36,5 +37,5 @@ def completion(context: click.Context, shell: str) -> None:
     click.echo(completing(command, {}, "pytest-isolate", "_PYTEST_ISOLATE_COMPLETE").source())
 
 
-for _command in (up, down, ps, logs, execute, plan, images, doctor, gc, remove):
+for _command in (up, down, ps, logs, execute, plan, images, doctor, gc, remove, kubernetes):
     main.add_command(_command)

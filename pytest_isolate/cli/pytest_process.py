@@ -37,7 +37,7 @@ def ask_pytest(
         with output.open("wb") as file:
             process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file)  # noqa: S603  # our own interpreter
             exit_code, is_interrupted = _follow(process, answers, on_answer)
-        return PytestResult(exit_code, output.read_text(errors="replace"), is_interrupted)
+        return PytestResult(exit_code, output.read_text(encoding="utf-8", errors="replace"), is_interrupted)
 
 
 def _follow(

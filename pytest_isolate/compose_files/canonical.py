@@ -11,6 +11,7 @@ from functools import partial
 
 from pytest_isolate.compose_files.findings import Findings, try_change
 from pytest_isolate.compose_files.nodes import Node, NodeError, items_of, resolve, table_of, text_of
+from pytest_isolate.model.host_path import is_absolute
 
 Place = Callable[[str], str]
 """Makes a path absolute that a file writes."""
@@ -100,10 +101,26 @@ def _build(node: Node, place: Place) -> Node:
     if not _REMOTE.match(text_of(context)):
         context = context.holding(place(text_of(context)))
     table["context"] = context
-    for key in ("args", "labels"):
-        if key in table:
-            table[key] = _as_table(table[key])
+    rewriting: Mapping[str, Callable[[Node], Node]] = {
+        "args": _as_table,
+        "labels": _as_table,
+        "ssh": _as_table,
+        "extra_hosts": _hosts,
+        "secrets": _grants,
+        "additional_contexts": partial(_contexts, place=place),
+    }
+    for key, change in rewriting.items():
+        if key in table and table[key].value is not None:
+            table[key] = change(table[key])
     return node.holding(table)
+
+
+def _contexts(node: Node, place: Place) -> Node:
+    entries = {}
+    for name, entry in table_of(_as_table(node)).items():
+        text = text_of(entry)
+        entries[name] = entry if _REMOTE.match(text) else entry.holding(place(text))
+    return node.holding(entries)
 
 
 def _env_files(node: Node, place: Place) -> Node:
@@ -167,7 +184,7 @@ def _volume(item: Node, place: Place) -> Node:
         if text_of(item.value.get("type", item.holding("volume"))) == "bind" and source is not None:
             return item.holding({**item.value, "source": source.holding(place(text_of(source)))})
         return item
-    parts = text_of(item).split(":")
+    parts = _split_mount(text_of(item))
     if len(parts) == 1:
         return item.with_table(type="volume", target=parts[0])
     if not parts[0]:
@@ -176,7 +193,7 @@ def _volume(item: Node, place: Place) -> Node:
     if len(parts) > 3 or not parts[1].startswith("/"):
         raise NodeError(item, f"{item.value!r} is not a mount", "[VOLUME-OR-PATH:]PATH-INSIDE[:MODE]")
     modes = parts[2].split(",") if len(parts) == 3 else []
-    is_path = parts[0].startswith(("/", ".", "~"))
+    is_path = parts[0].startswith((".", "~")) or is_absolute(parts[0])
     mount = item.with_table(
         type="bind" if is_path else "volume",
         source=place(parts[0]) if is_path else parts[0],
@@ -187,6 +204,14 @@ def _volume(item: Node, place: Place) -> Node:
     if "nocopy" in modes and isinstance(mount.value, Mapping):
         return mount.holding({**mount.value, "volume": item.with_table(nocopy=True)})
     return mount
+
+
+def _split_mount(text: str) -> list[str]:
+    """Split a mount at its colons, but not behind a drive of Windows."""
+    drive, _, rest = text.partition(":")
+    is_drive = len(drive) == 1 and drive.isalpha() and (rest.startswith("\\") or ":/" in rest)
+    first, *more = rest.split(":") if is_drive else text.split(":")
+    return [f"{drive}:{first}" if is_drive else first, *more]
 
 
 def _grants(node: Node) -> Node:

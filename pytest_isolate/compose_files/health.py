@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from pytest_isolate.compose_files.context import ServiceContext
 from pytest_isolate.compose_files.findings import keys
-from pytest_isolate.compose_files.known_images import find_known
+from pytest_isolate.compose_files.images.known_images import find_known
 from pytest_isolate.compose_files.network import published_ports, translate_ports
 from pytest_isolate.compose_files.nodes import (
     Node,

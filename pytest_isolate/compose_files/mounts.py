@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
@@ -24,10 +25,13 @@ from pytest_isolate.compose_files.nodes import (
 )
 from pytest_isolate.compose_files.rights import DEVICES, DOCKER_SOCK, PRIVILEGED
 from pytest_isolate.declarations.placeholders import escape
+from pytest_isolate.model.host_path import is_absolute, join_path
 
 _MOUNT_KEYS = keys("type source target read_only consistency bind volume tmpfs image short")
-_OF_THE_SYSTEM = ("/", "/etc", "/boot", "/var", "/var/lib", "/lib/modules")
-_AND_ALL_BELOW = ("/proc", "/sys", "/run", "/var/run", "/var/lib/docker")
+_OF_THE_SYSTEM = ("/", "/etc", "/boot", "/var", "/var/lib", "/lib/modules", "/private", "/private/etc", "/private/var")
+_AND_ALL_BELOW = ("/proc", "/sys", "/run", "/var/run", "/var/lib/docker", "/System")
+# A whole drive, and what belongs to Windows on any of them.
+_OF_WINDOWS = re.compile(r"[A-Z]:/((Windows|ProgramData|Program Files( \(x86\))?)(/.*)?)?", re.IGNORECASE)
 _ENGINE_SOCKETS = ("docker.sock", "podman.sock", "containerd.sock")
 _GRANT_KEYS = keys("source target uid gid mode")
 _READABLE = 0o444
@@ -131,7 +135,7 @@ def _bound_folder(declared: Node) -> Node | None:
     options = declared.get("driver_opts")
     device, how = (options.get("device"), options.get("o")) if options is not None else (None, None)
     is_bind = how is not None and "bind" in text_of(how).split(",")
-    return device if is_bind and device is not None and text_of(device).startswith("/") else None
+    return device if is_bind and device is not None and is_absolute(text_of(device)) else None
 
 
 def _note_volume(declared: Node, around: ServiceContext) -> None:
@@ -159,7 +163,7 @@ def _bind(item: Node, path: str, around: ServiceContext) -> dict[str, dict[str, 
     source = item.get("source")
     if source is None:
         raise NodeError(item, "has no source", "source: PATH")
-    found = posixpath.normpath(text_of(source))
+    found = join_path("/", text_of(source))
     kind = around.host.kind_of(found)
     permission = _permission_for(found, kind)
     if permission:
@@ -183,7 +187,7 @@ def _permission_for(path: str, kind: str) -> str:
     if PurePosixPath(path).is_relative_to("/dev"):
         return DEVICES
     is_of_the_system = path in _OF_THE_SYSTEM or any(PurePosixPath(path).is_relative_to(f) for f in _AND_ALL_BELOW)
-    return PRIVILEGED if is_of_the_system or kind == "other" else ""
+    return PRIVILEGED if is_of_the_system or _OF_WINDOWS.fullmatch(path) or kind == "other" else ""
 
 
 def _tmpfs_options(item: Node) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pytest_isolate.declarations.values import read_seconds
+from pytest_isolate.model.host_path import join_path
 from pytest_isolate.model.location import Location
 
 _TRUE = ("true", "yes", "on", "y", "1")
@@ -148,6 +148,11 @@ def texts_of(node: Node) -> dict[str, str]:
     return {key: "" if entry.value is None else text_of(entry) for key, entry in table_of(node).items()}
 
 
+def says_something(node: Node) -> bool:
+    """Return true if it asks for anything: `privileged: false` does not."""
+    return bool(node.value) and not (isinstance(node.value, str) and node.value.lower() in ("false", "no", "0", "off"))
+
+
 def walk(node: Node, change: Callable[[Node], Node]) -> Node:
     """Change each text, and each part without a value, of a tree."""
     if isinstance(node.value, tuple):
@@ -160,8 +165,8 @@ def walk(node: Node, change: Callable[[Node], Node]) -> Node:
 def resolve(path: str, folder: str, home: str = "") -> str:
     """Make a path that a file names absolute, from the folder that its paths are relative to."""
     if path == "~" or path.startswith("~/"):
-        path = posixpath.join(home or "~", path[2:])
-    return posixpath.normpath(posixpath.join(folder, path))
+        path = join_path(home or "~", path[2:])
+    return join_path(folder, path)
 
 
 def entries_of(table: Node, key: str) -> tuple[Node, ...]:

@@ -53,7 +53,7 @@ class _Loader:
     def __init__(self, host: Host, findings: Findings) -> None:
         self._host = host
         self._findings = findings
-        self._home = host.environ.get("HOME", "")
+        self._home = host.environ.get("HOME") or host.environ.get("USERPROFILE", "")
 
     def load(self, request: Request, around: tuple[str, ...], folder: str = "") -> Project:
         """Merge the files of one project. `around` are those that it is included by."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping
 from pathlib import PurePath
 
@@ -21,6 +20,7 @@ from pytest_isolate.declarations.keys import STACK_KEYS
 from pytest_isolate.declarations.members import member_name
 from pytest_isolate.errors import DeclarationError, Problem, suggest
 from pytest_isolate.model.declaration import COMPOSE_OPTIONS, Layer, RawCompose, RawService, RawStack
+from pytest_isolate.model.host_path import folder_of, join_path
 from pytest_isolate.model.probes import Ports, Tcp
 
 _UNSUPPORTED = ("error", "warn")
@@ -197,7 +197,7 @@ def _read_request(raw: RawCompose) -> Request:
         problems.append(_problem(raw, "files", "names no file", "such as 'compose.yaml'"))
     if problems:
         raise DeclarationError(problems)
-    folder = posixpath.dirname(raw.location.file)
+    folder = folder_of(raw.location.file)
     files, env_files = (_absolute(lists[key] or (), folder) for key in ("files", "env_file"))
     return Request(
         files=files,
@@ -216,7 +216,7 @@ def _as_words(value: object) -> tuple[str, ...] | None:
 
 
 def _absolute(files: tuple[str, ...], folder: str) -> tuple[str, ...]:
-    return tuple(posixpath.normpath(posixpath.join(folder, file)) for file in files)
+    return tuple(join_path(folder, file) for file in files)
 
 
 def _as_env(value: object) -> dict[str, str]:

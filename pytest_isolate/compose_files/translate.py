@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from pytest_isolate.compose_files import health, limits, mounts, network, rights
 from pytest_isolate.compose_files.context import ServiceContext
 from pytest_isolate.compose_files.findings import keys
+from pytest_isolate.compose_files.images.build import translate_build, translate_variables
 from pytest_isolate.compose_files.network import translate_ports
 from pytest_isolate.compose_files.nodes import (
     Node,
@@ -18,6 +19,7 @@ from pytest_isolate.compose_files.nodes import (
     flag_of,
     items_of,
     resolve,
+    says_something,
     table_of,
     text_of,
     texts_of,
@@ -33,11 +35,6 @@ from pytest_isolate.model.declaration import Layer, RawService
 _EMPTY_SAYS = ("command", "entrypoint")
 Translate = Callable[[Node, ServiceContext], dict[str, object]]
 
-_BUILD_KEYS = keys(
-    "context dockerfile args target network cache_from cache_to no_cache labels tags pull provenance sbom"
-)
-_BUILD_REFUSED = keys("dockerfile_inline ssh additional_contexts secrets")
-_BUILD_NOTED = keys("entitlements shm_size extra_hosts isolation privileged ulimits platforms")
 _ENV_FILE_KEYS = keys("path required format")
 
 
@@ -72,9 +69,9 @@ def _translated(around: ServiceContext, is_finite: bool) -> Iterator[tuple[dict[
     yield network.translate_names(around), around.node
     for key, node in table_of(around.node).items():
         with around.findings.collecting():
-            if key in REFUSED and _says_something(node):
+            if key in REFUSED and says_something(node):
                 raise unsupported(node, REFUSED[key])
-            if key in NOTED and _says_something(node):
+            if key in NOTED and says_something(node):
                 around.findings.note(node, f"is left out: {NOTED[key]}")
             # An empty text is often a variable without a value; only a command without words means something.
             if key in _BY_KEY and node.value is not None and (node.value != "" or key in _EMPTY_SAYS):
@@ -89,47 +86,18 @@ def _translated(around: ServiceContext, is_finite: bool) -> Iterator[tuple[dict[
         yield health.readiness_of_finite(), around.node
 
 
-def _says_something(node: Node) -> bool:
-    """Return true if it asks for anything: `privileged: false` does not."""
-    return bool(node.value) and not (isinstance(node.value, str) and node.value.lower() in ("false", "no", "0", "off"))
-
-
 def _image(around: ServiceContext) -> dict[str, object]:
     """Translate a build where one is declared, for this service or for the image that it names; else the image."""
-    build, image = around.node.get("build"), around.node.get("image")
-    if build is None and image is not None and text_of(image) in around.builds:
-        build = around.builds[text_of(image)]
-    if build is None:
+    node, image = around.node.get("build"), around.node.get("image")
+    if node is None and image is not None and text_of(image) in around.builds:
+        node = around.builds[text_of(image)]
+    if node is None:
         return {"image": text_of(image)} if image is not None else {}
-    table = table_of(build)
-    for key in filter(table.__contains__, (*_BUILD_REFUSED, *_BUILD_NOTED)):
-        if not _says_something(table[key]):
-            continue
-        if key in _BUILD_REFUSED:
-            around.findings.add(unsupported(table[key], f"{key!r} of a build"))
-        else:
-            around.findings.note(table[key], "is left out of the build")
-    around.findings.check_keys(table, {**_BUILD_KEYS, **_BUILD_REFUSED, **_BUILD_NOTED})
-    context = text_of(table["context"])
-    if not context.startswith("/"):
-        raise unsupported(table["context"], f"a build from {context!r}, which is no folder")
-    plain = {key: text_of(table[key]) for key in ("dockerfile", "target", "network") if build.get(key) is not None}
-    args = _variables(table["args"], around) if "args" in table else {}
-    return {"build": {"context": context, "args": args, **plain}}
-
-
-def _variables(node: Node, around: ServiceContext) -> dict[str, str]:
-    """Collect variables; one that is only named has the value that it has outside, or is left out."""
-    found = {}
-    for name, entry in table_of(node).items():
-        value = around.project.variables.get(name) if entry.value is None else text_of(entry)
-        if value is not None:
-            found[name] = value
-    return found
+    return {"build": translate_build(node, around)}
 
 
 def _environment(node: Node, around: ServiceContext) -> dict[str, object]:
-    return {"env": {name: escape(value) for name, value in _variables(node, around).items()}}
+    return {"env": {name: escape(value) for name, value in translate_variables(node, around).items()}}
 
 
 def _env_files(around: ServiceContext) -> dict[str, object]:
@@ -147,7 +115,7 @@ def _env_files(around: ServiceContext) -> dict[str, object]:
         # A file may use what the files before it set.
         before = replace(around.project.variables, given={**around.project.variables.given, **found})
         found |= read_env_file(path, before, around.host, around.findings, is_raw=is_raw)
-    found |= _variables(own, around) if own is not None else {}
+    found |= translate_variables(own, around) if own is not None else {}
     return {"env": {name: escape(value) for name, value in found.items()}}
 
 

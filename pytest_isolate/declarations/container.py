@@ -16,6 +16,7 @@ from pytest_isolate.declarations.values import (
 )
 from pytest_isolate.errors import suggest
 from pytest_isolate.model.declaration import in_words
+from pytest_isolate.model.host_path import is_absolute
 from pytest_isolate.model.identity import LABEL
 from pytest_isolate.model.service import OF_SERVICE, ContainerSettings, Pairs, Ulimit
 
@@ -63,7 +64,8 @@ def _parse_pairs(value: object) -> Pairs:
     return tuple(sorted(pairs))
 
 
-def _parse_labels(value: object) -> Pairs:
+def parse_labels(value: object) -> Pairs:
+    """Labels, none of them one of this plugin's own."""
     pairs = _parse_pairs(value)
     for name, _ in pairs:
         if name.partition(".")[0] == LABEL:
@@ -71,7 +73,7 @@ def _parse_labels(value: object) -> Pairs:
     return pairs
 
 
-def _parse_hosts(value: object) -> Pairs:
+def parse_hosts(value: object) -> Pairs:
     """Addresses by name: one, or a list of them."""
     pairs = []
     for name, content in parse_mapping(value).items():
@@ -99,8 +101,8 @@ def _parse_binds(value: object) -> Pairs:
     """Paths on the engine's host by path inside; `:ro` behind one keeps the container from writing."""
     pairs = _parse_pairs(value)
     for inside, outside in pairs:
-        for path in (inside, outside):
-            if not path.startswith("/"):
+        for path, is_fit in ((inside, inside.startswith("/")), (outside, is_absolute(outside))):
+            if not is_fit:
                 raise InvalidValue(f"{path!r} is not an absolute path", "such as '/dev/shm'", inside)
     return pairs
 
@@ -162,12 +164,12 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "dns_options": parse_names,
     "dns_search": parse_names,
     "domainname": _parse_host_name,
-    "extra_hosts": _parse_hosts,
+    "extra_hosts": parse_hosts,
     "gpus": parse_names,
     "group_add": _parse_groups,
     "hostname": _parse_host_name,
     "init": parse_flag,
-    "labels": _parse_labels,
+    "labels": parse_labels,
     "namespaces": _parse_namespaces,
     "network": _parse_network,
     "privileged": parse_flag,

@@ -1,8 +1,7 @@
-"""The keys of a declaration that hold variables, files, folders and what an image is built from, checked."""
+"""The keys of a declaration that hold variables, files and folders, checked."""
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
@@ -11,8 +10,9 @@ from msgspec.structs import replace
 
 from pytest_isolate.declarations.values import InvalidValue, known_keys, parse_mapping, parse_text
 from pytest_isolate.model.declaration import in_words
+from pytest_isolate.model.host_path import folder_of, is_absolute, join_path
 from pytest_isolate.model.location import Location
-from pytest_isolate.model.service import Build, File, Pairs
+from pytest_isolate.model.service import File, Pairs
 
 
 def parse_env(value: object) -> Pairs:
@@ -32,7 +32,7 @@ def parse_env(value: object) -> Pairs:
 def parse_volumes(value: object, location: Location) -> Pairs:
     """Volumes and where they are mounted, a list for several places; `:ro` keeps the container from writing.
 
-    What begins with `/`, `./` or `../` is a file or folder of this host; anything else is a name.
+    What begins with `/`, `./`, `../` or a drive of Windows is a file or folder of this host; anything else is a name.
     """
     return tuple(
         sorted(
@@ -44,8 +44,8 @@ def parse_volumes(value: object, location: Location) -> Pairs:
 
 
 def _source(name: str, location: Location) -> str:
-    is_path = name in (".", "..") or name.startswith(("/", "./", "../"))
-    return posixpath.normpath(absolute(name, location)) if is_path else name
+    is_path = name in (".", "..") or name.startswith(("./", "../", ".\\", "..\\")) or is_absolute(name)
+    return join_path(folder_of(location.file), name) if is_path else name
 
 
 def anchor_volumes(value: object, location: Location) -> object:
@@ -111,22 +111,6 @@ def _parse_target(target: object, key: str) -> str:
             f"{in_words(target)} is not a path inside the container", "an absolute path such as '/etc/app.conf'", key
         )
     return target
-
-
-def parse_build(value: object, location: Location) -> Build:
-    """A Dockerfile and how it is built; paths are relative to the file that says so."""
-    table = value if isinstance(value, Mapping) else {"context": value}
-    known_keys(table, ("context", "dockerfile", "args", "target", "network"))
-    if "context" not in table:
-        raise InvalidValue("needs a context", "the folder that holds the Dockerfile", "context")
-    context = absolute(parse_text(table["context"]), location)
-    dockerfile = str(PurePath(context) / parse_text(table.get("dockerfile", "Dockerfile")))
-    optional = {key: parse_text(table[key]) for key in ("target", "network") if table.get(key) is not None}
-    try:
-        args = parse_env(table.get("args", {}))
-    except InvalidValue as wrong:
-        raise wrong.within("args") from None
-    return Build(context=context, dockerfile=dockerfile, args=args, **optional)
 
 
 def absolute(path: str | PurePath, location: Location) -> str:

@@ -16,8 +16,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pytest_isolate.declarations import values
+from pytest_isolate.declarations.build import parse_build
 from pytest_isolate.declarations.container import parse_container
-from pytest_isolate.declarations.files import parse_build, parse_env, parse_files, parse_folders, parse_volumes
+from pytest_isolate.declarations.files import parse_env, parse_files, parse_folders, parse_volumes
 from pytest_isolate.declarations.probes import parse_probes, parse_reset
 from pytest_isolate.model.fresh import COPY_METHODS
 from pytest_isolate.model.location import Location

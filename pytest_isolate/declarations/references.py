@@ -51,6 +51,12 @@ def with_host_name(service_id: ServiceId, spec: ServiceSpec, services: Mapping[S
     return replace(spec, container=replace(spec.container, aliases=(*spec.container.aliases, name)))
 
 
+def early_addresses(spec: ServiceSpec) -> list[tuple[str, str]]:
+    """Keys of a service that hold its own address for tests, each with the placeholder: known before it starts."""
+    found = [(key, reference) for key, reference in _references(spec) if reference.attribute.startswith("external_")]
+    return [(key, str(reference)) for key, reference in found if "port" not in reference.attribute]
+
+
 def _references(spec: ServiceSpec) -> Iterable[tuple[str, Reference]]:
     texts: list[tuple[str, str]] = [(f"env.{name}", text) for name, text in spec.env]
     texts += [("command", word) for word in spec.command or ()]

@@ -110,7 +110,7 @@ def _check(
 def _check_image(spec: ServiceSpec, exists: Callable[[str], bool]) -> Iterator[tuple[str, InvalidValue]]:
     if not spec.image and not spec.build:
         yield "", InvalidValue("no image and no build", "image='name:tag' or build='folder with a Dockerfile'")
-    elif spec.build and not exists(spec.build.dockerfile):
+    elif spec.build and spec.build.inline is None and not exists(spec.build.dockerfile):
         reason = f"there is no Dockerfile at {spec.build.dockerfile}"
         yield "build", InvalidValue(reason, "a folder with a Dockerfile in it")
 

@@ -15,9 +15,11 @@ from msgspec import Struct
 
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.endpoint import Port
-from pytest_isolate.model.service import DEFAULT_SETTINGS, ContainerSettings
+from pytest_isolate.model.service import DEFAULT_SETTINGS, BuildSecret, ContainerSettings, Pairs
 
 LOOPBACK = "127.0.0.1"
+PARALLEL_STARTS = 4
+"""Containers made at once: with Docker 20.10, four gained 1.7 x over one by one; more only slowed each one."""
 DEFAULT_SUBNETS = "10.189.0.0/16"
 """The range that networks have their addresses from, unless --isolate-subnets names another."""
 
@@ -35,6 +37,11 @@ class Capability(Enum):
     EXTRA_HOSTS = "give containers the addresses of other hosts"
     USAGE = "tell what containers use"
     NATIVE_PORTS = "publish ports on a loopback address of this host"
+    UDP = "publish ports of UDP"
+    SHARED_VOLUMES = "share a volume between containers"
+    EARLY_ADDRESSES = "tell a container's address before that runs"
+    LOG_STREAMS = "tell the two outputs of a container apart"
+    SHARED_NAMESPACES = "give a container the network or a namespace of another one"
 
 
 class EngineFacts(Struct, frozen=True, kw_only=True):
@@ -44,13 +51,24 @@ class EngineFacts(Struct, frozen=True, kw_only=True):
     version: str
     address: str
     is_local: bool  # it shares the network that this process is in
-    shares_files: bool = False  # a path means to it what it means to this process
     shares_kernel: bool = True  # containers run on this process's kernel, so that its ports are no forwarder's
+    shares_files: bool = False  # a path means to it what it means to this process
     machine: str = ""  # its kind of processor, as engines name it: amd64, arm64
     capabilities: frozenset[Capability] = frozenset(Capability)
     host: str = LOOPBACK  # where ports answer that it publishes on `publish_on`; empty where that is not known
     publish_on: str = LOOPBACK
     memory_bytes: int = 0  # of its machine; 0 where that is this one
+    gives_addresses: bool = False  # it is `GivingAddresses`: containers have addresses that tests reach as they are
+    has_addresses: bool = False  # it is `HavingAddresses`: the same, but they are known only when containers run
+    keeps_memory: bool = False  # folders in memory outlive the stop of a container
+    parallel_starts: int = PARALLEL_STARTS  # containers that are worth being made at once
+    nodes_pull: bool = False  # images come to where containers start, which may have some that no registry has
+    checks_requests: bool = False  # it is `CheckingRequests`: some settings have no counterpart there
+
+    @property
+    def is_forwarded(self) -> bool:
+        """True for a virtual machine of this host: its containers' ports come here by a forwarder."""
+        return self.is_local and not self.shares_kernel
 
 
 def require(facts: EngineFacts, capability: Capability, what: str, do: str) -> None:
@@ -64,8 +82,14 @@ class PublishAddress(Struct, frozen=True, kw_only=True):
 
     host: str = LOOPBACK
     publish_on: str = LOOPBACK
-    is_local: bool = True  # both are of the network that this process is in: sockets of ours can reserve the ports
+    is_local: bool = True  # both are of the network that this process is in
+    is_forwarded: bool = False  # a forwarder of a virtual machine listens there; a socket of ours would be in its way
     shares_files: bool = False  # a path means to the engine what it means to this process
+
+    @property
+    def can_hold_ports(self) -> bool:
+        """True where sockets of ours can reserve the ports."""
+        return self.is_local and not self.is_forwarded
 
 
 class ImageFacts(Struct, frozen=True, kw_only=True):
@@ -78,7 +102,10 @@ class ImageFacts(Struct, frozen=True, kw_only=True):
 
 
 class BuildRequest(Struct, frozen=True, kw_only=True):
-    """An image to build; paths are those of the test side. With `pull`, upon the newest of what it is built from."""
+    """An image to build; paths are those of the test side. With `pull`, upon the newest of what it is built from.
+
+    The fields of model.service.Build mean what they mean there.
+    """
 
     tag: str
     context: str
@@ -88,6 +115,16 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     network: str | None = None
     platform: str | None = None
     pull: bool = False
+    inline: str | None = None
+    secrets: tuple[BuildSecret, ...] = ()
+    ssh: tuple[str, ...] = ()
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
+    builder: str | None = None
+    contexts: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+    extra_hosts: Pairs = ()
+    shm_bytes: int | None = None
 
 
 class PortBinding(Struct, frozen=True, kw_only=True):
@@ -130,9 +167,17 @@ class ContainerRequest(Struct, frozen=True, kw_only=True):
     keeps_input: bool = False  # its input is open, and nothing comes from there
     binds: Mapping[str, str] = {}  # paths inside by path on the engine's host
     removes_itself: bool = False
+    address_id: str = ""  # of an address that was given for it; `ports` are then those of that address
     folders: Mapping[str, bool] = {}
     """Folders of its own by path, which go with it: true for what the image has there, false for an empty one."""
     settings: ContainerSettings = DEFAULT_SETTINGS
+
+
+class GivenAddress(Struct, frozen=True):
+    """An address for a container that is still to be created."""
+
+    address_id: str
+    host: str
 
 
 class PathFacts(Struct, frozen=True, kw_only=True):
@@ -218,6 +263,8 @@ class Labelled(Struct, frozen=True, kw_only=True):
     object_id: str
     name: str
     labels: Mapping[str, str]
+    is_abandoned: bool = False
+    """True where its run has not told the engine for long that it goes on, as it does otherwise."""
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -256,10 +303,23 @@ class LogTail(Protocol):
     """The last lines of a container's log, as it goes on."""
 
     def read_to_end(self, timeout_s: float) -> str:
-        """All of it, when the container has ended; EngineError when it writes nothing more, and goes on."""
+        """All of it, of much the end, when the container has ended; EngineError where it has not within this time."""
 
     def close(self) -> None:
         """Let go of it. Safe to repeat."""
+
+
+class OutputStream(Protocol):
+    """Output of a container, as it comes; iteration ends when the container does, or when it is closed.
+
+    Read it without pause, or close it: a container waits when it has written a megabyte that is not taken.
+    """
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        """Pieces of any length, each with its stream (1: stdout, 2: stderr); EngineError where the engine is gone."""
+
+    def close(self) -> None:
+        """End the iteration, in whichever thread it runs. Safe to repeat."""
 
 
 class Progress(Struct, frozen=True, kw_only=True):
@@ -277,6 +337,7 @@ ProgressCallback = Callable[[Progress], None]
 class Commands(Protocol):
     """Commands of the engine's own program, for texts that say how to go on by hand. `container` is a name."""
 
+    def name_of(self, container: str) -> str: ...  # as commands write it
     def enter(self, container: str) -> str: ...  # a shell in it
     def run_inside(self, container: str, command: str, variable: str = "") -> str: ...  # variable: NAME=VALUE
     def read_variable(self, container: str, name: str) -> str: ...  # of its environment, printed
@@ -285,7 +346,8 @@ class Commands(Protocol):
     def start(self, container: str) -> str: ...  # one that has ended, again
     def copy_out(self, container: str) -> str: ...  # a file of it, to this host
     def pull(self, image: str, platform: str | None = None) -> str: ...
-    def run(self, image: str) -> str: ...  # a new container, with a terminal
+    def run(self, request: ContainerRequest, hidden: Collection[str] = ()) -> str: ...
+    # a container with a terminal; of the variables that are hidden only the names
     def remove(self, labels: Mapping[str, str]) -> Sequence[str]: ...  # one command for each kind of object, in order
 
 
@@ -316,6 +378,30 @@ class Removing(Protocol):
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume; one that is gone is fine."""
+
+
+class CheckingRequests(Protocol):
+    """An engine that tells of a container beforehand whether it could be made."""
+
+    def find_refusals(self, request: ContainerRequest) -> Sequence[tuple[str, str]]:
+        """The reasons why a container cannot be made as it is declared, each with the way out; none where it can."""
+
+
+class GivingAddresses(Protocol):
+    """An engine whose containers have addresses of their own in the network that this process is in."""
+
+    def give_address(self, labels: Mapping[str, str], ports: Collection[int]) -> GivenAddress:
+        """An address where these ports of a container will be reached, with the numbers that they have inside."""
+
+    def take_address_back(self, address_id: str) -> None:
+        """Give an address back; one that is gone is fine."""
+
+
+class HavingAddresses(Protocol):
+    """An engine whose containers have such addresses, and tells them when they run."""
+
+    def address_of(self, container_id: str) -> str:
+        """The address where all ports of a container that was started are reached."""
 
 
 class Engine(Removing, Protocol):
@@ -417,10 +503,17 @@ class Engine(Removing, Protocol):
     def follow_log(self, container_id: str, tail: int) -> LogTail:
         """Log of a container, both streams, from so many lines before now on."""
 
-    def read_log_lines(self, container_id: str, since: float, tail: int | None = None) -> Sequence[LogLine]:
-        """Log of a container, both streams, from `since` (seconds of the epoch) on, line by line.
+    def read_log_lines(self, container_id: str, since: float, tail: int | None = None) -> Iterator[LogLine]:
+        """Log of a container, both streams, from `since` (seconds of the epoch) on, line by line as they are read.
 
-        With `tail`, no more than so many of its last lines, which are found at once in a log of any length.
+        With `tail`, no more than so many of its last lines, which are found at once in a log of any length. Errors come
+        with the first line.
+        """
+
+    def listen(self, container_id: str) -> OutputStream | None:
+        """Output of a container that does not run yet, from its next start on; None where only its log tells it.
+
+        It costs the engine a hundredth of what reading the log does, and is ahead of the log by some milliseconds.
         """
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:

@@ -121,4 +121,16 @@ class EngineReport(Struct, frozen=True, kw_only=True):
     clock_within_s: float  # how far that may be wrong
     host: str = LOOPBACK
     publish_on: str = LOOPBACK
+    virtual_machine: str = ""  # its name, where the engine runs in one of this host
+    memory_bytes: int = 0
     advice: Mapping[str, str] = {}  # ways out by what there may be too little of: networks (pools), disk, limits
+
+
+class CheckResult(Struct, frozen=True, kw_only=True):
+    """One check of an engine that is no daemon of a host, and what to do where it found something."""
+
+    check: str
+    found: str
+    is_problem: bool = False
+    is_warning: bool = False
+    do: str = ""

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.endpoint import ExternalService
+from pytest_isolate.model.host_path import is_absolute
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Ended, Http, Probe
 
@@ -33,7 +34,7 @@ _READ_ONLY = ":ro"
 
 def is_host_path(volume: str) -> bool:
     """True for a volume that stands for a file or folder of this host, and not for one of the stack's own."""
-    return volume.startswith("/")
+    return is_absolute(volume)
 
 
 def split_mode(target: str) -> tuple[str, bool]:
@@ -96,14 +97,36 @@ class ContainerSettings(Struct, frozen=True, kw_only=True):
 DEFAULT_SETTINGS = ContainerSettings()
 
 
-class Build(Struct, frozen=True, kw_only=True):
-    """An image that is made from a Dockerfile. Paths are absolute."""
+class BuildSecret(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+    """A secret that a build may read, never itself part of a declaration: a variable of the environment, or a file."""
+
+    name: str
+    env: str = ""
+    file: str = ""
+
+
+class Build(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+    """An image that is made from a Dockerfile. Paths are absolute. `inline` is the Dockerfile's text, in place of it.
+
+    `ssh`, `cache_from`, `cache_to` and `builder` are written as for `docker buildx build`; `contexts` are folders, or
+    such addresses as it takes, by name.
+    """
 
     context: str
     dockerfile: str
     args: Pairs = ()
     target: str | None = None
     network: str | None = None
+    inline: str | None = None
+    secrets: tuple[BuildSecret, ...] = ()
+    ssh: tuple[str, ...] = ()
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
+    builder: str | None = None
+    contexts: Pairs = ()
+    labels: Pairs = ()
+    extra_hosts: Pairs = ()
+    shm_bytes: int | None = None
 
 
 class File(Struct, frozen=True, kw_only=True):
@@ -215,6 +238,10 @@ MIB = 1024 * 1024
 _ASSUMED_BYTES = 256 * MIB
 
 
+DEFAULT_PIDS = 1024
+"""Processes that a service may have unless it declares another limit."""
+
+
 class ServiceSpec(Struct, frozen=True, kw_only=True):
     """One service, complete and checked. `ports[0]`, where there is one, is the port of `url` and of the handle.
 
@@ -240,7 +267,7 @@ class ServiceSpec(Struct, frozen=True, kw_only=True):
     memory_bytes: int | Unlimited | None = None
     shm_bytes: int | None = None
     cpus: float | None = None
-    pids: int | Unlimited = 1024
+    pids: int | Unlimited = DEFAULT_PIDS
     cap_add: tuple[str, ...] = ()
     new_privileges: bool = False
     container: ContainerSettings = DEFAULT_SETTINGS

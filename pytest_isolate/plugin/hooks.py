@@ -17,6 +17,8 @@ from pytest_isolate.plugin.declaring.fixtures import (
     sees_variants,
 )
 from pytest_isolate.plugin.options import (
+    EARLY,
+    ENGINE_OPTIONS,
     Settings,
     add_options,
     are_services_wanted,
@@ -37,6 +39,7 @@ _MARKER = (
     "docs/variants.md of pytest-isolate"
 )
 _NEEDED_ENGINE = "isolate/needed-engine"
+_FIRST_SERVICES = "isolate/first-services"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,6 +58,10 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
     """Set the environment variables of the project's TOML: before pytest-django reads settings."""
+    if any(option.is_set(early_config, early_config.known_args_namespace) for option in ENGINE_OPTIONS):
+        from pytest_isolate.plugin.declaring.process_variables import set_engine_variables
+
+        set_engine_variables(early_config)
     reader = _find_toml(early_config)
     if reader and reader.may_have_variables:
         if are_services_wanted(early_config, early_config.known_args_namespace):
@@ -86,6 +93,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Begin to start what the last run with the same selection needed first, where that is known."""
+    config, settings = session.config, session.config.stash[_SETTINGS_KEY]
+    cache = getattr(config, "cache", None)
+    if not settings or not EARLY.read(config) or hasattr(config, "workerinput") or runs_no_tests(config, settings):
+        return
+    if cache and cache.get(_FIRST_SERVICES, None):
+        _ensure_run(config, settings).begin_early(session)
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize tests that use services with variants, also without --isolate, so that test ids do not change."""
     if not needs_service(metafunc.definition):
@@ -109,7 +127,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """With --isolate, begin the run, where a test may need a service."""
     settings = session.config.stash[_SETTINGS_KEY]
-    if settings and (settings.plan_only or settings.page or may_need_services(session)):
+    has_begun = SESSION_KEY in session.config.stash
+    if settings and (settings.plan_only or settings.page or has_begun or may_need_services(session)):
         _ensure_run(session.config, settings).begin(session)
 
 

@@ -103,6 +103,7 @@ class Option(NamedTuple):
             text = f"{given.source if self.variable else self.flag}={given.text}: {error}"
             raise pytest.UsageError(text + (f"\n  valid  {valid}" if valid else "")) from None
 
-    def is_set(self, config: pytest.Config) -> bool:
+    def is_set(self, config: pytest.Config, options: argparse.Namespace | None = None) -> bool:
         """True where anything but the default is given."""
-        return any(isinstance(self.default, tuple) or g.text not in ("", self.default) for g in self.given(config))
+        found = self.given(config, options)
+        return any(isinstance(self.default, tuple) or given.text not in ("", self.default) for given in found)

@@ -103,6 +103,24 @@ def _parse_file(given: Given) -> Path:
     return path
 
 
+def _parse_engine(given: Given) -> str:
+    valid = ("docker", "kubernetes")
+    if given.text not in valid:
+        raise _values().InvalidValue(f"{given.text!r} is no kind of engine", ", ".join(valid))
+    return given.text
+
+
+def _parse_wait(given: Given) -> str:
+    return f"{_values().parse_duration(given.text):g}"
+
+
+def _parse_template(given: Given) -> str:
+    path = given.folder / given.text
+    if not path.is_file():
+        raise ValueError("is not a file")
+    return str(path)
+
+
 # A row is easier to compare with others when it is not spread over one line for each argument.
 # fmt: off
 ISOLATE = Option(
@@ -133,9 +151,34 @@ PLATFORM = Option(
     "platform", "", "run images of this platform, such as linux/amd64 (default: the engine's own)", "PLATFORM",
     parse=lambda given: _values().parse_platform(given.text), value=None)
 
+EARLY = Option(
+    "early", True, ini="false: start nothing before the tests are collected", key="isolate_early")
+# What reaches an engine reads these of the environment: in workers, in the guardian, in commands.
+ENGINE_OPTIONS = (
+    Option(
+        "engine", "", "docker or kubernetes: where services run (default: the engine that answers)", "ENGINE",
+        parse=_parse_engine, variable="PYTEST_ISOLATE_ENGINE"),
+    Option(
+        "kube-context", "", "the context of kubectl's configuration that names the cluster (default: the current one)",
+        "NAME", variable="PYTEST_ISOLATE_KUBE_CONTEXT"),
+    Option(
+        "namespace", "", "the namespace of the cluster that services run in (default: the context's)", "NAME",
+        variable="PYTEST_ISOLATE_NAMESPACE"),
+    Option(
+        "pod-template", "", "what every Pod gets besides: its labels, tolerations, pull secrets", "FILE",
+        parse=_parse_template, variable="PYTEST_ISOLATE_POD_TEMPLATE", ini="default of {flag}, from the root folder"),
+    Option(
+        "push", "", "for a cluster, build images with Docker and push them here, where its nodes pull them", "REGISTRY",
+        variable="PYTEST_ISOLATE_PUSH"),
+    Option(
+        "pod-wait", "", "how long a Pod may wait for room in its namespace's quota, for a node, and for its image "
+        "(default: 5m)", "TIME", parse=_parse_wait, variable="PYTEST_ISOLATE_POD_WAIT"),
+)
+
 OPTIONS = (
     ISOLATE,
     PLAN,
+    *ENGINE_OPTIONS,
     Option(
         "subnets", DEFAULT_SUBNETS, "address pool for the stacks' private networks", "CIDR",
         field="subnets", parse=_parse_pool, value=DEFAULT_SUBNETS),
@@ -178,6 +221,7 @@ OPTIONS = (
     REGISTRY,
     PULL,
     PLATFORM,
+    EARLY,
 )
 # fmt: on
 

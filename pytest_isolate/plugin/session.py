@@ -13,6 +13,14 @@ from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.planning.plan import Plan, build_plan, peak_demand
 from pytest_isolate.planning.reset_order import check_resets
 from pytest_isolate.plugin.declaring.fixtures import TOO_DEEP, asks_while_it_runs, forget_values_by
+from pytest_isolate.plugin.items.early_starts import (
+    EarlyStarts,
+    FirstServices,
+    first_services,
+    recall,
+    remember,
+    tell_controller,
+)
 from pytest_isolate.plugin.items.failures import Failures
 from pytest_isolate.plugin.items.keep import Retention
 from pytest_isolate.plugin.items.phases import FixtureValues, ItemPhases
@@ -21,7 +29,7 @@ from pytest_isolate.plugin.items.resets import Resets
 from pytest_isolate.plugin.options import Settings
 from pytest_isolate.plugin.run import xdist
 from pytest_isolate.plugin.run.interrupts import join_interrupts
-from pytest_isolate.plugin.run.opening import run_budget
+from pytest_isolate.plugin.run.opening import given_engine, run_budget
 from pytest_isolate.plugin.run.process import RunProcess, Workers
 from pytest_isolate.plugin.run.shutdown import Shutdown
 from pytest_isolate.plugin.run.wiring import check_budget, check_reuse
@@ -29,6 +37,7 @@ from pytest_isolate.plugin.terminal.display import NotesView, display_own
 from pytest_isolate.plugin.terminal.other_outputs import write_step_summary
 from pytest_isolate.plugin.terminal.views import open_view
 from pytest_isolate.running.clock import SystemClock
+from pytest_isolate.running.containers.running import instance_hash
 from pytest_isolate.running.images.images import missing_images
 from pytest_isolate.text import without_root
 
@@ -69,13 +78,22 @@ class IsolateSession:
         """The instances that the selected tests need; empty until they are collected."""
         return self._process.plan
 
+    def begin_early(self, session: pytest.Session) -> None:
+        """Begin to start what the last run with the same selection needed first, while pytest collects."""
+        process, remembered = self._process, recall(self._process.config)
+        can_share = process.settings.page is None and not process.settings.reuse
+        if remembered.started and can_share and given_engine(process.config) is None:
+            process.early = EarlyStarts(process)
+            process.early.begin(session, remembered)
+
     def begin(self, session: pytest.Session) -> None:
-        """Do all that comes before the first test. What is wrong ends the run before anything has started."""
+        """Do all that comes before the first test. What is wrong ends the run before any test has run."""
         try:
             self._collect(session)
             self._make_plan(session)
             self._check_plan()
             self._show_waits()
+            self._settle_early()
             self._start(session)
         except IsolateError as error:
             self._refuse(session, str(error))
@@ -115,6 +133,25 @@ class IsolateSession:
         if not process.runs_no_tests:
             view = NotesView(process.member.folder, process.worker) if process.worker else open_view(process.config)
             process.display = display_own(process.timeline, view, process.worker)
+
+    def _settle_early(self) -> None:
+        """Remove what has been started for nothing, and tell the next run what to begin with."""
+        process, first = self._process, first_services(self._process.plan)
+        if process.runs_no_tests:
+            return
+        if process.worker:
+            xdist.report(process.config, first_services=[list(first.started), list(first.copied)])
+            tell_controller(process.plan, process.member.folder)
+        else:
+            remember(process.config, first)
+        if process.early:
+            process.early.settle({instance_hash(step.instance.key) for step in process.plan.steps})
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self) -> None:
+        """In xdist's controller: a worker has planned, as all the others do."""
+        if self._process.early:
+            self._process.early.settle_with_workers()
 
     def _start(self, session: pytest.Session) -> None:
         """Open the run, and start in the background what its first tests need; a worker starts what it is given."""
@@ -165,6 +202,8 @@ class IsolateSession:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Remove everything. Comes behind the tear-down of all fixtures."""
+        if self._workers.first_services:
+            remember(self._process.config, FirstServices(*self._workers.first_services))
         self._shutdown.run(has_time=session.exitstatus != pytest.ExitCode.INTERRUPTED)
         if self._process.report.cleanup_errors and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

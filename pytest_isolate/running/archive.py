@@ -16,7 +16,7 @@ from msgspec import Struct
 from pytest_isolate.engine.api import PathOwner
 from pytest_isolate.errors import PathError
 from pytest_isolate.model.service import File
-from pytest_isolate.user_files import check_folder, open_regular
+from pytest_isolate.user_files import check_folder, file_mode, open_regular, read_link
 
 ROOT = PathOwner()
 _TEXT_MODE = 0o644
@@ -71,8 +71,8 @@ def digest_source(source: str) -> str:
     with _told(source):
         for name, path, found in _walk(source):
             kind = stat.S_IFMT(found.st_mode)
-            link = os.readlink(path) if stat.S_ISLNK(kind) else ""
-            head = (name, kind, stat.S_IMODE(found.st_mode), link, found.st_size if stat.S_ISREG(kind) else 0)
+            link = read_link(path) if stat.S_ISLNK(kind) else ""
+            head = (name, kind, file_mode(found), link, found.st_size if stat.S_ISREG(kind) else 0)
             digest.update(repr(head).encode(errors="surrogateescape"))
             if stat.S_ISREG(kind):
                 for piece in _pieces(path, found.st_size):
@@ -90,14 +90,14 @@ def _pack_source(item: Copied, folder: str) -> Iterator[bytes]:
     hidden = {str(PurePosixPath(path).relative_to(item.target)) for path in item.hidden}
     for name, path, found in _walk(item.source, hidden):
         entry = tarfile.TarInfo(f"{top}/{name}" if name else top)
-        entry.mode, entry.mtime = stat.S_IMODE(found.st_mode), int(found.st_mtime)
+        entry.mode, entry.mtime = file_mode(found), int(found.st_mtime)
         owner = item.owner or PathOwner(found.st_uid, found.st_gid)
         if stat.S_ISDIR(found.st_mode):
             entry.type = tarfile.DIRTYPE
             if not name:
                 owner, entry.mode = item.top_owner or owner, entry.mode if item.top_mode is None else item.top_mode
         elif stat.S_ISLNK(found.st_mode):
-            entry.type, entry.linkname = tarfile.SYMTYPE, os.readlink(path)
+            entry.type, entry.linkname = tarfile.SYMTYPE, read_link(path)
         else:
             entry.size, entry.mode = found.st_size, entry.mode if item.mode is None else item.mode
         yield _head(entry, owner)

@@ -20,8 +20,9 @@ from filelock import FileLock, Timeout
 from msgspec import to_builtins
 
 from pytest_isolate.model.resources import Resources
-from pytest_isolate.sharing.folders import cache_folder, private_folder, usable
+from pytest_isolate.sharing.cache import cache_folder, private_folder, usable
 from pytest_isolate.sharing.leases import Lease, Refused
+from pytest_isolate.system import read_file, remove_file, replace_file
 
 Check = Callable[[], None]
 # How often a waiting process asks for the lock, and calls its check.
@@ -63,14 +64,14 @@ class Board:
 
     def withdraw(self, name: str) -> None:
         """Take a record away. Safe to repeat."""
-        self._path(name, "json").unlink(missing_ok=True)
-        self._path(name, "begun").unlink(missing_ok=True)
+        remove_file(self._path(name, "json"))
+        remove_file(self._path(name, "begun"))
 
     def clear(self, but: Collection[str] = ()) -> None:
         """Take all records away, but those under some names."""
         kept = {self._path(name, "json") for name in but}
         for path in {*self._folder.glob("*.json"), *self._folder.glob("*.begun")} - kept:
-            path.unlink(missing_ok=True)
+            remove_file(path)
 
     def clear_older_than(self, age_s: float) -> None:
         """Take away all records that were published so long ago."""
@@ -78,7 +79,7 @@ class Board:
         for path in self._folder.glob("*.json"):
             with suppress(FileNotFoundError):  # another process takes it away as well
                 if path.stat().st_mtime < oldest:
-                    path.unlink()
+                    remove_file(path)
 
     def records(self) -> list[dict[str, Any]]:
         """All that is published."""
@@ -137,6 +138,17 @@ def held(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def try_to_hold(path: Path) -> Callable[[], None] | None:
+    """Hold the lock of a file until what is returned is called, in any thread; None where another has it."""
+    lock = FileLock(path, thread_local=False)
+    with usable(path.parent):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return None
+    return lock.release
+
+
 def open_locks(folder: Path | None = None) -> Callable[[str], AbstractContextManager[None]]:
     """A function that gives the lock of a name for all runs of this user, to be held with `with`."""
     locks = private_folder((folder or cache_folder()) / "locks")
@@ -149,7 +161,7 @@ def _digest(name: str) -> str:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(read_file(path))
     except (OSError, ValueError):
         return None
     return content
@@ -159,6 +171,6 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     """Write beside it and rename: a reader sees the old content or the new one, never a part."""
     with usable(path.parent):
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(content, file)
-        os.replace(temporary, path)
+        replace_file(temporary, path)

@@ -43,7 +43,9 @@ class UsageLog:
     def others(self, code: str, since: float) -> list[str]:
         """The tests of other processes that use this instance, or did at that time or later."""
         try:
-            texts = [path.read_text() for path in sorted(self._folder.glob("*.jsonl")) if path != self._own]
+            texts = [
+                path.read_text(encoding="utf-8") for path in sorted(self._folder.glob("*.jsonl")) if path != self._own
+            ]
         except OSError:
             return []
         uses = (use for text in texts for use in parse_uses(text.splitlines()))

@@ -25,6 +25,7 @@ NAMES = (
     "command",
     "report",
     "registries",
+    "builds",
     "running-services",
     "snapshots",
 )

@@ -8,7 +8,9 @@ from docs.pages import DOCS
 from pytest_isolate import user_files
 from pytest_isolate.cli import env_file
 from pytest_isolate.compose_files import health, reader
+from pytest_isolate.engine import api
 from pytest_isolate.engine.docker import pull_errors
+from pytest_isolate.engine.kubernetes import cluster_engine, deaths, pods, relay
 from pytest_isolate.model import service
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import MIB, ServiceSpec
@@ -18,7 +20,7 @@ from pytest_isolate.plugin.terminal import display, painter, summary, waits
 from pytest_isolate.running.containers import security
 from pytest_isolate.running.evidence import collect, render
 from pytest_isolate.running.images import build_digest, snapshots
-from pytest_isolate.running.instances import budget, external, retained
+from pytest_isolate.running.instances import budget, external, lifecycle, retained
 from pytest_isolate.running.ownership import retention
 from pytest_isolate.running.readiness import loop, port_questions, restarts, watcher
 from pytest_isolate.running.report import assemble, recorder
@@ -51,8 +53,13 @@ TELLS = waits._TOLD_FROM_S
         ("how-it-works", f"first every {1000 * loop._FIRST_PAUSE_S:g} ms,"),
         ("how-it-works", f"later every {1000 * loop._LONGEST_PAUSE_S:g} ms"),
         ("how-it-works", f"(every {1000 * loop._LONGEST_DEAR_PAUSE_S:g} ms"),
-        ("how-it-works", f"{WORDS[budget.PARALLEL_STARTS].capitalize()} containers are created at a time"),
+        ("how-it-works", f"{WORDS[api.PARALLEL_STARTS].capitalize()} containers are created at a time"),
         ("how-it-works", f"services of the next {WORDS[phases._AHEAD]} tests"),
+        ("kubernetes", f"at most {lifecycle._MOST_STARTING} threads start services"),
+        ("kubernetes", f"{cluster_engine._PARALLEL_STARTS} Pods are being made at a"),
+        ("kubernetes", f"{deaths.MOST_LINES} Pods ring when their program ends"),
+        ("kubernetes", f"with more than {relay._MANY_TUNNELS} tunnels"),
+        ("kubernetes", f"after {pods._PAUSES_S[0]} s and at last every {pods._PAUSES_S[-1]} s"),
         ("keep", f"at most {retained.MAX_RETAINED} failed tests keep"),
         ("keep", f"or for {retention.KEPT_S / 3600:g} hours"),
         ("options", f"{budget._SHARE_OF_MEMORY:.0%} of the memory of the engine's machine".replace("%", " %")),
@@ -62,7 +69,7 @@ TELLS = waits._TOLD_FROM_S
         ("options", f"took {summary._LONG_IMAGE_S:g} s or longer"),
         ("options", f"took {summary._LONG_READY_S:g} s or longer, and most of its start"),
         ("options", f"took {summary._LONG_FOR_ONE_TEST_S:g} s or longer for a single test"),
-        ("registries", f"more than {build_digest._MOST_BYTES // MIB} MiB or {build_digest._MOST_FILES} files"),
+        ("builds", f"more than {build_digest._MOST_BYTES // MIB} MiB or {build_digest._MOST_FILES} files"),
         ("registries", f"tried {WORDS[pull_errors.TRIES]} times, within"),
         ("report", f"at most {recorder.MOST_LOG_CHARACTERS // 1024} KiB of each log"),
         ("report", f"{assemble.MOST_PAGE_CHARACTERS // MIB} MiB of all logs together"),

@@ -20,6 +20,7 @@ import pytest
 from fakes.programs import IMAGE
 from waiting import wait_for
 
+from engine.answers import serve_answers
 from engine.events import Events
 from pytest_isolate.engine.api import Engine
 from pytest_isolate.model.identity import LABEL_OWNER, LABEL_REUSE, LABEL_RUN
@@ -41,18 +42,22 @@ class Left:
     def __init__(self, client: Any) -> None:
         self._client = client
         self.pids: set[int] = set()
+        self._miscounted: set[str] = set()
 
     def objects(self, pids: set[int] | None = None, but: str = "") -> list[str]:
         """Containers, volumes and networks, by kind and name, but those with a label of that name."""
         pids = self.pids if pids is None else pids
         found = [(name, labels) for name, labels in self._all_labelled() if but not in labels]
-        return [name for name, labels in found if self._is_ours(labels, pids)]
+        return [name for name, labels in found if self._is_ours(labels, pids) and name not in self._miscounted]
 
     def containers(self, pids: set[int]) -> list[str]:
         return [name for name in self.objects(pids) if name.startswith("container ")]
 
     def remove(self, names: list[str]) -> None:
-        """Remove what a failing test has left, so that the next one is judged by itself."""
+        """Remove what a failing test has left, so that the next one is judged by itself.
+
+        A network that the engine takes for used, though nothing is on it, stays until the engine is started again.
+        """
         for kind, name in (text.split() for text in names):
             with suppress(docker.errors.NotFound):  # another run on this engine has swept
                 if kind == "container":
@@ -60,7 +65,15 @@ class Left:
                 elif kind == "volume":
                     self._client.remove_volume(name, force=True)
                 else:
-                    self._client.remove_network(name)
+                    self._remove_network(name)
+
+    def _remove_network(self, name: str) -> None:
+        try:
+            self._client.remove_network(name)
+        except docker.errors.APIError as error:
+            if "active endpoints" not in str(error) or self._client.inspect_network(name)["Containers"]:
+                raise
+            self._miscounted.add(f"network {name}")
 
     def _all_labelled(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         only = {"label": [LABEL_RUN]}
@@ -121,7 +134,7 @@ class Running:
         """Ctrl-C as a terminal sends it: to the run and all its workers."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def result(self, timeout_s: float = 90) -> pytest.RunResult:
+    def result(self, timeout_s: float = 240) -> pytest.RunResult:
         """How it ended. Everything of it must be gone soon after: its guardian may still be removing the last of it."""
         try:
             code = self.process.wait(timeout_s)
@@ -235,3 +248,10 @@ def base_image(real_engine: Engine) -> str:
 def contract_run() -> str:
     """The run id on everything that the contract suite makes."""
     return CONTRACT_RUN
+
+
+@pytest.fixture
+def answers() -> Iterator[Any]:
+    """An engine of our own making."""
+    with serve_answers() as handler:
+        yield handler

@@ -57,19 +57,22 @@ class Registry:
 
 
 @contextmanager
-def open_real_registry(folder: Path, client: Any) -> Iterator[Registry]:
+def open_real_registry(folder: Path, client: Any, *, is_open: bool = False) -> Iterator[Registry]:
+    """A registry, which asks for a password unless it is open."""
     found = subprocess.run([ROOT / "scripts" / "registry"], check=False, capture_output=True, text=True)
     if found.returncode != 0:
         reason = f"no docker-registry: {found.stderr.strip()[-300:]}"
         (pytest.fail if os.environ.get("ISOLATE_REQUIRE_ENGINE") else pytest.skip)(reason)
     port = _free_port()
     (folder / "htpasswd").write_text(_HTPASSWD)
-    config = {
+    config: dict[str, Any] = {
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
         "http": {"addr": f"127.0.0.1:{port}"},
         "auth": {"htpasswd": {"realm": "tests", "path": str(folder / "htpasswd")}},
     }
+    if is_open:
+        del config["auth"]
     (folder / "config.yml").write_text(json.dumps(config))
     with (folder / "log").open("w") as log:
         process = subprocess.Popen([found.stdout.strip(), "serve", folder / "config.yml"], stdout=log, stderr=log)
@@ -158,7 +161,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         try:
             connection.request("GET", "/v2/")
-            if connection.getresponse().status == 401:
+            if connection.getresponse().status in (200, 401):
                 return
         except OSError:
             time.sleep(0.02)

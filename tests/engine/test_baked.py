@@ -14,7 +14,7 @@ import pytest
 from engine.conftest import Project
 from pytest_isolate.engine.api import BuildRequest, Engine
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.usefixtures("base_image")]
 
 SERVICES = Path(__file__).parents[2] / "examples" / "services"
 POSTGRES = """

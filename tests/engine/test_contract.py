@@ -152,7 +152,7 @@ def without_times(state: ContainerState) -> ContainerState:
 
 
 def on_this_host(bench: Bench) -> None:
-    if not bench.facts.is_local:
+    if not (bench.facts.is_local and bench.facts.shares_kernel):
         pytest.skip("sockets of this host cannot have ports of the engine's")
 
 
@@ -271,14 +271,14 @@ def test_health_check_of_an_image_is_read(bench: Bench, tmp_path: Path, line: st
 def test_failing_build_names_the_step(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(BuildFailed) as caught:
         bench.build(tmp_path, f"FROM {IMAGE}\nRUN false\n")
-    assert re.search("(?i)Step 2/2 ?: RUN false", str(caught.value))
-    assert re.search("returned a non-zero code: 1|exit status 1", str(caught.value))
+    assert re.search(r"(?i)Step 2/2 ?: RUN false|\[2/2\] RUN false", str(caught.value))
+    assert re.search("returned a non-zero code: 1|exit status 1|exit code: 1", str(caught.value))
 
 
 def test_build_from_an_unknown_image_fails_at_its_first_step(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(BuildFailed) as caught:
         bench.build(tmp_path, "FROM localhost:1/nothing:here\nCMD true\n")
-    assert re.search("(?i)Step 1/2 ?: FROM localhost:1/nothing:here", str(caught.value))
+    assert re.search("(?i)(Step 1/2 ?: FROM|load metadata for) localhost:1/nothing:here", str(caught.value))
 
 
 # -- containers: from created to removed --------------------------------------------------------------------------
@@ -567,13 +567,13 @@ def test_log_from_the_start_of_the_container_is_complete(bench: Bench) -> None:
 def test_last_lines_of_a_log_are_told_with_the_same_moments(bench: Bench) -> None:
     container_id = bench.start("say one", "err two", "say three")
     bench.wait_for_end(container_id)
-    every = bench.engine.read_log_lines(container_id, 0)
+    every = list(bench.engine.read_log_lines(container_id, 0))
 
-    assert bench.engine.read_log_lines(container_id, 0, 2) == every[-2:]
+    assert list(bench.engine.read_log_lines(container_id, 0, 2)) == every[-2:]
     # Podman knows whole seconds only, so all three may be of one moment.
     since = [line for line in every if line.when >= every[2].when]
-    assert bench.engine.read_log_lines(container_id, every[2].when, 2) == since[-2:]
-    assert bench.engine.read_log_lines(container_id, 0, 9) == every
+    assert list(bench.engine.read_log_lines(container_id, every[2].when, 2)) == since[-2:]
+    assert list(bench.engine.read_log_lines(container_id, 0, 9)) == every
     assert len(every) == 3
 
 
@@ -583,11 +583,38 @@ def test_log_is_told_line_by_line_with_its_moments(bench: Bench) -> None:
     time.sleep(0.2)  # as above
     moment = time.time()
     bench.wait_for_log(container, "wrong")
-    lines = bench.engine.read_log_lines(container, moment)
+    lines = list(bench.engine.read_log_lines(container, moment))
     assert sorted(line.text for line in lines) == ["late", "wrong"]
     assert all(moment <= line.when <= time.time() for line in lines)
-    assert bench.engine.read_log_lines(container, lines[0].when)[0] == lines[0]
-    assert bench.engine.read_log_lines(container, 0)[0].text == "early"
+    assert next(bench.engine.read_log_lines(container, lines[0].when)) == lines[0]
+    assert next(bench.engine.read_log_lines(container, 0)).text == "early"
+
+
+def test_output_is_heard_from_its_first_byte_until_the_container_ends(bench: Bench) -> None:
+    container = bench.create("say at once", "err wrong", "say late")
+    output = bench.engine.listen(container)
+    if output is None:
+        pytest.skip("this engine tells it only by its log")
+    with closing(output):
+        bench.engine.start_container(container)
+        heard = list(output)
+    assert b"".join(text for stream, text in heard if stream == 1) == b"at once\nlate\n"
+    assert b"".join(text for stream, text in heard if stream == 2) == b"wrong\n"
+
+
+def test_output_that_nobody_listens_to_any_more_holds_nobody_up(bench: Bench) -> None:
+    """Four megabytes are more than the engine holds for a listener."""
+    container = bench.create("write /line " + "x" * 100_000, *["read /line"] * 40, "say done", "sleep 60")
+    output = bench.engine.listen(container)
+    if output is None:
+        pytest.skip("this engine tells it only by its log")
+    bench.engine.start_container(container)
+    reader = threading.Thread(target=lambda: list(output))
+    reader.start()
+    output.close()
+    reader.join(10)
+    assert not reader.is_alive()
+    assert wait_for(lambda: bench.engine.read_logs(container, tail=1) == "done\n")
 
 
 def test_state_tells_name_start_and_end(bench: Bench) -> None:
@@ -748,9 +775,10 @@ def test_greeting_is_sent_and_a_mute_server_stays_silent(bench: Bench) -> None:
     )
     bench.wait_for_log(container, "up")
 
-    def greeting() -> bytes:
-        with bench.dial(greets) as sock:
+    def greeting() -> bytes | None:
+        with suppress(ConnectionRefusedError), bench.dial(greets) as sock:  # forwarders of virtual machines may be late
             return sock.recv(100)
+        return None
 
     assert wait_for(greeting) == b"220 ready\n"
     with bench.dial(mute) as sock:

@@ -13,7 +13,7 @@ from crash.trials import KINDS, run_trials
 # Each takes some twelve seconds.
 TRIALS = 3
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.usefixtures("base_image")]
 
 
 def test_nothing_is_left_whoever_is_killed_and_nobody_else_notices(docker_client: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from engine.conftest import Project, Running
 from engine.test_fresh import DECLARE, POSTGRES
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.usefixtures("base_image")]
 
 APP = """
 db = service(IMAGE, port=5432, ready=http("/"))

@@ -68,6 +68,7 @@ def test_address_pool_that_is_too_small_says_which_and_how_to_have_more(project:
     assert "  do     name a larger or another pool: --isolate-subnets=10.200.0.0/16" in text
 
 
+@pytest.mark.slow
 def test_more_networks_than_the_engines_own_pools_hold_are_possible(project: Project) -> None:
     """Trap 6: the default address pools of an engine end at about 30 networks."""
     project.conftest(

@@ -302,6 +302,7 @@ def test_an_interrupted_run_leaves_nothing(project: Project) -> None:
     assert not project.objects()
 
 
+@pytest.mark.slow
 def test_a_reset_follows_a_fault(project: Project) -> None:
     build = f"{{'context': {str(SERVICES / 'postgres')!r}, 'network': 'host'}}"
     project.conftest(f"db = service(postgres(image=None, build={build}, reset=True))")
@@ -318,6 +319,7 @@ def test_a_reset_follows_a_fault(project: Project) -> None:
     project.run().assert_outcomes(passed=2)
 
 
+@pytest.mark.slow
 def test_data_in_memory_outlives_faults(project: Project) -> None:
     build = f"{{'context': {str(SERVICES / 'postgres')!r}, 'network': 'host'}}"
     project.conftest(f"db = service(postgres(image=None, build={build}))")

@@ -247,6 +247,7 @@ def test_an_owner_that_the_image_lacks_is_told(tried: Project) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_stack_shares_a_folder_and_another_stack_has_its_own(tried: Project) -> None:
     tried.conftest(
         PREAMBLE,

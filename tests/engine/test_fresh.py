@@ -113,6 +113,7 @@ def test_a_copy_of_postgres_is_a_true_one_and_neighbours_do_not_see_each_other(p
     project.run().assert_outcomes(passed=6)
 
 
+@pytest.mark.slow
 def test_workers_share_a_template_and_one_that_dies_leaves_nothing_for_others(project: Project) -> None:
     project.conftest(
         DECLARE,
@@ -159,6 +160,7 @@ def test_workers_share_a_template_and_one_that_dies_leaves_nothing_for_others(pr
     assert len(given) == len(set(given)) == 16
 
 
+@pytest.mark.slow
 def test_what_is_kept_keeps_its_templates_and_no_copies(project: Project, docker_client: Any) -> None:
     project.write("schema.sql", "CREATE TABLE t AS SELECT 1 AS x;")
     project.env["XDG_CACHE_HOME"] = str(project.path / "cache")
@@ -185,6 +187,7 @@ def test_what_is_kept_keeps_its_templates_and_no_copies(project: Project, docker
         project.left.remove(project.objects())
 
 
+@pytest.mark.slow
 def test_mariadb_is_copied_with_all_that_belongs_to_it(project: Project) -> None:
     project.write(
         "shop.sql",
@@ -231,6 +234,7 @@ def test_mariadb_is_copied_with_all_that_belongs_to_it(project: Project) -> None
     project.run().assert_outcomes(passed=4)
 
 
+@pytest.mark.slow
 def test_redis_is_copied_with_the_time_that_its_keys_have_left(project: Project) -> None:
     project.write("redis/Dockerfile", (ROOT / "benchmarks" / "images" / "redis" / "Dockerfile").read_text())
     project.conftest(

@@ -17,6 +17,8 @@ from waiting import wait_for
 
 from pytest_isolate.running.data.names import PRISTINE
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[1]
 HAND_OVERS = 3_000
 KILLED = 12

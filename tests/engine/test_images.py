@@ -19,7 +19,7 @@ from engine.conftest import Project
 from engine.test_command import Shell
 from pytest_isolate.engine.api import BuildRequest, Engine
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.usefixtures("base_image")]
 
 DECLARED = """
 from fakes.programs import program

@@ -7,7 +7,7 @@ import pytest
 from engine.conftest import Project
 from engine.test_snapshots import SERVICES, SQL
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.usefixtures("base_image")]
 
 POSTGRES = (
     f"db = service(postgres(image=None, build={{'context': {str(SERVICES / 'postgres')!r}, 'network': 'host'}}%s))"

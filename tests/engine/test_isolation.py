@@ -18,6 +18,7 @@ def get(service, path="/"):
 """
 
 
+@pytest.mark.slow
 def test_twenty_stacks_with_identical_names_never_read_each_others_data(project: Project) -> None:
     """Each stack has a `db` that answers with a nonce and a `web` that asks its `db`; all live at the same time."""
     project.conftest(

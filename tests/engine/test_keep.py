@@ -17,7 +17,7 @@ from waiting import wait_for
 from engine.conftest import Project, Running
 from engine.test_fresh import DECLARE, POSTGRES
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.usefixtures("base_image")]
 
 WEB = """
 web = service(IMAGE, command=program("serve 8000 hello"), port=8000, ready=http("/"), memory="32m")

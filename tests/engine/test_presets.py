@@ -12,7 +12,7 @@ import pytest
 from engine.conftest import Project
 from pytest_isolate.presets.catalogue import PRESETS
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.usefixtures("base_image")]
 
 SERVICES = Path(__file__).parents[2] / "examples" / "services"
 # What the image of each preset is built from here, and what its start is given to show that it is understood.

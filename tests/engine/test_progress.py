@@ -34,10 +34,12 @@ def test_a_pull_counts_its_bytes_up_to_the_last(real_engine: Engine) -> None:
 def test_the_table_tells_what_each_service_has_used_and_what_stands_out(project: Project) -> None:
     project.conftest(
         """
+        eat = 'my $x = ""; vec($x, 92 << 20, 8) = 1; for (1 .. 3e6) { $n += $_ }'
         hungry = service(
             IMAGE,
-            command=["perl", "-e", 'my $x = ""; vec($x, 92 << 20, 8) = 1; for (1 .. 3e6) { $n += $_ } sleep 1000'],
+            command=["perl", "-e", "$| = 1; " + eat + ' print "full", chr 10; sleep 1000'],
             memory="100m",
+            ready=log("full"),
         )
         idle = service(IMAGE, command=forever())
         """

@@ -124,6 +124,7 @@ def run_race(run: Run, folder: Path, rounds: int, journal: str = "") -> dict[str
     return given
 
 
+@pytest.mark.slow
 def test_sixty_races_on_the_fake_engine(run_folder: tuple[Run, Path], tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     rounds = 60
@@ -139,6 +140,7 @@ def test_sixty_races_on_the_fake_engine(run_folder: tuple[Run, Path], tmp_path: 
 
 
 @pytest.mark.engine
+@pytest.mark.slow
 def test_ten_races_on_the_real_engine(
     run_folder: tuple[Run, Path], left: Left, real_engine: Engine, docker_client: Any, base_image: str
 ) -> None:

@@ -184,7 +184,7 @@ def test_a_question_to_a_long_log_costs_no_more_than_one_to_a_short_log(project:
             whole_s = seconds(web.logs)
             assert seconds(lambda: web.logs(tail=1)) < whole_s / 10
             engine = connect(os.environ)
-            questions = LogQuestions(lambda tail: engine.read_log_lines(web.container_id, 0, tail))
+            questions = LogQuestions(lambda tail: engine.read_log_lines(web.container_id, 0, tail), time.monotonic)
             assert questions.ask(Log(pattern="ready")) == Ready()
             assert seconds(lambda: questions.ask(Log(pattern="ready"))) < whole_s / 10
             engine.close()

@@ -21,8 +21,8 @@ from engine.real_registry import (
     open_real_registry,
     write_login,
 )
-from pytest_isolate.engine.api import Engine, Progress
-from pytest_isolate.errors import ImageNotFound
+from pytest_isolate.engine.api import BuildRequest, Engine, Progress
+from pytest_isolate.errors import BuildFailed, ImageNotFound
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
 
@@ -69,6 +69,22 @@ def test_a_login_of_dockers_configuration_is_used(
 ) -> None:
     write_login(config, registry.address)
     assert pull(real_engine, small)
+
+
+def test_a_build_by_buildkit_uses_the_login_too(
+    real_engine: Engine, registry: Registry, small: str, config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image" / "Dockerfile").write_text(f"FROM {small}\nCOPY --chmod=600 Dockerfile /\n")
+    tag = f"isolate-from-private-{secrets.token_hex(4)}:1"
+    request = BuildRequest(tag=tag, context=str(tmp_path / "image"), dockerfile=f"{tmp_path}/image/Dockerfile")
+    with pytest.raises(BuildFailed, match=registry.address):
+        real_engine.build_image(request, lambda _: None)
+    write_login(config, registry.address)
+    try:
+        assert real_engine.build_image(request, lambda _: None).image_id
+    finally:
+        real_engine.remove_image(tag)
 
 
 def test_a_credential_helper_is_asked(

@@ -35,6 +35,7 @@ def leave_open(service, *argv):
 """
 
 
+@pytest.mark.slow
 def test_servers_are_as_they_were_behind_each_test_whatever_it_leaves_open(project: Project) -> None:
     project.conftest(DECLARE, SERVICES)
     project.tests(

@@ -231,7 +231,7 @@ def test_failed_start_is_tried_once_and_told_alike_by_all(project: Project, even
     told = [line for line in result.outlines if "ended before it was ready" in line and line.startswith("service ")]
     assert len(told) == 6
     assert len(set(told)) == 1
-    assert sum("about to fail" in line for line in result.outlines) == 6
+    assert sum(line.strip() == "about to fail" for line in result.outlines) == 6
 
 
 # -- workers that die -------------------------------------------------------------------------------------------------

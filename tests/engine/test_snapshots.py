@@ -14,7 +14,7 @@ from crash.observing import find_processes, is_running
 from engine.conftest import Project
 from pytest_isolate.model.identity import LABEL_SNAPSHOT, LABEL_SNAPSHOT_BYTES
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.usefixtures("base_image")]
 
 SERVICES = Path(__file__).parents[2] / "examples" / "services"
 SQL = """
@@ -24,10 +24,24 @@ def sql(db, text):
 """
 
 
+SAVING = """
+import os
+from pathlib import Path
+
+from waiting import wait_for
+
+def wait_until_saved():
+    # Also on a busy machine, on which the end of the run does not wait long enough.
+    folder = Path(os.environ["XDG_CACHE_HOME"]) / "pytest-isolate" / "snapshots"
+    wait_for(lambda: any(len(note.name) == 32 for note in folder.iterdir()))
+"""
+
+
 @pytest.fixture
 def frozen(project: Project, docker_client: Any) -> Iterator[Project]:
     """A project of a user who has saved nothing yet; what it saves goes with it."""
     project.env["XDG_CACHE_HOME"] = str(project.path / "cache")
+    project.write("saving.py", SAVING)
     before = snapshots(docker_client)
     yield project
     for tag in snapshots(docker_client) - before:
@@ -58,9 +72,11 @@ def test_postgres_starts_from_what_its_first_start_has_made(frozen: Project, doc
         """
     )
     frozen.tests(
+        "from saving import wait_until_saved",
         SQL,
         """
         def test_it(db):
+            wait_until_saved()
             print("cold" if "running /docker-entrypoint" in db.logs() else "thawed")
             print("secret", db.password)
             assert sql(db, "SELECT string_agg(n || name, ',') FROM item") == "1seed"
@@ -96,11 +112,14 @@ def test_mariadb_starts_from_what_its_first_start_has_made(frozen: Project) -> N
     )
     frozen.tests(
         """
+        from saving import wait_until_saved
+
         def sql(db, text):
             argv = ["mariadb", "--batch", "--skip-column-names", f"--user={db.user}", f"--password={db.password}"]
             return db.exec(*argv, "-e", text, db.database, check=True).stdout.strip()
 
         def test_it(db):
+            wait_until_saved()
             print("cold" if "running /docker-entrypoint" in db.logs() else "thawed")
             assert sql(db, "SHOW TABLES") == ""
             sql(db, "CREATE TABLE item (n INT); INSERT INTO item VALUES (1)")
@@ -123,7 +142,7 @@ def test_mysqls_that_start_from_one_snapshot_have_ids_of_their_own(frozen: Proje
         replica = service(db)
         """
     )
-    frozen.write("test_one.py", "def test_it(db): pass")
+    frozen.write("test_one.py", "from saving import wait_until_saved\ndef test_it(db): wait_until_saved()")
     frozen.write(
         "test_two.py",
         """
@@ -153,7 +172,15 @@ def test_folder_that_the_image_declares_as_a_volume_is_saved_too(frozen: Project
                      snapshot="/srv/data")
         """
     )
-    frozen.tests("def test_it(db):\n    print('cold' if 'made' in db.logs() else 'thawed')")
+    frozen.tests(
+        """
+        from saving import wait_until_saved
+
+        def test_it(db):
+            wait_until_saved()
+            print("cold" if "made" in db.logs() else "thawed")
+        """
+    )
     for expected in (False, True):
         result = frozen.run("-s")
         result.assert_outcomes(passed=1)

@@ -12,7 +12,7 @@ import pytest
 
 from engine.conftest import Project
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.usefixtures("base_image")]
 
 SERVICES = Path(__file__).parents[2] / "examples" / "services"
 # Some modules call what testcontainers itself says is old, as they are imported and while they wait.

@@ -7,7 +7,7 @@ from fakes.programs import IMAGE
 
 from engine.conftest import Project
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.usefixtures("base_image")]
 
 # Answers each datagram, and each connection, with what it is called.
 ECHO = """

@@ -113,6 +113,29 @@ class FakeLogTail:
         pass
 
 
+class FakeOutput:
+    """What a container writes from its next start on."""
+
+    def __init__(self, container: FakeContainer) -> None:
+        self._container = container
+        self._from = len(container.log)
+        self._last_end = container.ended_at
+        self._is_closed = False
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        has_ended = False
+        while not self._is_closed and not has_ended:
+            has_ended = self._container.ended_at != self._last_end
+            written = self._container.log[self._from :]
+            self._from += len(written)
+            for _, stream, text in written:
+                yield 1 if stream == "stdout" else 2, text.encode()
+            time.sleep(0.001)
+
+    def close(self) -> None:
+        self._is_closed = True
+
+
 class FakeEngine:
     """The Engine protocol without a daemon.
 
@@ -382,9 +405,14 @@ class FakeEngine:
         with self._asked("follow_log", container_id, tail):
             return FakeLogTail(self._container(container_id), tail)
 
-    def read_log_lines(self, container_id: str, since: float, tail: int | None = None) -> Sequence[LogLine]:
+    def read_log_lines(self, container_id: str, since: float, tail: int | None = None) -> Iterator[LogLine]:
         with self._asked("read_log_lines", container_id, since, tail):
-            return self._container(container_id).read_lines(since, tail)
+            lines = self._container(container_id).read_lines(since, tail)
+        yield from lines
+
+    def listen(self, container_id: str) -> FakeOutput:
+        with self._asked("listen", container_id):
+            return FakeOutput(self._container(container_id))
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         with self._asked("run_command", container_id, argv):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from pytest_isolate.engine.api import BuildRequest, ProgressCallback
+from pytest_isolate.engine.docker.commands import DockerCommands
 from pytest_isolate.engine.docker.wire import build_step
 from pytest_isolate.errors import BuildFailed
 
@@ -37,7 +38,7 @@ def build(request: BuildRequest, images: Mapping[str, FakeImage], tell: Progress
     Every other line does nothing.
     """
     bases = {**images, **{image.image_id: image for image in images.values()}}
-    text = Path(request.dockerfile).read_text()
+    text = Path(request.dockerfile).read_text() if request.inline is None else request.inline
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     image = FakeImage(image_id="")
     for number, line in enumerate(lines, start=1):
@@ -87,5 +88,5 @@ def _failed(request: BuildRequest, step: str, answer: str) -> BuildFailed:
         f"the image of {request.dockerfile} could not be built",
         tried=[step],
         found=[answer],
-        do=f"try it by hand: docker build {request.context}",
+        do=f"try it by hand: {DockerCommands().build(request, buildkit=False)}",
     )

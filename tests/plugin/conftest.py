@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +13,13 @@ import pytest
 from fakes.engine import JOURNAL_VARIABLE, LastingEngine
 from fakes.journal import Journal
 
-import pytest_isolate.plugin.declaring.toml  # noqa: F401
+import pytest_isolate.plugin
+import pytest_isolate.running
 
-# Imported here although nobody uses it: each run in this process would import it anew otherwise.
+# Imported here although nobody uses them: each run in this process would import them anew otherwise.
+for _package in (pytest_isolate.plugin, pytest_isolate.running):
+    for _module in pkgutil.walk_packages(_package.__path__, f"{_package.__name__}."):
+        importlib.import_module(_module.name)
 
 # What else is installed costs a second for each run, and has nothing to do with ours.
 _WITHOUT_OTHERS = [

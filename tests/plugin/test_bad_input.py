@@ -148,7 +148,7 @@ def test_wrong_declaration_in_python_ends_the_run(project: Project, what: str) -
     for part in expected:
         assert part in told
     assert "conftest.py:" in told or "isolate.toml:" in told
-    assert "nothing was started" in told
+    assert "no test was run" in told
     assert "Traceback" not in told + result.stdout.str()
     assert project.journal.is_empty
 
@@ -189,7 +189,7 @@ def test_everything_that_is_wrong_is_told_at_once_in_reading_order(project: Proj
         """,
     )
     told = "\n".join(errors_of(project.run()))
-    assert "pytest-isolate found 4 wrong declarations; nothing was started" in told
+    assert "pytest-isolate found 4 wrong declarations; no test was run" in told
     positions = [told.index(text) for text in ("one.prot", "two.memory", "two.port", "three: no image")]
     assert positions == sorted(positions)
 

@@ -153,7 +153,7 @@ def test_ctrl_c_leaves_nothing_of_it(project: Project, terminal: Terminal) -> No
     project.conftest(SLOW)
     project.tests(TESTS)
     screens = run(terminal, interrupt_at=WAITING)
-    assert any("KeyboardInterrupt" in line for line in screens[-1])
+    assert any("KeyboardInterrupt" in line for line in screens[-1]), "\n".join(screens[-1])
     assert not any("waiting" in line or "healthz" in line for line in screens[-1])
     project.journal.assert_nothing_is_left()
 
@@ -262,5 +262,6 @@ def test_several_of_one_name_are_told_as_often_as_one(project: Project, by_worke
     assert told.keys() == {"web[old]", "web[new]", "db"}
     # Each again only when twice the time has gone by; the times that are shown are rounded, and not those of one clock.
     assert all(later > 1.6 * sooner for times in told.values() for sooner, later in pairwise(times)), lines
-    assert all(re.search(r": step \d+$", line) for line in lines), lines
+    # On a busy machine also what the fake engine itself tells, after the steps that this file makes up.
+    assert all(re.search(r": step \d+$|: building, step 2 of 2: CMD ", line) for line in lines), lines
     assert not any(ord(sign) < 32 or ord(sign) == 127 for line in result.outlines for sign in line)

@@ -144,7 +144,8 @@ def test_a_later_failure_is_an_error_of_the_tests_that_have_the_stack(project: P
             r"  found  container exited with code 3, \d+\.\d s after its start; last log lines:",
             r"           begins",
             r"           no such table",
-            r"  do     run it by hand: docker run .*; declared at .*compose\.yaml:\d+",
+            r"  do     run it by hand: docker run .*",
+            r"         it is declared at .*compose\.yaml:\d+",
             r"_+ ERROR at setup of test_behind _+",
         ],
     )
@@ -217,3 +218,19 @@ def test_a_policy_has_its_limit(project: Project, restart: str, tried: str) -> N
 
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*service 'web' (*) ended before it was ready*", f"*{tried}*", "*exited with code 2*"])
+
+
+def test_lines_of_a_life_that_has_ended_do_not_count(project: Project) -> None:
+    steps = 'program("say up", "sleep 0.1", "read /data/mark", "say up", "sleep 600")'
+    project.conftest(
+        f"""
+        marker = service(IMAGE, command=program("sleep 1", "write /data/mark yes", "sleep 600"),
+                         volumes={{"data": "/data"}})
+        web = service(IMAGE, command={steps}, volumes={{"data": "/data"}}, ready=log("^up$", times=2),
+                      container={{"restart": "always"}})
+        shop = stack(marker=marker, web=web)
+        """
+    )
+    project.tests("def test_it(shop): assert shop.web.logs().endswith('up\\nyes\\nup\\n')")
+
+    project.run().assert_outcomes(passed=1)

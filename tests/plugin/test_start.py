@@ -7,7 +7,15 @@ import re
 import pytest
 
 from plugin.conftest import Project
+from pytest_isolate.running.instances import lifecycle
 
+CHAIN = """
+def chained(*needs):
+    return service(IMAGE, command=program("serve 8000"), port=8000, needs=needs)
+
+a, b, c, d = chained(), chained("a"), chained("b"), chained("c")
+other = chained()
+"""
 TEST = "def test_it(web): raise AssertionError('never here')\ndef test_other(): pass"
 
 
@@ -34,7 +42,8 @@ def test_container_that_exits_ends_the_wait_at_once_with_its_code_and_last_lines
         r"  tried  start its container, and wait \d\.\d s for tcp port 8000 at 127\.0\.0\.1:\d+",
         r"  found  container exited with code 3; last log lines:",
         r"           one\n +two",
-        r"  do     run it by hand: docker run --rm -it debian:bookworm-slim; declared at .*conftest.py:\d+",
+        r"  do     run it by hand: docker run --rm -it --cap-drop ALL .*--memory 2g --pids-limit 1024 debian",
+        r"         it is declared at .*conftest.py:\d+",
     )
     assert float(re.findall(r"in ([\d.]+)s", text)[-1]) < 50
 
@@ -163,7 +172,7 @@ def test_build_that_fails_names_the_step(project: Project) -> None:
         r"service 'web' \(built image\) could not be started: the image of .*Dockerfile could not be built",
         r"  tried  Step 3/3 : RUN false",
         r"  found  The command '/bin/sh -c false' returned a non-zero code: 1",
-        r"  do     try it by hand: docker build .*image",
+        r"  do     try it by hand: DOCKER_BUILDKIT=0 docker build -t pytest-isolate/image:\S+ \S+/image",
     )
 
 
@@ -600,3 +609,22 @@ def test_files_are_there_when_the_service_starts_with_placeholders_filled_in(pro
     )
     project.tests("def test_it(web): assert web.logs() == 'url = tcp://db:5432, not {db.url}\\n'")
     project.run().assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("names", ["other, d", "d, other"])
+def test_more_services_than_threads_start_and_what_is_waited_for_needs_no_free_one(
+    project: Project, monkeypatch: pytest.MonkeyPatch, names: str
+) -> None:
+    monkeypatch.setattr(lifecycle, "_MOST_STARTING", 1)
+    project.conftest(CHAIN)
+    project.tests(f"def test_it({names}): assert other.port and d.port\ndef test_b(b): assert b.port")
+    project.run().assert_outcomes(passed=2)
+    project.journal.assert_nothing_is_left()
+
+
+def test_what_waits_for_a_thread_ends_with_the_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "_MOST_STARTING", 1)
+    project.conftest("first = service(IMAGE, command=program('sleep 60'), ready=log('never'), timeout=60)", CHAIN)
+    project.tests("def test_it(): raise AssertionError\ndef test_rest(first, d): pass")
+    project.run("-x").assert_outcomes(failed=1)
+    project.journal.assert_nothing_is_left()

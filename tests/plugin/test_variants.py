@@ -341,7 +341,7 @@ def test_the_summary_tells_them_apart(project: Project) -> None:
     ]  # fmt: skip
     # Instances, and tests.
     for name, instances, tests in (("db[old]", 1, 2), ("db[new]", 1, 2), ("auth[db=old]", 1, 1), ("web", 1, 2)):
-        assert re.search(rf"^  {re.escape(name)} +{instances} +\d\.\d s +{tests} ", shown, re.MULTILINE), shown
+        assert re.search(rf"^  {re.escape(name)} +{instances} +\d\.\d s +{tests}\b", shown, re.MULTILINE), shown
 
 
 def test_the_plan_tells_them_apart(project: Project) -> None:

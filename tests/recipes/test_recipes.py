@@ -17,7 +17,11 @@ from recipes.conftest import RECIPES, Machine, Project
 WORKFLOW, DIND, SOCKET = (
     RECIPES / name for name in ("github/workflow.yml", "gitlab/dind.gitlab-ci.yml", "gitlab/socket.gitlab-ci.yml")
 )
-SCHEMAS = {WORKFLOW: "vendor.github-workflows", DIND: "vendor.gitlab-ci", SOCKET: "vendor.gitlab-ci"}
+ARC, EXECUTOR = (RECIPES / "kubernetes" / name for name in ("github-arc.yml", "gitlab-ci.yml"))
+SCHEMAS = {
+    **dict.fromkeys((WORKFLOW, ARC), "vendor.github-workflows"),
+    **dict.fromkeys((DIND, SOCKET, EXECUTOR), "vendor.gitlab-ci"),
+}
 FOLDER = ".isolate-images"
 
 

@@ -17,6 +17,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,13 @@ SOCKET = "/var/run/docker.sock"
 MACHINE = "pytest-isolate-tests/machine"
 _UP_WITHIN_S = 120
 # What an engine needs. Not --privileged: that asks for rights that a container which we may run in does not have.
-_RIGHTS = (
+RIGHTS = (
     "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
     "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
     "SYS_BOOT SYS_NICE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN "
     "SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ"
 )
-_OPEN = {"SecurityOpt": ["seccomp=unconfined", "apparmor=unconfined"], "MaskedPaths": [], "ReadonlyPaths": []}
+OPEN = {"SecurityOpt": ["seccomp=unconfined", "apparmor=unconfined"], "MaskedPaths": [], "ReadonlyPaths": []}
 
 
 Run = Callable[[Path, Sequence[str]], tuple[int, str]]
@@ -67,10 +68,18 @@ class Machines:
         self.client = client
         self._made: list[str] = []
 
-    def start(self, *command: str, more: Mapping[str, Any] | None = None, **host: Any) -> str:
+    def start(
+        self,
+        *command: str,
+        image: str = MACHINE,
+        env: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
+        **host: Any,
+    ) -> str:
         made = self.client.create_container(
-            MACHINE,
+            image,
             list(command),
+            environment=dict(env or {}),
             name=f"isolate-remote-{secrets.token_hex(4)}",
             host_config={**self.client.create_host_config(**host), **(more or {})},
         )
@@ -98,8 +107,9 @@ class Machines:
             self.client.remove_container(container, force=True, v=True)
 
 
-@pytest.fixture(scope="session")
-def machines(docker_client: Any) -> Iterator[Machines]:
+@contextmanager
+def open_machines(docker_client: Any) -> Iterator[Machines]:
+    """Containers of these tests, which are removed at the end of the block."""
     if docker_client.base_url != "http+docker://localhost":
         pytest.skip("needs an engine at a socket of this machine")
     docker_client.timeout = 600
@@ -107,8 +117,16 @@ def machines(docker_client: Any) -> Iterator[Machines]:
         if "error" in line:
             pytest.fail(line["error"])
     machines = Machines(docker_client)
-    yield machines
-    machines.close()
+    try:
+        yield machines
+    finally:
+        machines.close()
+
+
+@pytest.fixture(scope="session")
+def machines(docker_client: Any) -> Iterator[Machines]:
+    with open_machines(docker_client) as machines:
+        yield machines
 
 
 @pytest.fixture(scope="session")
@@ -116,8 +134,8 @@ def over_tls(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> It
     """A second engine, in a container with a network of its own: nothing of it touches this machine's."""
     engine = machines.start(
         *("engine", IMAGE),
-        more=_OPEN,
-        cap_add=_RIGHTS.split(),
+        more=OPEN,
+        cap_add=RIGHTS.split(),
         device_cgroup_rules=["a *:* rwm"],
         binds={SOCKET: {"bind": "/around.sock", "mode": "ro"}},
         # Its images on a disk of their own: they cannot lie on a container's layers.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Place
-from .trying import try_a_project, try_a_run_that_is_killed, try_contract_suite
+from .trying import try_a_project, try_a_run_that_is_killed, try_buildkit, try_contract_suite
 
 pytestmark = pytest.mark.engine
 
@@ -23,3 +23,7 @@ def test_a_project(over_ssh: Place, tmp_path: Path) -> None:
 
 def test_a_run_that_is_killed_leaves_nothing(over_ssh: Place, tmp_path: Path) -> None:
     try_a_run_that_is_killed(over_ssh, tmp_path)
+
+
+def test_builds_that_need_buildkit(over_ssh: Place, tmp_path: Path) -> None:
+    try_buildkit(over_ssh, tmp_path)

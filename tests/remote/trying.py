@@ -69,9 +69,20 @@ def try_contract_suite(place: Place, tmp_path: Path) -> None:
     assert int(passed[1]) > 80
 
 
+def try_buildkit(place: Place, tmp_path: Path) -> None:
+    """Each word of BuildKit's syntax, over this connection and with this engine."""
+    words = TESTS / "engine" / "test_buildkit.py"
+    code, output = place.run(tmp_path, str(words), "-q", "-rs", "-s", "--confcutdir", str(TESTS))
+    summary = output.strip().splitlines()[-1]
+    passed = re.search(r"(\d+) passed", summary)
+    assert code == 0
+    assert passed
+    assert int(passed[1]) > 25
+
+
 def try_a_project(place: Place, tmp_path: Path) -> None:
     """Addresses, neighbours, files, a restart, logs; and nothing stays behind."""
-    _write(tmp_path, CONFTEST, PROJECT)
+    write(tmp_path, CONFTEST, PROJECT)
     code, output = place.run(tmp_path, "--isolate")
     assert code == 0
     assert "4 passed" in output
@@ -80,13 +91,13 @@ def try_a_project(place: Place, tmp_path: Path) -> None:
 
 def try_a_run_that_is_killed(place: Place, tmp_path: Path) -> None:
     """Its guardian speaks to the engine in the same way."""
-    _write(tmp_path, CONFTEST, "import os, signal\n\ndef test_it(web): os.kill(os.getpid(), signal.SIGKILL)")
+    write(tmp_path, CONFTEST, "import os, signal\n\ndef test_it(web): os.kill(os.getpid(), signal.SIGKILL)")
     code, output = place.run(tmp_path, "--isolate", "-v")
     assert code not in (0, 1)
     _expect_nothing_of(place, output)
 
 
-def _write(folder: Path, conftest: str, tests: str) -> None:
+def write(folder: Path, conftest: str, tests: str) -> None:
     (folder / "conftest.py").write_text(conftest)
     (folder / "test_it.py").write_text(textwrap.dedent(tests))
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_isolate.engine.api import Capability, ContainerState, ImageFacts, PublishAddress
 from pytest_isolate.errors import EngineError, StartError
@@ -89,7 +90,7 @@ def copy_out(engine: Any, _: Path) -> None:
 def know_hosts(engine: Any, _: Path) -> None:
     hosts = ContainerSettings(extra_hosts=(("db", "10.0.0.1"),))
     start = SimpleNamespace(instance=instance(container=hosts), needed={})
-    Launcher(context_of(engine), None, None, None)._extra_hosts(start)  # type: ignore[arg-type]
+    Launcher(context_of(engine), None, None, None, None)._extra_hosts(start)  # type: ignore[arg-type]
 
 
 def run_clients(engine: Any, _: Path) -> None:
@@ -146,6 +147,13 @@ def test_without_what_snapshots_need_there_are_none(engine: Any, tmp_path: Path,
     engine.lacks = {capability}
 
     assert snapshots.identify(database, "", image) is None
+
+
+def test_a_cluster_whose_images_are_built_elsewhere_has_no_snapshots(engine: Any, tmp_path: Path) -> None:
+    facts = replace(engine.facts(), nodes_pull=True)
+    engine.facts = lambda: facts
+    database, image = spec("db", snapshot=("/srv/data",)), ImageFacts(image_id="sha256:1")
+    assert Snapshots(engine, b"", Usage(tmp_path), lambda _: nullcontext()).identify(database, "", image) is None
 
 
 def test_without_folders_in_memory_data_is_on_disk(engine: Any) -> None:

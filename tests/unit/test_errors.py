@@ -57,14 +57,14 @@ ERRORS = {
     "one wrong declaration": (
         DeclarationError([PROBLEM]),
         """\
-pytest-isolate found a wrong declaration; nothing was started
+pytest-isolate found a wrong declaration; no test was run
 /project/conftest.py:7: db.memory: 'lots' is not a size
   valid  a number of bytes, or a text such as '256m'""",
     ),
     "several wrong declarations": (
         DeclarationError([PROBLEM, CIRCLE]),
         """\
-pytest-isolate found 2 wrong declarations; nothing was started
+pytest-isolate found 2 wrong declarations; no test was run
 /project/conftest.py:7: db.memory: 'lots' is not a size
   valid  a number of bytes, or a text such as '256m'
 /project/conftest.py:9: auth: the services need each other in a circle: auth -> db -> auth

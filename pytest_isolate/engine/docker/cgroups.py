@@ -38,9 +38,9 @@ def read_connections(container_id: str, root: Path = ROOT, processes: Path = Pat
     """Tables of a container's TCP connections (/proc/net/tcp of proc(5)); None where they cannot be seen from here."""
     for folder in (*_find(container_id, root), *_find(container_id, root / "memory")):
         with suppress(OSError):
-            for process in (folder / "cgroup.procs").read_text().split():
+            for process in (folder / "cgroup.procs").read_text(encoding="utf-8").split():
                 tables = [processes / process / "net" / name for name in ("tcp", "tcp6")]
-                return "".join(table.read_text() for table in tables if table.exists()) or None
+                return "".join(table.read_text(encoding="utf-8") for table in tables if table.exists()) or None
     return None
 
 
@@ -73,8 +73,10 @@ def _count_v1(memory: Path, processor: Path) -> UsageCounters:
 
 
 def _number(file: Path) -> int:
-    return int(file.read_text())
+    return int(file.read_text(encoding="utf-8"))
 
 
 def _table(file: Path) -> dict[str, int]:
-    return {name: int(value) for name, value in (line.split() for line in file.read_text().splitlines())}
+    return {
+        name: int(value) for name, value in (line.split() for line in file.read_text(encoding="utf-8").splitlines())
+    }

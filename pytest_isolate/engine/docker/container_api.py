@@ -21,7 +21,7 @@ from pytest_isolate.engine.api import (
     UsageCounters,
 )
 from pytest_isolate.engine.docker import cgroups
-from pytest_isolate.engine.docker.host import HERE, Machine, ask_machine, find_publish_address
+from pytest_isolate.engine.docker.host import HERE, Machine, ask_machine, find_publish_address, shares_kernel
 from pytest_isolate.engine.docker.remover import Remover
 from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.engine.docker.wire import (
@@ -50,12 +50,13 @@ class ContainerApi(Remover):
         return find_publish_address(
             self._http.address,
             lambda own_id: self._http.ask(what, "GET", f"/containers/{quote(own_id)}/json").json(),
+            is_same_kernel=shares_kernel(self._http.version()),
         )
 
     @cached_property
     def _machine(self) -> Machine:
         """Asked for where it may be another one. All moments that this class takes and tells are this machine's."""
-        if self._reach.is_local:
+        if self._reach.can_hold_ports:
             return HERE
         return ask_machine(lambda: self._http.ask("the engine did not tell of itself", "GET", "/info").json())
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import stat
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from pytest_isolate.engine.command_api import Attempt, EngineReport, SocketFacts
 from pytest_isolate.engine.docker.engine import DockerEngine
@@ -15,20 +14,21 @@ from pytest_isolate.engine.docker.frames import moment
 from pytest_isolate.engine.docker.transport.client import Http, open_candidate, why_no_engine
 from pytest_isolate.engine.docker.transport.discovery import (
     Candidate,
-    find_candidates,
-    read_docker_context,
+    candidates_here,
     why_no_address,
 )
 from pytest_isolate.errors import EngineError
-from pytest_isolate.user_files import find_home
+from pytest_isolate.system import group_name, user_name
 
 _UNIX = "unix://"
+# Products that give their names for that of the operating system.
+_PRODUCTS = ("Docker Desktop", "OrbStack")
 
 
 def try_candidates(env: Mapping[str, str]) -> tuple[tuple[Attempt, ...], EngineReport | None]:
     """Every address up to the first where an engine answers, and that engine."""
     attempts: list[Attempt] = []
-    for candidate in find_candidates(env, lambda: read_docker_context(env, find_home()), os.getuid()):
+    for candidate in candidates_here(env):
         client = open_candidate(candidate, env)
         answer = why_no_address(candidate.address) or why_no_engine(client)
         found: EngineReport | None = None
@@ -56,8 +56,8 @@ def read_socket(address: str) -> SocketFacts | None:
         return None
     return SocketFacts(
         path=path,
-        owner=_name(lambda: pwd.getpwuid(found.st_uid).pw_name, found.st_uid),
-        group=_name(lambda: grp.getgrgid(found.st_gid).gr_name, found.st_gid),
+        owner=user_name(found.st_uid),
+        group=group_name(found.st_gid),
         mode=f"{stat.S_IMODE(found.st_mode):o}",
         may_use=os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids),
     )
@@ -91,12 +91,15 @@ def _examine(client: Http, candidate: Candidate, now: Callable[[], float]) -> En
         clock_within_s=(answered - asked) / 2,
         host=facts.host,
         publish_on=facts.publish_on,
+        virtual_machine=name_machine(info) if facts.is_forwarded else "",
+        memory_bytes=int(info.get("MemTotal", 0)),
         advice=engine.commands.doctor_advice(),
     )
 
 
-def _name(read: Callable[[], str], number: int) -> str:
-    try:
-        return read()
-    except KeyError:
-        return str(number)
+def name_machine(info: Mapping[str, Any]) -> str:
+    """Name of the virtual machine that an engine describes: its product's, or its own and its system's."""
+    system, host = str(info.get("OperatingSystem", "")), str(info.get("Name", ""))
+    if system in _PRODUCTS:
+        return f"{system}'s virtual machine"
+    return " ".join(filter(None, ("the virtual machine", host, f"({system})" if system else "")))

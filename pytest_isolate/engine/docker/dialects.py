@@ -30,8 +30,10 @@ class Dialect(Struct, frozen=True, kw_only=True):
     networks: str = "/networks"  # where they are listed
     whole_seconds: bool = False  # lines of a log are selected by more exact moments than they are told with
     answers_with_first_line: bool = False  # a silent log that is followed gets no answer
+    tells_output: bool = True  # of a container that is not started yet, beside its log
     drops_silently: bool = False  # limits that it cannot hold are taken without a word
     capabilities: frozenset[Capability] = frozenset(Capability)
+    has_buildkit: bool = True  # beside, or in place of, a builder of its own
     empties_networks: bool = False  # removes a network together with what is on it, and goes on to answer to its names
 
 
@@ -47,9 +49,11 @@ PODMAN = Dialect(
     networks="/libpod/networks/json",
     whole_seconds=True,
     answers_with_first_line=True,
+    tells_output=False,
     drops_silently=True,
     # Of a request it takes no notice; a volume of its own with a size wants a file system with project quotas.
     capabilities=frozenset(Capability) - {Capability.MEMORY_FOLDERS},
+    has_buildkit=False,
     empties_networks=True,
 )
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import quote
-
-from msgspec.structs import replace
 
 from pytest_isolate.engine.api import BinaryExecResult, ExecResult, LogLine
 from pytest_isolate.engine.docker.container_api import ContainerApi
-from pytest_isolate.engine.docker.frames import FrameReader, log_lines, split_frames
+from pytest_isolate.engine.docker.frames import FrameReader, log_lines, read_frames, split_frames
+from pytest_isolate.engine.docker.transport.exchange import REQUEST_TIMEOUT_S
 from pytest_isolate.engine.docker.transport.streams import LogFollower, RawConnection
+from pytest_isolate.errors import EngineError
 
+# Of a log that is followed only its end is kept, more than any message shows.
+_MOST_TAIL_BYTES = 1 << 20
 ATTACHED = {f"Attach{stream}": True for stream in ("Stdin", "Stdout", "Stderr")}
 
 
@@ -36,19 +39,26 @@ class ExecApi(ContainerApi):
             self.inspect_container(container_id)
         return DockerLogTail(self._http.follow(what, path, query, begins_late=is_late))
 
-    def read_log_lines(self, container_id: str, since: float, tail: int | None = None) -> Sequence[LogLine]:
+    def read_log_lines(self, container_id: str, since: float, tail: int | None = None) -> Iterator[LogLine]:
         what, path = "a container's log could not be read", f"/containers/{quote(container_id)}/logs"
         # A little further back than wanted: numbers here are less exact than the moments of the engine.
         ahead_s = self._machine.clock_offset_s
         start = max(0.0, since + ahead_s - 0.001)
         query = {"stdout": "true", "stderr": "true", "timestamps": "true", "since": f"{start:.6f}"}
         query |= {} if tail is None else {"tail": str(tail)}
-        lines = log_lines(self._http.ask(what, "GET", path, query=query).content)
-        if ahead_s:
-            lines = [replace(line, when=line.when - ahead_s) for line in lines]
-        if self._dialect().whole_seconds:
-            return [LogLine(max(line.when, since), line.text) for line in lines]
-        return [line for line in lines if line.when >= since]
+        is_exact = not self._dialect().whole_seconds
+        for line in log_lines(self._http.stream(what, path, query, piece_timeout_s=REQUEST_TIMEOUT_S)):
+            when = line.when - ahead_s
+            if not is_exact:
+                yield LogLine(max(when, since), line.text)
+            elif when >= since:
+                yield LogLine(when, line.text) if ahead_s else line
+
+    def listen(self, container_id: str) -> DockerOutput | None:
+        if not self._dialect().tells_output:
+            return None
+        what, streams = "a container's output could not be listened to", "stream=1&stdout=1&stderr=1"
+        return DockerOutput(self._http.hijack(what, f"/containers/{quote(container_id)}/attach?{streams}"))
 
     def run_command(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         return self.run_binary_command(container_id, argv).decode()
@@ -83,10 +93,47 @@ class DockerLogTail:
         self._tail = tail
 
     def read_to_end(self, timeout_s: float) -> str:
-        return b"".join(text for _, text in split_frames(self._tail.read(timeout_s))).decode(errors="replace")
+        last, size_bytes = deque[bytes](), 0
+        for _, text in read_frames(self._tail.read(timeout_s)):
+            last.append(text)
+            size_bytes += len(text)
+            while size_bytes > _MOST_TAIL_BYTES:
+                size_bytes -= len(last.popleft())
+        return b"".join(last).decode(errors="replace")
 
     def close(self) -> None:
         self._tail.close()
+
+
+class DockerOutput:
+    """Output of a container, over a connection that the engine has handed over to its output."""
+
+    def __init__(self, line: RawConnection) -> None:
+        self._line = line
+        self._reading = threading.Lock()
+        self._is_closed = False
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        reader = FrameReader()
+        while piece := self._receive():
+            yield from reader.feed(piece)
+
+    def close(self) -> None:
+        self._is_closed = True
+        # Wakes the reader first: a descriptor that is closed under it may be that of another connection next.
+        self._line.hang_up()
+        with self._reading:
+            self._line.close()
+
+    def _receive(self) -> bytes:
+        """The next bytes; none at the end, and when it is closed."""
+        with self._reading:
+            try:
+                return b"" if self._is_closed else self._line.receive(None)
+            except EngineError:
+                if self._is_closed:
+                    return b""
+                raise
 
 
 class DockerSession:

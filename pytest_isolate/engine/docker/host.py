@@ -1,13 +1,15 @@
 """Address of the ports that an engine publishes, seen from this process.
 
-It may run on the engine's host, on another one, or in a container of the engine's, which has a network of its own.
+It may run on the engine's host, on another one, or in a container of the engine's, which has a network of its own. The
+engine may run in a virtual machine of this host, whose forwarder brings the ports here.
 """
 
 from __future__ import annotations
 
-import os
+import platform
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,9 +21,8 @@ from msgspec import Struct
 from pytest_isolate.engine.api import PublishAddress
 from pytest_isolate.engine.docker.frames import moment
 from pytest_isolate.engine.docker.transport.connections import LOOPBACK_HOSTS, Endpoint
-from pytest_isolate.engine.docker.transport.discovery import find_candidates, read_docker_context
+from pytest_isolate.engine.docker.transport.discovery import candidates_here
 from pytest_isolate.errors import EngineError
-from pytest_isolate.user_files import find_home
 
 
 class Machine(Struct, frozen=True, kw_only=True):
@@ -70,21 +71,47 @@ Inspect = Callable[[str], Mapping[str, Any]]
 """A container as the engine describes it; EngineError where it has no such container."""
 
 LOCAL = PublishAddress()
+FORWARDED = PublishAddress(is_forwarded=True)
+_DESKTOP = "Docker Desktop"
+# The names of a kernel that is not known.
+_NO_RELEASE = ("", "<unknown>")
+# Engines of this host put their sockets here, those of virtual machines into homes.
+_SYSTEM_SOCKETS = ("unix:///var/run/", "unix:///run/")
+
+
+def shares_kernel(version: Mapping[str, Any], system: str = sys.platform, release: str = "") -> bool:
+    """Tell by an engine's answer about itself that its containers run on the kernel of this process.
+
+    Docker Desktop within WSL has the same kernel and another network, so it is told by its name.
+    """
+    if system != "linux" or str((version.get("Platform") or {}).get("Name", "")).startswith(_DESKTOP):
+        return False
+    own = release or platform.release()
+    return version.get("KernelVersion", own) in (*_NO_RELEASE, own)
 
 
 def find_publish_address(
-    address: str, inspect: Inspect, own_ids: Callable[[], Sequence[str]] | None = None
+    address: str,
+    inspect: Inspect,
+    own_ids: Callable[[], Sequence[str]] | None = None,
+    *,
+    is_same_kernel: bool = True,
 ) -> PublishAddress:
     """Address of the published ports of an engine. `own_ids` are ids that the container around us may have."""
-    if address.startswith("unix://"):
-        return _find_around(inspect, (own_ids or read_own_ids)())
+    if address.startswith(("unix://", "npipe://")):
+        on_the_host = PublishAddress(shares_files=True) if is_same_kernel else FORWARDED
+        return _find_around(inspect, (own_ids or read_own_ids)(), on_the_host)
     host = _host_of(address)
-    return LOCAL if host in LOOPBACK_HOSTS else PublishAddress(host=host, publish_on=EVERYWHERE, is_local=False)
+    if host in LOOPBACK_HOSTS:
+        return LOCAL if is_same_kernel else FORWARDED
+    return PublishAddress(host=host, publish_on=EVERYWHERE, is_local=False)
 
 
 def may_be_elsewhere(env: Mapping[str, str]) -> bool:
-    """Tell, without asking an engine, that its published ports may not be on 127.0.0.1."""
-    return bool(far_address(env) or (_first_address(env).startswith("unix://") and read_own_ids()))
+    """Tell, without asking an engine, that its containers may not run here with ports on 127.0.0.1."""
+    address = _first_address(env)
+    is_of_this_host = address.startswith(_SYSTEM_SOCKETS) and sys.platform == "linux"
+    return not is_of_this_host or "microsoft" in platform.release().lower() or bool(read_own_ids())
 
 
 def far_address(env: Mapping[str, str]) -> str:
@@ -94,7 +121,7 @@ def far_address(env: Mapping[str, str]) -> str:
 
 
 def _first_address(env: Mapping[str, str]) -> str:
-    return find_candidates(env, lambda: read_docker_context(env, find_home()), os.getuid())[0].address
+    return next(candidates_here(env)).address
 
 
 def read_own_ids() -> Sequence[str]:
@@ -110,14 +137,14 @@ def find_own_ids(mounts: str, groups: str, hostname: str) -> Sequence[str]:
     return list(dict.fromkeys(found))
 
 
-def _find_around(inspect: Inspect, own_ids: Sequence[str]) -> PublishAddress:
+def _find_around(inspect: Inspect, own_ids: Sequence[str], on_the_host: PublishAddress) -> PublishAddress:
     """On the engine's own host, or in a container. One that the engine does not know may have it within itself."""
     for own_id in own_ids:
         try:
             return _reach_from_within(inspect(own_id), inspect)
         except EngineError:
             continue
-    return PublishAddress(shares_files=True)
+    return on_the_host
 
 
 def _reach_from_within(container: Mapping[str, Any], inspect: Inspect) -> PublishAddress:
@@ -142,6 +169,6 @@ def _host_of(address: str) -> str:
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text()
+        return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

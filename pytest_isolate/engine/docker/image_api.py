@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -11,10 +11,11 @@ from typing import cast
 from urllib.parse import quote
 
 from pytest_isolate.engine.api import BuildRequest, ImageFacts, Labelled, ProgressCallback
+from pytest_isolate.engine.docker.building.choice import BuildingEngine
 from pytest_isolate.engine.docker.dialects import plain_name
 from pytest_isolate.engine.docker.pull_errors import Pull, pull_failed
 from pytest_isolate.engine.docker.remover import Remover, as_query, gone_is_fine
-from pytest_isolate.engine.docker.wire import build_failed, health_command, image_platform, split_tag
+from pytest_isolate.engine.docker.wire import health_command, image_platform, split_tag
 from pytest_isolate.errors import ObjectNotFound
 
 _SOCKS = "urllib3.contrib.socks"
@@ -25,7 +26,7 @@ class ImageApi(Remover):
 
     def find_image(self, image: str) -> ImageFacts | None:
         try:
-            found = self._http.ask(f"image {image} could not be looked up", "GET", f"{_image_path(image)}/json").json()
+            found = self._http.ask(f"image {image} could not be looked up", "GET", f"{image_path(image)}/json").json()
         except ObjectNotFound:
             return None
         config = found.get("Config") or {}
@@ -45,10 +46,23 @@ class ImageApi(Remover):
         return facts
 
     def build_image(self, request: BuildRequest, tell: ProgressCallback) -> ImageFacts:
-        load_sdk().build(self._http, request, tell)
+        from pytest_isolate.engine.docker.building.run import ImageBuild  # rarely needed
+
+        version, dialect = self._http.version(), self._dialect()
+        greeting: Mapping[str, str] = {}
+        if dialect.has_buildkit:
+            greeting = dict(self._http.head("the engine did not say how it builds", "/_ping", {}))
+        engine = BuildingEngine(
+            name=dialect.name,
+            version=version["Version"],
+            default_builder=greeting.get("Builder-Version", ""),
+            has_buildkit=dialect.has_buildkit,
+        )
+        build = ImageBuild(self._http, request, engine, load_sdk, tell)
+        build.run()
         facts = self.find_image(request.tag)
         if facts is None:
-            raise build_failed(request, "", ["the build ended, but the image is not there"])
+            raise build.failed("", ["the build ended, but the image is not there"])
         return facts
 
     def list_images(self, label: str) -> Sequence[Labelled]:
@@ -68,11 +82,11 @@ class ImageApi(Remover):
     def tag_image(self, image: str, tag: str) -> None:
         name, version = split_tag(tag)
         what = f"image {image} could not be called {tag}"
-        self._http.ask(what, "POST", f"{_image_path(image)}/tag", query={"repo": name, "tag": version})
+        self._http.ask(what, "POST", f"{image_path(image)}/tag", query={"repo": name, "tag": version})
 
     def remove_image(self, tag: str) -> None:
         with gone_is_fine():
-            self._http.ask(f"image {tag} could not be removed", "DELETE", _image_path(tag))
+            self._http.ask(f"image {tag} could not be removed", "DELETE", image_path(tag))
 
 
 def load_sdk() -> ModuleType:
@@ -91,5 +105,6 @@ def load_sdk() -> ModuleType:
             sys.modules.pop(_SOCKS, None)
 
 
-def _image_path(image: str) -> str:
+def image_path(image: str) -> str:
+    """The path of an image, as the API has it."""
     return f"/images/{quote(image, '/:@')}"

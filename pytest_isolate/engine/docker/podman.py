@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import struct
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,9 +20,9 @@ from shutil import which
 
 from msgspec import Struct
 
-from pytest_isolate.engine.docker.transport.discovery import USUAL, find_candidates, read_docker_context
+from pytest_isolate.engine.docker.transport.discovery import USUAL, candidates_here
 from pytest_isolate.errors import EngineUnreachable
-from pytest_isolate.user_files import find_home
+from pytest_isolate.system import SYSTEM, System
 
 _UNIX = "unix://"
 # A service that is asked nothing for so long ends. A run listens to its events all the time.
@@ -52,19 +53,22 @@ def find_own_service(env: Mapping[str, str], name: str) -> OwnService | None:
     Processes that give the same name find the same one.
     """
     program = which("podman", path=env.get("PATH"))
-    if not program:
+    # Elsewhere it is a client of a virtual machine, which serves by itself.
+    if not program or SYSTEM is not System.LINUX:
         return None
     runtime = env.get("XDG_RUNTIME_DIR", "")
     above = Path(runtime if os.access(runtime, os.W_OK) else tempfile.gettempdir())
     own = OwnService(program=program, address=f"{_UNIX}{above}/pytest-isolate-podman-{name}/podman.sock")
     if own.folder.exists():
         return own
-    candidates = find_candidates(env, lambda: read_docker_context(env, find_home()), os.getuid())
+    candidates = list(candidates_here(env))
     return None if any(c.named_by != USUAL or _listens(c.address) for c in candidates) else own
 
 
 def _start(own: OwnService) -> int:
     """A descriptor of the process that serves from now on."""
+    if sys.platform != "linux":
+        raise NotImplementedError
     own.folder.mkdir(mode=0o700)
     said = own.folder / "podman.log"
     said.touch(mode=0o600)
@@ -97,6 +101,8 @@ def _wait_until_served(own: OwnService, process: int) -> None:
 
 def _find_listener(own: OwnService) -> int:
     """A descriptor of the process that listens: without root it is a child of the one that was started."""
+    if sys.platform != "linux":
+        raise NotImplementedError
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(own.address.removeprefix(_UNIX))
         pid, _, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
@@ -105,6 +111,8 @@ def _find_listener(own: OwnService) -> int:
 
 def _end(own: OwnService, processes: Iterable[int]) -> None:
     """Let it end, and remove its folder. Its containers go on."""
+    if sys.platform != "linux":
+        raise NotImplementedError
     # Each process is told by itself: one was seen to end without telling its child, which then served for ever.
     for process in processes:
         with suppress(ProcessLookupError):  # it has ended by itself
@@ -135,6 +143,8 @@ def wait_for_other(address: str, has_failed: Callable[[], bool]) -> None:
 
 
 def _listens(address: str) -> bool:
+    if sys.platform != "linux":
+        raise NotImplementedError
     with socket.socket(socket.AF_UNIX) as sock:
         try:
             sock.connect(address.removeprefix(_UNIX))
@@ -145,6 +155,6 @@ def _listens(address: str) -> bool:
 
 def _last_words(own: OwnService) -> str:
     try:
-        return (own.folder / "podman.log").read_text(errors="replace")[-_LAST_WORDS_BYTES:].strip()
+        return (own.folder / "podman.log").read_text(encoding="utf-8", errors="replace")[-_LAST_WORDS_BYTES:].strip()
     except OSError:
         return ""

@@ -59,6 +59,13 @@ def is_passing(answer: str) -> bool:
     return not any(word in text for word in lasting) and any(word in text for word in _PASSING)
 
 
+def is_unreached(answer: str) -> bool:
+    """Tell that no registry has answered: nothing is said of whether it has the image."""
+    text = answer.lower()
+    answered = any(word in text for word in (*_NO_ACCESS, *_NO_PLATFORM, *_LIMITED, "manifest unknown"))
+    return not answered and any(word in text for word in (*_UNANSWERED, *_PASSING, "dial tcp", "failed to do request"))
+
+
 def pull_failed(asked: Pull, answer: str, tries: int = 1) -> ImageNotFound:
     """An image that no registry gave, with what was answered."""
     what, do = _explain(asked, answer)

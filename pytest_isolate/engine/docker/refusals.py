@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 
 from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound, PortTaken, SubnetTaken
 
 _NOT_FOUND = 404
+# The words of Docker, of Docker Desktop (in front of the system's, which may be in any language), and of gvproxy, which
+# forwards for Podman's machine. A bind that another port would not mend is no taken port.
+_PORT_TAKEN = re.compile(
+    r"address.*already in use|already in use.*address|port is already allocated|proxy already running"
+    r"|(?:ports are not available: exposing port|listen (?:tcp|udp)\S* \S+: bind:)"
+    r"(?!.*(?:assign requested address|permission denied))",
+    re.DOTALL,
+)
 
 
 def explanation(answer: bytes) -> str:
@@ -37,7 +46,7 @@ def refusal_error(what: str, status: int, explanation: str) -> EngineError:
     if status == _NOT_FOUND:
         return ObjectNotFound(what, found=[explanation])
     text = explanation.lower()
-    if ("already in use" in text and "address" in text) or "port is already allocated" in text:
+    if _PORT_TAKEN.search(text):
         return PortTaken(what, found=[explanation])
     if "network not found" in text or "no such network" in text:
         return ObjectNotFound(what, found=[explanation])

@@ -1,4 +1,4 @@
-"""Pulling and building through the docker SDK, which knows registry logins and .dockerignore.
+"""Pulling, and building without BuildKit, through the docker SDK, which knows registry logins and .dockerignore.
 
 Its import takes up to 0.4 s, so it waits until an image is pulled or built.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -20,7 +20,7 @@ import urllib3
 from docker.credentials.errors import StoreError
 from docker.errors import APIError, DockerException, StreamParseError
 from docker.transport import UnixHTTPAdapter
-from docker.utils import tar
+from docker.utils.build import create_archive, exclude_paths, tar
 
 from pytest_isolate.engine.api import BuildRequest, Progress, ProgressCallback
 from pytest_isolate.engine.docker.dialects import api_version
@@ -30,8 +30,9 @@ from pytest_isolate.engine.docker.registry_login import Login, find_login, usabl
 from pytest_isolate.engine.docker.transport.carrier import end
 from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.engine.docker.transport.connections import Endpoint
-from pytest_isolate.engine.docker.wire import PullCount, build_failed, build_step, default_tag, is_step
-from pytest_isolate.errors import EngineError, EngineUnreachable
+from pytest_isolate.engine.docker.wire import PullCount, build_step, default_tag, is_step
+from pytest_isolate.engine.dockerignore import IGNORE_FILE, find_ignore_file
+from pytest_isolate.errors import BuildFailed, EngineError, EngineUnreachable
 from pytest_isolate.model.service import split_image
 from pytest_isolate.text import plain_text
 from pytest_isolate.user_files import read_text
@@ -40,6 +41,9 @@ from pytest_isolate.user_files import read_text
 _TIMEOUT_S = 60
 # Streams are read below requests: what breaks them comes from urllib3, or as a piece of JSON without its end.
 _TRANSPORT_ERRORS = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, StreamParseError, OSError)
+
+Fail = Callable[[str, Sequence[str]], BuildFailed]
+"""Makes the error of a step that failed, with the last lines that it printed."""
 
 
 def pull(engine: Http, image: str, tell: ProgressCallback, platform: str | None) -> None:
@@ -86,8 +90,23 @@ def _pull_once(engine: Http, asked: Pull, login: Login, tell: ProgressCallback) 
     return ""
 
 
-def build(engine: Http, request: BuildRequest, tell: ProgressCallback) -> None:
-    """Build and tag an image; BuildFailed names the step and shows its last lines."""
+_PUSH_SILENT_S = 600  # it says nothing while it compresses a layer, and pushes of others are before it
+
+
+def push(engine: Http, image: str, tell: ProgressCallback) -> None:
+    """Push an image to the registry in its name; EngineError says what that answered."""
+    what, count = f"image {image} could not be pushed", PullCount()
+    with translated(what, engine.address), closing(_open(engine)) as client:
+        client.timeout = _PUSH_SILENT_S
+        login = find_login(split_image(image)[0])
+        for line in client.push(image, stream=True, decode=True, auth_config=login.content):
+            if "error" in line:
+                raise EngineError(what, tried=login.where, found=str(line["error"]), do=f"docker push {image}")
+            tell(count.add(line))
+
+
+def build(engine: Http, request: BuildRequest, fail: Fail, tell: ProgressCallback) -> None:
+    """Build and tag an image by the builder that is not BuildKit; BuildFailed names the step and its last lines."""
     what = f"the image {request.tag} could not be built"
     step = ""
     output: list[str] = []
@@ -105,6 +124,9 @@ def build(engine: Http, request: BuildRequest, tell: ProgressCallback) -> None:
             buildargs=dict(request.args),
             target=request.target,
             network_mode=request.network,
+            labels=dict(request.labels),
+            extra_hosts=[f"{name}:{address}" for name, address in request.extra_hosts] or None,
+            shmsize=request.shm_bytes,
             rm=True,
             forcerm=True,
             pull=request.pull,
@@ -112,7 +134,7 @@ def build(engine: Http, request: BuildRequest, tell: ProgressCallback) -> None:
             decode=True,
         ):
             if "error" in line:
-                raise build_failed(request, step, [*output, *filter(None, [rest.strip()]), line["error"].strip()])
+                raise fail(step, [*output, *filter(None, [rest.strip()]), line["error"].strip()])
             # Podman tells what is printed in pieces of lines.
             *whole, rest = (rest + plain_text(str(line.get("stream", "")))).split("\n")
             for text in map(str.rstrip, whole):
@@ -124,17 +146,24 @@ def build(engine: Http, request: BuildRequest, tell: ProgressCallback) -> None:
 
 
 def _write_context(request: BuildRequest, what: str, archive: IO[bytes]) -> str:
-    """Write what .dockerignore leaves of a folder to an archive; return the name that the Dockerfile has in it."""
+    """Write what is not ignored of a folder to an archive; return the name that the Dockerfile has in it."""
     context, dockerfile = Path(request.context), Path(request.dockerfile)
-    ignore, name, text = context / ".dockerignore", "", None
+    name, text = "", request.inline
     try:
-        lines = read_text(ignore).splitlines() if ignore.exists() else []
-        if dockerfile.is_relative_to(context):
-            name = str(dockerfile.relative_to(context))
+        ignore = context / IGNORE_FILE if request.inline is not None else find_ignore_file(context, dockerfile)
+        ignored = read_text(ignore) if ignore.exists() else ""
+        if request.inline is None and dockerfile.is_relative_to(context):
+            name = dockerfile.relative_to(context).as_posix()
         else:
-            name, text = f".dockerfile.{secrets.token_hex(20)}", read_text(dockerfile)
-        ignored = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
-        tar(request.context, exclude=ignored, dockerfile=(name, text), fileobj=archive)
+            name = f".dockerfile.{secrets.token_hex(20)}"
+            text = read_text(dockerfile) if text is None else text
+        lines = [line.strip() for line in ignored.splitlines() if line.strip() and not line.strip().startswith("#")]
+        if ignore == context / IGNORE_FILE:
+            tar(request.context, exclude=lines, dockerfile=(name, text), fileobj=archive)
+        else:  # what the engine reads in its place has to say the same
+            extra = [(IGNORE_FILE, ignored), *([(name, text)] if text is not None else [])]
+            files = sorted(exclude_paths(request.context, lines, dockerfile=name))
+            create_archive(request.context, files, archive, extra_files=extra)
     except (OSError, ValueError) as error:
         raise EngineError(what, found=[str(error)]) from error
     return name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import stat
 import tarfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +24,7 @@ from pytest_isolate.engine.docker.frames import moment
 from pytest_isolate.engine.docker.remover import network_id
 from pytest_isolate.errors import BuildFailed
 from pytest_isolate.model.endpoint import Port, name_port
-from pytest_isolate.model.service import ContainerSettings, split_mode
+from pytest_isolate.model.service import ContainerSettings, is_host_path, split_mode
 
 # Docker writes "Step 2/7 : RUN make", Podman "STEP 2/7: RUN make".
 _STEP = r"(?:Step|STEP) (\d+)/(\d+) ?: (.*)"
@@ -35,11 +36,11 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
         "PortBindings": {p.name: [{"HostIp": p.host_ip, "HostPort": str(p.host_port or "")}] for p in request.ports},
         "Binds": [
             *(f"{name}:{target}" for name, target in (*request.volumes.items(), *request.binds.items())),
-            *(_volume(*mount) for mount in request.settings.binds if not mount[1].startswith("/")),
+            *(_volume(*mount) for mount in request.settings.binds if not is_host_path(mount[1])),
         ],
         "AutoRemove": request.removes_itself or None,
         "Mounts": [
-            *(_bind(*mount) for mount in request.settings.binds if mount[1].startswith("/")),
+            *(_bind(*mount) for mount in request.settings.binds if is_host_path(mount[1])),
             *(_memory_mount(path, size) for path, size in request.memory_folders.items()),
             *(_own_folder(path, keeps) for path, keeps in request.folders.items()),
         ],
@@ -158,6 +159,12 @@ def _own_folder(path: str, keeps: bool) -> dict[str, Any]:
 # Bits of a mode as Go's os.FileMode has them (https://pkg.go.dev/io/fs#FileMode); the lowest nine are Unix' own.
 _IS_FOLDER, _IS_LINK = 1 << 31, 1 << 27
 _SPECIAL_BITS = {1 << 23: 0o4000, 1 << 22: 0o2000, 1 << 20: 0o1000}
+
+
+def go_mode(mode: int) -> int:
+    """Mode of a file, folder or link as Go has it."""
+    kind = _IS_FOLDER if stat.S_ISDIR(mode) else _IS_LINK if stat.S_ISLNK(mode) else 0
+    return kind | mode & 0o777 | sum(bit for bit, unix in _SPECIAL_BITS.items() if mode & unix)
 
 
 def path_facts(path: str, header: str) -> PathFacts | None:
@@ -316,11 +323,16 @@ def is_step(line: str) -> bool:
     return re.fullmatch(_STEP, line, re.DOTALL) is not None
 
 
-def build_failed(request: BuildRequest, step: str, output: Sequence[str]) -> BuildFailed:
+def build_failed(request: BuildRequest, step: str, output: Sequence[str], by_hand: str) -> BuildFailed:
     """A build that failed, with the step and the last lines that it printed."""
     return BuildFailed(
-        f"the image of {request.dockerfile} could not be built",
+        f"the image of {describe_dockerfile(request)} could not be built",
         tried=[step or "reading the Dockerfile"],
         found=list(output[-15:]),
-        do=f"try it by hand: docker build {request.context}",
+        do=f"try it by hand: {by_hand}",
     )
+
+
+def describe_dockerfile(request: BuildRequest) -> str:
+    """Name of the Dockerfile, for people."""
+    return f"dockerfile_inline in {request.context}" if request.inline is not None else request.dockerfile

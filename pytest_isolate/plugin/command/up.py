@@ -24,9 +24,10 @@ from pytest_isolate.model.service import Scope, ServiceId
 from pytest_isolate.planning.placement import Instance, ItemPosition, place_instances
 from pytest_isolate.planning.plan import Plan, Step, peak_demand
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings, build_settings
+from pytest_isolate.plugin.run.engine_checks import volumes_of_two
 from pytest_isolate.plugin.run.opening import OpenRun, RunMembership, engine_for_command, reuse_name, run_budget
 from pytest_isolate.plugin.run.shutdown import close_services
-from pytest_isolate.plugin.run.wiring import Wired, check_budget, volumes_of_two, wire
+from pytest_isolate.plugin.run.wiring import Wired, check_budget, wire
 from pytest_isolate.running.clock import Clock, SystemClock
 from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.containers.view import ambiguous, variables_of

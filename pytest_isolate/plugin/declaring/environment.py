@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 
 import pytest
@@ -23,7 +23,8 @@ from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.endpoint import Endpoint, Port
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.service import Scope, ServiceId, ServiceSpec, StackId
-from pytest_isolate.plugin.declaring.stand_ins import change_variables, fill_in, named_services, usage_error
+from pytest_isolate.plugin.declaring.process_variables import change_variables
+from pytest_isolate.plugin.declaring.stand_ins import fill_in, named_services, usage_error
 from pytest_isolate.plugin.declaring.toml import Environment, TomlReader
 from pytest_isolate.plugin.options import BIND, HOST
 from pytest_isolate.plugin.run.early import KNOWN_KEY, EarlyRun, new_run
@@ -46,7 +47,8 @@ def set_environment(config: pytest.Config, reader: TomlReader) -> None:
         options = config.known_args_namespace
         environment = reader.read_environment(read_run_overrides(config, options), os.path.exists)
         if environment.texts:
-            _set(config, environment, _find_reach(BIND.read(config, options), HOST.read(config, options)))
+            names = sorted(name for name, spec in named_services(environment).items() if not spec.external)
+            _set(config, environment, _find_reach(BIND.read(config, options), HOST.read(config, options), names))
     except (DeclarationError, EngineError) as error:
         raise usage_error(config, error) from None
 
@@ -72,7 +74,7 @@ def check_known(catalogue: Catalogue, known: Iterable[str], *, is_reused: bool) 
         )
 
 
-def _find_reach(bind: str, host: str) -> PublishAddress:
+def _find_reach(bind: str, host: str, names: Sequence[str]) -> PublishAddress:
     """Address of published ports. An engine is asked only where it need not be on this host."""
     facts = EngineFacts(name="", version="", address="", is_local=True)
     if may_be_elsewhere(os.environ):
@@ -81,6 +83,12 @@ def _find_reach(bind: str, host: str) -> PublishAddress:
                 facts = engine.facts()
         except EngineUnreachable:
             pass  # a run that needs it will say so, and one that does not goes on without
+    if names and (facts.gives_addresses or facts.has_addresses):
+        raise EngineError(
+            f"the environment variables of the table env cannot say where {', '.join(map(repr, names))} will be",
+            found=f"{facts.name} {facts.version} gives services addresses of their own when they start",
+            do="take it out of the table, and hand its address to the tests by its fixture",
+        )
     return choose_publish_address(facts, bind, host)
 
 

@@ -7,7 +7,7 @@ the user has not set has a stand-in then, of the right form, at an address where
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pytest
 
@@ -20,6 +20,7 @@ from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.endpoint import Endpoint
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.service import ServiceSpec
+from pytest_isolate.plugin.declaring.process_variables import change_variables
 from pytest_isolate.plugin.declaring.toml import Environment, TomlReader
 from pytest_isolate.running.containers.view import ServiceView
 
@@ -64,24 +65,6 @@ def fill_in(environment: Environment, views: Mapping[str, ServiceView]) -> dict[
         return view.url(view.outside) if attribute == "url" else str(getattr(view.outside, attribute))
 
     return {name: render(text, look_up) for name, text in environment.texts.items()}
-
-
-def change_variables(
-    config: pytest.Config, changes: Mapping[str, str], after: Callable[[], None] = lambda: None
-) -> None:
-    """Set variables until pytest ends; `after` is called when they are put back."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-
-    def restore() -> None:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        after()
-
-    config.add_cleanup(restore)
 
 
 def usage_error(config: pytest.Config, error: Exception) -> pytest.UsageError:

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_isolate.engine.api import Commands, Engine, Labelled
 from pytest_isolate.errors import EngineError, IsolateError
-from pytest_isolate.model.identity import LABEL_HOLDS, LABEL_RUN, Run
+from pytest_isolate.model.identity import LABEL_HOLDS, LABEL_OWNS, LABEL_RUN, Run
 from pytest_isolate.planning.placement import place_instances
 from pytest_isolate.planning.plan import Demand, base_of, place_of_copy
 from pytest_isolate.plugin.options import KEEP_ALWAYS, KEEP_NEVER
@@ -147,7 +147,11 @@ class Retention:
         # The objects of a crashed worker are removed in a thread, while others report.
         ids = {name for entry in list(self._entries.values()) for name in entry["objects"]}
         is_all = self._mode == KEEP_ALWAYS
-        return frozenset(o.object_id for o in found if is_all or o.object_id in ids or o.labels.get(LABEL_HOLDS) in ids)
+        chosen = frozenset(
+            o.object_id for o in found if is_all or o.object_id in ids or o.labels.get(LABEL_HOLDS) in ids
+        )
+        # What owns them takes them with it.
+        return chosen | {o.object_id for o in found if chosen and LABEL_OWNS in o.labels}
 
     def _describe_all(self, engine: Engine, found: Sequence[Labelled], run: Run) -> list[str]:
         names = {o.object_id: o.name for o in found}
@@ -197,4 +201,4 @@ def _describe(entry: Entry, name: str, commands: Commands, *, is_running: bool) 
     url = [f'"{entry["url"]}"'] if entry["url"] and is_running else []
     ways = [*url, *(entry["commands"] if is_running else (commands.logs(name), commands.start(name)))]
     head = f"isolate: kept {what}{f' of {tests[0]}{more}' if tests else ''}:"
-    return [head, *(f"  {way.replace(CONTAINER, name)}" for way in ways)]
+    return [head, *(f"  {way.replace(CONTAINER, commands.name_of(name))}" for way in ways)]

@@ -142,7 +142,8 @@ class ItemPhases:
         """Begin to start all that a test needs, so that it waits for the slowest only, and what the next ones need."""
         self._values.item = item
         if not self._process.runs_no_tests:
-            self._start_for([item, *self._items_after(item, nextitem)])
+            after = self._items_after(item, nextitem)
+            self._start_for([item, *after[:_AHEAD]], after[_AHEAD:])
             self._process.report.note_served((i.key.words for i in self._placed.get(item, ())), item.nodeid)
         return (yield)
 
@@ -219,7 +220,7 @@ class ItemPhases:
         if items[self._number : self._number + 1] != [item]:
             self._number = items.index(item) if item in items else len(items)
         self._number += 1
-        after = [] if self._process.worker else items[self._number : self._number + _AHEAD]
+        after = [] if self._process.worker else items[self._number : self._number + 2 * _AHEAD + 1]
         return after if nextitem in after else [nextitem]
 
     def _raise_if_failed(self, used: Sequence[Instance]) -> None:
@@ -232,11 +233,14 @@ class ItemPhases:
             if running.instance.key in keys:
                 raise as_failure(lifecycle.failure_error(running))
 
-    def _start_for(self, items: Sequence[pytest.Item]) -> None:
-        """Begin to start what tests ask for, as far as that is known before they run."""
+    def _start_for(self, items: Sequence[pytest.Item], later: Sequence[pytest.Item]) -> None:
+        """Begin to start what tests ask for, as far as that is known before they run, and prepare for later ones."""
         known = self._placed
-        self._placed = {item: known[item] if item in known else self._requirements.place(item) for item in items}
-        if any(self._placed.values()):
-            instances = [instance for placed in self._placed.values() for instance in placed]
-            tests = [(item.nodeid, placed) for item, placed in self._placed.items()]
-            self._process.open(instances).lifecycle.start_for(tests)
+        self._placed = {
+            item: known[item] if item in known else self._requirements.place(item) for item in (*items, *later)
+        }
+        tests = [(item.nodeid, self._placed[item]) for item in items]
+        instances = [instance for _, placed in tests for instance in placed]
+        if instances:
+            coming = [instance for item in later for instance in self._placed[item]]
+            self._process.open(instances).lifecycle.start_for(tests, coming)

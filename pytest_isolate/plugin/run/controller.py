@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TypeAlias
 
 import pytest
@@ -97,6 +97,9 @@ class Controller:
             retained = self._find_retained(engine, self.run, self._warnings)
             if not (in_background and self._hand_over(engine, retained)):
                 remove_all_before(engine, self.run.own_labels(), self._clock, deadline_s, retained)
+        except IsolateError:
+            self._leave_to_guardian()
+            raise
         finally:
             if self._settings.reuse:
                 open_reuse_store(self._settings, self._clock).leave(self.run.owner, [*kept, *self.kept_codes])
@@ -131,6 +134,13 @@ class Controller:
         except IsolateError:
             return False  # what is wrong shows, and is told, when everything is removed here
         return self._is_handed_over
+
+    def _leave_to_guardian(self) -> None:
+        """Let the guardian try on: it may take longer than this process."""
+        guardian = find_guardian(self.member())
+        if guardian and survives_this_process() and not self._is_handed_over:
+            with suppress(EngineError), closing(connect_to_guardian(guardian)) as link:
+                self._is_handed_over = link.finish()
 
     def connect(self) -> Engine:
         """The engine, connected once."""

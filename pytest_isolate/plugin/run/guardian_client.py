@@ -17,13 +17,16 @@ from pathlib import Path
 from pytest_isolate.errors import EngineError, IsolateError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.running.cleanup.guardian import ARMED, Link
+from pytest_isolate.system import SYSTEM, System
 
 # It is armed within 0.1 s; a machine that is busy starting sixteen workers may take longer.
 _ARMED_WITHIN_S = 60
 # The inode of the PID namespace that the kernel starts with (PROC_PID_INIT_INO, include/linux/proc_ns.h).
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC
 # The variables by which an engine is found begin so.
-_ENGINE_FOUND_BY = ("CONTAINER", "DOCKER_", "HOME", "PATH", "SSH_", "XDG_")
+_ENGINE_FOUND_BY = (
+    *("COLIMA_HOME", "CONTAINER", "DOCKER_", "HOME", "KUBE", "PATH", "PYTEST_ISOLATE_", "SSH_", "USERPROFILE", "XDG_"),
+)
 
 
 class GuardianProcess:
@@ -33,7 +36,7 @@ class GuardianProcess:
     """
 
     def __init__(self, run: Run, address: str = "", program: str = "") -> None:
-        self._name = f"pytest-isolate-{run.run_id}-{secrets.token_hex(16)}"
+        name = f"pytest-isolate-{run.run_id}-{secrets.token_hex(16)}"
         self._found_by = _found_by(os.environ)
         self._is_awaited = False
         package = Path(__file__).parents[3]
@@ -43,7 +46,7 @@ class GuardianProcess:
             self._starter = subprocess.Popen(  # noqa: S603  # our own interpreter and module
                 [
                     *(sys.executable, "-m", "pytest_isolate.cli.guardian"),
-                    *(self._name, run.run_id, str(run.owner.pid), run.owner.start_time, program),
+                    *(name, run.run_id, str(run.owner.pid), run.owner.start_time, program),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -61,7 +64,7 @@ class GuardianProcess:
             raise _not_armed(str(error)) from error
 
     def wait(self) -> str:
-        """Its name, once it is armed; EngineError where it does not arm."""
+        """Its address, once it is armed; EngineError where it does not arm."""
         self._is_awaited = True
         try:
             stdout, stderr = self._starter.communicate(timeout=_ARMED_WITHIN_S)
@@ -69,9 +72,9 @@ class GuardianProcess:
             self._starter.kill()
             self._starter.communicate()
             raise _not_armed(str(error)) from error
-        if stdout != ARMED:
+        if not stdout.startswith(ARMED):
             raise _not_armed(stderr.decode(errors="replace").strip())
-        return self._name
+        return stdout.removeprefix(ARMED).decode().strip()
 
     def finds_the_same(self, env: Mapping[str, str]) -> bool:
         """True if an engine would be found as it was when the guardian was started."""
@@ -81,10 +84,17 @@ class GuardianProcess:
         """End a guardian that was never waited for, armed or not: there is nothing for it to remove."""
         if self._is_awaited:
             return
-        # It is not reaped before it is waited for, so no other group can have its number yet.
-        with suppress(ProcessLookupError):
-            os.killpg(self._starter.pid, signal.SIGKILL)
-        self._starter.communicate()
+        if sys.platform != "win32" and hasattr(os, "killpg"):
+            # It is not reaped before it is waited for, so no other group can have its number yet. macOS does not
+            # permit to kill a group of which only that is left.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._starter.pid, signal.SIGKILL)
+            self._starter.communicate()
+        else:
+            with suppress(EngineError, OSError):  # it is not armed, or gone
+                link = Link(self.wait())
+                link.say_bye()
+                link.close()
 
 
 def survives_this_process(env: Mapping[str, str] = os.environ, pid_namespace: str = "/proc/self/ns/pid") -> bool:
@@ -92,13 +102,15 @@ def survives_this_process(env: Mapping[str, str] = os.environ, pid_namespace: st
 
     Not where all may be killed with it: in a container, which ends with its first process, or in a job of a CI service.
     """
+    if SYSTEM is not System.LINUX:
+        return not env.get("CI")
     return not env.get("CI") and os.stat(pid_namespace).st_ino == _FIRST_PID_NAMESPACE
 
 
-def connect_to_guardian(name: str) -> Link:
+def connect_to_guardian(address: str) -> Link:
     """A connection to the guardian of the run; EngineError when it is gone, for nothing may start without it."""
     try:
-        return Link(name)
+        return Link(address)
     except OSError as error:
         raise EngineError(
             "the guardian, which removes everything if pytest is killed, is gone; so nothing more is started",
@@ -110,7 +122,7 @@ def connect_to_guardian(name: str) -> Link:
 class GuardianClient:
     """This process's connection to the guardian of its run, which may still be arming when the run begins.
 
-    `armed` is the guardian's name; empty where there is none to wait for, for an engine of a plugin's own.
+    `armed` is the guardian's address; empty where there is none to wait for, for an engine of a plugin's own.
     """
 
     def __init__(self, armed: Future[str]) -> None:
@@ -150,10 +162,10 @@ class GuardianClient:
             stop()
 
     def _connect(self) -> Link | None:
-        name = self._armed.result()
+        address = self._armed.result()
         with self._lock:
-            if name and not self._link and not self._is_closed:
-                self._link = connect_to_guardian(name)
+            if address and not self._link and not self._is_closed:
+                self._link = connect_to_guardian(address)
             return self._link
 
 

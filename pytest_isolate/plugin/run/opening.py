@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pytest_isolate.engine.connect import OwnService
 
 Result = TypeVar("Result")
+_GIVEN: pytest.StashKey[Engine | None] = pytest.StashKey()
 _RECORD = "run"
 _CONNECTED = "engine"
 # Memory of a machine that has not been asked yet: no declaration needs as much.
@@ -60,7 +61,7 @@ class OpenRun(Struct, frozen=True, kw_only=True):
 
 def open_run(config: pytest.Config, member: RunMembership, settings: Settings, clock: Clock, report: Report) -> OpenRun:
     """The run with its engine. The first process to come here arms the guardian meanwhile, and sweeps up."""
-    given: Engine | None = config.hook.pytest_isolate_engine(config=config)
+    given = given_engine(config)
     own = engines.find_own_service(os.environ, member.run.run_id) if given is None else None
     address = own.address if own else given.facts().address if given is not None else ""
     # An engine that a plugin brings along may live in this process, where there is nothing to guard from outside.
@@ -98,6 +99,13 @@ def open_run(config: pytest.Config, member: RunMembership, settings: Settings, c
     return OpenRun(engine=engine, armed=armed, sweeping=in_background(sweep))
 
 
+def given_engine(config: pytest.Config) -> Engine | None:
+    """The engine that a plugin brings along; the hook is called once."""
+    if _GIVEN not in config.stash:
+        config.stash[_GIVEN] = config.hook.pytest_isolate_engine(config=config)
+    return config.stash[_GIVEN]
+
+
 def open_without_engine() -> OpenRun:
     """A run that starts nothing: there is nothing to guard, and nothing to sweep up with."""
     armed: Future[str] = Future()
@@ -120,7 +128,7 @@ def find_guardian(member: RunMembership) -> str | None:
 
 def connect(config: pytest.Config, run: Run) -> Engine:
     """The engine that a plugin provides, else the run's own, or the first that answers, or EngineUnreachable."""
-    given: Engine | None = config.hook.pytest_isolate_engine(config=config)
+    given = given_engine(config)
     if given is not None:
         return given
     own = engines.find_own_service(os.environ, run.run_id)
@@ -130,7 +138,7 @@ def connect(config: pytest.Config, run: Run) -> Engine:
 @contextmanager
 def engine_for_command(config: pytest.Config) -> Iterator[Engine]:
     """The engine for a block that no guardian watches; one that has no daemon is started for it."""
-    given: Engine | None = config.hook.pytest_isolate_engine(config=config)
+    given = given_engine(config)
     if given is not None:
         yield given
         return

@@ -30,6 +30,7 @@ from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.sharing.owners import whose
 
 if TYPE_CHECKING:
+    from pytest_isolate.plugin.items.early_starts import EarlyStarts
     from pytest_isolate.plugin.items.recording import Recording
 
 
@@ -56,6 +57,7 @@ class RunProcess:
         self.plan = Plan()
         """The instances that the selected tests need; empty until they are collected."""
         self.recording: Recording | None = None
+        self.early: EarlyStarts | None = None
         self.wired: Wired | None = None
         self.has_engine = False
         """True once this process has needed an engine."""
@@ -119,6 +121,11 @@ class RunProcess:
             self.wired.close(snapshots_s)
             self.wired = None
 
+    def close_early(self) -> None:
+        """Close what has started services before the tests were known. Safe to repeat."""
+        if self.early:
+            self.early.close()
+
     def _wire(self, *, needs_engine: bool) -> Wired:
         member, report = self.member, self.report
         if needs_engine:
@@ -137,6 +144,8 @@ class Workers:
     def __init__(self, process: RunProcess, retain: Callable[[Iterable[Any]], None]) -> None:
         self._process = process
         self._retain = retain
+        self.first_services: tuple[list[str], list[str]] | None = None
+        """Codes of the instances that they begin with, and of those that are copied; None where none has planned."""
 
     def welcome(self, node: Any) -> None:
         """Tell a worker that is about to start which run it belongs to; show what it waits for."""
@@ -157,6 +166,7 @@ class Workers:
             report.refusals.add(facts["refused"])
         if "cleanup_error" in facts:
             report.cleanup_errors.append(facts["cleanup_error"])
+        self.first_services = facts.get("first_services", self.first_services)
         if "figures" in facts:
             report.from_workers.append(facts["figures"])
         controller.kept_codes.update(facts.get("kept", ()))

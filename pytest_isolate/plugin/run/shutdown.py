@@ -53,6 +53,7 @@ class Shutdown:
                 process.display.close()
                 self._failures.close()
                 self._report_figures()
+                process.close_early()
                 process.close(_SNAPSHOTS_S if has_time else 0)
                 self._write_page()
                 if not process.worker:
@@ -61,7 +62,9 @@ class Shutdown:
 
     def _stop(self) -> None:
         """End what is under way, while the containers are there to be asked."""
-        wired = self._process.wired
+        wired, early = self._process.wired, self._process.early
+        if early:
+            self._process.report.usage = early.stop(_CLOSE_S)
         if wired:
             close_services(wired, _CLOSE_S)
             retained = self._retention.unreported(wired)
@@ -69,7 +72,7 @@ class Shutdown:
             xdist.report(self._process.config, retained=retained)
             for running in wired.lifecycle.ready():
                 wired.usage_meter.read(running)
-            self._process.report.usage = wired.usage_meter.figures()
+            self._process.report.usage |= wired.usage_meter.figures()
         if self._process.recording:
             self._process.recording.close_process(self._process.timeline)
 

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from concurrent.futures import Future, wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pytest_isolate.engine.api import Engine, PublishAddress
+from pytest_isolate.engine.api import Capability, CheckingRequests, Engine, GivingAddresses, PublishAddress
 from pytest_isolate.errors import PlanError
 from pytest_isolate.model.identity import Run
 from pytest_isolate.model.resources import Resources
-from pytest_isolate.model.service import is_host_path
-from pytest_isolate.planning.placement import Instance, NetworkKey
+from pytest_isolate.planning.placement import Instance
 from pytest_isolate.planning.plan import Plan, peak_demand
 from pytest_isolate.plugin.options import KEEP_NEVER, Settings
 from pytest_isolate.plugin.run.advice import advise
+from pytest_isolate.plugin.run.engine_checks import check_engine, volumes_of_two
 from pytest_isolate.plugin.run.guardian_client import GuardianClient
 from pytest_isolate.plugin.run.opening import OpenRun, RunMembership, in_memory_bytes, open_reuse_store, run_budget
 from pytest_isolate.running.cleanup.ryuk import Ryuk
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.launcher import Launcher
+from pytest_isolate.running.containers.output import Outputs
 from pytest_isolate.running.containers.running import InstanceObserver, RunningInstance
 from pytest_isolate.running.containers.usage import UsageMeter
 from pytest_isolate.running.context import RunContext
@@ -41,7 +42,12 @@ from pytest_isolate.running.instances.external import ExternalServices
 from pytest_isolate.running.instances.lifecycle import Handles, Lifecycle
 from pytest_isolate.running.instances.retained import Remover, RetainedInstances
 from pytest_isolate.running.instances.starter import BaseImages, Starter
-from pytest_isolate.running.network.addresses import Addresses, choose_publish_address
+from pytest_isolate.running.network.addresses import (
+    HELD_INSTEAD,
+    Addresses,
+    choose_publish_address,
+    why_no_native_ports,
+)
 from pytest_isolate.running.network.networks import Networks
 from pytest_isolate.running.network.volumes import Volumes
 from pytest_isolate.running.ownership.domains import KeptDomain, SharingDomain, SharingDomains
@@ -51,14 +57,8 @@ from pytest_isolate.running.readiness.watcher import Watcher
 from pytest_isolate.running.testcontainers.modules import Modules
 from pytest_isolate.running.timeline import Timeline
 from pytest_isolate.sharing.board import Board, LeaseTable, open_locks
-from pytest_isolate.sharing.folders import (
-    built_folder,
-    cache_folder,
-    ensure_secret,
-    external_copies_folder,
-    image_paths_folder,
-    snapshot_usage,
-)
+from pytest_isolate.sharing.cache import cache_folder, ensure_secret
+from pytest_isolate.sharing.folders import built_folder, external_copies_folder, image_paths_folder, snapshot_usage
 
 if TYPE_CHECKING:
     from pytest_isolate.running.report.recorder import Recorder
@@ -154,18 +154,6 @@ def _shared(plan: Plan) -> list[Instance]:
     return [s.instance for s in plan.steps if not s.instance.key.place.node and not s.instance.key.place.worker]
 
 
-def volumes_of_two(instances: Iterable[Instance]) -> Iterator[tuple[Instance, Instance, str]]:
-    """Each volume that two of these have in common."""
-    users: dict[tuple[NetworkKey, str], Instance] = {}
-    for instance in instances:
-        for name, _ in instance.spec.volumes:
-            if is_host_path(name):
-                continue  # each has a copy of its own
-            first = users.setdefault((instance.network, name), instance)
-            if first is not instance:
-                yield first, instance, name
-
-
 def wire(
     opened: OpenRun,
     member: RunMembership,
@@ -179,7 +167,7 @@ def wire(
     """Build what starts and removes instances; `reuse_store` takes the place of what the project keeps."""
     engine, usage_meter = opened.engine, _build_usage_meter(opened.engine, settings, plan)
     context = RunContext(engine=engine, run=member.run, clock=clock, timeline=timeline)
-    reach = choose_publish_address(engine.facts(), settings.bind, settings.host)
+    reach = _choose_reach(plan, settings, engine)
     budget = _build_budget(context, member, settings, plan)
     domains = _build_domains(member, settings, clock, reuse_store)
     exit_watcher = ExitWatcher(engine, domains.run_ids)
@@ -189,10 +177,10 @@ def wire(
     fresh_copies, resetter = _build_data(context, domains, member, plan)
     observers = [guards, usage_meter, *filter(None, [recorder]), fresh_copies, resetter]
     retained = RetainedInstances(budget, is_on=settings.keep != KEEP_NEVER)
-    gate = StartGate(budget, guards.require)
+    gate = StartGate(budget, guards.require, engine.facts().parallel_starts)
     modules = Modules(engine)
     watcher = Watcher(context, exit_watcher, modules)
-    launcher = _build_launcher(context, member, settings, plan, reach)
+    launcher = _build_launcher(context, member, settings, plan, reach, watcher.outputs)
     remover = Remover(launcher, budget, retained, observers)
     agreement = Agreement(context, domains, launcher, gate)
     images = Images(engine, open_locks(), Board(built_folder()), Board(member.folder), timeline.on_progress)
@@ -216,6 +204,26 @@ def wire(
         usage_meter=usage_meter,
         sweeping=opened.sweeping,
     )
+
+
+def _choose_reach(plan: Plan, settings: Settings, engine: Engine) -> PublishAddress:
+    """Choose the address of published ports; PlanError for what the engine cannot do, such as native ports."""
+    facts = engine.facts()
+    checking = cast("CheckingRequests", engine) if facts.checks_requests else None
+    check_engine((step.instance for step in plan.steps), facts, checking)
+    reach = choose_publish_address(facts, settings.bind, settings.host)
+    reason = why_no_native_ports(reach)
+    if not reason and Capability.NATIVE_PORTS not in facts.capabilities:
+        reason = f"{facts.name} {facts.version} cannot {Capability.NATIVE_PORTS.value}"
+    native = [step.instance for step in plan.steps if step.instance.native_ports and not step.instance.spec.external]
+    if reason and native:
+        service = native[0].key.service
+        raise PlanError(
+            f"service '{service}' cannot have its native ports: its stack is declared with ports='native'",
+            found=[reason, f"it is declared at {native[0].spec.location}"],
+            do=HELD_INSTEAD,
+        )
+    return reach
 
 
 def _build_usage_meter(engine: Engine, settings: Settings, plan: Plan) -> UsageMeter:
@@ -253,14 +261,22 @@ def _build_data(
 
 
 def _build_launcher(
-    context: RunContext, member: RunMembership, settings: Settings, plan: Plan, reach: PublishAddress
+    context: RunContext,
+    member: RunMembership,
+    settings: Settings,
+    plan: Plan,
+    reach: PublishAddress,
+    outputs: Outputs,
 ) -> Launcher:
     engine, rng = context.engine, random.Random(secrets.randbits(64))
+    facts = engine.facts()
+    giving = cast("GivingAddresses", engine) if facts.gives_addresses else None
     return Launcher(
         context,
         Networks(engine, settings.subnets, rng),
-        Addresses(rng, reach=reach, known=member.ports, facts=engine.facts()),
+        Addresses(rng, reach=reach, known=member.ports, facts=facts, given_by=giving),
         Volumes(engine),
+        outputs,
         in_memory_bytes(engine, settings),
         plan.copies,
         Board(image_paths_folder()) if settings.cache else None,

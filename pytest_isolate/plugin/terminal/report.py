@@ -221,10 +221,11 @@ def dropped_lines(everywhere: Iterable[Mapping[str, Any]]) -> list[str]:
     if not found:
         return []
     limits = ", ".join(sorted({limit for figures in found for limit in figures["dropped"]}))
-    return [
-        f"these limits do not hold: {limits}; {found[0]['engine']} takes them and makes containers without "
-        "(rootless engines need version 2 of the kernel's control groups)"
-    ]
+    engine = found[0]["engine"]
+    reason = (
+        "" if engine.startswith("Kubernetes") else " (rootless engines need version 2 of the kernel's control groups)"
+    )
+    return [f"these limits do not hold: {limits}; {engine} takes them and makes containers without{reason}"]
 
 
 def describe_engine(facts: EngineFacts) -> str:

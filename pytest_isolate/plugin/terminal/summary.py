@@ -13,6 +13,7 @@ from pytest_isolate.text import align
 Figures = Mapping[str, Any]
 
 _MOST_ROWS = 10
+_UNKNOWN = "?"
 _HEADINGS = ("service", "instances", "ready in", "tests", "peak memory", "processor")
 # What stands out: below these, a hint would be noise.
 _NEAR_LIMIT = 0.9
@@ -55,9 +56,13 @@ def build_rows(everywhere: Sequence[Figures]) -> list[Row]:
 
 
 def table_lines(rows: Sequence[Row], heading: str, verbosity: int) -> list[str]:
-    """The table; the slowest services only, unless more is asked for."""
+    """The table; the slowest services only, unless more is asked for.
+
+    What is known of none, such as peak memory in a cluster, has no column.
+    """
     shown = rows if verbosity > 0 else rows[:_MOST_ROWS]
-    lines = [heading, *align([_HEADINGS, *map(_cells, shown)], "  ", numbers=True)]
+    columns = [column for column in zip(_HEADINGS, *map(_cells, shown), strict=True) if set(column[1:]) != {_UNKNOWN}]
+    lines = [heading, *align([*zip(*columns, strict=True)], "  ", numbers=True)]
     if len(rows) > len(shown):
         lines.append(f"  and {len(rows) - len(shown)} more, which were ready sooner (-v shows all)")
     return lines
@@ -95,8 +100,8 @@ def _build_row(name: str, starts: Iterable[Any], usage: Iterable[Figures], every
 def _cells(row: Row) -> tuple[str, ...]:
     ready = "reused" if row.ready_s is None else f"{row.ready_s:.1f} s"
     limit = f" of {_mib(row.limit_bytes)}" if row.limit_bytes else ""
-    memory = "?" if row.peak_bytes is None else f"{_mib(row.peak_bytes)}{limit} MiB"
-    processor = "?" if row.processor_s is None else f"{row.processor_s:.2f} s"
+    memory = _UNKNOWN if row.peak_bytes is None else f"{_mib(row.peak_bytes)}{limit} MiB"
+    processor = _UNKNOWN if row.processor_s is None else f"{row.processor_s:.2f} s"
     return row.service, str(row.instances), ready, str(row.tests), memory, processor
 
 

@@ -1,8 +1,9 @@
 """Guardian process, which cleans up after a dead run. It holds the run's ports too, so that they outlive a worker.
 
 Imports only the standard library and the few modules that removal needs: it takes a few megabytes and starts at once.
-Its protocol, over a unix socket whose name only processes of the run know:
+Its protocol, over a socket that only processes of the run can use (guard_system):
 
+    client to guardian       the token, where the system has no socket that others cannot reach
     guardian to each client  armed      the guardian watches the controller, and has connected to the engine
                              closing    the controller is gone, or has said finish: start nothing more
     client to guardian       hold       with sockets attached: keep them open until the run ends
@@ -22,6 +23,9 @@ from contextlib import suppress
 
 from msgspec import Struct, field
 
+from pytest_isolate.running.cleanup.guard_system import this_system
+from pytest_isolate.running.cleanup.watched import Watched
+
 ARMED = b"armed\n"
 CLOSING = b"closing\n"
 HOLD = b"hold\n"
@@ -30,28 +34,40 @@ FINISH = b"finish\n"
 # Time for workers to notice that the controller is gone, before the last look for leftovers.
 _GRACE_S = 30.0
 _PAUSE_S = 0.05
+# An engine that does not answer, or refuses, is asked again for so long: it restarts, or a network is down.
+_AWAY_S = 600.0
+_AWAY_PAUSE_S = 1.0
 # An engine carries out a request although its sender has died; the result shows within a second.
 _QUIET_S = 1.5
-_MAX_SOCKETS = 64
+# Windows has the last one, and not SIGHUP.
+_IGNORED_SIGNALS = ("SIGINT", "SIGHUP", "SIGTERM", "SIGBREAK")
+_CONNECTS_WITHIN_S = 10
 _ANSWER_WITHIN_S = 2
 _ENDS_WITHIN_S = 1
 
 
 class Guardian(Struct):
-    """Watches one process; `remove` removes everything of the run, and returns false where there was nothing."""
+    """Watches one process; `remove` removes everything of the run.
 
-    watched: int
-    """Pidfd of the controller, readable when it has ended."""
+    It returns false where there was nothing, and None where that cannot be told because the engine is away.
+    """
+
+    watched: int | Watched
+    """Readable when the controller has ended."""
     listener: socket.socket
-    remove: Callable[[], bool]
+    remove: Callable[[], bool | None]
+    token: bytes = b""
+    unproved: dict[socket.socket, bytes] = field(default_factory=dict)
+    """Clients that have not said the token, and what they have said of it."""
     clients: list[socket.socket] = field(default_factory=list)
     held: list[int] = field(default_factory=list)
     is_closing: bool = False
 
     def run(self) -> None:
         """Serve until the controller says bye, or until it is gone and everything of the run is removed."""
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        for number in (getattr(signal, name, None) for name in _IGNORED_SIGNALS):
+            if number is not None:
+                signal.signal(number, signal.SIG_IGN)
         with selectors.DefaultSelector() as selector:
             selector.register(self.watched, selectors.EVENT_READ)
             selector.register(self.listener, selectors.EVENT_READ, self._accept)
@@ -68,14 +84,39 @@ class Guardian(Struct):
 
     def _accept(self, selector: selectors.BaseSelector, _: object) -> bytes:
         client, _ = self.listener.accept()
+        if self.token:
+            self.unproved[client] = b""
+            selector.register(client, selectors.EVENT_READ, self._prove)
+        else:
+            self._welcome(selector, client)
+        return b""
+
+    def _welcome(self, selector: selectors.BaseSelector, client: socket.socket) -> None:
         client.sendall(ARMED + CLOSING if self.is_closing else ARMED)
         self.clients.append(client)
         selector.register(client, selectors.EVENT_READ, self._receive)
+
+    def _prove(self, selector: selectors.BaseSelector, client: socket.socket) -> bytes:
+        """Read no more than the token of a client: any program of this host may have connected."""
+        before = self.unproved.pop(client)
+        try:
+            more = client.recv(len(self.token) - len(before))
+        except OSError:
+            more = b""
+        said = before + more
+        if more and said != self.token and self.token.startswith(said):
+            self.unproved[client] = said
+            return b""
+        selector.unregister(client)
+        if said == self.token:
+            self._welcome(selector, client)
+        else:
+            client.close()
         return b""
 
     def _receive(self, selector: selectors.BaseSelector, client: socket.socket) -> bytes:
         try:
-            message, descriptors, _, _ = socket.recv_fds(client, 64, _MAX_SOCKETS)
+            message, descriptors = this_system().receive(client)
         except OSError:
             message, descriptors = b"", []
         self.held += descriptors
@@ -98,25 +139,26 @@ class Guardian(Struct):
         if in_order:
             # pytest prints its last lines. On two processors it takes 0.07 s longer while containers are removed.
             select.select([self.watched], [], [], _ENDS_WITHIN_S)
-        deadline = time.monotonic() + _GRACE_S
-        quiet_since = time.monotonic()
+        began = quiet_since = time.monotonic()
+        deadline = began + _GRACE_S
         while time.monotonic() < deadline:
-            if self.remove() or self.clients:
+            found, pause_s = self.remove(), _PAUSE_S
+            if found is None:
+                pause_s, deadline = _AWAY_PAUSE_S, min(time.monotonic() + _GRACE_S, began + _AWAY_S)
+            if found is not False or self.clients:
                 quiet_since = time.monotonic()
             elif in_order or time.monotonic() - quiet_since >= _QUIET_S:
                 return
-            for key, _ in selector.select(timeout=_PAUSE_S):
+            for key, _ in selector.select(timeout=pause_s):
                 key.data(selector, key.fileobj)
 
 
 class Link:
     """A process's connection to the guardian of its run."""
 
-    def __init__(self, name: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def __init__(self, address: str) -> None:
+        self._socket = this_system().connect(address, _CONNECTS_WITHIN_S)
         try:
-            self._socket.settimeout(10)
-            self._socket.connect("\0" + name)
             if self._socket.recv(len(ARMED)) != ARMED:
                 raise OSError("the guardian is not armed")
             self._socket.settimeout(None)
@@ -126,8 +168,7 @@ class Link:
 
     def hold(self, descriptors: list[int]) -> None:
         """Have the guardian keep sockets open until the run ends."""
-        for first in range(0, len(descriptors), _MAX_SOCKETS):
-            socket.send_fds(self._socket, [HOLD], descriptors[first : first + _MAX_SOCKETS])
+        this_system().send_sockets(self._socket, HOLD, descriptors)
 
     def wait_for_closing(self) -> bool:
         """Block until the guardian says that the controller is gone (true), or ends itself (false)."""

@@ -21,6 +21,7 @@ from pytest_isolate.sharing.owners import Verdict, judge, read_start_time
 
 # Networks and volumes can go only when no container uses them any more.
 _ORDER = ("container", "volume", "network")
+_ABANDONED = "its run has not been heard of for too long"
 _ANOTHERS = "kept by another user, or on another machine"
 
 
@@ -134,7 +135,9 @@ class Sweep:
     def _judge(self, item: Labelled) -> Verdict:
         project = item.labels.get(LABEL_REUSE)
         if project is None:
-            return judge(parse_owner(item.labels.get(LABEL_OWNER, "")), self._here, read_start_time)
+            verdict = judge(parse_owner(item.labels.get(LABEL_OWNER, "")), self._here, read_start_time)
+            is_unknown = not verdict.is_dead and not verdict.is_alive
+            return Verdict(True, _ABANDONED) if item.is_abandoned and is_unknown else verdict
         if not (self._kept / project).is_dir():
             return Verdict(False, _ANOTHERS)
         return self._reuse_store(project).judge(item, self._here, read_start_time)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import socket
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from itertools import count
 
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from pytest_isolate.engine.api import Capability, ContainerRequest, PortBinding, require
 from pytest_isolate.errors import EngineError, IsolateError, PortTaken
-from pytest_isolate.model.endpoint import Endpoint, split_port
+from pytest_isolate.model.endpoint import Endpoint, Port, split_port
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_RUN
 from pytest_isolate.model.service import (
     OF_SERVICE,
@@ -24,6 +24,7 @@ from pytest_isolate.model.service import (
 from pytest_isolate.planning.placement import Instance, InstanceKey, NetworkKey
 from pytest_isolate.running.containers.baked import find_hidden, find_server_data, use_data
 from pytest_isolate.running.containers.contents import Contents, Mounts
+from pytest_isolate.running.containers.output import Outputs
 from pytest_isolate.running.containers.running import (
     RunningInstance,
     StartRequest,
@@ -60,6 +61,7 @@ class Launcher:
         networks: Networks,
         addresses: Addresses,
         volumes: Volumes,
+        outputs: Outputs,
         in_memory_bytes: int = 0,
         copied: Container[InstanceKey] = (),
         notes: Board | None = None,
@@ -71,6 +73,7 @@ class Launcher:
         self._networks = networks
         self._addresses = addresses
         self._volumes = volumes
+        self._outputs = outputs
         self._paths = ImagePathReader(context.engine, context.run, notes)
         self._contents = Contents(context.engine, context.run, volumes, self._paths)
         self._in_memory_bytes = in_memory_bytes
@@ -83,6 +86,12 @@ class Launcher:
         """Make the network of an instance during the block."""
         return self._networks.preparing(instance, domain, raise_if_closing)
 
+    def make_networks_ahead(
+        self, instances: Iterable[Instance], domain: SharingDomain, raise_if_closing: Callable[[], None]
+    ) -> None:
+        """Make the networks that instances of later tests will take."""
+        self._networks.make_ahead(instances, domain, raise_if_closing)
+
     def join_network(self, start: StartRequest, raise_if_closing: Callable[[], None]) -> str:
         """Return the id of the instance's network; what it needs is attached there under its names."""
         network_id = self._networks.ensure(start.instance, start.domain, raise_if_closing)
@@ -94,7 +103,8 @@ class Launcher:
     def launch(self, start: StartRequest, network_id: str) -> RunningInstance:
         """Return a started container; on other ports where another process has taken the first ones."""
         for attempt in range(1, _PORT_TRIES + 1):
-            ports = self._addresses.hold(start.instance, describe_instance(start.instance, self._run))
+            label = describe_instance(start.instance, self._run)
+            ports = self._addresses.hold(start.instance, label, start.domain.run.labels())
             try:
                 return self._launch_on(ports, start, network_id)
             except PortTaken:
@@ -108,6 +118,7 @@ class Launcher:
 
     def remove(self, running: RunningInstance) -> None:
         """Remove the container and let go of its ports. What cannot be removed is left to the clean-up at the end."""
+        self._outputs.drop(running.container_id)
         self._remove_quietly(running.container_id)
         running.ports.release()
 
@@ -136,9 +147,8 @@ class Launcher:
         self._addresses.close()
 
     def _launch_on(self, ports: HeldPorts, start: StartRequest, network_id: str) -> RunningInstance:
-        endpoints = {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()}
         password = choose_password(start.instance, start.domain, start.snapshot)
-        view = build_view(start.instance.spec, password, start.needed, endpoints)
+        view = build_view(start.instance.spec, password, start.needed, _endpoints(ports))
         digest = full_fingerprint(start.instance, start.image, start.needed, is_kept=start.domain.is_kept)
         mounts = self._contents.prepare(start, view)
         request = self._build_request(start, view, network_id, ports, digest, mounts)
@@ -149,9 +159,13 @@ class Launcher:
                 self._remove_quietly(container_id)
                 return self._launch_on(ports, with_data, network_id)
             self._contents.copy(container_id, request, start.domain, mounts)
+            self._outputs.listen(container_id, start.instance.spec)
             started_at = self._time()
             self._engine.start_container(container_id)
+            if self._addresses.complete(ports, self._engine, container_id):
+                view = replace(view, endpoints=_endpoints(ports))
         except BaseException:
+            self._outputs.drop(container_id)
             self._remove_quietly(container_id)
             raise
         return RunningInstance(
@@ -218,15 +232,10 @@ class Launcher:
             command=view.command,
             entrypoint=view.entrypoint,
             env=view.env,
-            ports=()
-            if spec.container.network
-            else tuple(
-                PortBinding(inner=number, protocol=protocol, host_ip=self._addresses.publish_on(ports), host_port=outer)
-                for inner, outer in ports.by_inner.items()
-                for number, protocol in [split_port(inner)]
-            ),
+            ports=() if spec.container.network else _bindings(ports, self._addresses.publish_on(ports)),
             network="" if self._has_other_network(start) else network_id,
             aliases=network_aliases(spec),
+            address_id=ports.address_id,
             joined=_container_named(spec.container.network, start),
             volumes=mounts.first_places,
             memory_folders=self._choose_memory_folders(start, is_copied=is_copied),
@@ -273,6 +282,15 @@ def _settings(start: StartRequest, extra_hosts: Pairs, mounts: Mounts) -> Contai
         # The engine refuses names of hosts for a container that has the network of another one.
         extra_hosts=() if settings.network.startswith(OF_SERVICE) else extra_hosts,
     )
+
+
+def _endpoints(ports: HeldPorts) -> dict[Port, Endpoint]:
+    return {inner: Endpoint(ports.host, outer) for inner, outer in ports.by_inner.items()}
+
+
+def _bindings(ports: HeldPorts, publish_on: str) -> tuple[PortBinding, ...]:
+    split = ((*split_port(inner), outer) for inner, outer in ports.by_inner.items())
+    return tuple(PortBinding(inner=n, protocol=kind, host_ip=publish_on, host_port=outer) for n, kind, outer in split)
 
 
 def _container_named(text: str, start: StartRequest) -> str:

@@ -1,7 +1,7 @@
 """Data that services keep in memory: how it outlives a stop, and what is said when there is no room left.
 
 A folder in memory is there for as long as a container runs that has it mounted. So while a service is stopped, another
-container that does nothing holds its folders.
+container that does nothing holds its folders; unless they outlive a stop on an engine (`EngineFacts.keeps_memory`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Memory:
 
     def hold(self, running: RunningInstance) -> None:
         """Before it is stopped or killed: its folders stay. Does nothing for one that does not run."""
-        if not running.memory_folders or self._holders(running):
+        if not running.memory_folders or self._engine.facts().keeps_memory or self._holders(running):
             return
         state = self._engine.inspect_container(running.container_id)
         if not state.is_running:
@@ -77,7 +77,7 @@ class Memory:
 
     def check(self, running: RunningInstance) -> None:
         """Before it is started again: StartError where its data has gone."""
-        if not running.memory_folders or self._holders(running):
+        if not running.memory_folders or self._engine.facts().keeps_memory or self._holders(running):
             return
         if not self._engine.inspect_container(running.container_id).is_running:
             raise StartError(

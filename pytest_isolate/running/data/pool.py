@@ -199,6 +199,9 @@ class CopyPool:
                     self._backend.close()
                     self._backend = None
                 self._tell(step, error)
+            # From its end on: a sweep that takes longer than the pause would leave no time for copies.
+            if isinstance(step, DropOrphans):
+                self._swept_at = self._clock.now()
 
     def _next_step(self) -> Create[ServiceId] | Drop | DropOrphans | None:
         with self._changed:
@@ -210,7 +213,6 @@ class CopyPool:
                 if step is not None:
                     return step
                 if now >= self._swept_at + _SWEEP_S:
-                    self._swept_at = now
                     return DropOrphans()
                 self._changed.wait(_SWEEP_S)
         return None

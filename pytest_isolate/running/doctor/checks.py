@@ -86,6 +86,9 @@ def check_version(engine: EngineReport) -> Finding:
 
 def check_place(engine: EngineReport) -> Finding:
     """Services are published where tests can reach them."""
+    if engine.virtual_machine:
+        memory, clock = f"{engine.memory_bytes / GIB:.1f} GiB", _describe_clock(engine)
+        return _judge("place", OK, f"{engine.virtual_machine}, {memory}, {clock}")
     if engine.is_local:
         return _judge("place", OK, "on this host")
     if not engine.host:
@@ -93,6 +96,13 @@ def check_place(engine: EngineReport) -> Finding:
         return _judge("place", PROBLEM, found, "give it one, or --isolate-host=ADDRESS")
     found = f"{engine.address} publishes services on {engine.publish_on}, and tests reach them at {engine.host}"
     return _judge("place", OK, found)
+
+
+def _describe_clock(engine: EngineReport) -> str:
+    ahead = engine.clock_ahead_s
+    if abs(ahead) <= engine.clock_within_s:
+        return "clock as here"
+    return f"clock {abs(ahead):.1f} s {'ahead' if ahead > 0 else 'behind'}"
 
 
 def check_clock(engine: EngineReport) -> Finding:
@@ -252,10 +262,14 @@ def _engine_checks(engine: EngineReport) -> Iterator[Finding]:
 
 def _address_checks(facts: Facts, engine: EngineReport) -> Iterator[Finding]:
     yield check_pool(facts.pool, engine.subnets)
-    routes = check_routes(facts.pool, facts.routes, engine.subnets) if engine.is_local else None
+    routes = check_routes(facts.pool, facts.routes, engine.subnets) if _is_on_this_kernel(engine) else None
     if routes:
         yield routes
     yield check_engine_pools(engine)
+
+
+def _is_on_this_kernel(engine: EngineReport) -> bool:
+    return engine.is_local and not engine.virtual_machine
 
 
 def _is_bridge(route: Route, subnets: Container[str]) -> bool:

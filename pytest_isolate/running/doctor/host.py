@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import grp
 import os
 import re
-from collections.abc import Iterable
+import shutil
+import sys
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from msgspec import Struct
+
+from pytest_isolate.system import group_name, user_id
 
 _INOTIFY = Path("/proc/sys/fs/inotify")
 
@@ -43,6 +45,9 @@ class Route(Struct, frozen=True):
 def read_disk(what: str, path: str) -> Disk:
     """The room there; also where the folder itself may not be entered."""
     try:
+        if not hasattr(os, "statvfs"):
+            room = shutil.disk_usage(path)
+            return Disk(what=what, path=path, free_bytes=room.free, size_bytes=room.total)
         found = os.statvfs(path)
     except OSError:
         return Disk(what=what, path=path)
@@ -60,16 +65,18 @@ def read_disk(what: str, path: str) -> Disk:
 def read_inotify() -> Inotify | None:
     """None where the kernel has no such limits."""
     try:
-        instances, watches = (int((_INOTIFY / f"max_user_{name}").read_text()) for name in ("instances", "watches"))
+        instances, watches = (
+            int((_INOTIFY / f"max_user_{name}").read_text(encoding="utf-8")) for name in ("instances", "watches")
+        )
     except (OSError, ValueError):
         return None
-    return Inotify(max_instances=instances, max_watches=watches, used_instances=_count_inotify(os.geteuid()))
+    return Inotify(max_instances=instances, max_watches=watches, used_instances=_count_inotify(user_id()))
 
 
 def read_routes() -> tuple[Route, ...]:
     """The routes of IPv4, but the one to everywhere else."""
     try:
-        lines = Path("/proc/net/route").read_text().splitlines()[1:]
+        lines = Path("/proc/net/route").read_text(encoding="utf-8").splitlines()[1:]
     except OSError:
         return ()
     return tuple(route for line in lines if (route := parse_route(line)))
@@ -86,17 +93,9 @@ def parse_route(line: str) -> Route | None:
 
 def read_groups() -> tuple[str, ...]:
     """The names of the groups that this process is in."""
-    return tuple(_group_names({os.getegid(), *os.getgroups()}))
-
-
-def _group_names(numbers: Iterable[int]) -> list[str]:
-    names = []
-    for number in sorted(numbers):
-        try:
-            names.append(grp.getgrgid(number).gr_name)
-        except KeyError:
-            names.append(str(number))
-    return names
+    if sys.platform == "win32" or not hasattr(os, "getgroups"):
+        return ()
+    return tuple(map(group_name, sorted({os.getegid(), *os.getgroups()})))
 
 
 def _count_inotify(user: int) -> int:

@@ -7,27 +7,30 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pytest_isolate.engine.api import BuildRequest, ImageFacts
-from pytest_isolate.running.images.dockerignore import walk_context
-from pytest_isolate.user_files import read_bytes, read_text
+from pytest_isolate.engine.dockerfile import read_dockerfile
+from pytest_isolate.engine.dockerignore import walk_context
+from pytest_isolate.user_files import file_mode, read_bytes, read_link, read_text
 
 # To read more than this takes longer than to ask the engine, which is sent only what .dockerignore leaves.
 _MOST_BYTES = 32 << 20
 _MOST_FILES = 5000
-_DIRECTIVE = re.compile(r"#\s*(escape|syntax|check)\s*=", re.IGNORECASE)
-_CONTINUED = re.compile(r"\\[ \t]*\n(?:[ \t]*(?:#.*)?\n)*")
 _HARMLESS = frozenset(
     {"ARG", "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL"}
-    | {"MAINTAINER", "ONBUILD", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}
+    | {"MAINTAINER", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}
 )
 # Texts that make an instruction depend on more than its files: it fetches something, or the engine evaluates it.
-_UNKNOWABLE = {"FROM": ("$", "--"), "ADD": ("$", "://", "git@", "<<"), "COPY": ("<<",), "RUN": ("--mount", "<<")}
+_UNKNOWABLE: Mapping[str, tuple[str, ...]] = {
+    "FROM": ("$", "--"),
+    "ADD": ("$", "://", "@", "github.com/"),
+    "COPY": (),
+    "RUN": ("--mount",),
+}
 
 FindImage = Callable[[str], ImageFacts | None]
 
@@ -35,9 +38,9 @@ FindImage = Callable[[str], ImageFacts | None]
 def digest_sources(request: BuildRequest, find_image: FindImage) -> str | None:
     """Digest of files, arguments and base images; None where the result depends on anything else."""
     try:
-        dockerfile = read_text(request.dockerfile)
+        dockerfile = _read_dockerfile(request)
         bases = find_bases(dockerfile)
-        if bases is None:
+        if bases is None or request.contexts or request.secrets or request.builder:
             return None
         digest = hashlib.sha256(repr((request, dockerfile)).encode())
         for name in bases:
@@ -56,9 +59,13 @@ def digest_anywhere(request: BuildRequest) -> str | None:
     """Digest of files and arguments in any folder, without base images; None where they cannot be read."""
     dockerfile, context = Path(request.dockerfile), Path(request.context)
     try:
-        name = dockerfile.relative_to(context) if dockerfile.is_relative_to(context) else read_bytes(dockerfile)
-        options = (name, sorted(request.args.items()), request.target, request.network, request.platform)
-        digest = hashlib.sha256(repr(options).encode())
+        is_inside = dockerfile.is_relative_to(context) or request.inline is not None
+        name = dockerfile.relative_to(context) if is_inside else read_bytes(dockerfile)
+        args = sorted(request.args.items())
+        options: tuple[object, ...] = (name, args, request.target, request.network, request.platform)
+        # Left out where they say nothing, so that images that were saved before there were such keys are found.
+        more = (request.inline, sorted(request.labels.items()), request.extra_hosts, sorted(request.contexts.items()))
+        digest = hashlib.sha256(repr((*options, *more) if any(more) else options).encode())
         for part in _read_files(request, sys.maxsize, sys.maxsize):
             digest.update(part)
     except (OSError, ValueError):
@@ -69,25 +76,30 @@ def digest_anywhere(request: BuildRequest) -> str | None:
 def read_bases(request: BuildRequest, find_image: FindImage) -> dict[str, str]:
     """Ids of the base images that the Dockerfile names and the engine has, by name."""
     try:
-        names = find_bases(read_text(request.dockerfile))
+        names = find_bases(_read_dockerfile(request))
     except (OSError, ValueError):
         return {}
     found = {name: find_image(name) for name in names or ()}
     return {name: image.image_id for name, image in found.items() if image}
 
 
+def _read_dockerfile(request: BuildRequest) -> str:
+    return read_text(request.dockerfile) if request.inline is None else request.inline
+
+
 def find_bases(dockerfile: str) -> tuple[str, ...] | None:
     """Names of the images that a Dockerfile builds on, in their order; None where they depend on more than its text."""
-    if any(_DIRECTIVE.match(line) for line in dockerfile.splitlines()):
+    file = read_dockerfile(dockerfile)
+    if file.has_directives:
         return None
     bases: dict[str, None] = {}
     stages: set[str] = set()
-    for line in _CONTINUED.sub("", dockerfile).splitlines():
-        verb, *words = line.split() or ["#"]
-        if verb.startswith("#") or verb.upper() in _HARMLESS:
+    for instruction in file.instructions:
+        verb, words = instruction.verb, instruction.rest.split()
+        if verb in _HARMLESS:
             continue
-        verb, rest = verb.upper(), " ".join(words)
-        if verb not in _UNKNOWABLE or any(text in rest for text in _UNKNOWABLE[verb]):
+        unknowable = _UNKNOWABLE.get(verb)
+        if unknowable is None or instruction.heredocs or any(text in instruction.rest for text in unknowable):
             return None
         names = [word.removeprefix("--from=") for word in words if word.startswith("--from=")]
         if verb == "FROM":
@@ -115,5 +127,6 @@ def _read_files(request: BuildRequest, most_files: int, most_bytes: int) -> Iter
         if stat.S_ISREG(found.st_mode):
             content = hashlib.sha256(path.read_bytes()).digest()
         elif stat.S_ISLNK(found.st_mode):
-            content = os.fsencode(path.readlink())
-        yield repr((os.fsencode(path.relative_to(context)), found.st_mode, content)).encode()
+            content = os.fsencode(read_link(path))
+        name = os.fsencode(path.relative_to(context).as_posix())
+        yield repr((name, stat.S_IFMT(found.st_mode) | file_mode(found), content)).encode()

@@ -41,7 +41,8 @@ class Images:
 
     def ensure(self, spec: ServiceSpec) -> ImageFacts:
         """Return the service's image, after a pull or a build where one is needed."""
-        return self._made.get((spec.image, spec.build, spec.pull, spec.platform), lambda: self._make(spec))
+        key = (spec.image, spec.build, spec.pull, spec.platform, spec.entrypoint is None)
+        return self._made.get(key, lambda: self._make(spec))
 
     def _make(self, spec: ServiceSpec) -> ImageFacts:
         tag = image_tag(spec)
@@ -74,9 +75,15 @@ class Images:
             return pulled
 
     def _pull(self, spec: ServiceSpec, tag: str) -> ImageFacts:
-        pulled = self._engine.pull_image(
-            tag, lambda progress: self._tell(replace(progress, text=f"{progress.text} {tag}")), spec.platform
-        )
+        try:
+            pulled = self._engine.pull_image(
+                tag, lambda progress: self._tell(replace(progress, text=f"{progress.text} {tag}")), spec.platform
+            )
+        except ImageNotFound:
+            # What was loaded into the nodes of a cluster runs where nothing has to be known of it.
+            if spec.entrypoint is None or not self._engine.facts().nodes_pull:
+                raise
+            return ImageFacts(image_id=tag)
         if not is_for(spec.platform, pulled):
             raise self._wrong_platform(spec, tag, pulled)
         return pulled
@@ -158,6 +165,16 @@ def build_request(spec: ServiceSpec) -> BuildRequest:
         network=build.network,
         platform=spec.platform,
         pull=spec.pull == PULL_ALWAYS,
+        inline=build.inline,
+        secrets=build.secrets,
+        ssh=build.ssh,
+        cache_from=build.cache_from,
+        cache_to=build.cache_to,
+        builder=build.builder,
+        contexts=dict(build.contexts),
+        labels=dict(build.labels),
+        extra_hosts=build.extra_hosts,
+        shm_bytes=build.shm_bytes,
     )
 
 

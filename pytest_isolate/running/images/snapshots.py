@@ -165,7 +165,7 @@ class Snapshots:
     def _build(self, snapshot: Snapshot, folder: Path, build: Future[None]) -> None:
         try:
             size_bytes = sum(path.stat().st_size for path in folder.glob("*.tar"))
-            (folder / "Dockerfile").write_text(_dockerfile(snapshot, size_bytes))
+            (folder / "Dockerfile").write_text(_dockerfile(snapshot, size_bytes), encoding="utf-8", newline="\n")
             request = BuildRequest(tag=snapshot.tag, context=str(folder), dockerfile=str(folder / "Dockerfile"))
             # One at a time: services that are still starting need the machine more.
             with self._one_by_one, self._lock(f"build {snapshot.tag}"):
@@ -180,8 +180,11 @@ class Snapshots:
 
 
 def can_save_snapshots(facts: EngineFacts) -> bool:
-    """True for an engine that has all abilities that a snapshot takes."""
-    return facts.capabilities >= _NEEDED
+    """True for an engine that has all abilities that a snapshot takes, and keeps images itself.
+
+    Data of services is nothing to push to a registry, or to leave on the nodes of a cluster.
+    """
+    return facts.capabilities >= _NEEDED and not facts.nodes_pull
 
 
 def must_be_judged(usage: Usage, now: float) -> bool:

@@ -17,6 +17,7 @@ from msgspec import Struct, ValidationError, convert, to_builtins
 
 from pytest_isolate.engine.image_archive import Blob, Digest, Parts
 from pytest_isolate.errors import IsolateError
+from pytest_isolate.system import read_file, remove_file, replace_file
 
 INDEX = "index.json"
 _VERSION = 1
@@ -92,7 +93,7 @@ class ImageStore:
         """Read the index; None where nothing was ever saved, IsolateError where it is broken."""
         path = self.folder / INDEX
         try:
-            found = json.loads(path.read_text())
+            found = json.loads(read_file(path))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -115,13 +116,13 @@ class ImageStore:
     def publish(self, index: Index) -> None:
         """Replace the index; then remove the files that it no longer needs."""
         descriptor, new = tempfile.mkstemp(dir=self._ensured(), prefix=".new-")
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump({"version": _VERSION, **to_builtins(index)}, file, indent=1)
-        os.replace(new, self.folder / INDEX)
+        replace_file(new, self.folder / INDEX)
         kept = {blob.digest for blob in index.blobs()}
         for path in self.folder.iterdir():
             if _OURS.fullmatch(path.name) and path.name not in kept:
-                path.unlink(missing_ok=True)
+                remove_file(path)
 
     def put(self, pieces: Iterable[bytes]) -> Blob:
         """Store content under its digest, where it is not there yet."""
@@ -132,7 +133,7 @@ class ImageStore:
                 file.writelines(digest.follow(pieces))
             blob = digest.blob()
             if not self._has(blob):
-                os.replace(new, self._path(blob))
+                replace_file(new, self._path(blob))
         finally:
             Path(new).unlink(missing_ok=True)
         return blob

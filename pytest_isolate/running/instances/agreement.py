@@ -56,6 +56,7 @@ class Agreement:
         self._domains = domains
         self._launcher = launcher
         self._gate = gate
+        self.private = domains.private
         self.kept_codes: set[str] = set()
         """The kept instances that this process has used."""
 

@@ -69,11 +69,12 @@ class ClientContainers:
 def check_same_host(running: RunningInstance, engine: Engine, run: Run) -> None:
     """StartError for a server on this host's loopback whose clients would run on another one."""
     facts, used = engine.facts(), running.spec.external
-    if used and used.is_loopback and not facts.is_local:
+    if used and used.is_loopback and not (facts.is_local and facts.shares_kernel):
+        where = "in a virtual machine" if facts.is_forwarded else "on another one"
         raise StartError(
             describe_instance(running.instance, run),
             "cannot be copied from here: the clients that do it run where the engine is",
             tried=f"{used.endpoint.address}, an address of this host",
-            found=f"the engine at {facts.address} is on another one",
+            found=f"the engine at {facts.address} is {where}, with a loopback of its own",
             do="give it by an address that the engine's host reaches",
         )

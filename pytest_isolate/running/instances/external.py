@@ -149,7 +149,8 @@ def _why_unreachable(used: ExternalService, engine: Engine) -> str:
     facts = engine.facts()
     if not facts.is_local:
         return f"the engine at {facts.address} is on another host"
-    gateway = engine.host_address()
+    # A virtual machine has its own way to this host's loopback, which cannot be seen from here.
+    gateway = "" if facts.is_forwarded else engine.host_address()
     if not gateway:
         return ""  # it cannot be known from here, so it is tried
     try:

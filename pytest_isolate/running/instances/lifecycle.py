@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, as_completed, wait
+from contextlib import suppress
 from functools import partial
 
-from pytest_isolate.errors import EngineError, PathError, StartError
+from pytest_isolate.errors import EngineError, IsolateError, PathError, StartError
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
 from pytest_isolate.planning.reset_order import dependents_of
 from pytest_isolate.running.containers.controls import ContainerControls
@@ -26,6 +27,8 @@ from pytest_isolate.running.testcontainers.modules import Modules, ModuleService
 
 # How long starts that are under way may take before something that they may need is taken away.
 _SETTLE_S = 60
+# Threads that start instances. What a test or another start waits for has one at once, whatever their number.
+_MOST_STARTING = 48
 
 
 class Lifecycle:
@@ -52,6 +55,8 @@ class Lifecycle:
         self._observers = observers
         self._lock = threading.Lock()
         self._futures: dict[InstanceKey, Future[RunningInstance]] = {}
+        self._queued: dict[InstanceKey, Instance] = {}  # those of the futures that no thread has taken yet
+        self._starting = 0
         self._threads: list[threading.Thread] = []
 
     def start(self, instances: Iterable[Instance]) -> None:
@@ -60,22 +65,34 @@ class Lifecycle:
             for instance in instances:
                 if instance.key in self._futures or self._gate.is_closing:
                     continue
-                future: Future[RunningInstance] = Future()
-                self._futures[instance.key] = future
-                self._spawn(f"isolate-start-{instance.key.service}", self._fill, future, instance)
+                self._futures[instance.key] = Future()
+                self._queued[instance.key] = instance
+                if self._starting < _MOST_STARTING:
+                    self._start_queued(instance.key)
 
-    def start_for(self, tests: Sequence[tuple[str, Sequence[Instance]]]) -> None:
-        """Begin to start what the first of these tests needs, and what the others need that come after it."""
+    def start_for(self, tests: Sequence[tuple[str, Sequence[Instance]]], later: Sequence[Instance] = ()) -> None:
+        """Begin to start what the first of these tests needs, and what the others need that come after it.
+
+        Networks of what still `later` tests have for themselves are made when the first one has all that it needs.
+        """
         self._budget.expect(tests)
         for _, instances in tests:
             self.start(instances)
+        if any(instance.key.place.node for instance in later):
+            with self._lock:
+                first = [
+                    self._futures[i.key] for _, instances in tests[:1] for i in instances if i.key in self._futures
+                ]
+                self._spawn("isolate-networks", self._make_networks_ahead, first, later)
 
     def wait(self, key: InstanceKey) -> RunningInstance:
         """Return the instance, once it is ready. All who ask for one that failed get the same error."""
         with self._lock:
             future = self._futures.get(key)
+            if key in self._queued:
+                self._start_queued(key)
         if future is None:
-            raise RunClosing(f"service {key.service} is not started any more: the run is ending")
+            raise _ending(key)
         return future.result()
 
     def handle(self, key: InstanceKey) -> Service:
@@ -101,7 +118,8 @@ class Lifecycle:
     def end_places(self, has_ended: Callable[[Place], bool]) -> None:
         """Remove, in the background, what belongs to places that have ended."""
         with self._lock:
-            futures = [self._futures.pop(key) for key in list(self._futures) if has_ended(key.place)]
+            ended = {key: self._futures.pop(key) for key in list(self._futures) if has_ended(key.place)}
+            futures = [future for key, future in ended.items() if not self._queued.pop(key, None)]
             if futures:
                 self._spawn("isolate-finish", self._finish, futures)
 
@@ -124,6 +142,9 @@ class Lifecycle:
         """Start nothing more, and wait until what is under way has noticed. Removing is the clean-up's business."""
         with self._lock:
             self._gate.close()
+            for key in self._queued:
+                self._futures[key].set_exception(_ending(key))
+            self._queued.clear()
             threads = list(self._threads)
         deadline = self._context.clock.now() + timeout_s
         for thread in threads:
@@ -148,6 +169,21 @@ class Lifecycle:
         self._threads = [t for t in self._threads if t.is_alive()] + [thread]
         thread.start()
 
+    def _start_queued(self, key: InstanceKey) -> None:
+        """Start what is queued in a thread of its own, which goes on with the rest of the queue. Call with the lock."""
+        self._starting += 1
+        self._spawn(f"isolate-start-{key.service}", self._work, self._futures[key], self._queued.pop(key))
+
+    def _work(self, future: Future[RunningInstance], instance: Instance) -> None:
+        while True:
+            self._fill(future, instance)
+            with self._lock:
+                if not self._queued or self._starting > _MOST_STARTING:
+                    self._starting -= 1
+                    return
+                key = next(iter(self._queued))
+                future, instance = self._futures[key], self._queued.pop(key)
+
     def _fill(self, future: Future[RunningInstance], instance: Instance) -> None:
         try:
             running = self._provide(instance)
@@ -170,6 +206,11 @@ class Lifecycle:
             odd = EngineError("a text of it is no Unicode", found=str(error), do="write it without half characters")
             raise name_error(instance, self._context.run, odd) from error
 
+    def _make_networks_ahead(self, first: Collection[Future[RunningInstance]], later: Sequence[Instance]) -> None:
+        wait(first)
+        with suppress(IsolateError):  # the start of each tells it in full
+            self._starter.make_networks_ahead(later)
+
     def _finish(self, futures: Collection[Future[RunningInstance]]) -> None:
         networks = set()
         # Each as soon as it is up: another that is still starting may be waiting for its room.
@@ -185,6 +226,10 @@ class Lifecycle:
                     continue
                 remove = self._remover.forget_network(key)
             remove()
+
+
+def _ending(key: InstanceKey) -> RunClosing:
+    return RunClosing(f"service {key.service} is not started any more: the run is ending")
 
 
 class Handles:
@@ -233,8 +278,13 @@ class Handles:
 
     def _start_again(self, running: RunningInstance) -> None:
         self._memory.check(running)
+        self.watcher.outputs.listen(running.container_id, running.spec)
         started_at = self._context.clock.time()
-        self._context.engine.start_container(running.container_id)
+        try:
+            self._context.engine.start_container(running.container_id)
+        except BaseException:
+            self.watcher.outputs.drop(running.container_id)
+            raise
         self._memory.release(running)
         try:
             self.watcher.wait_until_ready(running, started_at, self._gate.raise_if_closing, is_first=False)

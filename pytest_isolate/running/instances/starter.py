@@ -11,7 +11,7 @@ A step that fails takes back what came before it, and the error is published in 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -85,6 +85,12 @@ class Starter:
                 undo.pop_all()
             self._agreement.publish(claim, running)
             return running
+
+    def make_networks_ahead(self, instances: Iterable[Instance]) -> None:
+        """Make the networks that instances of later tests will take; what goes wrong is told when they start."""
+        self._gate.require_guard()
+        own = [instance for instance in instances if not instance.spec.external]
+        self._launcher.make_networks_ahead(own, self._agreement.private, self._gate.raise_if_closing)
 
     def _find_reuse_code(self, instance: Instance, wait: Wait) -> str | None:
         """Return what later runs know it by; None where they cannot use it, because what it needs is not kept."""

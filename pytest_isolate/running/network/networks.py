@@ -6,7 +6,8 @@ import hashlib
 import random
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 
 from msgspec import Struct
@@ -63,6 +64,7 @@ class Networks:
         self._made = 0
         self._kinds: dict[str, _Kind] = {}
         self._unused: dict[_Kind, list[str]] = defaultdict(list)
+        self._ahead: dict[_Kind, list[Future[str]]] = defaultdict(list)
 
     @contextmanager
     def preparing(
@@ -93,6 +95,29 @@ class Networks:
         """Make a container of another network known on this one, once."""
         attachment = _Attachment(network_id, container_id)
         self._attachments.get(attachment, lambda: self._engine.attach(network_id, container_id, aliases))
+
+    def make_ahead(
+        self, instances: Iterable[Instance], domain: SharingDomain, raise_if_closing: Callable[[], None]
+    ) -> None:
+        """Make the networks that instances of later tests will take, but for those that are free or being made.
+
+        The start of such an instance waits for its network, for up to 0.7 s where the engine starts containers too.
+        """
+        coming: dict[_Kind, dict[NetworkKey, Instance]] = defaultdict(dict)
+        for instance in instances:
+            if instance.key.place.node:
+                coming[_kind_of(instance, domain)][instance.network] = instance
+        for kind, by_network in coming.items():
+            with self._lock:
+                there = len(self._unused[kind]) + len(self._ahead[kind])
+                made = [(instance, Future[str]()) for instance in list(by_network.values())[there:]]
+                self._ahead[kind] += [future for _, future in made]
+            for instance, future in made:
+                try:
+                    raise_if_closing()
+                    future.set_result(self._make(instance, domain, kind))
+                except BaseException as error:  # whoever takes it makes one, and is told what is wrong
+                    future.set_exception(error)
 
     def forget(self, key: NetworkKey) -> Callable[[], None]:
         """Let the next one who asks get another network; what is returned empties this one, for others to take over."""
@@ -131,24 +156,38 @@ class Networks:
             return network_id
 
     def _create(self, instance: Instance, domain: SharingDomain) -> str:
-        key, order = instance.network, network_order(instance, is_kept=domain.is_kept)
-        labels, room = domain.run.labels(), room_for(instance.network_capacity)
-        kind = _Kind(order, room, frozenset(labels.items()))
+        kind = _kind_of(instance, domain)
+        while True:
+            with self._lock:
+                if self._unused[kind]:
+                    return self._unused[kind].pop()
+                if not self._ahead[kind]:
+                    break
+                coming = self._ahead[kind].pop(0)
+            with suppress(Exception):
+                return coming.result()
+        return self._make(instance, domain, kind)
+
+    def _make(self, instance: Instance, domain: SharingDomain, kind: _Kind) -> str:
+        key = instance.network
         with self._lock:
             self._made += 1
             number = f"{self._made}{self._rng.getrandbits(16):04x}"
-            if self._unused[kind]:
-                return self._unused[kind].pop()
         name = domain.run.resource_name(str(key.stack), place_code(key), "net", number)
         try:
             network_id = self._engine.create_network(
-                name, labels, capacity=room, order=order, addresses=self._addresses
+                name, domain.run.labels(), capacity=kind.room, order=kind.order, addresses=self._addresses
             )
         except AddressSpaceFull as error:
             what = f"no free subnet for the network of stack {key.stack}"
             raise AddressSpaceFull(what, tried=error.tried, found=error.found, do=error.do) from None
         self._kinds[network_id] = kind
         return network_id
+
+
+def _kind_of(instance: Instance, domain: SharingDomain) -> _Kind:
+    order = network_order(instance, is_kept=domain.is_kept)
+    return _Kind(order, room_for(instance.network_capacity), frozenset(domain.run.labels().items()))
 
 
 def network_order(instance: Instance, *, is_kept: bool) -> tuple[int, int, int]:

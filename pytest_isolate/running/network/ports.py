@@ -2,27 +2,33 @@
 
 A held socket is bound with SO_REUSEADDR and never listens: the kernel gives its port to no other process, while the
 engine, which binds with SO_REUSEADDR too, can still listen on it, also after a restart of the container.
+
+The forwarder of a virtual machine cannot: on macOS and Windows, and behind ssh, any bound socket is in its way. For
+these, ports are picked and claimed by locks, which other runs see, and no socket is bound when the engine is asked.
 """
 
 from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 from msgspec import Struct, field
 
 from pytest_isolate.engine.api import LOOPBACK
 from pytest_isolate.errors import AddressSpaceFull, StartError
 from pytest_isolate.model.endpoint import Port
+from pytest_isolate.sharing.board import try_to_hold
 
 # Claims a loopback address for one stack: bound without SO_REUSEADDR, so a second claim fails, in any process.
 _CLAIM_PORT = 61_173
 _CLAIM_TRIES = 200
 _UDP_TRIES = 20
 REMOTE_RANGE = range(20_000, 30_000)
-"""Ports on other hosts. Below those that kernels give to outgoing connections, and engines to whom asks for any port
-(from 32,768 on), and those that Kubernetes publishes nodes' services on (from 30,000 on)."""
+"""Ports that no socket holds. Below those that kernels give to outgoing connections, and engines to whom asks for any
+port (from 32,768 on), and those that Kubernetes publishes nodes' services on (from 30,000 on)."""
 # A listener on one of these has its port on every address.
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
 
@@ -35,11 +41,17 @@ class HeldPorts(Struct):
     sockets: list[socket.socket] = field(default_factory=list)
     publish_on: str = ""
     """The address that the engine publishes them on, where that is another one."""
+    claims: list[Callable[[], None]] = field(default_factory=list)
+    """Functions that end the claims on ports that no socket holds."""
+    address_id: str = ""
+    """Of an address that the engine has given for the instance alone."""
 
     def release(self) -> None:
         """Let go of the ports. Safe to repeat."""
         while self.sockets:
             self.sockets.pop().close()
+        while self.claims:
+            self.claims.pop()()
 
 
 def hold_free_ports(inner_ports: Iterable[int], host: str = LOOPBACK) -> HeldPorts:
@@ -76,12 +88,46 @@ def pick_udp_ports(inner_ports: Iterable[str], publish_on: str, rng: random.Rand
     picked: dict[Port, int] = {}
     for inner in inner_ports:
         tries = [port for port in rng.sample(REMOTE_RANGE, _UDP_TRIES) if port not in picked.values()]
-        picked[inner] = next((port for port in tries if _is_free(publish_on, port)), tries[0])
+        picked[inner] = next((port for port in tries if _is_free(publish_on, port, socket.SOCK_DGRAM)), tries[0])
     return picked
 
 
-def _is_free(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+def claim_free_ports(
+    inner_ports: Iterable[int], host: str, publish_on: str, rng: random.Random, folder: Path
+) -> HeldPorts:
+    """A port of this host for each inner port, which is free now, and claimed by a lock in the folder."""
+    claimed = HeldPorts(host=host, by_inner={}, publish_on=publish_on)
+    try:
+        for inner in inner_ports:
+            claimed.by_inner[inner], release = _claim_one(publish_on, rng, folder)
+            claimed.claims.append(release)
+    except BaseException:
+        claimed.release()
+        raise
+    return claimed
+
+
+def _claim_one(host: str, rng: random.Random, folder: Path) -> tuple[int, Callable[[], None]]:
+    for _ in range(_CLAIM_TRIES):
+        port = rng.choice(REMOTE_RANGE)
+        release = try_to_hold(folder / str(port))
+        if release and _is_free(host, port, socket.SOCK_STREAM):
+            return port, release
+        if release:
+            release()
+    raise AddressSpaceFull(
+        "no free port of this host was found",
+        tried=f"{_CLAIM_TRIES} ports from {REMOTE_RANGE.start} to {REMOTE_RANGE.stop - 1}, by binding each on {host}",
+        found="each is in use, or claimed by another run",
+        do="end other runs: pytest-isolate ps",
+    )
+
+
+def _is_free(host: str, port: int, kind: socket.SocketKind) -> bool:
+    with socket.socket(socket.AF_INET, kind) as sock:
+        if sys.platform == "win32":
+            # Without it, Windows lets two programs have one port.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         try:
             sock.bind((host, port))
         except OSError:

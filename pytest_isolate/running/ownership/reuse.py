@@ -12,7 +12,7 @@ from pytest_isolate.engine.api import Labelled
 from pytest_isolate.model.identity import LABEL_INSTANCE, LABEL_REUSE, Owner, Run, parse_owner
 from pytest_isolate.model.service import Pairs
 from pytest_isolate.sharing.board import Board
-from pytest_isolate.sharing.folders import ensure_secret
+from pytest_isolate.sharing.cache import ensure_secret
 from pytest_isolate.sharing.owners import Verdict, judge
 
 _USERS = "users"

@@ -15,6 +15,7 @@ from pytest_isolate.engine.api import Engine
 from pytest_isolate.errors import EngineError, EngineUnreachable
 from pytest_isolate.model.endpoint import Endpoint, Port
 from pytest_isolate.model.probes import Answer, Command, Ended, Http, Log, NotYet, Probe, Ready, Tcp
+from pytest_isolate.running.readiness.listeners import find_listeners
 from pytest_isolate.running.readiness.log_questions import LogQuestions
 
 _CONNECT_S = 1.0
@@ -27,10 +28,7 @@ _SILENCE_ROUND_TRIPS = 3
 # Forwarders into another machine take the connection themselves, and hang up after a while (0.15 s was seen). Their
 # silence counts when the container is seen to listen; where that cannot be seen, when it lasts as long as this.
 _FORWARDED_SILENCE_S = 1.0
-_SEE_LISTENERS = ("cat", "/proc/net/tcp", "/proc/net/tcp6")
 _READ_BYTES = 4096
-# As the kernels of amd64 and arm64 write them, word for word backwards: 127.x.y.z, also in IPv6, and ::1.
-_LOOPBACK = re.compile(r"(?:0{16}FFFF0000)?.{6}7F|0{24}01000000")
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -83,30 +81,10 @@ def _read_silence(sock: socket.socket, silence_s: float) -> Answer | None:
 def _ask_behind_forwarder(sock: socket.socket, probe: Tcp, target: Target, engine: Engine) -> Answer:
     """Judge a silent connection by what the container listens on: on a busy machine a forwarder hangs up late."""
     port, is_near = probe.port or target.main_port, engine.facts().shares_kernel
-    # What runs already has no container that could be looked into.
-    table = engine.read_connections(target.container_id) if target.container_id else None
-    if table is None and not is_near:
-        table = _read_connections_inside(target, engine)
-    if table is None:
+    listeners = find_listeners(target.container_id, engine, is_near=is_near)
+    if listeners is None:
         return Ready() if is_near else _read_silence(sock, _FORWARDED_SILENCE_S) or Ready()
-    return Ready() if port in _find_listeners(table) else NotYet(f"nothing listens on port {port} in the container")
-
-
-def _read_connections_inside(target: Target, engine: Engine) -> str | None:
-    """Have a container show its connections; None where it has no program for that."""
-    try:
-        # Without IPv6 there is no second file, which the exit code tells.
-        return engine.run_command(target.container_id, _SEE_LISTENERS).stdout or None
-    except EngineUnreachable:
-        raise
-    except EngineError:
-        return None
-
-
-def _find_listeners(table: str) -> set[int]:
-    """Find the ports on which a container listens for others."""
-    found = re.findall(r"^ *\d+: ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} 0A ", table, re.MULTILINE)
-    return {int(port, 16) for address, port in found if not _LOOPBACK.fullmatch(address)}
+    return Ready() if port in listeners else NotYet(f"nothing listens on port {port} in the container")
 
 
 def _read_expected(sock: socket.socket, expected: re.Pattern[bytes]) -> Answer:

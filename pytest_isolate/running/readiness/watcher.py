@@ -11,13 +11,16 @@ from pytest_isolate.engine.api import ContainerState, LogTail, Progress
 from pytest_isolate.errors import EngineError, EngineUnreachable, NotReadyError, ObjectNotFound, StartError
 from pytest_isolate.model.probes import Answer, Command, Dead, NotYet, OwnWait, Ports, Probe, Tcp
 from pytest_isolate.model.service import OF_SERVICE
+from pytest_isolate.running.containers.by_hand import build_request_by_hand, find_hidden
 from pytest_isolate.running.containers.memory import advise_if_full
+from pytest_isolate.running.containers.output import Outputs
 from pytest_isolate.running.containers.running import RunningInstance, describe_instance
 from pytest_isolate.running.context import RunContext
 from pytest_isolate.running.images.images import image_tag
 from pytest_isolate.running.readiness import probing
 from pytest_isolate.running.readiness.exits import ExitWatcher
-from pytest_isolate.running.readiness.log_questions import LogQuestions
+from pytest_isolate.running.readiness.forwarder import ForwarderCheck
+from pytest_isolate.running.readiness.log_questions import LogQuestions, ReadLines
 from pytest_isolate.running.readiness.loop import Outcome, wait_until_ready
 from pytest_isolate.running.readiness.port_questions import PortQuestions
 from pytest_isolate.running.readiness.restarts import find_pause
@@ -43,6 +46,7 @@ class Watcher:
         self.context = context
         self.exit_watcher = exit_watcher
         self.modules = modules
+        self.outputs = Outputs(context.engine)
 
     def wait_until_ready(
         self,
@@ -53,6 +57,14 @@ class Watcher:
         is_first: bool = True,
     ) -> None:
         """Return when it is ready; StartError when it dies, NotReadyError when it takes longer than declared."""
+        try:
+            self._wait_until_ready(running, started_at, raise_if_closing, is_first=is_first)
+        finally:
+            self.outputs.drop(running.container_id)
+
+    def _wait_until_ready(
+        self, running: RunningInstance, started_at: float, raise_if_closing: Callable[[], None], *, is_first: bool
+    ) -> None:
         engine = self.context.engine
         died = self.exit_watcher.watch(running.container_id)
         # It may have died before this process listened for its id.
@@ -81,7 +93,7 @@ class Watcher:
             describe_instance(running.instance, self.context.run),
             "has failed after it was taken for ready",
             found=[how, *_last_lines(log, running)],
-            do=f"run it by hand: {engine.commands.run(image_tag(running.spec))}; declared at {running.spec.location}",
+            do=[_run_by_hand(self.context, running), f"it is declared at {running.spec.location}"],
         )
 
 
@@ -100,6 +112,7 @@ class _Wait:
         self._engine = watcher.context.engine
         self._exit_watcher = watcher.exit_watcher
         self._modules = watcher.modules
+        self._outputs = watcher.outputs
         self._running = running
         self._died = died
         self._log = log
@@ -109,15 +122,20 @@ class _Wait:
         self._exit: ContainerState | None = None
         self._restarts = 0
         self._raise_if_closing = raise_if_closing
+        self._forwarder = ForwarderCheck(self._engine, running.container_id, self._context.clock.now)
+        self._silent: Mapping[int, str] = {}
+        self._logs: LogQuestions | None = None
 
     def run(self, started_at: float) -> None:
         if not self._probes:
             self._settle()
             return
         self._tell(self._probes[0])
-        logs = LogQuestions(partial(self._engine.read_log_lines, self._running.container_id, started_at))
-        target = self._target(logs)
+        output = self._outputs.take(self._running.container_id)
+        self._logs = LogQuestions(self._read_lines_since(started_at), self._context.clock.now, output)
+        target = self._target(self._logs)
         ports = PortQuestions(partial(self._ask_probe, target), self._context.clock.now)
+        self._silent = ports.silent
         try:
             outcome = wait_until_ready(
                 self._probes,
@@ -129,6 +147,7 @@ class _Wait:
             )
         finally:
             self._modules.settle(self._running)
+            self._logs.close()
         if isinstance(outcome.answer, Dead):
             self._check_end(outcome.answer)
         if isinstance(outcome.answer, NotYet):
@@ -158,7 +177,8 @@ class _Wait:
         self._raise_if_closing()
         answer = ports.ask(probe) if isinstance(probe, Ports) else self._ask_probe(target, probe)
         if isinstance(answer, NotYet):
-            self._tell(probe, f": {redact(answer.reason, self._running.secrets)}")
+            reasons = [redact(answer.reason, self._running.secrets), *self._explain(probe, answer)]
+            self._tell(probe, f": {'; '.join(reasons)}")
         return answer
 
     def _ask_probe(self, target: probing.Target, probe: Probe) -> Answer:
@@ -174,6 +194,13 @@ class _Wait:
             f"service {describe_instance(running.instance, self._context.run)} is ready, but nothing answers at its "
             f"{where} {ports}; leave out what is not meant to answer, then it is ready sooner ({running.spec.location})"
         )
+
+    def _explain(self, probe: Probe, answer: NotYet) -> list[str]:
+        """Return what the container shows of a port that does not answer here; nothing where it shows no more."""
+        asked = [probe.port or self._running.spec.ports[0]] if probe.needs_port else []
+        ports = self._silent if isinstance(probe, Ports) else asked
+        addresses = {port: self._running.view.endpoints[port].address for port in ports}
+        return self._forwarder.explain(addresses, answer.reason)
 
     def _tell(self, probe: Probe, said: str = "") -> None:
         self._context.timeline.on_progress(Progress(text=f"asks {_describe_question(probe, self._running)}{said}"))
@@ -204,8 +231,15 @@ class _Wait:
         clock.wait(threading.Event(), pause_s)
         self._raise_if_closing()
         self._restarts += 1
+        self._outputs.listen(self._running.container_id, spec)
+        started_at = clock.time()
         self._engine.start_container(self._running.container_id)
+        if self._logs:
+            self._logs.begin(self._read_lines_since(started_at), self._outputs.take(self._running.container_id))
         return True
+
+    def _read_lines_since(self, started_at: float) -> ReadLines:
+        return partial(self._engine.read_log_lines, self._running.container_id, started_at)
 
     def _read_exit(self) -> ContainerState | None:
         """Return how it has ended; None where it lives, because the exit event belongs to an earlier start."""
@@ -227,10 +261,9 @@ class _Wait:
         waited_s = self._context.clock.now() - self._began
         lines = _last_lines(self._read_to_end(), running)
         probes = " and ".join(_describe_question(probe, running) for probe in choose_probes(running))
-        by_hand = self._context.engine.commands.run(image_tag(spec))
-        do = advise_if_full("\n".join(lines), running) or f"run it by hand: {by_hand}"
+        do = [advise_if_full("\n".join(lines), running) or _run_by_hand(self._context, running)]
         if _may_be_out_of_memory(state):
-            do = "give it more memory: memory=..."
+            do = ["give it more memory: memory=..."]
         policy, times = spec.container.restart, count(self._restarts, "time")
         restarts = [f"start it again, {times}: its restart policy is {policy!r}"] if self._restarts else []
         return StartError(
@@ -238,7 +271,7 @@ class _Wait:
             "ended before it was ready",
             tried=[f"start its container, and wait {waited_s:.1f} s{f' for {probes}' if probes else ''}", *restarts],
             found=[f"{_describe(state)}; last log lines:", *lines],
-            do=f"{do}; declared at {spec.location}",
+            do=[*do, f"it is declared at {spec.location}"],
         )
 
     def _not_ready_error(self, answer: NotYet, outcome: Outcome) -> NotReadyError:
@@ -257,7 +290,11 @@ class _Wait:
             describe_instance(running.instance, self._context.run),
             f"was not ready after {outcome.waited_s:.1f} s",
             tried=[*answered, f"{_describe_question(outcome.probe, running)}{times}; last answer: {reason}"],
-            found=["its container runs; last log lines:", *_last_lines(self._read_log(), running)],
+            found=[
+                *self._explain(outcome.probe, answer),
+                "its container runs; last log lines:",
+                *_last_lines(self._read_log(), running),
+            ],
             do=f"{do}: --isolate-keep=failed; declared at {running.spec.location}",
         )
 
@@ -315,6 +352,12 @@ def choose_probes(running: RunningInstance, *, is_first: bool = True) -> tuple[P
     if all(probe.is_inside for probe in inside) and not running.spec.container.network.startswith(OF_SERVICE):
         return (*inside, Ports(ports=running.spec.ports), *inside) if running.spec.ports else inside
     return tuple(probe for probe in inside if probe != Ports(ports=()))
+
+
+def _run_by_hand(context: RunContext, running: RunningInstance) -> str:
+    request = build_request_by_hand(running, image_tag(running.spec))
+    command = context.engine.commands.run(request, find_hidden(running))
+    return f"run it by hand: {redact(command, running.secrets)}"
 
 
 def _describe(state: ContainerState) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
+
+from msgspec import Struct
 
 from pytest_isolate.engine.api import ContainerUsage, Engine
 from pytest_isolate.errors import EngineError
@@ -24,7 +28,6 @@ from pytest_isolate.running.report.records import (
     Removed,
     TimelineSpan,
     UsageSample,
-    count_fitting,
 )
 from pytest_isolate.running.timeline import Span
 from pytest_isolate.text import plain_text, redact
@@ -93,12 +96,14 @@ class Recorder(InstanceObserver):
             taken = self._engine.read_usage(running.container_id)
             # One that is kept wrote for earlier runs, too.
             since = self._since if running.domain.is_kept else 0
-            lines = self._engine.read_log_lines(running.container_id, since)
+            lines = ((line.when, line.text) for line in self._engine.read_log_lines(running.container_id, since))
+            kept = shorten(lines, MOST_LOG_CHARACTERS)
         except EngineError:
             return  # it is gone, or the engine is; the run tells that
         now, secrets = self._clock.time(), self.secrets
-        texts = [(line.when, redact(plain_text(line.text), secrets)) for line in lines]
-        log = shorten(now, running.container_id, texts, MOST_LOG_CHARACTERS)
+        # Only what is kept is gone through: of a long log that is little.
+        texts = [(when, redact(plain_text(text), secrets)) for when, text in kept.lines]
+        log = ContainerLog(at=now, container=running.container_id, lines=texts, head=kept.head, cut=kept.cut)
         self._journal.write(*([_sample(now, running.container_id, taken)] if taken else []), log)
 
 
@@ -205,11 +210,27 @@ def spent(spans: Iterable[Span], worker: str, offset_s: float) -> list[TimelineS
     ]
 
 
-def shorten(at: float, container: str, lines: Sequence[tuple[float, str]], most: int) -> ContainerLog:
-    """Build the record of a log, cut in the middle where it has more than `most` characters."""
-    if sum(len(text) + 1 for _, text in lines) <= most:
-        return ContainerLog(at=at, container=container, lines=lines)
-    head = count_fitting(lines, most * _HEAD_SHARE)
-    tail = count_fitting(lines[head:][::-1], most * (1 - _HEAD_SHARE))
-    kept = [*lines[:head], *(lines[-tail:] if tail else ())]
-    return ContainerLog(at=at, container=container, lines=kept, head=head, cut=len(lines) - len(kept))
+class ShortLog(Struct, frozen=True):
+    """Lines of a log, as moments and texts; of a long one only the first `head` lines and those after `cut` more."""
+
+    lines: list[tuple[float, str]]
+    head: int
+    cut: int
+
+
+def shorten(lines: Iterable[tuple[float, str]], most: int) -> ShortLog:
+    """Cut a log in the middle where it has more than `most` characters; not more than so many are ever held."""
+    head, tail, cut, left = list[tuple[float, str]](), deque[tuple[float, str]](), 0, most
+    head_ends_at = most - most * _HEAD_SHARE
+    for line in lines:
+        left -= len(line[1]) + 1
+        if not tail and left >= head_ends_at:
+            head.append(line)
+            continue
+        tail.append(line)
+        while left < 0 and tail:
+            left += len(tail.popleft()[1]) + 1
+            cut += 1
+        if not tail:
+            head_ends_at = inf  # a line was left out, so all others come after it
+    return ShortLog([*head, *tail], len(head) if cut else 0, cut)

@@ -91,9 +91,13 @@ class ContainerView:
         """Nothing is remembered: each question is asked anew."""
 
     def logs(self, stdout: bool = True, stderr: bool = True, tail: int | str = "all", **options: object) -> bytes:
-        """Return what it has written so far to one stream or both."""
+        """Return what it has written so far to one stream or both; where the engine keeps one log, it is stdout's."""
         self._refuse_options("logs", options)
         stream = "" if stdout and stderr else "stdout" if stdout else "stderr"
+        if Capability.LOG_STREAMS not in self._engine.facts().capabilities:
+            if not stdout:
+                return b""
+            stream = ""
         text = self._engine.read_logs(self.id, tail=None if tail == "all" else int(tail), stream=stream)
         return text.encode()
 

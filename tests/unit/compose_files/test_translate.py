@@ -8,7 +8,7 @@ import pytest
 
 from pytest_isolate.compose_files.translate import _BY_KEY, _WHOLE, NOT_TAKEN, NOTED, REFUSED
 from pytest_isolate.model.probes import Command, Ended, Ports, Tcp
-from pytest_isolate.model.service import UNLIMITED, Build, ContainerSettings, File, Ulimit
+from pytest_isolate.model.service import UNLIMITED, Build, BuildSecret, ContainerSettings, File, Ulimit
 from unit.composing import compose, notes, one, refusals, specs, wrong
 
 # The keys of a service in the schema and the text of the Compose specification (compose-spec/compose-spec, 170098b).
@@ -243,6 +243,48 @@ def test_what_must_be_there_first_is_needed() -> None:
     assert specs(NEEDS, profiles="extra")["web"].needs == ("db", "migrate", "cache", "extra", "mail")
 
 
+EVERY_KEY_OF_A_BUILD = """
+services:
+  web:
+    build:
+      context: app
+      dockerfile_inline: FROM x
+      secrets: [key, {source: token, target: t}]
+      ssh: [default, k=id]
+      cache_from: [a, type=gha]
+      cache_to: ["type=inline"]
+      additional_contexts: {lib: ../lib, base: docker-image://debian}
+      labels: [a=1, b]
+      extra_hosts: ["db:10.0.0.1"]
+      shm_size: 1g
+secrets:
+  key: {file: nginx.conf}
+  token: {environment: E}
+"""
+
+
+def test_every_key_of_a_build_is_taken_and_of_secrets_only_the_places() -> None:
+    assert specs(EVERY_KEY_OF_A_BUILD, files=HOST, environ={"E": "shell"})["web"].build == Build(
+        context="/p/app",
+        dockerfile="/p/app/Dockerfile",
+        inline="FROM x",
+        secrets=(BuildSecret(name="key", file="/p/nginx.conf"), BuildSecret(name="t", env="E")),
+        ssh=("default", "k=/p/id"),
+        cache_from=("a", "type=gha"),
+        cache_to=("type=inline",),
+        contexts=(("base", "docker-image://debian"), ("lib", "/lib")),
+        labels=(("a", "1"), ("b", "")),
+        extra_hosts=(("db", "10.0.0.1"),),
+        shm_bytes=1024 * MIB,
+    )
+
+
+def test_a_secret_of_a_build_whose_variable_is_not_set_is_told() -> None:
+    text = EVERY_KEY_OF_A_BUILD.replace("environment: E", "environment: GONE")
+    (problem,) = compose(text, files=HOST, environ={"E": "shell"}).stack.problems
+    assert (problem.subject, problem.reason) == ("secrets.token.environment", "the variable GONE has no value")
+
+
 def test_an_image_that_one_service_builds_is_built_for_all_that_name_it() -> None:
     found = specs("services: {web: {build: ./app, image: own}, worker: {image: own, command: work}}", files=HOST)
     assert found["worker"].build == found["web"].build
@@ -299,8 +341,11 @@ secrets:
         ),
         ("secrets: [far]", "18: secrets.far.external: cannot be honoured: it lies outside of the file"),
         ("build: https://example.org/x.git", "3: services.web.build: cannot be honoured: a build from"),
-        ("build: {dockerfile_inline: FROM x}", "3: services.web.build.dockerfile_inline: cannot be honoured: "),
-        ("build:\n  ssh: [default]", "4: services.web.build.ssh: cannot be honoured: 'ssh' of a build"),
+        ("build: {secrets: [far]}", "17: secrets.far: cannot be honoured: a secret of a build that is neither a file"),
+        (
+            "build:\n  additional_contexts: [web=service:web]",
+            "4: services.web.build.additional_contexts[0]: cannot be honoured: the context 'service:web'",
+        ),
         ("pid: wild", "3: services.web.pid: 'wild' is not a mode of pid"),
     ],
 )
@@ -329,7 +374,7 @@ def test_what_cannot_be_honoured_is_told_with_line_and_key(keys: str, told: str)
         ("networks: {plain: {ipv4_address: 192.0.2.9, aliases: [api]}}", "container.aliases", ("web", "api"),
          "networks.plain.ipv4_address: is left out: the engine gives addresses"),
         ("network_mode: none", "container.network", "", "network_mode: is left out"),
-        ("build: {context: app, shm_size: 1g}", "image", None, "build.shm_size: is left out of the build"),
+        ("build: {context: app, ulimits: {nofile: 9}}", "image", None, "build.ulimits: is left out of the build"),
         ("secrets: [{source: near, target: /x}]\nread_only: true", "container.read_only", False,
          "read_only: is left out: a file right in the root folder"),
         ("memswap_limit: 1g\nmem_limit: 50m", "memory_bytes", 50 * MIB, "memswap_limit: is left out"),

@@ -164,14 +164,27 @@ def test_without_options_a_service_is_as_declared() -> None:
     assert RunOverrides().apply(sid("svc"), declared) == declared
 
 
-def test_a_server_of_this_host_cannot_be_copied_by_clients_on_another_one() -> None:
+@pytest.mark.parametrize(
+    ("facts", "found"),
+    [
+        (
+            EngineFacts(name="", version="", address="tcp://far:1", is_local=False),
+            "the engine at tcp://far:1 is on another one, with a loopback of its own",
+        ),
+        (
+            EngineFacts(name="", version="", address="unix:///s", is_local=True, shares_kernel=False),
+            "the engine at unix:///s is in a virtual machine, with a loopback of its own",
+        ),
+    ],
+)
+def test_a_server_of_this_host_cannot_be_copied_by_clients_on_another_one(facts: EngineFacts, found: str) -> None:
     class Elsewhere:
         def facts(self) -> EngineFacts:
-            return EngineFacts(name="", version="", address="tcp://far:1", is_local=False)
+            return facts
 
     catalogue = adjusted(declare(db=raw(PRESETS["postgres"]())), db="postgresql://127.0.0.1")
     (instance,) = place_instances([sid("db")], catalogue, HERE)
     running = SimpleNamespace(instance=instance, spec=instance.spec)
     with pytest.raises(StartError, match="cannot be copied from here") as caught:
         check_same_host(running, Elsewhere(), RUN)
-    assert "found  the engine at tcp://far:1 is on another one" in str(caught.value)
+    assert f"found  {found}" in str(caught.value)

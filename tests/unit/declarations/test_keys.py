@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_isolate.declarations import values
+from pytest_isolate.declarations.build import BUILD_KEYS
 from pytest_isolate.declarations.keys import KEYS, SERVICE_KEYS
 from pytest_isolate.declarations.values import InvalidValue
 from pytest_isolate.model.declaration import Secret
 from pytest_isolate.model.location import Location
 from pytest_isolate.model.probes import Command, Http, Log, Tcp
-from pytest_isolate.model.service import UNLIMITED, Build, File, Scope
+from pytest_isolate.model.service import UNLIMITED, Build, BuildSecret, File, Scope
 
 HERE = Location(file="/project/tests/conftest.py", line=3)
 SIZES = "a number of bytes, or a text such as '256m' or '1.5g'"
@@ -104,6 +105,7 @@ def test_each_of_pytests_scopes_is_taken(scope: Scope) -> None:
     assert parse("scope", scope.word) is scope
 
 
+SECRET = "{env = 'NAME'}, a variable of the environment, or {file = 'path'}"
 NO_TEXT = "a text that is not empty"
 NO_PORT = "a whole number from 1 to 65535"
 NO_PORTS = "a list such as [25, 143]; ports='native' belongs to a stack"
@@ -352,13 +354,61 @@ def test_a_build_is_relative_to_the_file_that_declares_it(value: object, parsed:
         (
             {"context": "a", "dockerfil": "b"},
             "unknown key 'dockerfil', did you mean 'dockerfile'?",
-            "context, dockerfile, args, target, network",
+            ", ".join(BUILD_KEYS),
         ),
         ({"context": "a", "target": 1}, "1 is not a text", NO_TEXT),
+        ({"context": None}, "None is not a text", NO_TEXT),
+        (
+            {"context": "a", "dockerfile": "b", "dockerfile_inline": "FROM x"},
+            "goes with no dockerfile",
+            "one of the two",
+        ),
+        ({"context": "a", "secrets": {"t": "s3cr3t"}}, "is not the place of a secret", SECRET),
+        ({"context": "a", "secrets": {"t": {"env": "A", "file": "b"}}}, "needs either env or file", SECRET),
+        ({"context": "a", "secrets": {"t": {"env": ""}}}, "'' is not a text", NO_TEXT),
+        ({"context": "a", "secrets": {"t,u": {"env": "A"}}}, "'t,u' is not the name of a secret", None),
+        ({"context": "a", "ssh": ["=x"]}, "'=x' names no key", None),
+        ({"context": "a", "cache_from": ["ref=x"]}, "'ref=x' is not a cache", None),
+        ({"context": "a", "contexts": {"b": 1}}, "1 is not a context", None),
+        ({"context": "a", "labels": {"pytest-isolate.run": "x"}}, "the label 'pytest-isolate.run' is one of", None),
+        ({"context": "a", "shm_size": "much"}, "'much' is not a size", None),
     ],
 )
 def test_a_wrong_build_is_told_with_what_would_be_right(value: object, reason: str, valid: str) -> None:
-    assert refusal("build", value)[:2] == (reason, valid)
+    found, right, *_ = refusal("build", value)
+    assert found.startswith(reason)
+    assert valid in (None, right)
+    assert "s3cr3t" not in found + right
+
+
+def test_a_build_with_every_key_is_taken() -> None:
+    value = {
+        "context": "auth",
+        "dockerfile_inline": "FROM x",
+        "secrets": {"token": {"env": "TOKEN"}, "key": {"file": "key.pem"}},
+        "ssh": True,
+        "cache_from": "auth:main",
+        "cache_to": ["type=inline", "type=local,dest=/c"],
+        "builder": "b",
+        "contexts": {"lib": "../lib", "base": "docker-image://debian"},
+        "labels": {"a": 1},
+        "extra_hosts": {"h": "10.0.0.1"},
+        "shm_size": "64m",
+    }
+    assert parse("build", value) == Build(
+        context="/project/tests/auth",
+        dockerfile="/project/tests/auth/Dockerfile",
+        inline="FROM x",
+        secrets=(BuildSecret(name="key", file="/project/tests/key.pem"), BuildSecret(name="token", env="TOKEN")),
+        ssh=("default",),
+        cache_from=("auth:main",),
+        cache_to=("type=inline", "type=local,dest=/c"),
+        builder="b",
+        contexts=(("base", "docker-image://debian"), ("lib", "/project/tests/../lib")),
+        labels=(("a", "1"),),
+        extra_hosts=(("h", "10.0.0.1"),),
+        shm_bytes=64 << 20,
+    )
 
 
 anything = st.recursive(

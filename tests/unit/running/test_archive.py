@@ -47,6 +47,7 @@ def test_a_file_of_the_host_is_copied_as_it_is(tmp_path: Path) -> None:
     assert (entry.mode, copied) == (0o755, content)
 
 
+@pytest.mark.unix
 def test_a_folder_is_copied_with_all_that_is_in_it(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "run").write_text("x")

@@ -467,7 +467,7 @@ def test_a_folder_whose_maker_was_killed_before_it_was_signed_goes_later(
 
 
 def test_a_folder_that_cannot_be_signed_is_not_left(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_text", full)
@@ -493,6 +493,7 @@ def test_what_is_no_folder_of_ours_is_left_alone(temporary: Path, tmp_path: Path
     assert path.exists()
 
 
+@pytest.mark.unix
 def test_the_folder_of_another_user_is_left_alone(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = create_run_folder("abcd", GONE.encode())
     monkeypatch.setattr("os.getuid", lambda: os.stat(temporary).st_uid + 1)
@@ -515,6 +516,7 @@ def test_a_board_s_folder_is_for_this_user_only(tmp_path: Path) -> None:
     assert mode(tmp_path / "a" / "b") == 0o700
 
 
+@pytest.mark.unix
 def test_a_board_s_folder_that_others_could_open_is_closed_to_them(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir(mode=0o755)
     Board(tmp_path / "b")

@@ -8,11 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from waiting import wait_for
 
+from pytest_isolate.sharing import cache, owners
 from pytest_isolate.sharing.owners import judge, read_owner, read_start_time
+from pytest_isolate.system import System
 
 SLEEP = "import sys; sys.stdin.read()"
 
@@ -74,6 +78,7 @@ def test_stopped_process_is_alive(child: subprocess.Popen[bytes]) -> None:
     child.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.linux
 def test_command_name_with_blanks_and_parentheses_does_not_shift_the_start_time() -> None:
     code = "import ctypes, sys; ctypes.CDLL(None).prctl(15, b') R 1 (2'); print('named', flush=True); sys.stdin.read()"
     with subprocess.Popen(
@@ -96,3 +101,49 @@ def test_children_of_one_moment_differ_from_later_ones(child: subprocess.Popen[b
     with subprocess.Popen([sys.executable, "-I", "-S", "-c", SLEEP], stdin=subprocess.PIPE) as later:
         assert read_start_time(child.pid) != read_start_time(later.pid)
         later.kill()
+
+
+# -- systems that have no ids of boots ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _macos(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(owners, "SYSTEM", System.MACOS)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.mark.usefixtures("_macos")
+def test_without_ids_of_boots_the_dead_are_told_from_the_living_all_the_same(child: subprocess.Popen[bytes]) -> None:
+    me = read_owner()
+    other = replace(me, pid=child.pid, start_time=read_start_time(child.pid) or "")
+
+    assert judge(me, read_owner(), read_start_time).is_alive
+    assert judge(other, me, read_start_time).is_alive
+    assert judge(replace(other, start_time="1.00"), me, read_start_time).is_dead
+    child.kill()
+    wait_for(lambda: read_start_time(child.pid) is None)  # it is a zombie
+    assert judge(other, me, read_start_time).is_dead
+    child.wait()
+    assert judge(other, me, read_start_time).is_dead
+
+
+@pytest.mark.usefixtures("_macos")
+def test_without_an_id_of_the_machine_a_user_has_one_for_each_cache_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = read_owner()
+    assert me.host == read_owner().host
+    assert len(me.host) > 32
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+
+    verdict = judge(me, read_owner(), read_start_time)
+    assert not verdict.is_dead
+    assert verdict.reason == "its owner runs on another host"
+
+
+def test_on_windows_the_cache_is_in_the_users_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    monkeypatch.setattr(cache, "SYSTEM", System.WINDOWS)
+
+    assert cache.cache_folder() == tmp_path / "local" / "pytest-isolate"

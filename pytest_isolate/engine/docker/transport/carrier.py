@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+_PIECE_BYTES = 1 << 16
 
 
 class TunnelledConnection(http.client.HTTPConnection):
@@ -17,6 +22,48 @@ class TunnelledConnection(http.client.HTTPConnection):
     def end(self) -> None:
         """Close it, and what carries it. Safe to repeat."""
         raise NotImplementedError
+
+
+class Duplex(Protocol):
+    """A way for bytes in both directions that is no socket."""
+
+    def read(self) -> bytes:
+        """The next bytes; empty at the end."""
+
+    def write(self, content: bytes) -> None:
+        """Send all of it."""
+
+    def end_input(self) -> None:
+        """Say that nothing more will be sent."""
+
+    def close(self) -> None:
+        """Close it, also under a thread that reads. Safe to repeat."""
+
+
+def open_pumped(carried: Duplex) -> socket.socket:
+    """A socket that speaks over something else; that is closed when both directions have ended."""
+    ours, theirs = socket.socketpair()
+
+    def send() -> None:
+        with suppress(OSError):
+            while piece := theirs.recv(_PIECE_BYTES):
+                carried.write(piece)
+            carried.end_input()
+
+    def receive() -> None:
+        with suppress(OSError):
+            while piece := carried.read():
+                theirs.sendall(piece)
+        with suppress(OSError):
+            theirs.shutdown(socket.SHUT_WR)
+        sender.join()
+        theirs.close()
+        carried.close()
+
+    sender = threading.Thread(target=send, name="isolate-pump", daemon=True)
+    sender.start()
+    threading.Thread(target=receive, name="isolate-pump", daemon=True).start()
+    return ours
 
 
 def end(connection: http.client.HTTPConnection) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
+import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from pytest_isolate.engine.docker.dialects import api_version, podman_version
@@ -22,9 +23,8 @@ from pytest_isolate.engine.docker.transport.carrier import end, explained
 from pytest_isolate.engine.docker.transport.connections import ConnectionPool, Endpoint
 from pytest_isolate.engine.docker.transport.discovery import (
     Candidate,
-    find_candidates,
+    candidates_here,
     find_certificates,
-    read_docker_context,
     why_no_address,
 )
 from pytest_isolate.engine.docker.transport.exchange import (
@@ -40,22 +40,35 @@ from pytest_isolate.engine.docker.transport.exchange import (
 )
 from pytest_isolate.engine.docker.transport.streams import JsonStream, LogFollower, RawConnection
 from pytest_isolate.errors import EngineError, EngineUnreachable
-from pytest_isolate.user_files import find_home
+from pytest_isolate.system import SYSTEM, System
 
 # An engine that is there says its version within milliseconds; one whose socket systemd holds has to start first.
 _FIRST_ANSWER_S = 10
+# A build may wait for others before there is anything to tell of it.
+_BEGINS_WITHIN_S = 3600
 # Where an engine cannot answer a question only for a moment.
 _PASSING_PAUSES_S = (0.05, 0.1, 0.2, 0.4)
 # What Podman has beside Docker's API has versions of its own, all in use since Podman 4.
 _LIBPOD_API = "4.0.0"
+_PODMAN_MACHINE = re.compile(r"podman[-/]machine")
+_START = {
+    System.LINUX: "on Debian: apt-get install docker.io; dockerd &",
+    System.MACOS: "Docker Desktop, OrbStack, Rancher Desktop, or: colima start",
+    System.WINDOWS: "Docker Desktop, Rancher Desktop, or: podman machine start",
+}
+_WINDOWS_CONTAINERS = (
+    "it runs containers of Windows, and services are containers of Linux: switch Docker Desktop to Linux containers "
+    "(docker context use desktop-linux), or use an engine in WSL2"
+)
 # "Switching protocols", and what engines before that said.
 _HANDED_OVER = (101, 200)
+_Answer = TypeVar("_Answer")
 
 
 def open_http(env: Mapping[str, str]) -> Http:
     """The first engine that answers; EngineUnreachable lists every address with its answer."""
     answers = []
-    for candidate in find_candidates(env, lambda: read_docker_context(env, find_home()), os.getuid()):
+    for candidate in candidates_here(env):
         client = open_candidate(candidate, env)
         answer = why_no_address(candidate.address) or why_no_engine(client)
         if not answer:
@@ -65,7 +78,7 @@ def open_http(env: Mapping[str, str]) -> Http:
     raise EngineUnreachable(
         "no container engine answers",
         tried=answers,
-        do="start one (on Debian: apt-get install docker.io; dockerd &), or name it in DOCKER_HOST",
+        do=f"start one ({_START[SYSTEM]}), or name it in DOCKER_HOST",
     )
 
 
@@ -77,12 +90,12 @@ def open_candidate(candidate: Candidate, env: Mapping[str, str]) -> Http:
 
 
 def why_no_engine(client: Http) -> str:
-    """Reason why no engine answers; empty where one does."""
+    """Reason why no engine answers that runs containers of Linux; empty where one does."""
     try:
-        client.version()
+        version = client.version()
     except EngineError as error:
         return reason_of(error.__cause__) if error.__cause__ else "; ".join(error.found)
-    return ""
+    return _WINDOWS_CONTAINERS if str(version.get("Os", "")).lower() == "windows" else ""
 
 
 class Http:
@@ -104,8 +117,10 @@ class Http:
 
     def version(self, what: str = "the engine did not say its version") -> Mapping[str, Any]:
         """The engine's answer about itself, asked for once."""
-        # Podman listens on such a socket, and says in each answer what takes it long to tell when asked.
-        if not self._version and self.address.startswith("unix://"):
+        # Podman listens on such a socket, and says in each answer what takes it long to tell when asked; but not which
+        # kernel it has, which that of a virtual machine is asked for.
+        is_near = self.address.startswith(("unix://", "npipe://"))
+        if not self._version and is_near and not _PODMAN_MACHINE.search(self.address):
             self._version = podman_version(*self._greet(what))
         if not self._version:
             found = self._send(what, "GET", "/version", None, _FIRST_ANSWER_S).json()
@@ -132,14 +147,8 @@ class Http:
         elif body is not None:
             content = Content("application/json", json.dumps(body).encode())
         target = self._target(what, path, query)
-        for pause_s in _PASSING_PAUSES_S if method == "GET" else ():
-            try:
-                return self._send(what, method, target, content, timeout_s)
-            except EngineError as error:
-                if not is_passing(str(error)):
-                    raise
-            time.sleep(pause_s)
-        return self._send(what, method, target, content, timeout_s)
+        send = partial(self._send, what, method, target, content, timeout_s)
+        return _repeat_while_passing(send) if method == "GET" else send()
 
     def save(self, what: str, path: str, query: Mapping[str, object], file: Path, most_bytes: int) -> bool:
         """Write an answer to a file; false, and no more is read, where it has more bytes than that."""
@@ -161,11 +170,16 @@ class Http:
             return exchange.response.read(size_bytes)
 
     def stream(
-        self, what: str, path: str, query: Mapping[str, object], timeout_s: float = REQUEST_TIMEOUT_S
+        self,
+        what: str,
+        path: str,
+        query: Mapping[str, object],
+        timeout_s: float = REQUEST_TIMEOUT_S,
+        piece_timeout_s: float | None = None,
     ) -> Iterator[bytes]:
-        """An answer as it comes, however long the next piece of it takes; the time-out is for its beginning."""
-        with closing(self._open(what, self._target(what, path, query), timeout_s)) as exchange:
-            exchange.sock.settimeout(None)
+        """An answer as it comes; the time-outs are for its beginning, and for each next piece: None for any time."""
+        with closing(self._open_patiently(what, self._target(what, path, query), timeout_s)) as exchange:
+            exchange.sock.settimeout(piece_timeout_s)
             with self._explained(what):
                 while piece := exchange.response.read1(PIECE_BYTES):
                     yield piece
@@ -190,17 +204,32 @@ class Http:
         exchange.sock.settimeout(None)
         return JsonStream(what, self.address, exchange)
 
-    def hijack(self, what: str, path: str, body: object) -> RawConnection:
+    def post_for_json(self, what: str, path: str, query: Mapping[str, object]) -> Generator[Any, None, None]:
+        """The JSON values of an answer that ends with the work that it tells of, however long each takes."""
+        exchange = self._open(what, self._target(what, path, query), _BEGINS_WITHIN_S, "POST")
+        with closing(exchange):
+            exchange.sock.settimeout(None)
+            with self._explained(what):
+                while line := exchange.response.readline():
+                    if line.strip():
+                        yield Reply(what=what, address=self.address, content=line).json()
+
+    def hijack(
+        self, what: str, path: str, body: object = None, headers: Sequence[tuple[str, str]] = (), upgrade: str = "tcp"
+    ) -> RawConnection:
         """A line both ways, in place of an answer: the engine hands the connection to what it starts."""
-        content = json.dumps(body).encode()
+        content = b"" if body is None else json.dumps(body).encode()
+        kind = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))] if content else []
         target = self._target(what, path, None)
         with self._explained(what):
             connection = self.endpoint.line(REQUEST_TIMEOUT_S)
             try:
                 with explained(connection):
                     connection.connect()
-                    headers = {"Content-Type": "application/json", "Connection": "Upgrade", "Upgrade": "tcp"}
-                    connection.request("POST", target, content, headers)
+                    connection.putrequest("POST", target)
+                    for name, value in (*kind, ("Connection", "Upgrade"), ("Upgrade", upgrade), *headers):
+                        connection.putheader(name, value)  # one may come more than once
+                    connection.endheaders(content)
                     status, rest = read_head(connection.sock)
             except BaseException:
                 end(connection)
@@ -209,6 +238,9 @@ class Http:
             end(connection)
             raise refusal_error(what, status, explanation(rest))
         return RawConnection(what, self.address, connection, rest)
+
+    def _open_patiently(self, what: str, target: str, timeout_s: float) -> Exchange:
+        return _repeat_while_passing(partial(self._open, what, target, timeout_s))
 
     def _open(self, what: str, target: str, timeout_s: float = REQUEST_TIMEOUT_S, method: str = "GET") -> Exchange:
         """An answer that is read piece by piece."""
@@ -227,7 +259,7 @@ class Http:
         return chunk
 
     def _target(self, what: str, path: str, query: Mapping[str, object] | None) -> str:
-        tail = f"?{urlencode(query)}" if query else ""
+        tail = f"?{urlencode(query, doseq=True)}" if query else ""
         version = _LIBPOD_API if path.startswith("/libpod/") else api_version(self.version(what))
         return f"/v{version}{path}{tail}"
 
@@ -260,3 +292,15 @@ class Http:
             yield
         except (OSError, http.client.HTTPException) as error:
             raise unreachable_error(what, self.address, reason_of(error)) from error
+
+
+def _repeat_while_passing(ask: Callable[[], _Answer]) -> _Answer:
+    """The answer to a question, asked again where the engine cannot answer it only for a moment."""
+    for pause_s in _PASSING_PAUSES_S:
+        try:
+            return ask()
+        except EngineError as error:
+            if not is_passing(str(error)):
+                raise
+        time.sleep(pause_s)
+    return ask()

@@ -10,6 +10,7 @@ import http.client
 import json
 import select
 import socket
+import sys
 import threading
 import time
 from functools import cached_property
@@ -57,12 +58,16 @@ class Endpoint(Struct, frozen=True, dict=True):
     def is_near(self) -> bool:
         """The address is one of this host."""
         parts = urlsplit(self.address)
-        return parts.scheme == "unix" or parts.hostname in LOOPBACK_HOSTS
+        return parts.scheme in ("unix", "npipe") or parts.hostname in LOOPBACK_HOSTS
 
     def connection(self, timeout_s: float) -> http.client.HTTPConnection:
         """A connection that is not connected yet."""
         if self.address.startswith("unix://"):
             return _UnixConnection(self.address.removeprefix("unix://"), timeout_s)
+        if self.address.startswith("npipe://"):
+            from pytest_isolate.engine.docker.transport.npipe import PipeConnection  # Windows only
+
+            return PipeConnection(self.address, timeout_s)
         if self.address.startswith("ssh://"):
             from pytest_isolate.engine.docker.transport.ssh import SshConnection  # rarely needed
 
@@ -150,6 +155,8 @@ def _stands(sock: socket.socket | None) -> bool:
     """Tell that nothing has come on a connection: what does before a request is its end."""
     if sock is None:
         return False
+    if sys.platform == "win32" or not hasattr(select, "poll"):  # Windows, where select takes sockets of any number
+        return not select.select([sock], [], [], 0)[0]
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return not poll.poll(0)
@@ -161,6 +168,8 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
+        if sys.platform == "win32":
+            raise NotImplementedError
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pytest_isolate.user_files import read_text
+from pytest_isolate.engine.docker.transport.npipe import has_pipe
+from pytest_isolate.engine.docker.transport.places import PIPE, podman_machine_addresses, usual_addresses
+from pytest_isolate.system import SYSTEM, System, user_id
+from pytest_isolate.user_files import find_home, read_text
 
 USUAL = "usual socket"
 """Name of the source of an address that is only the usual one."""
@@ -36,31 +40,41 @@ class Context(Struct, frozen=True):
 
 
 def find_candidates(
-    env: Mapping[str, str], read_context: Callable[[], Context | None], user_id: int
-) -> list[Candidate]:
+    env: Mapping[str, str], read_context: Callable[[], Context | None], usual: Iterable[str]
+) -> Iterator[Candidate]:
     """DOCKER_HOST, DOCKER_CONTEXT or CONTAINER_HOST alone where it is set.
 
     Else the current docker context, then the usual sockets.
     """
     if env.get("DOCKER_HOST"):
-        return [Candidate(env["DOCKER_HOST"], "DOCKER_HOST")]
+        yield Candidate(env["DOCKER_HOST"], "DOCKER_HOST")
+        return
     if env.get("CONTAINER_HOST") and not env.get("DOCKER_CONTEXT"):
-        return [Candidate(env["CONTAINER_HOST"], "CONTAINER_HOST")]
-    candidates = []
+        yield Candidate(env["CONTAINER_HOST"], "CONTAINER_HOST")
+        return
     context = read_context()
     if context:
         named_by = f"docker context {context.name!r}"
-        candidates.append(Candidate(context.address, named_by, context.certificates, context.is_verified))
+        yield Candidate(context.address, named_by, context.certificates, context.is_verified)
         if env.get("DOCKER_CONTEXT"):
-            return candidates
-    runtime = env.get("XDG_RUNTIME_DIR") or f"/run/user/{user_id}"
-    sockets = ["/var/run/docker.sock", f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"]
-    sockets.append("/run/podman/podman.sock")
-    candidates += [Candidate(f"unix://{path}", USUAL) for path in sockets]
-    by_address: dict[str, Candidate] = {}
-    for candidate in candidates:
-        by_address.setdefault(candidate.address, candidate)
-    return list(by_address.values())
+            return
+    seen = {context.address} if context else set()
+    for address in usual:
+        if address not in seen:
+            seen.add(address)
+            yield Candidate(address, USUAL)
+
+
+def candidates_here(env: Mapping[str, str]) -> Iterator[Candidate]:
+    """The candidates of this process, each found when it is asked for."""
+    home = find_home()
+    return find_candidates(env, lambda: read_docker_context(env, home), _usual_here(env, home))
+
+
+def _usual_here(env: Mapping[str, str], home: Path | None) -> Iterator[str]:
+    yield from usual_addresses(env, home, user_id(), SYSTEM)
+    if SYSTEM is not System.LINUX:
+        yield from podman_machine_addresses(env)
 
 
 def find_certificates(env: Mapping[str, str], address: str, home: Path | None) -> str:
@@ -74,7 +88,13 @@ def why_no_address(address: str) -> str:  # noqa: PLR0911  # a list of reasons
     """Reason why no engine can answer at an address; empty where one may."""
     if not address:
         return "there is no such context"
+    if address.startswith(PIPE):
+        if SYSTEM is not System.WINDOWS:
+            return "only Windows has named pipes"
+        return "" if has_pipe(address) else "no such pipe"
     if address.startswith("unix://"):
+        if not hasattr(socket, "AF_UNIX"):
+            return "Python has no Unix sockets on Windows: name a pipe (npipe:////./pipe/NAME), tcp:// or ssh://"
         try:
             return "" if Path(address.removeprefix("unix://")).exists() else "no such socket"
         except PermissionError:  # up to Python 3.13; later ones say that it is not there

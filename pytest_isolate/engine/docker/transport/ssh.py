@@ -5,18 +5,22 @@ The ssh command is used, not a library: it knows the user's keys, agent, known h
 
 from __future__ import annotations
 
+import os
 import shlex
 import socket
 import subprocess
 import tempfile
+from contextlib import suppress
 from typing import IO
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from pytest_isolate.engine.docker.transport.carrier import TunnelledConnection
+from pytest_isolate.engine.docker.transport.carrier import TunnelledConnection, open_pumped
+from pytest_isolate.system import SYSTEM, System
 
 _CONNECT_S = 10
+_PIECE_BYTES = 1 << 16
 _ENDED_WITHIN_S = 2
 # The last lines say what is wrong; what a server greets with comes before.
 _TOLD_LINES = 3
@@ -63,7 +67,8 @@ def find_host(login: Login) -> str:
         said = subprocess.run(  # noqa: S603  # without a shell
             ["ssh", "-G", *_where(login)],  # noqa: S607  # the user's own ssh
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=_CONNECT_S,
             check=False,
         ).stdout
@@ -79,6 +84,31 @@ def _where(login: Login) -> list[str]:
     return [*user, *port, "--", login.host]
 
 
+class _Pipes:
+    """The input and output of ssh."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin
+        assert process.stdout
+        self._process, self._input, self._output = process, process.stdin, process.stdout
+
+    def read(self) -> bytes:
+        return os.read(self._output.fileno(), _PIECE_BYTES)
+
+    def write(self, content: bytes) -> None:
+        self._input.write(content)
+        self._input.flush()
+
+    def end_input(self) -> None:
+        self._input.close()
+
+    def close(self) -> None:
+        self._process.kill()
+        with suppress(OSError):  # what was not sent any more
+            self._input.close()
+        self._output.close()
+
+
 class SshConnection(TunnelledConnection):
     """HTTP over an ssh process of its own."""
 
@@ -89,24 +119,40 @@ class SshConnection(TunnelledConnection):
         self._said: IO[bytes] | None = None
 
     def connect(self) -> None:
-        ours, theirs = socket.socketpair()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by end()
+        try:
+            # Windows takes no socket for the input or output of a program.
+            self.sock = self._connect_by_pipes() if SYSTEM is System.WINDOWS else self._connect_by_socket()
+        except OSError as error:
+            self._said.close()
+            raise SshFailed(f"ssh could not be run: {error.strerror}") from error
+        self.sock.settimeout(self.timeout)
+
+    def _connect_by_socket(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._process = subprocess.Popen(  # noqa: S603  # without a shell
-                    dial_command(self._login),
-                    stdin=theirs.fileno(),
-                    stdout=theirs.fileno(),
-                    stderr=self._said,
-                    # Ctrl-C is for pytest, which needs the engine to clean up.
-                    start_new_session=True,
-                )
-            except OSError as error:
+                self._process = self._start(theirs.fileno())
+            except BaseException:
                 ours.close()
-                self._said.close()
-                raise SshFailed(f"ssh could not be run: {error.strerror}") from error
-        ours.settimeout(self.timeout)
-        self.sock = ours
+                raise
+        return ours
+
+    def _connect_by_pipes(self) -> socket.socket:
+        self._process = self._start(subprocess.PIPE)
+        return open_pumped(_Pipes(self._process))
+
+    def _start(self, both: int) -> subprocess.Popen[bytes]:
+        # Ctrl-C is for pytest, which needs the engine to clean up.
+        apart = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+        return subprocess.Popen(  # noqa: S603  # without a shell
+            dial_command(self._login),
+            stdin=both,
+            stdout=both,
+            stderr=self._said,
+            start_new_session=True,
+            creationflags=apart,
+        )
 
     def explain(self) -> SshFailed | None:
         if not self._process or not self._said:

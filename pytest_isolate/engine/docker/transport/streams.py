@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from pytest_isolate.engine.docker.refusals import unreachable_error
@@ -55,7 +57,7 @@ class JsonStream:
 
 
 class LogFollower:
-    """An answer that is read as a whole, later. It can be closed more than once."""
+    """An answer of which the end is read, later. It can be closed more than once."""
 
     def __init__(
         self, what: str, sock: socket.socket, begin: Callable[[], http.client.HTTPResponse], close: Callable[[], None]
@@ -65,12 +67,16 @@ class LogFollower:
         self._begin = begin
         self.close = close
 
-    def read(self, timeout_s: float) -> bytes:
-        """All of it; EngineError where it stops for so long."""
-        self._sock.settimeout(timeout_s)
+    def read(self, timeout_s: float) -> Iterator[bytes]:
+        """All of it in pieces; EngineError where it has no end within this time."""
+        deadline = time.monotonic() + timeout_s
         try:
+            self._sock.settimeout(timeout_s)
             with self._begin() as response:
-                return response.read()
+                while piece := response.read1(PIECE_BYTES):
+                    yield piece
+                    # A log of many megabytes may be behind: its end is found sooner when that is asked for.
+                    self._sock.settimeout(max(0.001, deadline - time.monotonic()))
         except (OSError, http.client.HTTPException) as error:
             raise EngineError(self._what, found=reason_of(error)) from error
 
@@ -92,8 +98,8 @@ class RawConnection:
         except OSError as error:
             raise unreachable_error(self._what, self._address, reason_of(error)) from error
 
-    def receive(self, timeout_s: float) -> bytes:
-        """The next bytes; empty at the end."""
+    def receive(self, timeout_s: float | None) -> bytes:
+        """The next bytes, waited for without an end where no time-out is given; empty at the end."""
         if self._received:
             return self.take_received()
         try:
@@ -119,11 +125,21 @@ class RawConnection:
     def fileno(self) -> int:
         return self._sock.fileno()
 
-    def close(self) -> None:
-        """End it, also under a thread that is receiving. Safe to repeat."""
+    def hang_up(self) -> None:
+        """End it under a thread that is receiving; `close` still has to be called."""
+        # The socket's own method, for that of a TLS socket takes its TLS away under the reader.
+        shutdown = (
+            partial(socket.socket.shutdown, self._sock)
+            if isinstance(self._sock, socket.socket)
+            else self._sock.shutdown
+        )
         try:
-            self._sock.shutdown(socket.SHUT_RDWR)
+            shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # the other side has done so, or it is closed already
+
+    def close(self) -> None:
+        """End it, also under a thread that is receiving. Safe to repeat."""
+        self.hang_up()
         self._sock.close()
         end(self._connection)

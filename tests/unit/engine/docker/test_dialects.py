@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,19 @@ def test_podman_is_not_asked_for_its_version_on_a_socket_of_this_host(tmp_path: 
     assert [line.split()[1].partition("?")[0] for line in server.asked] == ["/_ping", "/v4.0.0/libpod/networks/json"]
 
 
+@pytest.mark.unix
+@pytest.mark.parametrize("name", ["podman-machine-default-api.sock", "podman/machine/podman.sock"])
+def test_podmans_machine_is_asked_for_its_kernel(tmp_path: Path, name: str) -> None:
+    """Of its answers to other questions none tells that it is another one than this host's."""
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    told = {"Version": "5.2.1", "KernelVersion": "6.9-coreos", "Components": [{"Name": "Podman Engine"}]}
+    says = answer(b"{}").replace(b"200 OK\r\n", f"200 OK\r\nServer: {WORD}\r\n".encode())
+    with Scripted(says, version=answer(json.dumps(told).encode()), path=tmp_path / name) as server:
+        facts = DockerEngine(Http(server.address)).facts()
+    assert (facts.name, facts.version, facts.is_forwarded) == ("Podman", "5.2.1", True)
+
+
+@pytest.mark.unix
 def test_docker_is_asked_for_its_version(tmp_path: Path) -> None:
     with Scripted(answer(b"OK"), path=tmp_path / "s") as server:
         facts = DockerEngine(Http(server.address)).facts()
@@ -116,6 +130,7 @@ def test_commands_for_people_name_their_engines_program() -> None:
     assert commands.remove({"a": "b"})[0] == "podman rm -fv $(podman ps -aq --filter label=a=b)"
 
 
+@pytest.mark.unix
 def test_commands_for_people_are_dockers_where_the_engine_does_not_answer() -> None:
     assert DockerEngine(Http("unix:///no/such.sock")).commands.logs("x") == "docker logs x"
 

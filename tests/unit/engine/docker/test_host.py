@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from pytest_isolate.engine.api import PublishAddress
+from pytest_isolate.engine.api import Capability, PublishAddress
 from pytest_isolate.engine.docker.engine import DockerEngine
 from pytest_isolate.engine.docker.host import (
+    FORWARDED,
     LOCAL,
     Machine,
     ask_machine,
@@ -18,6 +20,7 @@ from pytest_isolate.engine.docker.host import (
     find_own_ids,
     find_publish_address,
     may_be_elsewhere,
+    shares_kernel,
 )
 from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.errors import ObjectNotFound
@@ -127,16 +130,94 @@ def test_ids_are_where_engines_leave_them(mounts: str, groups: str, hostname: st
     [
         ("tcp://box:2375", [], True),
         ("ssh://box", [], True),
-        ("tcp://127.0.0.1:2375", [OWN], False),
-        ("unix:///s", [], False),
-        ("unix:///s", [OWN], True),
+        ("tcp://127.0.0.1:2375", [], True),
+        ("unix:///home/me/.docker/desktop/docker.sock", [], True),
+        ("unix:///var/run/docker.sock", [], False),
+        ("unix:///run/user/1000/podman/podman.sock", [], False),
+        ("unix:///var/run/docker.sock", [OWN], True),
     ],
 )
-def test_an_engine_may_be_elsewhere(
+def test_an_engine_may_be_elsewhere_or_in_a_virtual_machine(
     monkeypatch: pytest.MonkeyPatch, host: str, own_ids: list[str], expected: bool
 ) -> None:
+    """What sets variables before pytest starts must not hold the ports then."""
     monkeypatch.setattr("pytest_isolate.engine.docker.host.read_own_ids", lambda: own_ids)
     assert may_be_elsewhere({"DOCKER_HOST": host}) is expected
+
+
+@pytest.mark.parametrize(
+    ("system", "release"), [("darwin", "24.1.0"), ("win32", "10"), ("linux", "6.6-microsoft-WSL2")]
+)
+def test_on_these_systems_an_engine_may_always_be_in_a_virtual_machine(
+    monkeypatch: pytest.MonkeyPatch, system: str, release: str
+) -> None:
+    monkeypatch.setattr("pytest_isolate.engine.docker.host.read_own_ids", list)
+    monkeypatch.setattr("sys.platform", system)
+    monkeypatch.setattr("platform.release", lambda: release)
+    assert may_be_elsewhere({"DOCKER_HOST": "unix:///var/run/docker.sock"})
+
+
+# -- virtual machines of this host ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "system", "expected"),
+    [
+        pytest.param({"KernelVersion": "6.1.0-18-amd64"}, "linux", True, id="this kernel"),
+        pytest.param({}, "linux", True, id="Podman, which does not tell"),
+        pytest.param({"KernelVersion": "<unknown>"}, "linux", True, id="Docker, which does not know"),
+        pytest.param({"KernelVersion": "6.10.4-linuxkit"}, "linux", False, id="another one"),
+        pytest.param(
+            {"KernelVersion": "6.1.0-18-amd64", "Platform": {"Name": "Docker Desktop 4.34.0 (165256)"}},
+            "linux",
+            False,
+            id="Docker Desktop in WSL, which has the same",
+        ),
+        pytest.param(
+            {"KernelVersion": "6.1.0-18-amd64", "Platform": {"Name": "Docker Engine - Community"}},
+            "linux",
+            True,
+            id="Docker's own packages",
+        ),
+        pytest.param({"KernelVersion": "6.1.0-18-amd64"}, "darwin", False, id="macOS"),
+        pytest.param({}, "win32", False, id="Windows"),
+    ],
+)
+def test_an_engine_tells_its_kernel(version: Mapping[str, Any], system: str, expected: bool) -> None:
+    assert shares_kernel(version, system, "6.1.0-18-amd64") is expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("unix:///s", FORWARDED),
+        ("tcp://127.0.0.1:2375", FORWARDED),
+        ("tcp://box:2376", elsewhere("box")),
+    ],
+)
+def test_ports_of_another_kernel_come_to_this_host_by_a_forwarder(address: str, expected: PublishAddress) -> None:
+    assert find_publish_address(address, nobody, list, is_same_kernel=False) == expected
+    assert not expected.can_hold_ports
+    assert not expected.shares_files
+
+
+def test_from_within_a_container_of_a_virtual_machine_it_is_the_gateway() -> None:
+    found = find_publish_address(
+        "unix:///s", lambda _: container(bridge="172.17.0.1"), lambda: [OWN], is_same_kernel=False
+    )
+    assert found == GATEWAY
+
+
+def test_an_engine_of_a_virtual_machine_tells_its_memory_and_its_clock() -> None:
+    version = {"Version": "27.0", "KernelVersion": "6.10.4-linuxkit"}
+    info = {"MemTotal": 5 << 30, "SystemTime": "2001-01-01T00:00:00Z"}
+    with Scripted(answer(json.dumps(info).encode()), version=answer(json.dumps(version).encode())) as server:
+        engine = DockerEngine(Http(server.address))
+        facts = engine.facts()
+        assert engine._machine.clock_offset_s < -60
+    assert (facts.is_local, facts.is_forwarded, facts.shares_files) == (True, True, False)
+    assert facts.memory_bytes == 5 << 30
+    assert Capability.NATIVE_PORTS not in facts.capabilities
 
 
 def test_what_is_kept_on_another_engine_is_kept_apart() -> None:

@@ -28,6 +28,8 @@ sock.listen()
 time.sleep(60)
 """
 
+pytestmark = pytest.mark.linux
+
 
 class Place:
     """A machine with a Podman, and one usual socket."""
@@ -53,7 +55,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
         usual = [Candidate(f"unix://{place.usual}", USUAL)]
-        monkeypatch.setattr(podman, "find_candidates", lambda *_: usual)
+        monkeypatch.setattr(podman, "candidates_here", lambda *_: usual)
         yield place
 
 
@@ -83,7 +85,7 @@ def test_engine_that_is_named_is_used_instead_also_when_it_does_not_answer(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named = [Candidate("unix:///no/such.sock", "DOCKER_HOST")]
-    monkeypatch.setattr(podman, "find_candidates", lambda *_: named)
+    monkeypatch.setattr(podman, "candidates_here", lambda *_: named)
     assert find_own_service(place.env, "r1") is None
 
 

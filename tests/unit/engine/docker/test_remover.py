@@ -23,6 +23,7 @@ class Answers(BaseHTTPRequestHandler):
 
     status, body = 200, b"[]"
     refusals = 0
+    is_miscounting = False
     asked: list[str]
 
     def do_GET(self) -> None:
@@ -30,8 +31,11 @@ class Answers(BaseHTTPRequestHandler):
         if not is_version:
             self.asked.append(f"{self.command} {self.path}")
         status, body = (200, b'{"Version": "27.0"}') if is_version else (self.status, self.body)
+        is_refused = self.is_miscounting and self.command == "DELETE"
         if type(self).refusals and not is_version:
             type(self).refusals -= 1
+            is_refused = True
+        if is_refused:
             status, body = 403, b'{"message": "error while removing network: network n has active endpoints"}'
         self.send_response(status)
         self.end_headers()
@@ -151,3 +155,12 @@ def test_a_network_that_is_in_use_for_a_moment_is_waited_for_and_nothing_taken_o
     bench.remover.remove_network("n")
 
     assert bench.answers.asked == 3 * ["DELETE /v1.41/networks/n"]
+
+
+def test_a_network_that_the_engine_miscounts_is_told_with_what_helps(bench: Bench) -> None:
+    bench.answers.is_miscounting = True
+    bench.lay_out({"Containers": {}})
+    with pytest.raises(EngineError) as caught:
+        bench.remover.remove_network("n")
+    assert "no container is on it, and the engine counts one that is gone" in str(caught.value)
+    assert "restart the engine: it counts anew when it starts" in str(caught.value)

@@ -15,6 +15,11 @@ from pytest_isolate.engine.docker.refusals import refusal_error
 from pytest_isolate.engine.docker.wire import PullCount, build_step, container_body, container_state, container_usage
 from pytest_isolate.errors import EngineError, ObjectNotFound, PortTaken, SubnetTaken
 
+DESKTOP = "Ports are not available: exposing port TCP 127.0.0.1:80 -> 0.0.0.0:0: listen tcp 127.0.0.1:80: bind:"
+GVPROXY = 'something went wrong with the request: "{}"'
+ONE_USAGE = "Only one usage of each socket address (protocol/network address/port) is normally permitted."
+FORBIDDEN = "An attempt was made to access a socket in a way forbidden by its access permissions."
+IN_GERMAN = "Normalerweise darf jede Socketadresse nur jeweils einmal verwendet werden."
 frames_of_two = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=20)), max_size=8)
 
 
@@ -60,6 +65,20 @@ def test_the_oldest_version_that_has_everything_and_that_the_engine_speaks_is_sp
         (404, "No such container: abc", ObjectNotFound),
         (500, "driver failed: Bind for 127.0.0.1:80 failed: port is already allocated", PortTaken),
         (500, "listen tcp4 127.0.0.1:80: bind: address already in use", PortTaken),
+        pytest.param(500, f"{DESKTOP} address already in use", PortTaken, id="Docker Desktop on macOS"),
+        pytest.param(500, f"{DESKTOP} {ONE_USAGE}", PortTaken, id="Docker Desktop on Windows"),
+        pytest.param(500, f"{DESKTOP} {FORBIDDEN}", PortTaken, id="a range that Windows has set aside"),
+        pytest.param(500, f"{DESKTOP} {IN_GERMAN}", PortTaken, id="Windows in another language"),
+        pytest.param(500, GVPROXY.format(f"listen tcp 127.0.0.1:80: bind: {ONE_USAGE}"), PortTaken, id="gvproxy"),
+        pytest.param(
+            500, GVPROXY.format(f"listen tcp 127.0.0.1:80: bind: {IN_GERMAN}"), PortTaken, id="gvproxy, in German"
+        ),
+        pytest.param(500, GVPROXY.format("proxy already running"), PortTaken, id="gvproxy that has it itself"),
+        pytest.param(
+            500, "listen tcp4 127.0.0.9:80: bind: cannot assign requested address", EngineError, id="no address"
+        ),
+        pytest.param(500, "listen tcp4 127.0.0.1:80: bind: permission denied", EngineError, id="no right"),
+        pytest.param(500, f"{DESKTOP} can't assign requested address", EngineError, id="no address on macOS"),
         (403, "Pool overlaps with other one on this address space", SubnetTaken),
         (500, "something else", EngineError),
     ],
@@ -136,7 +155,7 @@ def test_log_lines_have_the_moment_of_their_first_piece() -> None:
     pieces = [(1, "1", "begin "), (2, "2", "other\r\n"), (1, "3", "end\n"), (1, "4", "no newline")]
     raw = encode([(stream, f"{stamp.format(n)} {text}".encode()) for stream, n, text in pieces])
     first = moment(stamp.format("0"))
-    assert log_lines(raw) == [
+    assert list(log_lines(raw[n : n + 7] for n in range(0, len(raw), 7))) == [
         LogLine(pytest.approx(first + 2), "other"),
         LogLine(pytest.approx(first + 1), "begin end"),
         LogLine(pytest.approx(first + 4), "no newline"),
@@ -144,7 +163,7 @@ def test_log_lines_have_the_moment_of_their_first_piece() -> None:
 
 
 def test_an_empty_line_is_a_line() -> None:
-    assert [line.text for line in log_lines(encode([(1, b"2026-11-23T05:00:00Z \n")]))] == [""]
+    assert [line.text for line in log_lines([encode([(1, b"2026-11-23T05:00:00Z \n")])])] == [""]
 
 
 @pytest.mark.parametrize(

@@ -137,3 +137,13 @@ def test_only_the_most_important_is_told() -> None:
     full = row("web", needed_bytes=250 * MIB, limit_bytes=256 * MIB)
 
     assert find_hint([slow, full]).startswith("web came near")
+
+
+def test_what_is_known_of_no_service_has_no_column() -> None:
+    assert table_lines([row(), row("web", processor_s=0.5)], "isolate: on X", 0) == [
+        "isolate: on X",
+        "  service  instances  ready in  tests  processor",
+        "  db               1     1.0 s     20          ?",
+        "  web              1     1.0 s     20     0.50 s",
+    ]
+    assert table_lines([row()], "isolate: on X", 0)[1] == "  service  instances  ready in  tests"

@@ -16,6 +16,8 @@ from pytest_isolate.running.cleanup import guardian
 from pytest_isolate.running.cleanup.guardian import Guardian, Link
 from pytest_isolate.running.network.ports import hold_free_ports
 
+pytestmark = pytest.mark.linux
+
 
 class Bench:
     """A guardian in a thread. `left` is how often removing finds something."""
@@ -33,13 +35,16 @@ class Bench:
         self.left = 0
         self.removals = 0
         self.removed_beside_controller = False
+        self.is_away = False
         self.guardian = Guardian(watched=self.watched, listener=self.listener, remove=self._remove)
         self._links: list[Link] = []
         self._thread = threading.Thread(target=self.guardian.run, daemon=True)
         self._thread.start()
 
-    def _remove(self) -> bool:
+    def _remove(self) -> bool | None:
         self.removals += 1
+        if self.is_away:
+            return None
         self.removed_beside_controller |= self._controller >= 0
         self.left -= 1
         return self.left >= 0
@@ -147,6 +152,31 @@ def test_it_removes_again_until_nothing_is_found(bench: Bench) -> None:
 
     assert bench.has_ended()
     assert bench.left < 0
+
+
+def test_an_engine_that_is_away_is_asked_for_longer_than_all_else_is_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guardian, "_GRACE_S", 0.1)
+    monkeypatch.setattr(guardian, "_AWAY_PAUSE_S", 0.05)
+    bench.is_away = True
+    bench.end_controller()
+    assert bench.goes_on()
+
+    bench.left = 1
+    bench.is_away = False
+    assert bench.has_ended()
+    assert bench.left < 1
+
+
+def test_an_engine_that_stays_away_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guardian, "_AWAY_S", 0.2)
+    monkeypatch.setattr(guardian, "_AWAY_PAUSE_S", 0.05)
+    bench.is_away = True
+    bench.end_controller()
+
+    assert bench.has_ended()
+    assert bench.removals >= 2
 
 
 def test_clients_are_told_to_start_nothing_more(bench: Bench) -> None:

@@ -38,6 +38,7 @@ class Server:
         self.opened = 0
         self.swept = 0
         self.fail: Callable[[], None] = lambda: None
+        self.sweep: Callable[[], None] = lambda: None
         self.room: int | None = None
         self.copy_bytes = 0
 
@@ -70,6 +71,7 @@ class MemoryBackend:
 
     def databases(self) -> Sequence[str]:
         self.server.swept += 1
+        self.server.sweep()
         return sorted(self.server.databases)
 
     def close(self) -> None:
@@ -152,13 +154,30 @@ def test_what_a_dead_process_has_left_is_dropped(tmp_path: Path) -> None:
 def test_a_copy_that_is_given_back_when_a_sweep_is_due_is_dropped_too(tmp_path: Path, clock: FakeClock) -> None:
     server = Server()
     with kept(server, tmp_path, clock=clock) as pool:
+        wait_for(lambda: server.swept)
+        made = len(server.ever)
         name, _ = pool.take(ORDERS)
-        wait_for(lambda: server.swept and len(server.databases) > 2)
+        wait_for(lambda: len(server.ever) > made)  # the first sweep has ended
         clock.seconds += 1000
         pool.give_back(name)
         wait_for(lambda: server.swept == 2)
 
     assert server.databases == set()
+
+
+def test_sweeps_that_take_longer_than_the_pause_between_them_leave_time_for_copies(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    server = Server()
+
+    def take_long() -> None:
+        clock.seconds += 50
+
+    server.sweep = take_long
+    with kept(server, tmp_path, clock=clock) as pool:
+        wait_for(lambda: server.swept)
+        for _ in range(20):
+            pool.take(ORDERS)
 
 
 def test_a_copy_that_somebody_wants_to_look_into_stays_when_all_others_are_dropped(tmp_path: Path) -> None:

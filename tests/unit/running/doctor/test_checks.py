@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from msgspec.structs import replace
 
 from pytest_isolate.engine.command_api import Attempt, EngineReport, SocketFacts
 from pytest_isolate.engine.docker.commands import DockerCommands
+from pytest_isolate.engine.docker.diagnose import name_machine
 from pytest_isolate.running.doctor.checks import (
     GIB,
     OK,
@@ -268,3 +271,38 @@ def test_few_watches_are_a_warning() -> None:
 
 def test_machines_without_inotify_are_not_asked_for_it() -> None:
     assert "inotify" not in [f.check for f in diagnose(replace(FACTS, inotify=None))]
+
+
+# -- a virtual machine of this host -----------------------------------------------------------------------------------
+
+
+IN_A_VM = replace(ENGINE, virtual_machine="Docker Desktop's virtual machine", memory_bytes=int(7.8 * GIB))
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "told"),
+    [(-0.2, "clock 0.2 s behind"), (3.04, "clock 3.0 s ahead"), (0.005, "clock as here"), (-0.005, "clock as here")],
+)
+def test_a_virtual_machine_is_told_with_its_memory_and_its_clock(ahead_s: float, told: str) -> None:
+    found = finding(replace(FACTS, engine=replace(IN_A_VM, clock_ahead_s=ahead_s)), "place")
+    assert (found.verdict, found.found) == (OK, f"Docker Desktop's virtual machine, 7.8 GiB, {told}")
+
+
+def test_routes_of_this_host_are_not_those_of_a_virtual_machine() -> None:
+    route = Route(subnet="10.189.0.0/16", interface="tun0")
+    assert [f.check for f in diagnose(replace(FACTS, routes=(route,))) if f.check == "routes"] == ["routes"]
+    assert not [f for f in diagnose(replace(FACTS, engine=IN_A_VM, routes=(route,))) if f.check == "routes"]
+
+
+@pytest.mark.parametrize(
+    ("info", "expected"),
+    [
+        ({"OperatingSystem": "Docker Desktop", "Name": "docker-desktop"}, "Docker Desktop's virtual machine"),
+        ({"OperatingSystem": "OrbStack", "Name": "orbstack"}, "OrbStack's virtual machine"),
+        ({"OperatingSystem": "Ubuntu 24.04 LTS", "Name": "colima"}, "the virtual machine colima (Ubuntu 24.04 LTS)"),
+        ({"Name": "colima"}, "the virtual machine colima"),
+        ({}, "the virtual machine"),
+    ],
+)
+def test_a_virtual_machine_is_called_as_it_calls_itself(info: Mapping[str, str], expected: str) -> None:
+    assert name_machine(info) == expected

@@ -41,6 +41,7 @@ def test_a_folder_that_is_not_there_has_no_disk(tmp_path: Path) -> None:
     assert read_disk("engine", str(tmp_path / "no")).free_bytes is None
 
 
+@pytest.mark.linux
 @pytest.mark.skipif(not Path("/proc/sys/fs/inotify").exists(), reason="needs Linux")
 def test_inotify_instances_of_this_user_are_counted() -> None:
     import ctypes
@@ -90,6 +91,7 @@ def listening(tmp_path: Path) -> Iterator[Path]:
     thread.join(5)
 
 
+@pytest.mark.unix
 def test_what_answers_but_is_no_engine_is_told_as_that(listening: Path) -> None:
     (attempt,), engine = try_candidates({"DOCKER_HOST": f"unix://{listening}"})
     assert engine is None
@@ -98,6 +100,7 @@ def test_what_answers_but_is_no_engine_is_told_as_that(listening: Path) -> None:
     assert attempt.socket.may_use
 
 
+@pytest.mark.unix
 def test_a_socket_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
     (attempt,), _ = try_candidates({"DOCKER_HOST": f"unix://{tmp_path}/no"})
     assert (attempt.answer, attempt.named_by, attempt.socket) == ("no such socket", "DOCKER_HOST", None)
@@ -110,6 +113,7 @@ def test_a_port_where_nobody_listens_is_told_as_that() -> None:
     assert "refused" in attempt.answer
 
 
+@pytest.mark.unix
 def test_owner_and_mode_of_a_socket_are_read(listening: Path) -> None:
     listening.chmod(0o600)
     found = read_socket(f"unix://{listening}")

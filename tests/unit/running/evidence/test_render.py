@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from pytest_isolate.engine.api import ContainerState, LogLine
@@ -94,6 +96,22 @@ def test_a_state_in_words(state: ContainerState, words: str) -> None:
     head, _, tail = words.partition("TIME")
     assert told.startswith(head)
     assert told.endswith(tail)
+
+
+@pytest.mark.linux
+def test_signals_are_named_as_the_kernel_of_containers_has_them() -> None:
+    """Not as this host has them, whose numbers are others on macOS and Windows. Here the two are the same."""
+    for found in signal.Signals:  # Python 3.10 does not know each number
+        if found < 32:
+            told = describe_state(state_with(128 + found), since=10)
+            assert f"({found.name})" in told or found.name == "SIGIOT", told
+    assert "(signal 40)" in describe_state(state_with(168), since=10)
+    assert "(" not in describe_state(state_with(128), since=10)
+    assert "(" not in describe_state(state_with(255), since=10)
+
+
+def state_with(code: int) -> ContainerState:
+    return ContainerState(is_running=False, exit_code=code)
 
 
 def test_commands_fit_the_state() -> None:

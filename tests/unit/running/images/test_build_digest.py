@@ -43,6 +43,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_every_change_counts(folder: Path, change: Callable[[Path], object]) -> None:
     before = digest(folder)
@@ -126,6 +127,7 @@ def anywhere(folder: Path, **changes: Any) -> str | None:
     return digest_anywhere(BuildRequest(**given))
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_every_change_counts_anywhere(folder: Path, change: Callable[[Path], object]) -> None:
     before = anywhere(folder)

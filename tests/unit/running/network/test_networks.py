@@ -164,6 +164,49 @@ def test_a_network_that_is_not_empty_yet_is_not_taken_over(engine: StubEngine) -
     assert ensure(networks) == old
 
 
+TESTS = [NetworkKey(StackId("", "hr"), Place(Scope.FUNCTION, f"test_{number}")) for number in range(4)]
+
+
+def make_ahead(networks: Networks, *keys: NetworkKey) -> None:
+    networks.make_ahead([instance(key) for key in keys], SharingDomain(run=make_run()), always_open)
+
+
+def test_networks_of_later_tests_are_made_ahead_once(engine: StubEngine) -> None:
+    networks = make(engine)
+    make_ahead(networks, TESTS[0], TESTS[0], TESTS[1])
+    make_ahead(networks, TESTS[1], TESTS[2])
+    assert len(engine.used) == 2
+
+    assert len({ensure(networks, key) for key in TESTS[:2]}) == 2
+    assert len(engine.used) == 2
+
+
+def test_a_network_that_is_free_again_is_not_made_ahead(engine: StubEngine) -> None:
+    networks = make(engine)
+    old = ensure(networks, TESTS[0])
+    networks.forget(TESTS[0])()
+
+    make_ahead(networks, TESTS[1])
+
+    assert ensure(networks, TESTS[1]) == old
+    assert len(engine.used) == 1
+
+
+def test_networks_that_several_tests_share_are_not_made_ahead(engine: StubEngine) -> None:
+    make_ahead(make(engine), HR)
+
+    assert engine.used == []
+
+
+def test_a_network_that_could_not_be_made_ahead_is_made_when_it_is_needed(engine: StubEngine) -> None:
+    networks = make(engine)
+    engine.refuses = 99
+    make_ahead(networks, TESTS[0])
+    engine.refuses = 0
+
+    assert ensure(networks, TESTS[0])
+
+
 def test_forgetting_what_was_never_made_removes_nothing(engine: StubEngine) -> None:
     make(engine).forget(HR)()
 

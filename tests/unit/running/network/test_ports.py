@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from pathlib import Path
+from threading import Thread
+from typing import Any, cast
 
 import psutil
 import pytest
 from msgspec.structs import replace
 
-from pytest_isolate.engine.api import EngineFacts, PublishAddress
+from pytest_isolate.engine.api import Engine, EngineFacts, GivenAddress, PublishAddress
 from pytest_isolate.errors import AddressSpaceFull, EngineError, StartError
 from pytest_isolate.model.service import Scope
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
@@ -406,3 +408,151 @@ def test_a_port_of_udp_that_a_program_has_is_not_picked() -> None:
         taken = sock.getsockname()[1]
         picked = pick_udp_ports(["53/udp", "8125/udp"], "127.0.0.1", Picky())
     assert picked == {"53/udp": 20_001, "8125/udp": 20_002}
+
+
+# -- ports that a forwarder brings here ------------------------------------------------------------------------------
+
+
+IN_A_VM = replace(HERE, shares_kernel=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of claims."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> range:
+    """The ports to choose from."""
+    first = 27_100 + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    few = range(first, first + 3)
+    monkeypatch.setattr(ports, "REMOTE_RANGE", few)
+    return few
+
+
+def with_ports(*inner: int) -> Instance:
+    return replace(instance("a"), spec=spec("a", ports=inner))
+
+
+def forwarded(bind: str = "") -> Addresses:
+    return Addresses(random.Random(1), reach=choose_publish_address(IN_A_VM, bind), facts=IN_A_VM)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("bind", ["", "0.0.0.0"])
+def test_no_socket_of_ours_is_in_the_way_of_a_forwarder(cleanup: ExitStack, bind: str) -> None:
+    """Trap 38: neither one with SO_REUSEADDR, nor one that is bound to another address."""
+    held = forwarded(bind).hold(with_ports(80, 81), "'a'")
+    cleanup.callback(held.release)
+
+    assert held.host == LOOPBACK
+    assert not held.sockets
+    for port in held.by_inner.values():
+        assert 20_000 <= port < 30_000
+        with listening("0.0.0.0", port):
+            pass
+
+
+@pytest.mark.usefixtures("folder")
+def test_claimed_port_is_given_to_no_other_run(cleanup: ExitStack, few: range) -> None:
+    held = [forwarded().hold(with_ports(80), "'a'") for _ in few]
+
+    assert {port for one in held for port in one.by_inner.values()} == set(few)
+    with pytest.raises(AddressSpaceFull, match="claimed by another run"):
+        forwarded().hold(with_ports(80), "'a'")
+
+    in_thread = Thread(target=held[1].release)
+    in_thread.start()
+    in_thread.join()
+    again = forwarded().hold(with_ports(80), "'a'")
+    assert again.by_inner == held[1].by_inner
+    for one in (held[0], held[2], again):
+        one.release()
+
+
+@pytest.mark.usefixtures("folder")
+def test_port_that_is_in_use_is_not_picked(cleanup: ExitStack, few: range) -> None:
+    for port in few[:-1]:
+        cleanup.enter_context(listening("0.0.0.0", port))
+
+    held = forwarded().hold(with_ports(80), "'a'")
+
+    assert held.by_inner == {80: few[-1]}
+    held.release()
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_was_claimed_is_let_go_where_no_more_is_free(few: range) -> None:
+    with pytest.raises(AddressSpaceFull):
+        forwarded().hold(with_ports(80, 81, 82, 83), "'a'")
+
+    forwarded().hold(with_ports(80, 81, 82), "'a'").release()
+
+
+@pytest.mark.usefixtures("folder")
+def test_native_ports_in_a_virtual_machine_are_refused() -> None:
+    native = instance("a", native=True)
+
+    with pytest.raises(StartError, match="the engine runs in a virtual machine, whose forwarder"):
+        forwarded().hold(native, "'a'")
+
+
+# -- engines that give each container an address of its own ------------------------------------------------------------
+
+
+class Giving:
+    """Gives addresses, and notes which it has got back."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[dict[str, str], list[int]]] = []
+        self.back: list[str] = []
+
+    def give_address(self, labels: Mapping[str, str], ports: Collection[int]) -> GivenAddress:
+        self.given.append((dict(labels), list(ports)))
+        return GivenAddress(f"given-{len(self.given)}", f"192.0.2.{len(self.given)}")
+
+    def take_address_back(self, address_id: str) -> None:
+        self.back.append(address_id)
+
+
+def test_an_address_of_an_instances_own_has_the_ports_as_they_are() -> None:
+    engine = Giving()
+    addresses = Addresses(random.Random(), given_by=engine)
+    held = addresses.hold(instance("a"), "'a'", {"run": "1"})
+    assert (held.host, held.by_inner, held.address_id) == ("192.0.2.1", {8025: 8025}, "given-1")
+    assert engine.given == [({"run": "1"}, [8025])]
+    held.release()
+    held.release()
+    assert engine.back == ["given-1"]
+
+
+def test_an_instance_without_ports_is_given_no_address() -> None:
+    engine, without = Giving(), instance("a")
+    without = replace(without, spec=replace(without.spec, ports=()))
+    assert Addresses(random.Random(), given_by=engine).hold(without, "'a'").by_inner == {}
+    assert not engine.given
+
+
+class Telling:
+    """Tells the address of a container that runs."""
+
+    def address_of(self, container_id: str) -> str:
+        return {"c1": "192.0.2.9"}[container_id]
+
+
+def test_an_address_that_is_known_only_when_a_container_runs_is_noted_then() -> None:
+    facts = EngineFacts(name="", version="", address="", is_local=True, has_addresses=True)
+    addresses = Addresses(random.Random(), facts=facts)
+    held = addresses.hold(instance("a"), "'a'")
+    assert (held.host, held.by_inner) == ("", {8025: 8025})
+    assert addresses.complete(held, cast("Engine", Telling()), "c1")
+    assert held.host == "192.0.2.9"
+
+
+def test_an_address_that_is_known_stays() -> None:
+    addresses = Addresses(random.Random(), given_by=Giving())
+    held = addresses.hold(instance("a"), "'a'")
+    assert not addresses.complete(held, cast("Engine", Telling()), "c1")
+    assert held.host == "192.0.2.1"

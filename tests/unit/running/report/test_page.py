@@ -148,18 +148,18 @@ def test_every_line_stands_in_exactly_one_piece() -> None:
 
 
 def test_log_that_is_cut_says_so_in_its_place() -> None:
-    wrote = shorten(200, "c1", [(110 + n, f"line-{n:02}") for n in range(40)], most=80)
-    assert [text for _, text in wrote.lines] == ["line-00", "line-01", *(f"line-{n}" for n in range(33, 40))]
-    assert (wrote.head, wrote.cut) == (2, 31)
-    page = page_of(launched(), wrote)
+    wrote = shorten([(110 + n, f"line-{n:02}") for n in range(40)], most=80)
+    assert [text for _, text in wrote.lines] == ["line-00", "line-01", *(f"line-{n}" for n in range(32, 40))]
+    assert (wrote.head, wrote.cut) == (2, 30)
+    page = page_of(launched(), ContainerLog(at=200, container="c1", lines=wrote.lines, head=wrote.head, cut=wrote.cut))
     (piece,) = split_log(page.services[0], (), 100)
-    assert piece.text.splitlines()[2].strip() == "... 31 lines are left out here ..."
+    assert piece.text.splitlines()[2].strip() == "... 30 lines are left out here ..."
 
 
 @given(st.lists(st.integers(0, 30)), st.integers(1, 200))
 def test_log_is_never_longer_than_allowed_and_no_line_is_lost_uncounted(sizes: list[int], most: int) -> None:
     lines = [(float(n), "x" * length) for n, length in enumerate(sizes)]
-    wrote = shorten(0, "c", lines, most)
+    wrote = shorten(iter(lines), most)
     assert len(wrote.lines) + wrote.cut == len(lines)
     assert sum(len(text) + 1 for _, text in wrote.lines) <= most
     assert list(wrote.lines) == lines[: wrote.head] + lines[wrote.head + wrote.cut :]

@@ -97,6 +97,7 @@ def test_refusal_says_why(status: str, body: bytes, expected: type[EngineError],
     assert found in str(caught.value)
 
 
+@pytest.mark.unix
 def test_refusal_of_what_is_still_being_sent_says_why(tmp_path: Path) -> None:
     """An engine need not read an archive to its end to know that it does not want it."""
     refusal = answer(b'{"message": "no such container"}', "404 X")
@@ -180,12 +181,23 @@ def test_server_that_is_no_engine_is_told_as_such(version: bytes) -> None:
             Http(server.address).ask(WHAT, "GET", "/x")
 
 
+def test_engine_of_windows_containers_is_refused_with_the_way_out() -> None:
+    version = answer(VERSION.replace(b"{", b'{"Os": "windows", '))
+    with Scripted(version=version) as server, pytest.raises(EngineUnreachable) as refused:
+        open_http({"DOCKER_HOST": server.address})
+
+    (tried,) = refused.value.tried
+    assert "it runs containers of Windows" in tried
+    assert "switch Docker Desktop to Linux containers" in tried
+
+
 def test_silent_engine_is_unreachable_after_the_time_out(server: Scripted) -> None:
     server.stays_open.clear()
     with pytest.raises(EngineUnreachable, match="timed out"):
         Http(server.address).ask(WHAT, "GET", "/x", timeout_s=0.05)
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 def test_address_where_nobody_listens_is_named(tmp_path: Path, kind: str) -> None:
     with socket.socket() as sock:

@@ -10,15 +10,19 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from pytest_isolate.engine.docker.transport import npipe, ssh
+from pytest_isolate.engine.docker.transport.carrier import open_pumped
 from pytest_isolate.engine.docker.transport.client import Http, open_http
 from pytest_isolate.engine.docker.transport.connections import Endpoint
 from pytest_isolate.engine.docker.transport.ssh import Login, dial_command, find_host, parse_login
 from pytest_isolate.errors import EngineError, EngineUnreachable
-from unit.scripted import VERSION, answer
+from pytest_isolate.system import System
+from unit.scripted import VERSION, Scripted, answer, chunked
 
 WHAT = "it could not be done"
 # An engine, as the far end of an ssh that runs on this host: it counts its requests, and says who was asked for.
@@ -53,10 +57,12 @@ while True:
 """
 
 
-@pytest.fixture
-def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """How ssh was called; the ssh that is found is a program of this test."""
+@pytest.fixture(params=[System.LINUX, System.WINDOWS], ids=["socket", "pipes"])
+def calls(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """How ssh was called, by a socket or, as on Windows, by pipes; the ssh that is found is a program of this test."""
     import sys
+
+    monkeypatch.setattr(ssh, "SYSTEM", request.param)
 
     (tmp_path / "ssh").write_text(ENGINE.format(python=sys.executable, version=VERSION))
     (tmp_path / "ssh").chmod(0o755)
@@ -289,3 +295,93 @@ def test_an_endpoint_is_the_same_in_another_process() -> None:
     endpoint = Endpoint("tcp://box:2376", "/certificates", is_verified=False)
     assert Endpoint.from_text(endpoint.as_text()) == endpoint
     assert json.loads(endpoint.as_text())[0] == "tcp://box:2376"
+
+
+# -- named pipes ------------------------------------------------------------------------------------------------------
+
+
+class PipeLike:
+    """A pipe as the server of Docker Desktop sees it: here a socket, whose bytes take the way of a pipe's."""
+
+    def __init__(self, path: str) -> None:
+        self.closed = threading.Event()
+        self._sock = socket.socket(socket.AF_UNIX)
+        self._sock.connect(path)
+
+    def read(self) -> bytes:
+        return self._sock.recv(7)
+
+    def write(self, content: bytes) -> None:
+        self._sock.sendall(content)
+
+    def end_input(self) -> None:
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self._sock.close()
+        self.closed.set()
+
+
+@pytest.fixture
+def pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Scripted, list[PipeLike]]]:
+    """An engine at a pipe, and every time that the pipe was opened."""
+    opened: list[PipeLike] = []
+
+    def open_pipe(path: str, timeout_s: float) -> PipeLike:
+        assert path == "\\\\.\\pipe\\docker_engine"
+        opened.append(PipeLike(str(tmp_path / "engine")))
+        return opened[-1]
+
+    monkeypatch.setattr(npipe, "_open", open_pipe)
+    with Scripted(path=tmp_path / "engine") as server:
+        yield server, opened
+
+
+PIPE = "npipe:////./pipe/docker_engine"
+
+
+@pytest.mark.unix
+def test_requests_go_through_a_pipe_and_it_is_closed_after_each(pipes: tuple[Scripted, list[PipeLike]]) -> None:
+    server, opened = pipes
+    server.says = answer(b'{"a": "%s"}' % (b"x" * 100_000))
+    assert len(Http(PIPE).ask(WHAT, "POST", "/x", body={"b": 1}).json()["a"]) == 100_000
+    assert json.loads(server.bodies[-1]) == {"b": 1}
+    assert len(opened) >= 2
+    assert all(pipe.closed.wait(60) for pipe in opened)
+
+
+@pytest.mark.unix
+def test_what_an_engine_says_bit_by_bit_comes_through_a_pipe(pipes: tuple[Scripted, list[PipeLike]]) -> None:
+    pipes[0].says = chunked(b"one", b"two")
+    assert b"".join(Http(PIPE).stream(WHAT, "/x", {})) == b"onetwo"
+    assert all(pipe.closed.wait(60) for pipe in pipes[1])
+
+
+@pytest.mark.unix
+def test_input_ends_by_itself_on_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    pipe = PipeLike.__new__(PipeLike)
+    pipe.closed, pipe._sock = threading.Event(), ours
+    sock = open_pumped(pipe)
+    with theirs, sock:
+        sock.sendall(b"all of it")
+        sock.shutdown(socket.SHUT_WR)
+        heard = b""
+        while piece := theirs.recv(64):
+            heard += piece
+        theirs.sendall(b"heard " + heard)
+        theirs.shutdown(socket.SHUT_WR)
+        said = b""
+        while piece := sock.recv(64):
+            said += piece
+        assert said == b"heard all of it"
+        assert pipe.closed.wait(60)
+
+
+def test_a_pipe_is_of_this_host() -> None:
+    assert Endpoint(PIPE).is_near
+    assert not Endpoint(PIPE).is_expensive
+    assert npipe.pipe_path(PIPE) == "\\\\.\\pipe\\docker_engine"
+    assert not npipe.has_pipe("npipe:////./pipe/none")

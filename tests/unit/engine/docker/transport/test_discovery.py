@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from pytest_isolate.engine.docker.transport import discovery
 from pytest_isolate.engine.docker.transport.discovery import (
     Candidate,
     Context,
+    candidates_here,
     find_candidates,
     find_certificates,
     read_docker_context,
     why_no_address,
 )
+from pytest_isolate.engine.docker.transport.places import read_podman_machines, usual_addresses
+from pytest_isolate.system import System
 
 USUAL = [
     "unix:///var/run/docker.sock",
@@ -26,7 +31,7 @@ USUAL = [
 
 
 def find(env: dict[str, str], context: Context | None = None) -> list[Candidate]:
-    return find_candidates(env, lambda: context, 1000)
+    return list(find_candidates(env, lambda: context, usual_addresses(env, Path("/home/ann"), 1000, System.LINUX)))
 
 
 def addresses(env: dict[str, str], context: Context | None = None) -> list[str]:
@@ -83,6 +88,74 @@ def test_where_the_system_says_nothing_it_is_the_users_usual_folder() -> None:
     assert addresses({}) == USUAL
 
 
+# -- macOS and Windows ------------------------------------------------------------------------------------------------
+
+
+def test_on_macos_the_usual_sockets_are_those_of_its_virtual_machines() -> None:
+    found = usual_addresses({"COLIMA_HOME": "/c"}, Path("/Users/ann"), 501, System.MACOS)
+
+    assert found == [
+        "unix:///var/run/docker.sock",
+        "unix:///c/default/docker.sock",
+        "unix:///Users/ann/.docker/run/docker.sock",
+        "unix:///Users/ann/.orbstack/run/docker.sock",
+        "unix:///Users/ann/.colima/default/docker.sock",
+        "unix:///Users/ann/.rd/docker.sock",
+    ]
+    assert usual_addresses({}, None, 501, System.MACOS) == ["unix:///var/run/docker.sock"]
+
+
+def test_on_windows_the_usual_places_are_pipes() -> None:
+    found = usual_addresses({}, Path("/x"), 0, System.WINDOWS)
+
+    assert found[:2] == ["npipe:////./pipe/docker_engine", "npipe:////./pipe/dockerDesktopLinuxEngine"]
+
+
+MACHINE = {"Name": "podman-machine-default", "ConnectionInfo": {"PodmanSocket": {"Path": "/t/podman.sock"}}}
+ON_WINDOWS = {"PodmanSocket": {"Path": "C:\\x.sock"}, "PodmanPipe": {"Path": "\\\\.\\pipe\\podman-machine-default"}}
+
+
+def test_podmans_machine_says_where_it_is() -> None:
+    assert read_podman_machines(json.dumps([MACHINE])) == ["unix:///t/podman.sock"]
+    assert read_podman_machines(json.dumps([{"ConnectionInfo": ON_WINDOWS}])) == [
+        "npipe:////./pipe/podman-machine-default"
+    ]
+
+
+@pytest.mark.parametrize("answer", ["", "Error: no machine", "null", "[{}]", "{}", '[{"ConnectionInfo": null}]', "[1]"])
+def test_podman_without_a_machine_has_no_address(answer: str) -> None:
+    assert read_podman_machines(answer) == []
+
+
+def test_podman_is_asked_only_when_all_else_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "podman"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\necho '{json.dumps([MACHINE])}'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(discovery, "SYSTEM", System.MACOS)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DOCKER_CONFIG": str(tmp_path)}
+    found = candidates_here(env)
+    first = next(found)
+    assert (first.address, (tmp_path / "asked").exists()) == ("unix:///var/run/docker.sock", False)
+    assert list(found)[-1] == Candidate("unix:///t/podman.sock", "usual socket")
+
+
+def test_a_context_of_docker_desktop_on_windows_is_read(home: Path) -> None:
+    pipe = "npipe:////./pipe/dockerDesktopLinuxEngine"
+    meta = {"Name": "desktop-linux", "Metadata": {"Description": "größer"}, "Endpoints": {"docker": {"Host": pipe}}}
+    write_context(home, "hash3", json.dumps(meta, ensure_ascii=False))
+
+    assert read_docker_context({"DOCKER_CONTEXT": "desktop-linux"}, home) == Context("desktop-linux", pipe)
+
+
+@pytest.mark.unix
+def test_a_pipe_is_looked_for_on_windows_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert why_no_address("npipe:////./pipe/docker_engine") == "only Windows has named pipes"
+    monkeypatch.setattr(discovery, "SYSTEM", System.WINDOWS)
+    assert why_no_address("npipe:////./pipe/docker_engine") == "no such pipe"
+    monkeypatch.setattr(discovery, "has_pipe", lambda _: True)
+    assert why_no_address("npipe:////./pipe/docker_engine") == ""
+
+
 # -- docker contexts --------------------------------------------------------------------------------------------------
 
 
@@ -97,7 +170,7 @@ def home(tmp_path: Path) -> Path:
 def write_context(home: Path, folder: str, meta: object) -> None:
     path = home / ".docker" / "contexts" / "meta" / folder / "meta.json"
     path.parent.mkdir(parents=True)
-    path.write_text(meta if isinstance(meta, str) else json.dumps(meta))
+    path.write_text(meta if isinstance(meta, str) else json.dumps(meta), encoding="utf-8")
 
 
 def choose(home: Path, config: object) -> None:
@@ -172,6 +245,7 @@ def test_certificates_are_for_tcp_where_they_are_asked_for(env: dict[str, str], 
     assert find_certificates(env, address, Path("/home/me")) == expected
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize(
     ("address", "why"),
     [
@@ -191,6 +265,7 @@ def test_address_where_nobody_can_answer_says_why(address: str, why: str) -> Non
     assert why in why_no_address(address)
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize(
     "address", ["unix:///", "tcp://127.0.0.1:2375", "http://localhost", "https://[::1]:2376", "ssh://me@there"]
 )

@@ -1,0 +1,1 @@
+"""Images of the services of a Compose file: built here, or known."""
