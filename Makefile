@@ -14,8 +14,10 @@ endif
 
 # $(call run-tox,FLAGS): the environments that FLAGS and ARGS choose, those of tox.ini's env_list by default.
 define run-tox
-# The plain environments run on the Python of .venv already, so that one of these is left out.
-export TOX_SKIP_ENV="$$(.venv/bin/python -c 'import sys; print("py%d%d" % sys.version_info[:2])')"
+# The plain environments run on the Python of .venv already, so that one of these is left out unless it is named.
+if [ -z "$(ENVS)" ]; then
+    export TOX_SKIP_ENV="$$(.venv/bin/python -c 'import sys; print("py%d%d" % sys.version_info[:2])')"
+fi
 # pyenv hides all versions but those that it is told.
 if command -v pyenv >/dev/null; then
     export PYENV_VERSION="$$(pyenv version-name):$$(pyenv versions --bare | grep -E '^3\.1[0-9]\.' | paste -sd :)"

@@ -68,13 +68,22 @@ def _unpack() -> None:
         _call(*apt, "update")
         _call(*apt, "download", "docker-compose", folder=folder)
         for package in folder.glob("docker-compose_*.deb"):
-            _unpacked().mkdir(parents=True, exist_ok=True)
-            _call("dpkg-deb", "--extract", str(package), str(_unpacked()))
+            _unpacked().parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix="unpacking-", dir=_unpacked().parent) as unpacking:
+                _call("dpkg-deb", "--extract", str(package), unpacking)
+                # Another process may do the same at this moment, as workers of one test run do: the first has it.
+                with suppress(OSError):
+                    (Path(unpacking) / "usr").rename(_made(_unpacked()) / "usr")
 
 
 def _unpacked() -> Path:
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return caches / "pytest-isolate-docker-compose"
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def _call(*argv: str, folder: Path | None = None) -> str:

@@ -163,3 +163,10 @@ def test_a_service_without_pods_refuses(api: Api) -> None:
 def test_a_headless_service_has_no_address(api: Api, pods: Pods) -> None:
     pods.create(forever())
     assert create_service(api, "headless", {"port": 80}, clusterIP="None") == "None"
+
+
+def test_a_name_that_is_not_known_is_told_at_once(pods: Pods) -> None:
+    script = "$| = 1; print gethostbyname('no-such-name.example') ? 'found' : 'unknown', qq(\\nready\\n); sleep 1000"
+    began = time.monotonic()
+    pods.serve(["perl", "-e", script])
+    assert time.monotonic() - began < 10

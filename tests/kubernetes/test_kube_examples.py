@@ -42,14 +42,14 @@ def registry_socket(project: Project, registry: str) -> Iterator[Path]:
         process.kill()
 
 
-@pytest.mark.parametrize("name", ["quickstart"])
+@pytest.mark.parametrize("name", ["quickstart", "departments", "fresh_data"])
 @pytest.mark.usefixtures("registry_socket")
 def test_in_a_pod(project: Project, api: Api, kubectl: Kubectl, machine: str, registry: str, name: str) -> None:
     kubectl("apply", "-f", "-", text=project.command("kubernetes", "role").stdout)
     # In the Pod the registry has the same address, so that its name means the same there and for Docker.
     forwarding = ["python3", f"/src/{FORWARDING}", registry.rpartition(":")[2], "/project/registry.sock"]
     start_job(project, api, machine, forwarding, {DOCKER: DOCKER})
-    options = f"--isolate-engine=kubernetes --isolate-push={registry}/examples {ARGS[0]} {ARGS[1]} '{ARGS[2]}'"
+    options = f"--isolate-engine=kubernetes --isolate-push={registry}/examples -v {ARGS[0]} {ARGS[1]} '{ARGS[2]}'"
     folder = "-c /dev/null --rootdir=/src/examples /src/examples"
     output = kubectl("exec", "job", "--", "sh", "-c", f"{RUN_INSIDE} {options} {folder}/{name} 2>&1 || true").stdout
     print(output)

@@ -340,6 +340,75 @@ def test_in_a_pod_the_cluster_is_found_and_services_have_addresses_there(
     assert "2 passed" in run_in_pod(workers)
 
 
+SHARED = """
+import os, time
+from pathlib import Path
+
+def pytest_unconfigure(config):
+    if hasattr(config, "workerinput"):
+        Path("ended").touch()
+"""
+
+
+def test_in_a_pod_a_worker_that_ends_first_leaves_the_addresses_to_the_other(
+    project: Project, kubectl: Kubectl, run_in_pod: Callable[..., str]
+) -> None:
+    kubectl("apply", "-f", "-", text=project.command("kubernetes", "role").stdout)
+    # Each is started by the one worker or the other.
+    names = ["web", *(f"other{number}" for number in range(4))]
+    project.write("conftest.py", WEB, SHARED, *(f"{name} = service(web)" for name in names[1:]))
+    used = ", ".join(names)
+    project.write(
+        "test_it.py",
+        GET,
+        f"""
+        import time
+        from pathlib import Path
+
+        @pytest.fixture
+        def shared({used}):
+            return [{used}]
+
+        def test_first(shared):
+            assert {{get(one) for one in shared}} == {{"hello"}}
+
+        def test_second(shared):
+            while not Path("ended").exists():
+                time.sleep(0.1)
+            time.sleep(2)  # longer than a Service that is gone is served still
+            assert {{get(one) for one in shared}} == {{"hello"}}
+        """,
+    )
+    assert "2 passed" in run_in_pod("-n2")
+
+
+def test_in_a_pod_what_is_kept_and_what_is_up_keeps_its_address(
+    project: Project, api: Api, kubectl: Kubectl, run_in_pod: Callable[..., str]
+) -> None:
+    kubectl("apply", "-f", "-", text=project.command("kubernetes", "role").stdout)
+    project.write("conftest.py", WEB)
+    project.write(
+        "test_it.py",
+        GET,
+        """
+        def test_it(web):
+            assert get(web) == "hello"
+            with open("names", "a") as file:
+                file.write(web.exec("hostname", check=True).stdout)
+        """,
+    )
+    command = "PYTEST_PLUGINS=pytest_isolate.plugin.hooks python3 -c 'from pytest_isolate.cli.main import main; main()'"
+    # Longer than a Service that is gone is served still.
+    run = f"--isolate-reuse && sleep 2 && {RUN_INSIDE} --isolate-reuse"
+    assert run_in_pod(run, f"&& {command} up").count("1 passed") == 2
+    first, second = (project.path / "names").read_text().split()
+    assert first == second
+    assert len(api.get("services")["items"]) == 2
+    # Addresses go with their runs.
+    for lease in api.get("leases")["items"]:
+        api.call("DELETE", f"leases/{lease['metadata']['name']}")
+
+
 @pytest.fixture
 def arc(project: Project, kubectl: Kubectl) -> None:
     """The service account of the namespace has the Role that Actions Runner Controller gives its runners, no more."""

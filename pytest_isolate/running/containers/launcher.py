@@ -108,11 +108,11 @@ class Launcher:
             try:
                 return self._launch_on(ports, start, network_id)
             except PortTaken:
-                ports.release()
+                _end_quietly(ports)
                 if attempt == _PORT_TRIES or start.instance.native_ports:
                     raise
             except BaseException:
-                ports.release()
+                _end_quietly(ports)
                 raise
         raise AssertionError("unreachable")
 
@@ -120,7 +120,7 @@ class Launcher:
         """Remove the container and let go of its ports. What cannot be removed is left to the clean-up at the end."""
         self._outputs.drop(running.container_id)
         self._remove_quietly(running.container_id)
-        running.ports.release()
+        _end_quietly(running.ports)
 
     def remove_partial(self, instance: Instance, domain: SharingDomain, code: str) -> None:
         """Remove what a dead process has left or what does not run any more, but no volume that is in use elsewhere."""
@@ -268,6 +268,11 @@ class Launcher:
     def _remove_quietly(self, container_id: str) -> None:
         with suppress(IsolateError):  # the clean-up at the end finds it by its labels, tries again and reports
             self._engine.remove_container(container_id)
+
+
+def _end_quietly(ports: HeldPorts) -> None:
+    with suppress(EngineError):  # an address that the engine has made for it goes with the run at the latest
+        ports.end()
 
 
 def _settings(start: StartRequest, extra_hosts: Pairs, mounts: Mounts) -> ContainerSettings:

@@ -123,7 +123,10 @@ class Remover:
         return self._launcher.forget_network(key, is_left=self._retained.is_left(key))
 
     def release_addresses(self, ready: Iterable[RunningInstance]) -> None:
-        """Let go of every port and address. Call it when the containers are gone."""
+        """Let go of every port and address that this process holds. Call it when its own containers are gone.
+
+        What it has started for all workers may be in use still, and what is kept will be.
+        """
         for running in ready:
             running.ports.release()
         self._retained.release_ports()

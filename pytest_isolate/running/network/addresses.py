@@ -147,8 +147,8 @@ class Addresses:
         return HeldPorts(
             host=given.host,
             by_inner={port: port for port in ports},
-            claims=[lambda: engine.take_address_back(given.address_id)],
             address_id=given.address_id,
+            give_back=lambda: engine.take_address_back(given.address_id),
         )
 
     def _hold_tcp(self, instance: Instance, label: str) -> HeldPorts:

@@ -45,13 +45,22 @@ class HeldPorts(Struct):
     """Functions that end the claims on ports that no socket holds."""
     address_id: str = ""
     """Of an address that the engine has given for the instance alone."""
+    give_back: Callable[[], None] | None = None
+    """A function that gives this address back to the engine."""
 
     def release(self) -> None:
-        """Let go of the ports. Safe to repeat."""
+        """Let go of what this process holds; the container has its ports still. Safe to repeat."""
         while self.sockets:
             self.sockets.pop().close()
         while self.claims:
             self.claims.pop()()
+
+    def end(self) -> None:
+        """Let go of the ports of a container that is gone; other processes must not use it any more. Safe to repeat."""
+        self.release()
+        if self.give_back:
+            self.give_back()
+            self.give_back = None
 
 
 def hold_free_ports(inner_ports: Iterable[int], host: str = LOOPBACK) -> HeldPorts:

@@ -123,7 +123,8 @@ class ContainerStart:
         meta, name = self.pod["metadata"], self.container["name"]
         network: dict[str, Any] = {"mode": f"container:{joined}"}
         if not joined:
-            network = {"mode": self.node.network.name, "endpoint": self.node.network.endpoint(self.address)}
+            of_node = self.node.network
+            network = {"mode": of_node.name, "endpoint": of_node.endpoint(self.address), "dns": of_node.dns}
         config = build_config(
             self.pod,
             self.container,

@@ -30,7 +30,7 @@ class Network:
         self.name, subnet = self._create()
         lower, upper = subnet.subnets(prefixlen_diff=1)
         self.gateway = str(lower[1])
-        self._proxy_address = str(lower[2])
+        self.dns = self._proxy_address = str(lower[2])
         self._pods = itertools.cycle([str(address) for address in lower][3:-1])
         self._services = itertools.cycle([str(address) for address in upper][1:-1])
         self._holder = self._start_holder(image)

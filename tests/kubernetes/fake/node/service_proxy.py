@@ -1,5 +1,7 @@
 """A process in the network of one container that stands for kube-proxy: it carries connections from Services to Pods.
 
+It is the cluster's DNS as well.
+
 A port of a Service refuses connections unless a Pod behind it listens, as the real one does, which sends packets on:
 here the kernel's list of a Pod's sockets is read, so that nothing connects to Pods unasked. Ports of no Service drop
 what comes.
@@ -15,10 +17,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 from kubernetes.fake.node.netns import enter
 
@@ -38,7 +41,7 @@ class Entry:
     port: int
     targets: list[Target] = field(default_factory=list)
     turns: Iterator[int] = field(default_factory=itertools.count)
-    server: asyncio.Server | None = None
+    listening: socket.socket | None = None
     next_look: float = 0
     pause_s: float = _LOOK_S
 
@@ -65,9 +68,24 @@ def _run_ip(*lines: str) -> None:
     subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
 
 
+class NoNames(asyncio.DatagramProtocol):
+    """A DNS server that knows no name, and says so at once: a server that looks its callers up must not wait."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        end = 12
+        while data[end : end + 1] > b"\0":
+            end += data[end] + 1
+        # The question again, without answers: "no such domain".
+        self._transport.sendto(data[:2] + b"\x81\x83\0\1" + bytes(6) + data[12 : end + 5], addr)
+
+
 class ServiceProxy:
     def __init__(self) -> None:
         self._entries: dict[tuple[str, int], Entry] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, subnet: str) -> None:
         # The table of local addresses is asked last, so that rules for ports come before it.
@@ -78,16 +96,24 @@ class ServiceProxy:
             f"rule add to {subnet} ipproto tcp priority 200 blackhole",
             f"rule add to {subnet} ipproto udp priority 200 blackhole",
         )
-        reader = asyncio.StreamReader()
-        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+        await loop.create_datagram_endpoint(NoNames, local_addr=("0.0.0.0", 53))
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         print("ready", flush=True)
-        looking = asyncio.create_task(self._look())
+        looking = self._spawn(self._look())
         while line := await reader.readline():
             order = json.loads(line)
-            await self._obey(order["address"], order["port"], order["targets"])
+            self._obey(order["address"], order["port"], order["targets"])
         looking.cancel()
 
-    async def _obey(self, address: str, port: int, targets: list[Target] | None) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        # The loop itself refers to tasks only weakly.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _obey(self, address: str, port: int, targets: list[Target] | None) -> None:
         key = (address, port)
         rule = f"to {address} ipproto tcp dport {port} priority 100 lookup local"
         if targets is None:
@@ -100,49 +126,58 @@ class ServiceProxy:
             _run_ip(f"rule add {rule}")
         entry = self._entries[key]
         entry.targets, entry.pause_s = [(one[0], one[1], one[2]) for one in targets], _LOOK_S
-        await self._look_at(entry)
+        self._look_at(entry)
 
     async def _look(self) -> None:
         while True:
             now = time.monotonic()
             for entry in list(self._entries.values()):
                 if entry.next_look <= now:
-                    await self._look_at(entry)
+                    self._look_at(entry)
             await asyncio.sleep(_LOOK_S)
 
-    async def _look_at(self, entry: Entry) -> None:
+    def _look_at(self, entry: Entry) -> None:
+        """Open or close the port; nothing here waits, so that no two looks at one port are under way at once."""
         is_open = any(map(listens, entry.targets))
         entry.pause_s = _LONGEST_LOOK_S if is_open else min(entry.pause_s * 1.1, _LONGEST_LOOK_S)
         entry.next_look = time.monotonic() + entry.pause_s
-        if is_open and entry.server is None:
-            listening = socket.socket()
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind((entry.address, entry.port))
-            entry.server = await asyncio.start_server(
-                lambda reader, writer: self._carry(entry, reader, writer), sock=listening, backlog=512, limit=1 << 18
-            )
-        elif not is_open:
+        if not is_open:
             self._close(entry)
+        elif entry.listening is None:
+            entry.listening = socket.create_server((entry.address, entry.port), backlog=512)
+            entry.listening.setblocking(False)
+            asyncio.get_running_loop().add_reader(entry.listening, self._accept, entry, entry.listening)
 
     def _close(self, entry: Entry) -> None:
         """Stop to listen; connections that are open stay."""
-        if entry.server:
-            entry.server.close()
-            entry.server = None
+        if entry.listening:
+            asyncio.get_running_loop().remove_reader(entry.listening)
+            entry.listening.close()
+            entry.listening = None
 
-    async def _carry(self, entry: Entry, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, entry: Entry, listening: socket.socket) -> None:
+        with suppress(OSError):  # the caller has hung up meanwhile
+            connection, _ = listening.accept()
+            self._spawn(self._carry(entry, connection))
+
+    async def _carry(self, entry: Entry, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection, limit=1 << 18)
+        targets = [target for target in entry.targets if listens(target)]
         turn = next(entry.turns)
-        targets = entry.targets[turn % len(entry.targets) :] + entry.targets[: turn % len(entry.targets)]
-        for host, port, _ in filter(listens, targets):
-            with suppress(OSError):
-                inner_reader, inner_writer = await asyncio.open_connection(host, port, limit=1 << 18)
-                await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
-                inner_writer.close()
-                writer.close()
-                return
-        self._close(entry)
-        entry.pause_s = entry.next_look = _LOOK_S
-        writer.transport.abort()
+        try:
+            for host, port, _ in (targets * 2)[turn % max(len(targets), 1) :][: len(targets)]:
+                with suppress(OSError):
+                    inner_reader, inner_writer = await asyncio.open_connection(host, port, limit=1 << 18)
+                    await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+                    inner_writer.close()
+                    writer.close()
+                    return
+            self._close(entry)
+            entry.pause_s = entry.next_look = _LOOK_S
+        finally:
+            # Without effect where all has been carried. Else the caller is refused, however this ends.
+            if not writer.is_closing():
+                writer.transport.abort()
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
