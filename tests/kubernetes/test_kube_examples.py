@@ -1,4 +1,4 @@
-"""The examples of this project on a fake cluster, with two workers: outside of it, and in a Pod that has a Docker."""
+"""The examples of this project on a fake cluster, with workers: outside of it, and in a Pod that has a Docker."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ from kubernetes.test_kube_runs import RUN_INSIDE, passed, start_job
 pytestmark = [pytest.mark.engine, pytest.mark.linux]
 
 EXAMPLES = TESTS.parent / "examples"
+# How many workers they have: a test of web_and_db stops the database, which another worker would use as well.
+WORKERS = {"quickstart": 2, "departments": 2, "fresh_data": 2, "web_and_db": 0}
 # Pods of a namespace reach each other's addresses, which two tests of `departments` rule out.
-ARGS = ("-n2", "-k", "not other_department")
+CHOSEN = "not other_department"
 DOCKER = "/var/run/docker.sock"
 FORWARDING = "tests/kubernetes/forwarding.py"
 
 
-# Not web_and_db: a test of it stops the database, which the other worker uses as well.
-@pytest.mark.parametrize("name", ["quickstart", "departments", "fresh_data"])
+@pytest.mark.parametrize("name", WORKERS)
 def test_outside(project: Project, registry: str, name: str) -> None:
-    assert passed(project.run(f"--isolate-push={registry}/examples", *ARGS, str(EXAMPLES / name)))
+    options = (f"--isolate-push={registry}/examples", f"-n{WORKERS[name]}", "-k", CHOSEN)
+    assert passed(project.run(*options, str(EXAMPLES / name)))
 
 
 @pytest.fixture
@@ -42,14 +44,14 @@ def registry_socket(project: Project, registry: str) -> Iterator[Path]:
         process.kill()
 
 
-@pytest.mark.parametrize("name", ["quickstart", "departments", "fresh_data"])
+@pytest.mark.parametrize("name", WORKERS)
 @pytest.mark.usefixtures("registry_socket")
 def test_in_a_pod(project: Project, api: Api, kubectl: Kubectl, machine: str, registry: str, name: str) -> None:
     kubectl("apply", "-f", "-", text=project.command("kubernetes", "role").stdout)
     # In the Pod the registry has the same address, so that its name means the same there and for Docker.
     forwarding = ["python3", f"/src/{FORWARDING}", registry.rpartition(":")[2], "/project/registry.sock"]
     start_job(project, api, machine, forwarding, {DOCKER: DOCKER})
-    options = f"--isolate-engine=kubernetes --isolate-push={registry}/examples -v {ARGS[0]} {ARGS[1]} '{ARGS[2]}'"
+    options = f"--isolate-engine=kubernetes --isolate-push={registry}/examples -n{WORKERS[name]} -k '{CHOSEN}'"
     folder = "-c /dev/null --rootdir=/src/examples /src/examples"
     output = kubectl("exec", "job", "--", "sh", "-c", f"{RUN_INSIDE} {options} {folder}/{name} 2>&1 || true").stdout
     print(output)
