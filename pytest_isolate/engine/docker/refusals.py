@@ -73,6 +73,14 @@ def is_half_detached(explanation: str) -> bool:
     return "aardvark pid not found" in explanation
 
 
+def is_ending(explanation: str) -> bool:
+    """Tell that a container could not be removed only because its program ends by itself at this moment.
+
+    Podman 4 sends it SIGKILL then, and finds it stopped.
+    """
+    return "container state improper" in explanation
+
+
 def is_passing(explanation: str) -> bool:
     """Tell that a question is refused only while another process takes a container off a network."""
     return "network inspection mismatch" in explanation

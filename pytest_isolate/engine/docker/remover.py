@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pytest_isolate.engine.docker.dialects import Dialect, dialect_of
-from pytest_isolate.engine.docker.refusals import is_half_detached, is_in_use
+from pytest_isolate.engine.docker.refusals import is_ending, is_half_detached, is_in_use
 from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.errors import EngineError, ObjectNotFound
 from pytest_isolate.model.identity import LABEL_KEPT
@@ -80,9 +80,18 @@ class Remover:
         return [v["Labels"] for v in found["Volumes"] or ()]
 
     def remove_container(self, container_id: str) -> None:
-        what = f"container {container_id[:12]} could not be removed"
+        what, path = f"container {container_id[:12]} could not be removed", f"/containers/{quote(container_id)}"
+        query = {"force": "true", "v": "true"}
         with gone_is_fine():
-            self._http.ask(what, "DELETE", f"/containers/{quote(container_id)}", query={"force": "true", "v": "true"})
+            for pause_s in _PAUSES_S:
+                try:
+                    self._http.ask(what, "DELETE", path, query=query)
+                    return
+                except EngineError as error:
+                    if not is_ending(str(error)):
+                        raise
+                time.sleep(pause_s)
+            self._http.ask(what, "DELETE", path, query=query)
 
     def detach(self, network_id: str, container_id: str) -> None:
         what, path = "a container could not be detached from a network", f"/networks/{quote(network_id)}"

@@ -23,6 +23,7 @@ class Answers(BaseHTTPRequestHandler):
 
     status, body = 200, b"[]"
     refusals = 0
+    refusal = (403, "error while removing network: network n has active endpoints")
     is_miscounting = False
     asked: list[str]
 
@@ -36,7 +37,7 @@ class Answers(BaseHTTPRequestHandler):
             type(self).refusals -= 1
             is_refused = True
         if is_refused:
-            status, body = 403, b'{"message": "error while removing network: network n has active endpoints"}'
+            status, body = self.refusal[0], json.dumps({"message": self.refusal[1]}).encode()
         self.send_response(status)
         self.end_headers()
         self.wfile.write(body)
@@ -121,6 +122,18 @@ def test_containers_go_with_their_anonymous_volumes(bench: Bench) -> None:
     bench.remover.remove_container("x")
 
     assert bench.answers.asked == ["DELETE /v1.41/containers/x?force=true&v=true"]
+
+
+def test_a_container_that_ends_while_it_is_removed_is_removed_again(bench: Bench) -> None:
+    """Podman 4.3."""
+    text = "could not be stopped: sending SIGKILL to container x: container state improper: stopped"
+    bench.answers.refusals, bench.answers.refusal = 2, (500, text)
+    bench.remover.remove_container("x")
+    assert len(bench.answers.asked) == 3
+
+    bench.answers.refusals = 100
+    with pytest.raises(EngineError, match="state improper"):
+        bench.remover.remove_container("x")
 
 
 def test_name_cannot_lead_elsewhere(bench: Bench) -> None:
