@@ -45,9 +45,13 @@ class Option(NamedTuple):
         return f"--isolate-{self.name}".rstrip("-")
 
     @property
+    def _name_on_line(self) -> str:
+        return self.flag.lstrip("-").replace("-", "_")
+
+    @property
     def ini_key(self) -> str:
         """The key in the configuration file."""
-        return self.key or self.flag.lstrip("-").replace("-", "_")
+        return self.key or self._name_on_line
 
     def add(self, group: pytest.OptionGroup) -> None:
         """Add it to the command line."""
@@ -76,7 +80,7 @@ class Option(NamedTuple):
         file, because the same project runs on a laptop and in a container of a CI service.
         """
         is_list = isinstance(self.default, tuple)
-        on_line = getattr(options or config.option, self.flag.lstrip("-").replace("-", "_"))
+        on_line = getattr(options or config.option, self._name_on_line)
         for text in on_line if is_list else [on_line or ""]:
             yield Given(text, self.flag, config.invocation_params.dir)
         variable = os.environ.get(self.variable, "") if self.variable else ""
@@ -89,7 +93,7 @@ class Option(NamedTuple):
     def read(self, config: pytest.Config, options: argparse.Namespace | None = None) -> Any:
         """The value that wins; pytest.UsageError for one that cannot be used."""
         if isinstance(self.default, bool):
-            if self.help and getattr(options or config.option, self.flag.lstrip("-").replace("-", "_")):
+            if self.help and getattr(options or config.option, self._name_on_line):
                 return not self.default
             return bool(config.getini(self.ini_key)) if self.ini else self.default
         given = next((given for given in self.given(config, options) if given.text), None)
@@ -102,6 +106,10 @@ class Option(NamedTuple):
             # A value from the environment is told with its variable: there is no file that shows it.
             text = f"{given.source if self.variable else self.flag}={given.text}: {error}"
             raise pytest.UsageError(text + (f"\n  valid  {valid}" if valid else "")) from None
+
+    def is_on_line(self, config: pytest.Config) -> bool:
+        """True where the command line has this flag."""
+        return bool(getattr(config.option, self._name_on_line))
 
     def is_set(self, config: pytest.Config, options: argparse.Namespace | None = None) -> bool:
         """True where anything but the default is given."""

@@ -153,6 +153,9 @@ PLATFORM = Option(
 
 EARLY = Option(
     "early", True, ini="false: start nothing before the tests are collected", key="isolate_early")
+READY_FIRST = Option(
+    "ready-first", False, "run the tests first that need no service, or only such as are ready",
+    ini="order tests as if {flag} was given, where no other order is asked for")
 # What reaches an engine reads these of the environment: in workers, in the guardian, in commands.
 ENGINE_OPTIONS = (
     Option(
@@ -222,6 +225,7 @@ OPTIONS = (
     PULL,
     PLATFORM,
     EARLY,
+    READY_FIRST,
 )
 # fmt: on
 

@@ -26,7 +26,7 @@ from pytest_isolate.plugin.items.keep import Retention
 from pytest_isolate.plugin.items.phases import FixtureValues, ItemPhases
 from pytest_isolate.plugin.items.requirements import ItemRequirements
 from pytest_isolate.plugin.items.resets import Resets
-from pytest_isolate.plugin.options import Settings
+from pytest_isolate.plugin.options import READY_FIRST, Settings
 from pytest_isolate.plugin.run import xdist
 from pytest_isolate.plugin.run.interrupts import join_interrupts
 from pytest_isolate.plugin.run.opening import given_engine, run_budget
@@ -114,6 +114,11 @@ class IsolateSession:
 
     def _make_plan(self, session: pytest.Session) -> None:
         process, requirements = self._process, self._requirements
+        if READY_FIRST.read(process.config):
+            from pytest_isolate.plugin.items.ready_first import ReadyFirst, is_wanted  # only where it is asked for
+
+            if is_wanted(process.config):
+                ReadyFirst(process, requirements).begin(session.items)
         process.plan = build_plan(map(requirements.of, session.items), requirements.catalogue)
         if process.settings.plan_only and requirements.catalogue.services:
             process.plan = replace(process.plan, asking=tuple(i.nodeid for i in session.items if asks_while_it_runs(i)))

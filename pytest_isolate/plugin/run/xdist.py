@@ -24,6 +24,11 @@ def is_first(config: pytest.Config) -> bool:
     return bool(getattr(config, "workerinput", {}).get("workerid", _FIRST) == _FIRST)
 
 
+def distribution(config: pytest.Config) -> str:
+    """In a worker, xdist's name for how tests are given out, such as `load`; elsewhere empty."""
+    return str(getattr(config, "workerinput", {}).get(_KEY, {}).get("distribution", ""))
+
+
 def receive(config: pytest.Config) -> RunMembership | None:
     """In a worker, what the controller has opened; elsewhere None."""
     given = getattr(config, "workerinput", {}).get(_KEY)
@@ -49,6 +54,7 @@ def send(node: Any, member: RunMembership) -> None:
         "secret": run.secret.hex(),
         "folder": str(member.folder),
         "labels": [list(pair) for pair in run.extra_labels],
+        "distribution": node.config.option.dist,
         "ports": {name: dict(ports) for name, ports in member.ports.items()},
     }
 

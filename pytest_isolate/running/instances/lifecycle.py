@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import Future, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 
 from pytest_isolate.errors import EngineError, IsolateError, PathError, StartError
 from pytest_isolate.planning.placement import Instance, InstanceKey, Place
@@ -94,6 +95,21 @@ class Lifecycle:
         if future is None:
             raise _ending(key)
         return future.result()
+
+    def are_settled(self, keys: Iterable[InstanceKey]) -> bool:
+        """True if all of these are ready, or never will be: waiting for one ends at once."""
+        with self._lock:
+            return all(key in self._futures and self._futures[key].done() for key in keys)
+
+    def wait_for_one(self, groups: Collection[Collection[InstanceKey]]) -> None:
+        """Come back as soon as all of one of these groups are settled, or nothing is under way."""
+        while not any(map(self.are_settled, groups)):
+            with self._lock:
+                known = [self._futures[key] for key in {*chain(*groups)} if key in self._futures]
+            pending = [future for future in known if not future.done()]
+            if not pending:
+                return
+            wait(pending, return_when=FIRST_COMPLETED)
 
     def handle(self, key: InstanceKey) -> Service:
         """Return what a test gets, once the instance is ready."""
