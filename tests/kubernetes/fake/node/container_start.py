@@ -123,8 +123,7 @@ class ContainerStart:
         meta, name = self.pod["metadata"], self.container["name"]
         network: dict[str, Any] = {"mode": f"container:{joined}"}
         if not joined:
-            of_node = self.node.network
-            network = {"mode": of_node.name, "endpoint": of_node.endpoint(self.address), "dns": of_node.dns}
+            network = {"mode": self.node.network.name, "endpoint": self.node.network.endpoint(self.address)}
         config = build_config(
             self.pod,
             self.container,
@@ -144,6 +143,10 @@ class ContainerStart:
             hosts = self.folder / "hosts"
             hosts.write_text(self._hosts())
             yield bind(hosts, "/etc/hosts", is_read_only=False)
+        # Docker's own DNS does not answer who has a Pod's address: the names of its containers are too long for it.
+        servers = self.folder / "resolv.conf"
+        servers.write_text(f"nameserver {self.node.network.dns}\n")
+        yield bind(servers, "/etc/resolv.conf", is_read_only=False)
         message = self.termination_log()
         message.touch()
         os.chmod(message, 0o666)

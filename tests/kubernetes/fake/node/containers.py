@@ -22,7 +22,7 @@ def build_config(
     labels: Mapping[str, str],
     network: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The body of Docker's request to create; `network` is its mode and, for a Pod's first, address and DNS."""
+    """The body of Docker's request to create; `network` is its mode and, for the first of a Pod, its address."""
     command, args = ([expand(word, variables) for word in container.get(key) or ()] for key in ("command", "args"))
     config: dict[str, Any] = {
         "Image": image_id,
@@ -48,7 +48,6 @@ def build_config(
         config["WorkingDir"] = container["workingDir"]
     if "endpoint" in network:
         config["NetworkingConfig"] = network["endpoint"]
-        config["HostConfig"]["Dns"] = [network["dns"]]
         config["Hostname"] = (pod["spec"].get("hostname") or pod["metadata"]["name"])[:63]
     user = find_user(pod, container)
     if user is not None:
