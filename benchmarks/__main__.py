@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import fresh, latency, logs, overhead, pods, quickstart, tunnel, workloads
+from benchmarks import early, fresh, latency, logs, overhead, pods, quickstart, tunnel, workloads
 from benchmarks.load import QUIET_PERCENT, LoadMeter
 from benchmarks.results import describe_machine, write_section
 
@@ -26,6 +26,7 @@ class Benchmark:
 BENCHMARKS = {
     "overhead": Benchmark(overhead.run, rounds=40, round_s=2),
     "latency": Benchmark(latency.run, rounds=15, round_s=4, uncounted_rounds=0),
+    "early": Benchmark(early.run, rounds=5, round_s=30),
     "logs": Benchmark(logs.run, rounds=5, round_s=30, uncounted_rounds=0),
     "quickstart": Benchmark(quickstart.run, rounds=9, round_s=15),
     "w1": Benchmark(workloads.run_w1, rounds=9, round_s=55),

@@ -98,7 +98,8 @@ def measure_in_turn(
                 if not contender.may_fail:
                     raise SystemExit(f"{contender.name} {error}") from error
                 measured.failures.append(find_reason(str(error)))
-        print(f"\rround {number} of {rounds}", end="" if number < rounds else "\n", file=sys.stderr, flush=True)
+        if rounds:
+            print(f"\rround {number} of {rounds}", end="" if number < rounds else "\n", file=sys.stderr, flush=True)
     return runs
 
 

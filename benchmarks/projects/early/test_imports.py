@@ -1,0 +1,4 @@
+import time
+
+# What importing a large application takes.
+time.sleep(5)
