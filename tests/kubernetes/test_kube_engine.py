@@ -11,6 +11,7 @@ import secrets
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,16 @@ def test_a_restricted_namespace_takes_what_is_not_root(connect: Connect, restric
     engine.unpause_container(server)
     engine.stop_container(server, 5)
     assert engine.inspect_container(server).exit_code == 0
+
+
+def test_a_restricted_namespace_takes_several_at_once(connect: Connect, restricted: str) -> None:
+    """All of them are refused as the first one is, before any knows that the namespace takes nothing of root's."""
+    site = connect(of=restricted)
+    rights = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
+    safe = {"user": "1000:1000", "cap_drop": ("ALL",), "cap_add": rights}
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: site.create("sleep 60", **safe), range(8)))
+    assert len(set(made)) == 8
 
 
 def test_a_restricted_namespace_refuses_an_image_of_root(connect: Connect, restricted: str) -> None:

@@ -378,16 +378,16 @@ class KubernetesEngine(ClusterRemover):
         image: ImageConfig | None,
         owner: Mapping[str, str] | None,
     ) -> Mapping[str, Any]:
-        for _ in range(2):
-            body = build_pod(request, words, image, self._build_setting(request, owner))
+        while True:
+            setting = self._build_setting(request, owner)
+            body = build_pod(request, words, image, setting)
             try:
                 return self._own_pods.create(merge({"metadata": _metadata(request)}, body), request)
             except EngineError as error:
                 # The namespace takes no pod of root's: then the first process is not, where the image's user is not.
-                if not self._may_be_root or "restricted" not in str(error):
+                if not setting.may_be_root or "restricted" not in str(error):
                     raise
                 self._may_be_root = False
-        raise AssertionError("unreachable")
 
     def _find_config_for(self, request: ContainerRequest, what: str) -> ImageConfig | None:
         try:
