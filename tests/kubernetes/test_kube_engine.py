@@ -540,6 +540,16 @@ def test_a_volume_is_that_of_one_container_and_outlives_stops(site: Site) -> Non
     assert site.engine.list_volumes(site.labels) == []
 
 
+def test_a_volume_whose_container_is_gone_is_given_to_the_next(site: Site) -> None:
+    """As when a service is started anew: its data went with its container."""
+    site.engine.create_volume("data", site.labels)
+    site.engine.remove_container(site.start("sleep 60", volumes={"data": "/data"}))
+    second = site.start("sleep 60", volumes={"data": "/data"})
+    with pytest.raises(EngineError, match="a volume lives with one container"):
+        site.create("exit 0", volumes={"data": "/data"})
+    assert site.engine.inspect_container(second).is_running
+
+
 # -- deaths ----------------------------------------------------------------------------------------------------------
 
 

@@ -421,19 +421,39 @@ class KubernetesEngine(ClusterRemover):
     def _claim_volumes(self, request: ContainerRequest, owner: Mapping[str, str] | None) -> None:
         """Note whose a volume is: its data lives with that container, and another one would find none."""
         for name in request.volumes:
-            claim = claim_name(object_name(f"volume {name}"))
-            try:
-                self._client.create(self._secrets, build_named(CLAIM, request.name, claim, request.labels, owner))
-            except ApiError as error:
-                if error.reason != "AlreadyExists":
-                    raise
-                user = annotation(self._client.get(f"{self._secrets}/{claim}"), NAME)
-                if user != request.name:
-                    raise EngineError(
-                        f"container {request.name} could not be given volume {name}",
-                        found=f"it is that of container {user}; in a cluster a volume lives with one container",
-                        do="let one service have it, and others ask that one; or use Docker",
-                    ) from error
+            user = self._claim(name, request, owner)
+            if user and not self._is_there(user):
+                # That container is gone, and the data with it: as when a service is started anew.
+                self._client.delete(f"{self._secrets}/{claim_name(object_name(f'volume {name}'))}")
+                user = self._claim(name, request, owner)
+            if user:
+                raise EngineError(
+                    f"container {request.name} could not be given volume {name}",
+                    found=f"it is that of container {user}; in a cluster a volume lives with one container",
+                    do="let one service have it, and others ask that one; or use Docker",
+                )
+
+    def _claim(self, volume: str, request: ContainerRequest, owner: Mapping[str, str] | None) -> str:
+        """Claim a volume for a container; the name of the one that has it already, else empty."""
+        claim = claim_name(object_name(f"volume {volume}"))
+        try:
+            self._client.create(self._secrets, build_named(CLAIM, request.name, claim, request.labels, owner))
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            user = annotation(self._client.get(f"{self._secrets}/{claim}"), NAME)
+            return "" if user == request.name else user
+        return ""
+
+    def _is_there(self, container: str) -> bool:
+        """True for a container that there is, or is about to be: the words of its program come before its pod."""
+        try:
+            self._client.get(f"{self._secrets}/{object_name(container)}")
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
 
     def dropped_limits(self) -> Collection[str]:
         return self._dropped
