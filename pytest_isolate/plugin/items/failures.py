@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,33 +17,9 @@ from pytest_isolate.plugin.run.wiring import Wired
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.running import instance_hash
 from pytest_isolate.running.evidence.collect import EvidenceCollector, ServiceUse
-from pytest_isolate.running.evidence.render import Evidence, clip_phases, render, render_uncut, section_title
+from pytest_isolate.running.evidence.render import Evidence, clip_phases, render, section_title
+from pytest_isolate.running.evidence.stored_log import StoredLog
 from pytest_isolate.sharing.usage_log import UsageLog
-
-_LONGEST = 80
-
-
-def store(folder: Path | None, test: str, evidence: Evidence, *, is_first: bool) -> str:
-    """Store all lines in a folder of the test; the file's path, empty without a folder or lines."""
-    if folder is None or not evidence.parts:
-        return ""
-    path = folder / file_name(test) / f"{file_name(evidence.service)}.log"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w" if is_first else "a", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in render_uncut(evidence))
-    except OSError as error:
-        return f"not stored: {error}"
-    return str(path)
-
-
-def file_name(text: str) -> str:
-    """A name that every file system takes; what it cannot say in full is told apart by a digest."""
-    name = re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII).strip("-.")
-    if name == text and len(name) <= _LONGEST:
-        return name
-    return f"{name[:_LONGEST]}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"
-
 
 UsedInstances = Callable[[], Sequence[Instance]]
 _STARTED = "isolate_start"
@@ -136,7 +111,9 @@ class Failures:
             used = [ready[instance.key] for instance in self._used() if instance.key in ready]
             self._is_settled = self._evidence_collector.wait_for_late_lines(self._clock.time()) if used else True
             until, phases = self._clock.time(), clip_phases(self._began, self._told_until)
-            found = self._evidence_collector.examine(used, phases, until, is_first=not self._told_until)
+            is_first = not self._told_until
+            store = partial(StoredLog, self._artifacts, self._test, is_new=is_first) if self._artifacts else None
+            found = self._evidence_collector.examine(used, phases, until, is_first=is_first, store=store)
             self._untold = [replace(evidence, is_settled=self._is_settled) for evidence in found]
             self._secured, self._secured_until = [phase for phase, _ in phases], until
 
@@ -156,10 +133,9 @@ class Failures:
         is_first = not self._told_until
         wrote = {part.phase for part in evidence.parts}
         phases = [phase for phase in self._secured if is_first or phase in wrote or phase == self._secured[-1]]
-        stored = store(self._artifacts, item.nodeid, evidence, is_first=is_first)
-        report.sections.append((section_title(evidence, phases), "\n".join(render(evidence, stored))))
+        report.sections.append((section_title(evidence, phases), "\n".join(render(evidence))))
         facts = {"service": evidence.service, "state": evidence.state, "container": evidence.container}
-        facts |= {"log": stored} if stored else {}
+        facts |= {"log": evidence.stored} if evidence.stored else {}
         _add_facts(report, {**facts, "lines": evidence.count})
         properties = [(f"isolate.{evidence.service}.{key}", value) for key, value in facts.items() if key != "service"]
         # JUnit XML takes them from the last report, whose own are a copy of the item's.

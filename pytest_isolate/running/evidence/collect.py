@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from pytest_isolate.engine.api import Engine, LogLine
 from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound
@@ -15,6 +14,7 @@ from pytest_isolate.planning.placement import InstanceKey
 from pytest_isolate.running.clock import Clock
 from pytest_isolate.running.containers.running import RunningInstance
 from pytest_isolate.running.evidence.render import Evidence, commands_inside, describe_state, split_phases
+from pytest_isolate.running.evidence.stored_log import StoredLog
 from pytest_isolate.text import redact
 
 # Time for the engine to read a line that a service has written. Of 18,000 lines, on two processors with work for five
@@ -61,13 +61,23 @@ class EvidenceCollector:
         return True
 
     def examine(
-        self, used: Sequence[RunningInstance], began: Sequence[tuple[str, float]], until: float, *, is_first: bool
+        self,
+        used: Sequence[RunningInstance],
+        began: Sequence[tuple[str, float]],
+        until: float,
+        *,
+        is_first: bool,
+        store: Callable[[str], StoredLog] | None = None,
     ) -> list[Evidence]:
-        """Return state and lines of each service in these phases; of a test's own services, of their start too."""
+        """Return state and lines of each service in these phases; of a test's own services, of their start too.
+
+        `store` opens the file that gets all lines of a service.
+        """
         found: list[Evidence] = []
         for running in used:
             try:
-                found.append(self._examine(running, began, until, is_first=is_first))
+                stored = store(str(running.instance.key.service)) if store else None
+                found.append(self._examine(running, began, until, stored, is_first=is_first))
             except EngineUnreachable as error:  # so it is asked no more
                 return [*found, _unknown(running, error.what)]
             except ObjectNotFound:
@@ -77,41 +87,67 @@ class EvidenceCollector:
         return found
 
     def _examine(
-        self, running: RunningInstance, began: Sequence[tuple[str, float]], until: float, *, is_first: bool
+        self,
+        running: RunningInstance,
+        began: Sequence[tuple[str, float]],
+        until: float,
+        stored: StoredLog | None,
+        *,
+        is_first: bool,
     ) -> Evidence:
         since, key = began[0][1], running.instance.key
         is_own = is_first and key.place.scope is Scope.FUNCTION
         # The state first: when the engine says that a container has ended, it has read all of its lines.
         state = self._engine.inspect_container(running.container_id)
-        lines = self._read(running, running.started_at if is_own else since, until)
+        log = _Reading(self._engine, running, since, until)
+        try:
+            lines = log.read(running.started_at if is_own else since)
+            parts = split_phases(lines, began, is_own=is_own, write=stored.write if stored else None)
+        finally:
+            where = stored.close() if stored else ""
         return Evidence(
             service=str(key.service),
             container=state.name,
             state=describe_state(state, since),
             is_running=state.is_running,
-            parts=split_phases(lines, began, is_own=is_own),
+            parts=parts,
             others=tuple(self._others(key, since - LATE_S)),
             is_kept=running.domain.is_kept,
             commands=commands_inside(self._engine.commands, state.name, is_running=state.is_running),
-            before=self._describe_before(key, since, lines) if is_first else "",
+            before=self._describe_before(key, since, log.earliest) if is_first else "",
+            stored=where,
         )
 
-    def _read(self, running: RunningInstance, since: float, until: float) -> list[LogLine]:
-        lines = self._engine.read_log_lines(running.container_id, since)
-        return [replace(line, text=redact(line.text, running.secrets)) for line in lines if line.when < until]
-
-    def _describe_before(self, key: InstanceKey, since: float, lines: Sequence[LogLine]) -> str:
-        uses = [
-            use
-            for use in self._before.get(key, ())
-            if not use.is_settled and any(since <= line.when < use.ended + LATE_S for line in lines)
-        ]
+    def _describe_before(self, key: InstanceKey, since: float, earliest: float) -> str:
+        uses = [use for use in self._before.get(key, ()) if not use.is_settled and earliest < use.ended + LATE_S]
         if not uses:
             return ""
         first, *more = (f"until {1000 * (since - use.ended):.0f} ms before" for use in uses)
         others = [f", {use.test} {until}" for use, until in zip(uses[1:], more, strict=True)]
         whose = "their" if others else "its"
         return f"{uses[0].test} used it {first}{''.join(others)}: first lines may be {whose} last"
+
+
+class _Reading:
+    """The log of a service, read once and line by line; `earliest` is when the first line of the test came."""
+
+    def __init__(self, engine: Engine, running: RunningInstance, since: float, until: float) -> None:
+        self._engine = engine
+        self._running = running
+        self._since = since
+        self._until = until
+        self.earliest = float("inf")
+
+    def read(self, start: float) -> Iterator[LogLine]:
+        """Each line from `start` on that came in time, without the passwords in it."""
+        secrets = self._running.secrets
+        for line in self._engine.read_log_lines(self._running.container_id, start):
+            if line.when >= self._until:
+                continue
+            if self._since <= line.when < self.earliest:
+                self.earliest = line.when
+            text = redact(line.text, secrets)
+            yield line if text == line.text else LogLine(line.when, text)
 
 
 def _unknown(running: RunningInstance, why: str) -> Evidence:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -14,6 +16,8 @@ from pytest_isolate.text import count
 # Limits for a phase and for a line: more than that hides the test's own error. The rest can be stored.
 MOST_LINES = 60
 MOST_CHARACTERS = 1000
+NOT_STORED = "not stored: "
+"""It stands before the reason why a log is in no file."""
 START = "start"
 """Phase before set-up, of a service that only this test uses."""
 _KILLED = 128 + 9
@@ -45,10 +49,12 @@ _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7
 
 
 class Part(Struct, frozen=True, kw_only=True):
-    """The lines of one phase of a test."""
+    """Lines of one phase of a test: how many there were, and the first and the last of them."""
 
     phase: str
-    lines: tuple[LogLine, ...]
+    count: int
+    first: tuple[LogLine, ...]
+    last: tuple[LogLine, ...] = ()
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
@@ -69,22 +75,45 @@ class Evidence(Struct, frozen=True, kw_only=True):
     is_settled: bool = True
     is_kept: bool = False
     commands: str = ""
+    stored: str = ""
+    """The file that holds all lines, or why there is none; empty where none was asked for."""
 
     @property
     def count(self) -> int:
         """Number of lines that the service wrote."""
-        return sum(len(part.lines) for part in self.parts)
+        return sum(part.count for part in self.parts)
 
 
-def split_phases(lines: Iterable[LogLine], began: Sequence[tuple[str, float]], *, is_own: bool) -> tuple[Part, ...]:
-    """Split a log by phase. Lines before the first phase belong to the test only where the service is its own."""
+def split_phases(
+    lines: Iterable[LogLine],
+    began: Sequence[tuple[str, float]],
+    *,
+    is_own: bool,
+    write: Callable[[str, LogLine], None] | None = None,
+) -> tuple[Part, ...]:
+    """Split a log by phase. Lines before the first phase belong to the test only where the service is its own.
+
+    Of each phase the lines that are shown are kept, and no more: a log may be larger than memory. `write` gets all of
+    them, with their phases.
+    """
     phases = [(START, float("-inf")), *began] if is_own else list(began)
-    found: dict[str, list[LogLine]] = {phase: [] for phase, _ in phases}
+    moments = [when for _, when in phases]
+    counts = [0] * len(phases)
+    first: list[list[LogLine]] = [[] for _ in phases]
+    last: list[deque[LogLine]] = [deque(maxlen=MOST_LINES // 2) for _ in phases]
     for line in lines:
-        begun = [phase for phase, when in phases if when <= line.when]
-        if begun:
-            found[begun[-1]].append(line)
-    return tuple(Part(phase=phase, lines=tuple(own)) for phase, own in found.items() if own)
+        number = bisect_right(moments, line.when) - 1
+        if number < 0:
+            continue
+        counts[number] += 1
+        (last if counts[number] > MOST_LINES // 2 else first)[number].append(line)
+        if write:
+            write(phases[number][0], line)
+    return tuple(
+        Part(phase=phase, count=counts[number], first=tuple(first[number]), last=tuple(last[number]))
+        for number, (phase, _) in enumerate(phases)
+        if counts[number]
+    )
 
 
 def clip_phases(began: Sequence[tuple[str, float]], since: float) -> list[tuple[str, float]]:
@@ -119,8 +148,8 @@ def section_title(evidence: Evidence, phases: Sequence[str]) -> str:
     return f"{title}, used by {others} at the same time"
 
 
-def render(evidence: Evidence, stored: str = "") -> list[str]:
-    """Lines of a report section; `stored` names the file with the uncut log."""
+def render(evidence: Evidence) -> list[str]:
+    """Lines of a report section."""
     lines = [f"state   {evidence.state}"]
     lines += [f"inside  {evidence.commands}"] if evidence.commands else []
     if evidence.others:
@@ -129,30 +158,32 @@ def render(evidence: Evidence, stored: str = "") -> list[str]:
     lines += [f"before  {evidence.before}"] if evidence.before else []
     if not evidence.is_settled:
         lines.append("hurry   its last lines may be missing: so many tests have failed that they were not waited for")
-    lines += [f"stored  {stored}"] if stored else []
+    lines += [f"stored  {evidence.stored}"] if evidence.stored else []
     for part in evidence.parts:
-        shown = [f"{_clock(line.when)}  {cut_line(_plain(line.text))}" for line in part.lines]
-        lines.append(f"{part.phase} ({count(len(part.lines), 'line')})")
-        lines += [f"  {text}" for text in cut_middle(shown, MOST_LINES, stored)]
+        lines.append(f"{part.phase} ({count(part.count, 'line')})")
+        lines += [f"  {text}" for text in _show(part, evidence.stored)]
     return lines if evidence.parts else [*lines, "log     it wrote nothing"]
 
 
-def render_uncut(evidence: Evidence) -> list[str]:
-    """Lines of the file that stores the whole log."""
-    lines = []
-    for part in evidence.parts:
-        lines += [f"== {part.phase}", *(f"{_clock(line.when)}  {_plain(line.text)}" for line in part.lines)]
-    return lines
+def _show(part: Part, stored: str) -> list[str]:
+    """The first and last lines of a phase; a line between them tells how many are left out."""
+    first, last = (
+        [f"{_clock(line.when)}  {cut_line(_plain(line.text))}" for line in some] for some in (part.first, part.last)
+    )
+    left_out = part.count - len(first) - len(last)
+    if not left_out:
+        return [*first, *last]
+    where = _where(stored) if stored else "--isolate-artifacts=DIR stores all"
+    return [*first, f"... {left_out} lines left out; {where} ...", *last]
 
 
-def cut_middle(lines: Sequence[str], most: int, stored: str = "") -> list[str]:
-    """Keep the first and last lines; a line between them tells how many are left out."""
-    if len(lines) <= most:
-        return list(lines)
-    head = most // 2
-    tail = most - head
-    where = f"all are in {stored}" if stored else "--isolate-artifacts=DIR stores all"
-    return [*lines[:head], f"... {len(lines) - most} lines left out; {where} ...", *lines[-tail:]]
+def _where(stored: str) -> str:
+    return stored if stored.startswith(NOT_STORED) else f"all are in {stored}"
+
+
+def render_uncut(line: LogLine) -> str:
+    """A line of the file that stores the whole log."""
+    return f"{_clock(line.when)}  {_plain(line.text)}"
 
 
 def cut_line(text: str, most: int = MOST_CHARACTERS) -> str:

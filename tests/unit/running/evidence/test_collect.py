@@ -69,7 +69,7 @@ def evidence_collector(engine: Engine, clock: FakeClock) -> EvidenceCollector:
 
 
 def texts(found: Any) -> list[tuple[str, list[str]]]:
-    return [(part.phase, [line.text for line in part.lines]) for part in found.parts]
+    return [(part.phase, [line.text for line in (*part.first, *part.last)]) for part in found.parts]
 
 
 def test_state_comes_before_the_log_whose_end_it_promises(

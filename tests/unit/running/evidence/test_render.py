@@ -10,12 +10,12 @@ from pytest_isolate.engine.api import ContainerState, LogLine
 from pytest_isolate.engine.docker.commands import DockerCommands
 from pytest_isolate.running.evidence.render import (
     MOST_CHARACTERS,
+    MOST_LINES,
     Evidence,
     Part,
     clip_phases,
     commands_inside,
     cut_line,
-    cut_middle,
     describe_state,
     render,
     render_uncut,
@@ -36,7 +36,7 @@ def evidence(**changes: object) -> Evidence:
 
 
 def moments(parts: tuple[Part, ...]) -> dict[str, list[float]]:
-    return {part.phase: [line.when for line in part.lines] for part in parts}
+    return {part.phase: [line.when for line in (*part.first, *part.last)] for part in parts}
 
 
 def test_a_line_belongs_to_the_phase_that_had_begun() -> None:
@@ -142,8 +142,8 @@ def test_a_section_says_whose_lines_there_may_be_and_where_all_are() -> None:
             is_settled=False,
             is_kept=True,
             commands="docker exec -it box sh; docker logs box",
-        ),
-        "/out/db.log",
+            stored="/out/db.log",
+        )
     )
     assert told == [
         "state   running",
@@ -158,27 +158,47 @@ def test_a_section_says_whose_lines_there_may_be_and_where_all_are() -> None:
 
 
 def test_what_would_disturb_a_terminal_is_taken_out() -> None:
-    part = Part(phase="call", lines=(LogLine(1.25, "\x1b[31mred\x1b[0m\tand\x07 \x00more\r"),))
-    (heading, told) = render(evidence(parts=(part,)))[-2:]
+    line = LogLine(1.25, "\x1b[31mred\x1b[0m\tand\x07 \x00more\r")
+    (heading, told) = render(evidence(parts=(Part(phase="call", count=1, first=(line,)),)))[-2:]
     assert heading == "call (1 line)"
     assert told.endswith(".250  red     and more")
-    assert render_uncut(evidence(parts=(part,)))[0] == "== call"
+    assert render_uncut(line) == told.strip()
 
 
-def test_long_texts_are_cut_in_the_middle() -> None:
-    assert cut_middle(["a", "b"], 2) == ["a", "b"]
-    assert cut_middle(list("abcde"), 3) == [
-        "a",
-        "... 2 lines left out; --isolate-artifacts=DIR stores all ...",
-        "d",
-        "e",
-    ]
-    assert cut_middle(list("abcde"), 3, "f.log")[1] == "... 2 lines left out; all are in f.log ..."
+@pytest.mark.parametrize("number", [1, MOST_LINES // 2, MOST_LINES // 2 + 1, MOST_LINES])
+def test_as_many_lines_as_are_shown_are_all_shown(number: int) -> None:
+    (part,) = split_phases(lines(*range(20, 20 + number)), (("call", 20.0),), is_own=False)
+    assert part.count == number
+    assert [told.split()[-1] for told in render(evidence(parts=(part,)))[2:]] == [str(20 + n) for n in range(number)]
+
+
+@pytest.mark.parametrize(
+    ("stored", "where"),
+    [
+        ("", "--isolate-artifacts=DIR stores all"),
+        ("/out/f.log", "all are in /out/f.log"),
+        ("not stored: disk full", "not stored: disk full"),
+    ],
+)
+def test_of_more_lines_the_first_and_the_last_are_shown_and_kept(stored: str, where: str) -> None:
+    (part,) = split_phases((LogLine(20 + n, f"{n}") for n in range(100_000)), (("call", 20.0),), is_own=False)
+    assert len(part.first) + len(part.last) == MOST_LINES
+    told = render(evidence(parts=(part,), stored=stored))[-MOST_LINES - 2 :]
+    assert told[0] == "call (100000 lines)"
+    assert told[1].endswith("  0")
+    assert told[MOST_LINES // 2 + 1] == f"  ... {100_000 - MOST_LINES} lines left out; {where} ..."
+    assert told[-1].endswith("  99999")
+
+
+def test_all_lines_are_written_with_their_phases() -> None:
+    written: list[tuple[str, float]] = []
+    split_phases(
+        lines(1, 11, 21, 22), BEGAN, is_own=False, write=lambda phase, line: written.append((phase, line.when))
+    )
+    assert written == [("setup", 11), ("call", 21), ("call", 22)]
+
+
+def test_a_long_line_is_cut_in_the_middle() -> None:
     assert cut_line("x" * MOST_CHARACTERS) == "x" * MOST_CHARACTERS
     assert cut_line("abcdefgh", 4) == "ab ... 4 characters left out ... gh"
-
-
-def test_a_file_holds_all_lines_uncut() -> None:
-    part = Part(phase="call", lines=tuple(LogLine(n, "y" * 5000) for n in range(500)))
-    assert len(render_uncut(evidence(parts=(part,)))) == 501
-    assert len(render_uncut(evidence(parts=(part,)))[1]) > 5000
+    assert len(render_uncut(LogLine(1, "y" * 5000))) > 5000
