@@ -1,7 +1,8 @@
 """Tells pods the names of their neighbours: each program starts with a table of hosts, and is given another one later.
 
-One table is written at a time, by what is so by then: an older one would take away the names of a newer one. That holds
-within a process; two workers that start containers of one stack at the same moment are not told apart here.
+One table is written at a time, by what is so by then: an older one would take away the names of a newer one. Another
+worker may start containers of the same stack at the same moment. So a process that has written a table looks once more,
+and writes again where there is a neighbour by now that the table lacks: what comes last is whole.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pytest_isolate.engine.kubernetes.first_control import FirstControl
 
 _NOT_STARTED, _STARTING = 0, -1
+# Neighbours come one after the other: no process writes a table as often as that before it is whole.
+_MOST_WRITES = 20
 
 
 class Neighbours:
@@ -55,6 +58,7 @@ class Neighbours:
                 table = build_hosts(pod, self._members(read_networks(pod)))
                 starts = self._control.start(name, table).starts
                 self._tables[name] = table
+                self._write_table(pod)
         except EngineError:
             with self._lock:
                 if before == _NOT_STARTED:
@@ -79,18 +83,21 @@ class Neighbours:
                     self._write_table(pod)
 
     def _write_table(self, pod: Mapping[str, Any]) -> None:
-        name, members = pod["metadata"]["name"], self._members(read_networks(pod))
-        now = next((member for member in members if member["metadata"]["name"] == name), pod)
-        table = build_hosts(now, members)
-        if self._tables.get(name) == table:
-            return
-        try:
-            self._control.write_hosts(name, table)
-        except EngineError:
-            # One that has ended needs no names; with it the start of another must not fail.
-            if self._still_runs(name):
-                raise
-        self._tables[name] = table
+        """Write the table of a pod until it is what we have written last."""
+        name = pod["metadata"]["name"]
+        for _ in range(_MOST_WRITES):
+            members = self._members(read_networks(pod))
+            now = next((member for member in members if member["metadata"]["name"] == name), pod)
+            table = build_hosts(now, members)
+            if self._tables.get(name) == table:
+                return
+            try:
+                self._control.write_hosts(name, table)
+            except EngineError:
+                # One that has ended needs no names; with it the start of another must not fail.
+                if self._still_runs(name):
+                    raise
+            self._tables[name] = table
 
     def _still_runs(self, pod: str) -> bool:
         try:
