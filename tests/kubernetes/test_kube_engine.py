@@ -709,7 +709,7 @@ def test_a_start_asks_the_server_a_bounded_number_of_times(site: Site, fake_clus
         site.engine.start_container(container)
         found = asked()
         assert found["get pods/exec"] == 1 + neighbours, found
-        assert (found["get pods"], found["list pods"]) == (1, 2 + neighbours), found
+        assert (found["get pods"], found["list pods"]) == (1, 3 + 2 * neighbours), found
 
 
 def test_what_an_image_runs_is_read_from_its_registry_with_the_pods_pull_secrets(
