@@ -70,4 +70,3 @@ def test_no_test_is_lost_and_no_unit_or_group_comes_in_more_pieces(
     for depth in (1, 2, 3):
         pieces = [len(list(groupby((t.group, t.units[:depth]) for t in some))) for some in (tests, ordered)]
         assert pieces[1] <= pieces[0]
-    assert order_ready_first(ordered, current) == list(range(len(tests)))
