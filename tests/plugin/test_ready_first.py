@@ -156,6 +156,13 @@ def test_failed_first_counts_more_than_the_configuration(project: Project) -> No
     assert order(run("--ff", READY_FIRST))[0] == "test_a.py::test_nothing"
 
 
+def test_stepwise_goes_through_the_tests_as_they_were_collected(project: Project) -> None:
+    project.conftest(WEB)
+    write_modules(project)
+    result = project.pytester.runpytest_subprocess("--isolate", "-v", "--sw", READY_FIRST, timeout=60)
+    assert order(result) == [*AS_COLLECTED, "test_c.py::test_five"]
+
+
 def test_with_the_plan_alone_nothing_is_waited_for(project: Project) -> None:
     project.conftest(WEB)
     write_modules(project)

@@ -82,6 +82,8 @@ def is_wanted(config: pytest.Config) -> bool:
     if not READY_FIRST.read(config):
         return False
     option = config.option
+    if getattr(option, "stepwise", False):
+        return False  # it takes all that was collected before the last failed test for passed
     is_shuffled = config.pluginmanager.hasplugin("randomly") and getattr(option, "randomly_reorganize", True)
     is_ordered = getattr(option, "failedfirst", False) or getattr(option, "newfirst", False)
     return READY_FIRST.is_on_line(config) or not (is_shuffled or is_ordered)
