@@ -314,10 +314,11 @@ RUN_INSIDE = "python3 -m pytest --isolate -p pytest_isolate.plugin.hooks -p no:c
 def run_in_pod(project: Project, api: Api, kubectl: Kubectl, machine: str) -> Callable[..., str]:
     """A function that runs the project in a Pod of the namespace; it returns the output."""
 
-    def run(*args: str) -> str:
+    def run(*args: str, before: str = "") -> str:
         start_job(project, api, machine, ["sleep", "infinity"])
         # How it ended is in its output.
-        output = kubectl("exec", "job", "--", "sh", "-c", f"{RUN_INSIDE} {' '.join(args)} 2>&1 || true").stdout
+        script = f"{before} {RUN_INSIDE} {' '.join(args)} 2>&1 || true"
+        output = kubectl("exec", "job", "--", "sh", "-c", script).stdout
         print(output)
         kubectl("delete", "pod", "job", "--grace-period=0", "--force")
         return output
@@ -405,6 +406,23 @@ def test_in_a_pod_what_is_kept_and_what_is_up_keeps_its_address(
     assert first == second
     assert len(api.get("services")["items"]) == 2
     # Addresses go with their runs.
+    for lease in api.get("leases")["items"]:
+        api.call("DELETE", f"leases/{lease['metadata']['name']}")
+
+
+def test_in_a_pod_an_address_goes_with_a_kept_service_that_has_changed(
+    project: Project, api: Api, kubectl: Kubectl, run_in_pod: Callable[..., str]
+) -> None:
+    kubectl("apply", "-f", "-", text=project.command("kubernetes", "role").stdout)
+    project.write("conftest.py", "import os", WEB, "other = service(web, env={'VERSION': os.environ['VERSION']})")
+    project.write("test_it.py", GET, "def test_it(web, other): assert get(web) == get(other) == 'hello'")
+    changed = f"&& VERSION=2 {RUN_INSIDE} --isolate-reuse"
+    assert run_in_pod("--isolate-reuse", changed, before="export VERSION=1;").count("1 passed") == 2
+    given = {pod["metadata"]["labels"]["pytest-isolate/address"] for pod in api.get("pods")["items"]}
+    wait_for(
+        lambda: {one["metadata"]["name"] for one in api.get("services")["items"]} == given,
+        show=lambda: what_is_there(api),
+    )
     for lease in api.get("leases")["items"]:
         api.call("DELETE", f"leases/{lease['metadata']['name']}")
 

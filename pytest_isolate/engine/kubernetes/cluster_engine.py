@@ -55,6 +55,7 @@ from pytest_isolate.engine.kubernetes.objects.manifests import (
     dropped_limits,
 )
 from pytest_isolate.engine.kubernetes.objects.object_labels import (
+    ADDRESS,
     CLAIM,
     CONTAINER,
     DOMAIN,
@@ -78,7 +79,7 @@ from pytest_isolate.engine.kubernetes.objects.quota import read_memory
 from pytest_isolate.engine.kubernetes.objects.refused_settings import check_request, find_refusals
 from pytest_isolate.engine.kubernetes.pods import ROOM_WITHIN_S, PodLogTail, Pods, is_held, is_up
 from pytest_isolate.engine.kubernetes.registry.registry_images import find_machine
-from pytest_isolate.engine.kubernetes.service_addresses import ADDRESS, ServiceAddresses
+from pytest_isolate.engine.kubernetes.service_addresses import ServiceAddresses
 from pytest_isolate.errors import BuildFailed, EngineError, ImageNotFound, ObjectNotFound
 from pytest_isolate.model.endpoint import Port
 from pytest_isolate.model.identity import LABEL_RUN
