@@ -476,13 +476,13 @@ class KubernetesEngine(ClusterRemover):
         if not is_held(pod):
             self._own_pods.ungate(container_id)
             self._own_pods.bring_up(container_id, what)
-            self._ports.publish(container_id, _bindings(pod))
+            self._ports.publish(container_id, read_bindings(pod))
             self._tell_start(container_id, read_labels(pod))
             return
         self._own_pods.bring_up(container_id, what)
         if not pod_address(pod):
             pod = self._own_pods.get(container_id, what)
-        self._ports.publish(container_id, _bindings(pod))
+        self._ports.publish(container_id, read_bindings(pod))
         try:
             is_new = self._neighbours.start(pod)
         except EngineError:
@@ -620,8 +620,8 @@ class KubernetesEngine(ClusterRemover):
         return deaths
 
 
-def _bindings(pod: Mapping[str, Any]) -> list[PortBinding]:
-    """The ports of a pod that were to be published."""
+def read_bindings(pod: Mapping[str, Any]) -> list[PortBinding]:
+    """The ports of a pod that were to be published; inside the cluster at its address, empty where that came later."""
     written = json.loads(annotation(pod, PORTS) or "[]")
     return [PortBinding(inner=inner, host_ip=host_ip, host_port=port) for inner, host_ip, port in written]
 
