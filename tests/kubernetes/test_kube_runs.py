@@ -308,16 +308,20 @@ def start_job(
 
 
 RUN_INSIDE = "python3 -m pytest --isolate -p pytest_isolate.plugin.hooks -p no:cacheprovider"
+COMMAND_INSIDE = (
+    "PYTEST_PLUGINS=pytest_isolate.plugin.hooks python3 -c 'from pytest_isolate.cli.main import main; main()'"
+)
 
 
 @pytest.fixture
 def run_in_pod(project: Project, api: Api, kubectl: Kubectl, machine: str) -> Callable[..., str]:
     """A function that runs the project in a Pod of the namespace; it returns the output."""
 
-    def run(*args: str) -> str:
+    def run(*args: str, before: str = "") -> str:
         start_job(project, api, machine, ["sleep", "infinity"])
         # How it ended is in its output.
-        output = kubectl("exec", "job", "--", "sh", "-c", f"{RUN_INSIDE} {' '.join(args)} 2>&1 || true").stdout
+        script = f"{before} {RUN_INSIDE} {' '.join(args)} 2>&1 || true"
+        output = kubectl("exec", "job", "--", "sh", "-c", script).stdout
         print(output)
         kubectl("delete", "pod", "job", "--grace-period=0", "--force")
         return output
@@ -397,10 +401,9 @@ def test_in_a_pod_what_is_kept_and_what_is_up_keeps_its_address(
                 file.write(web.exec("hostname", check=True).stdout)
         """,
     )
-    command = "PYTEST_PLUGINS=pytest_isolate.plugin.hooks python3 -c 'from pytest_isolate.cli.main import main; main()'"
     # Longer than a Service that is gone is served still.
     run = f"--isolate-reuse && sleep 2 && {RUN_INSIDE} --isolate-reuse"
-    assert run_in_pod(run, f"&& {command} up").count("1 passed") == 2
+    assert run_in_pod(run, f"&& {COMMAND_INSIDE} up").count("1 passed") == 2
     first, second = (project.path / "names").read_text().split()
     assert first == second
     assert len(api.get("services")["items"]) == 2
@@ -409,11 +412,46 @@ def test_in_a_pod_what_is_kept_and_what_is_up_keeps_its_address(
         api.call("DELETE", f"leases/{lease['metadata']['name']}")
 
 
+def test_in_a_pod_an_address_goes_with_a_kept_service_that_has_changed(
+    project: Project, api: Api, kubectl: Kubectl, run_in_pod: Callable[..., str]
+) -> None:
+    kubectl("apply", "-f", "-", text=project.command("kubernetes", "role").stdout)
+    project.write("conftest.py", "import os", WEB, "other = service(web, env={'VERSION': os.environ['VERSION']})")
+    project.write("test_it.py", GET, "def test_it(web, other): assert get(web) == get(other) == 'hello'")
+    changed = f"&& VERSION=2 {RUN_INSIDE} --isolate-reuse"
+    assert run_in_pod("--isolate-reuse", changed, before="export VERSION=1;").count("1 passed") == 2
+    given = {pod["metadata"]["labels"]["pytest-isolate/address"] for pod in api.get("pods")["items"]}
+    wait_for(
+        lambda: {one["metadata"]["name"] for one in api.get("services")["items"]} == given,
+        show=lambda: what_is_there(api),
+    )
+    for lease in api.get("leases")["items"]:
+        api.call("DELETE", f"leases/{lease['metadata']['name']}")
+
+
+def allow_job(project: Project, kubectl: Kubectl, rules: object = None) -> None:
+    """Give the service account of the namespace the Role that is printed, or one with these rules."""
+    role, binding = yaml.safe_load_all(project.command("kubernetes", "role").stdout)
+    kubectl("apply", "-f", "-", text=yaml.safe_dump_all([{**role, "rules": rules or role["rules"]}, binding]))
+
+
 @pytest.fixture
 def arc(project: Project, kubectl: Kubectl) -> None:
     """The service account of the namespace has the Role that Actions Runner Controller gives its runners, no more."""
-    role, binding = yaml.safe_load_all(project.command("kubernetes", "role").stdout)
-    kubectl("apply", "-f", "-", text=yaml.safe_dump_all([{**role, "rules": ARC}, binding]))
+    allow_job(project, kubectl, ARC)
+
+
+@pytest.mark.parametrize("rules", [None, ARC], ids=["whole", "small"])
+def test_in_a_pod_ps_tells_the_addresses_that_up_has_told(
+    project: Project, kubectl: Kubectl, run_in_pod: Callable[..., str], rules: object
+) -> None:
+    allow_job(project, kubectl, rules)
+    project.write("conftest.py", WEB)
+    project.write("test_it.py", "def test_it(web): pass")
+    then = f"&& {COMMAND_INSIDE} up && {COMMAND_INSIDE} ps && {COMMAND_INSIDE} down"
+    output = run_in_pod(then)
+    [told] = re.findall(r"^WEB_ADDRESS=(.+)$", output, re.MULTILINE)
+    assert re.search(rf"^  web  running  {re.escape(told)} -> 8000 ", output, re.MULTILINE)
 
 
 INSIDE_WITHOUT_SERVICES = """

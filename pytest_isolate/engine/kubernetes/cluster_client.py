@@ -85,12 +85,17 @@ class ClusterClient:
         """An object, with these fields merged in (RFC 7386); those that are null are taken away."""
         return self._ask_json("PATCH", path, body=body, kind=_MERGE_PATCH)
 
-    def delete(self, path: str, options: Mapping[str, Any] = _NOTHING, query: Mapping[str, str] = _NOTHING) -> None:
-        """Delete an object, or those of a collection that the query selects; one that is gone is fine."""
+    def delete(
+        self, path: str, options: Mapping[str, Any] = _NOTHING, query: Mapping[str, str] = _NOTHING
+    ) -> dict[str, Any]:
+        """Delete an object, or those of a collection that the query selects; one that is gone is fine.
+
+        Returned is what the server tells of it: a pod as it was, nothing of one that is gone.
+        """
         try:
-            self._ask("DELETE", path, query, options or None)
+            return self._ask_json("DELETE", path, query, options or None)
         except ObjectMissing:
-            pass
+            return {}
 
     def watch(self, path: str, query: Mapping[str, str] = _NOTHING) -> Watch:
         """The changes of a collection, as they happen."""

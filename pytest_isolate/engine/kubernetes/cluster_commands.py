@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_isolate.engine.command_api import ContainerFacts, ImageTransfer
-from pytest_isolate.engine.kubernetes.cluster_engine import KubernetesEngine
+from pytest_isolate.engine.kubernetes.cluster_engine import KubernetesEngine, read_bindings
 from pytest_isolate.engine.kubernetes.objects.object_labels import (
     CONTAINER,
     NAME,
@@ -18,6 +18,7 @@ from pytest_isolate.engine.kubernetes.objects.object_labels import (
     read_labels,
     select_by_name,
 )
+from pytest_isolate.engine.kubernetes.objects.pod_hosts import pod_address
 from pytest_isolate.engine.kubernetes.objects.pod_template import SERVICE
 from pytest_isolate.errors import EngineError
 from pytest_isolate.model.endpoint import Port
@@ -70,7 +71,6 @@ class KubernetesCommandEngine(KubernetesEngine):
         name = pod["metadata"]["name"]
         state = self._own_pods.inspect(name)
         word = "paused" if state.is_paused else "running" if state.is_running else "exited"
-        ports: dict[Port, str] = {inner: f"127.0.0.1:{outer}" for inner, outer in self._ports.find(name).items()}
         return ContainerFacts(
             container_id=name,
             name=annotation(pod, NAME) or name,
@@ -78,8 +78,15 @@ class KubernetesCommandEngine(KubernetesEngine):
             state="created" if word == "exited" and state.exit_code is None else word,
             status=word if state.exit_code is None else f"Exited ({state.exit_code})",
             labels=read_labels(pod),
-            ports=ports,
+            ports=self._addresses_of(pod),
         )
+
+    def _addresses_of(self, pod: Mapping[str, Any]) -> dict[Port, str]:
+        """The addresses at which a pod's ports answer, as seen from here."""
+        if not self._is_inside:
+            return {inner: f"127.0.0.1:{outer}" for inner, outer in self._ports.find(pod["metadata"]["name"]).items()}
+        given = {one.inner: (one.host_ip or pod_address(pod), one.host_port) for one in read_bindings(pod)}
+        return {inner: f"{host}:{port}" for inner, (host, port) in given.items() if host}
 
 
 class PodInteractive:

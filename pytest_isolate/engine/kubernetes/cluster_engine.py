@@ -55,6 +55,7 @@ from pytest_isolate.engine.kubernetes.objects.manifests import (
     dropped_limits,
 )
 from pytest_isolate.engine.kubernetes.objects.object_labels import (
+    ADDRESS,
     CLAIM,
     CONTAINER,
     DOMAIN,
@@ -78,7 +79,7 @@ from pytest_isolate.engine.kubernetes.objects.quota import read_memory
 from pytest_isolate.engine.kubernetes.objects.refused_settings import check_request, find_refusals
 from pytest_isolate.engine.kubernetes.pods import ROOM_WITHIN_S, PodLogTail, Pods, is_held, is_up
 from pytest_isolate.engine.kubernetes.registry.registry_images import find_machine
-from pytest_isolate.engine.kubernetes.service_addresses import ADDRESS, ServiceAddresses
+from pytest_isolate.engine.kubernetes.service_addresses import ServiceAddresses
 from pytest_isolate.errors import BuildFailed, EngineError, ImageNotFound, ObjectNotFound
 from pytest_isolate.model.endpoint import Port
 from pytest_isolate.model.identity import LABEL_RUN
@@ -475,13 +476,13 @@ class KubernetesEngine(ClusterRemover):
         if not is_held(pod):
             self._own_pods.ungate(container_id)
             self._own_pods.bring_up(container_id, what)
-            self._ports.publish(container_id, _bindings(pod))
+            self._ports.publish(container_id, read_bindings(pod))
             self._tell_start(container_id, read_labels(pod))
             return
         self._own_pods.bring_up(container_id, what)
         if not pod_address(pod):
             pod = self._own_pods.get(container_id, what)
-        self._ports.publish(container_id, _bindings(pod))
+        self._ports.publish(container_id, read_bindings(pod))
         try:
             is_new = self._neighbours.start(pod)
         except EngineError:
@@ -619,8 +620,8 @@ class KubernetesEngine(ClusterRemover):
         return deaths
 
 
-def _bindings(pod: Mapping[str, Any]) -> list[PortBinding]:
-    """The ports of a pod that were to be published."""
+def read_bindings(pod: Mapping[str, Any]) -> list[PortBinding]:
+    """The ports of a pod that were to be published; inside the cluster at its address, empty where that came later."""
     written = json.loads(annotation(pod, PORTS) or "[]")
     return [PortBinding(inner=inner, host_ip=host_ip, host_port=port) for inner, host_ip, port in written]
 

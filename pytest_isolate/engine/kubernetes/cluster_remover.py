@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_isolate.engine.kubernetes.api_errors import ApiError
 from pytest_isolate.engine.kubernetes.objects.object_labels import (
+    ADDRESS,
     CONTAINER,
     NAME,
     NETWORK,
@@ -44,6 +45,7 @@ class ClusterRemover:
         self._client = client
         base = f"/api/v1/namespaces/{client.namespace}"
         self._pods, self._secrets = f"{base}/pods", f"{base}/secrets"
+        self._services = f"{base}/services"
         self._leases = f"/apis/coordination.k8s.io/v1/namespaces/{client.namespace}/leases"
 
     @property
@@ -84,8 +86,19 @@ class ClusterRemover:
         return [labels for found in volumes if label in (labels := read_labels(found))]
 
     def remove_container(self, container_id: str) -> None:
-        self._client.delete(f"{self._pods}/{container_id}", AT_ONCE)
+        removed = self._client.delete(f"{self._pods}/{container_id}", AT_ONCE)
         self._client.delete(f"{self._secrets}/{container_id}")
+        # Whoever gave it may have ended long ago, and the run that owns it may go on: as with --isolate-reuse.
+        address = ((removed.get("metadata") or {}).get("labels") or {}).get(ADDRESS)
+        if address:
+            self._remove_address(address)
+
+    def _remove_address(self, name: str) -> None:
+        try:
+            self._client.delete(f"{self._services}/{name}")
+        except ApiError as error:
+            if error.status != 403:  # outside of the cluster nobody needs that right; it goes with its run
+                raise
 
     def remove_network(self, network_id: str) -> None:
         if network_id.startswith(LEASE):

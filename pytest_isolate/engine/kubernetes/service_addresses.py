@@ -7,13 +7,11 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_isolate.engine.api import GivenAddress
-from pytest_isolate.engine.kubernetes.objects.object_labels import describe_object
+from pytest_isolate.engine.kubernetes.objects.object_labels import ADDRESS, describe_object
 
 if TYPE_CHECKING:
     from pytest_isolate.engine.kubernetes.cluster_client import ClusterClient
 
-ADDRESS = "pytest-isolate/address"
-"""The label by which a Service finds the pod that its address is for."""
 KIND = "address"
 
 

@@ -18,6 +18,8 @@ DOMAIN = "pytest-isolate"
 KIND = f"{DOMAIN}/kind"
 LABELS = f"{DOMAIN}/labels"
 NAME = f"{DOMAIN}/name"
+ADDRESS = f"{DOMAIN}/address"
+"""On a pod, the name of the Service that is its address; by this the Service finds the pod."""
 CONTAINER, NETWORK, VOLUME, RUN, PROGRAM, CLAIM = "container", "network", "volume", "run", "first-process", "claim"
 RUN_LABELS = (LABEL_RUN, LABEL_OWNER, LABEL_USER, LABEL_PROJECT, LABEL_REUSE)
 """Labels of objects that are a whole run's, and not those of its workers or services."""
