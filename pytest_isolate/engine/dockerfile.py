@@ -6,6 +6,7 @@ docker/dockerfile.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -20,8 +21,10 @@ _HEREDOC = re.compile(r"""\d*<<(-?)(["']?)([^<\s"']+)\2""")
 _AUTOMATIC = "(?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT)"
 _USED = re.compile(rf"\$\{{?({_AUTOMATIC})\b")
 _DECLARED = re.compile(rf"(?:^|\s)({_AUTOMATIC})(?=[\s=]|$)")
+_TARGET_STAGE = re.compile(r"(?:^|\s)(TARGETSTAGE)(?=[\s=]|$)")
 # As BuildKit's ParseGitRef has it: an address of git, or one of HTTP whose path ends in .git.
-_GIT = re.compile(r"(?:git://|ssh://|[\w.-]+@[\w.-]+:|github\.com/)\S+|https?://[^\s?#]+\.git(?:#\S*)?")
+_GIT = re.compile(r"(?:git://|ssh://|[\w.-]+@[\w.-]+:|github\.com/)\S+|https?://[^\s?#]+\.git(?:[?#]\S*)?")
+_GIT_QUERY = re.compile(r"[^#]+\.git\?.*")
 
 # Flags that only BuildKit knows, each with the version of its Dockerfile front end that is the first to know it.
 _FLAGS: dict[str, dict[str, Version]] = {
@@ -35,9 +38,28 @@ _FLAGS: dict[str, dict[str, Version]] = {
         "--unpack": (1, 17),
         "--exclude": (1, 19),
     },
+    "HEALTHCHECK": {"--start-interval": (1, 6)},
 }
-_SINCE_HEREDOC, _SINCE_GIT = (1, 4), (1, 6)
+# What flags that are known take only later: older ones leave it out, or take it literally, mostly without a word.
+_COPYING = ("COPY", "ADD")
+_VALUES: tuple[tuple[tuple[str, ...], str, re.Pattern[str], Version], ...] = (
+    (_COPYING, "--chmod", re.compile(r".*\$.*"), (1, 10)),
+    (_COPYING, "--chmod", re.compile(r"[^$]*[a-zA-Z=+-][^$]*"), (1, 14)),
+    (("RUN",), "--mount", re.compile(r".*\$.*"), (1, 3)),
+    (("RUN",), "--mount", re.compile(r"(?:.*,)?env=.*"), (1, 10)),
+)
+# Within ${}: substitution and trimming, and the variants without a colon. In RUN and CMD a shell reads them.
+_EXPANDING = frozenset(
+    {"ADD", "ARG", "COPY", "ENV", "EXPOSE", "FROM", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}
+)
+_MODIFIERS: tuple[tuple[re.Pattern[str], Version], ...] = (
+    (re.compile(r"(?<!\\)\$\{\w+[#%/][^}]*\}"), (1, 7)),
+    (re.compile(r"(?<!\\)\$\{\w+[-+?][^}]*\}"), (1, 6)),
+)
+_SINCE_HEREDOC, _SINCE_GIT, _SINCE_GIT_QUERY, _SINCE_TARGET_STAGE = (1, 4), (1, 6), (1, 18), (1, 11)
+_SINCE_CHMOD_OF_ADDRESS = (1, 3)
 _ANY: Version = (1, 0)
+_WITH_HEREDOCS = ("RUN", "COPY", "ADD")
 
 
 class Need(Struct, frozen=True, kw_only=True):
@@ -146,22 +168,55 @@ def _parse(number: int, text: str) -> Instruction:
         return _parse(number, rest.strip())
     verb, rest = verb.upper(), rest.strip()
     heredocs: tuple[str, ...] = ()
-    if verb in _FLAGS and not rest.startswith("["):
+    if verb in _WITH_HEREDOCS and not _is_json(rest):
         heredocs = tuple(m[3] for word in _WORD.findall(rest) if (m := _HEREDOC.fullmatch(word)))
     return Instruction(line=number, verb=verb, rest=rest, heredocs=heredocs)
 
 
+def _is_json(text: str) -> bool:
+    """True for a list of words: what merely begins with a bracket is a command of the shell."""
+    if not text.startswith("["):
+        return False
+    try:
+        return isinstance(json.loads(text), list)
+    except ValueError:
+        return False
+
+
 def _find_needs(instruction: Instruction) -> Iterator[Need]:
     line, verb, rest = instruction.line, instruction.verb, instruction.rest
-    for flag in instruction.flags:
-        name = flag.partition("=")[0]
-        if name in _FLAGS.get(verb, ()):
-            yield Need(line=line, word=f"{verb} {name}", since=_FLAGS[verb][name])
+    yield from _find_flags(instruction)
     for name in instruction.heredocs:
         yield Need(line=line, word=f"{verb} <<{name}", since=_SINCE_HEREDOC, is_heredoc=True)
     if verb == "ADD":
-        sources = [word.strip("\"',[]") for word in rest.split()]
-        found = filter(_GIT.fullmatch, sources)
-        yield from (Need(line=line, word=f"ADD {source}", since=_SINCE_GIT, is_git=True) for source in found)
+        yield from _find_addresses(instruction)
     names = [*_USED.findall(rest), *(_DECLARED.findall(rest) if verb == "ARG" else ())]
     yield from (Need(line=line, word=name) for name in dict.fromkeys(names))
+    if verb == "ARG":
+        yield from (Need(line=line, word=n, since=_SINCE_TARGET_STAGE) for n in _TARGET_STAGE.findall(rest))
+    if verb in _EXPANDING:
+        read = re.sub(r"'[^']*'", "", rest)
+        for modifier, since in _MODIFIERS:
+            yield from (Need(line=line, word=f"{verb} {word}", since=since) for word in modifier.findall(read))
+
+
+def _find_flags(instruction: Instruction) -> Iterator[Need]:
+    verb = instruction.verb
+    for flag in instruction.flags:
+        name, _, value = flag.replace('"', "").partition("=")
+        if name in _FLAGS.get(verb, ()):
+            yield Need(line=instruction.line, word=f"{verb} {name}", since=_FLAGS[verb][name])
+        for verbs, known, pattern, since in _VALUES:
+            if verb in verbs and name == known and pattern.fullmatch(value):
+                yield Need(line=instruction.line, word=f"{verb} {name}={value}", since=since)
+
+
+def _find_addresses(instruction: Instruction) -> Iterator[Need]:
+    """Needs of what an ADD fetches."""
+    line, rest = instruction.line, instruction.rest
+    for source in (word.strip("\"',[]") for word in rest.split()):
+        if _GIT.fullmatch(source):
+            since = _SINCE_GIT_QUERY if _GIT_QUERY.fullmatch(source) else _SINCE_GIT
+            yield Need(line=line, word=f"ADD {source}", since=since, is_git=True)
+        elif source.startswith(("http://", "https://")) and "--chmod" in rest:
+            yield Need(line=line, word=f"ADD --chmod of {source}", since=_SINCE_CHMOD_OF_ADDRESS)

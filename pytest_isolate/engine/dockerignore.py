@@ -66,6 +66,12 @@ def find_ignore_file(context: Path, dockerfile: Path) -> Path:
     return own if own.is_file() else context / IGNORE_FILE
 
 
+def name_in_context(context: Path, dockerfile: Path) -> str | None:
+    """Name that a Dockerfile has in the folder; None for one that lies outside, as one behind `..` may."""
+    inside, folder = Path(os.path.normpath(dockerfile)), Path(os.path.normpath(context))
+    return inside.relative_to(folder).as_posix() if inside.is_relative_to(folder) else None
+
+
 def walk_context(context: Path, dockerfile: Path) -> Iterator[Path]:
     """Yield the files and folders that may be sent, in an order that depends on names only.
 
@@ -99,8 +105,8 @@ def _read_lines(context: Path, dockerfile: Path) -> list[str]:
     if any(map(_UNCLEAR.search, lines)):
         return []
     # The SDK sends these two in any case.
-    kept = [dockerfile.relative_to(context).as_posix()] if dockerfile.is_relative_to(context) else []
-    return [*lines, *(f"!{name}" for name in (*kept, IGNORE_FILE))]
+    kept = filter(None, (name_in_context(context, dockerfile), IGNORE_FILE))
+    return [*lines, *(f"!{name}" for name in kept)]
 
 
 def _is_left_out(patterns: Sequence[_Pattern], path: str) -> bool:

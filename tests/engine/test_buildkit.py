@@ -68,7 +68,8 @@ class Bench:
         tag = f"{self._tag}:{len(self._made)}"
         self._made.append(tag)
         self.told.clear()
-        request = BuildRequest(tag=tag, context=str(self.folder), dockerfile=str(self.folder / name), **given)
+        given = {"context": str(self.folder), "dockerfile": str(self.folder / name), **given}
+        request = BuildRequest(tag=tag, **given)
         return self.engine.build_image(request, self.told.append).image_id
 
     def read(self, image: str, path: str = "/out") -> str:
@@ -127,6 +128,9 @@ def bench(real_engine: Engine, docker_client: Any, tmp_path: Path, base_image: s
         pytest.param(["ADD --link note /out"], "noted", 23, id="ADD--link"),
         pytest.param(["COPY --chmod=741 note /n", "RUN stat -c %a /n >/out"], "741\n", 20, id="COPY--chmod"),
         pytest.param(["ADD --chmod=741 note /n", "RUN stat -c %a /n >/out"], "741\n", 20, id="ADD--chmod"),
+        pytest.param(["COPY --chmod=$M note /n"], None, 27, id="COPY--chmod=$"),
+        pytest.param(["COPY --chmod=u=rw,go= note /n", "RUN stat -c %a /n >/out"], "600\n", 28, id="COPY--chmod=u"),
+        pytest.param(["RUN --mount=type=tmpfs,target=$HOME/t ls -d /root/t >/out"], "/root/t\n", 23, id="mount=$"),
         pytest.param(["COPY --parents note /p/", "RUN cp /p/note /out"], "noted", 29, id="COPY--parents"),
         pytest.param(["COPY --exclude=*.md . /out"], "", 28, id="COPY--exclude"),
         pytest.param([f"ADD --checksum=sha256:{SUM} http://SERVER/note /out"], "noted", 25, id="ADD--checksum"),
@@ -229,6 +233,35 @@ def test_dockerfiles_as_projects_have_them_are_built_and_the_second_time_from_th
     began = time.monotonic()
     assert bench.build() == image
     print(f"{kind}: a cached build took {time.monotonic() - began:.2f} s")
+
+
+@pytest.mark.parametrize("flag", ["", "--chmod=644 "])
+def test_a_dockerfile_beside_the_folder_is_built(bench: Bench, base_image: str, flag: str) -> None:
+    folder = bench.folder / "context"
+    folder.mkdir()
+    (folder / "only").write_text("here")
+    bench.write(f"FROM {base_image}", f"COPY {flag}only /out")
+    image = bench.build("context/../Dockerfile", context=str(folder))
+    assert bench.read(image) == "here"
+
+
+@pytest.mark.parametrize(
+    ("lines", "target", "found"),
+    [
+        (["FROM BASE", "RUM true"], None, "line 2"),
+        (["FROM BASE", "RUN --mount=type=cache,target=/c true", "RUM true"], None, "line 3"),
+        (["FROM BASE"], "nothing", "nothing"),
+    ],
+)
+def test_what_is_wrong_as_a_whole_names_the_file_and_the_engine(
+    bench: Bench, lines: list[str], target: str | None, found: str
+) -> None:
+    bench.write(*lines)
+    with pytest.raises(BuildFailed, match=found) as failed:
+        bench.build(target=target)
+    assert str(bench.folder / "Dockerfile") in failed.value.what
+    if bench.version:
+        assert list(failed.value.tried) == [f"reading the Dockerfile by Docker {bench.engine.facts().version}"]
 
 
 def test_a_front_end_whose_registry_is_not_reached_is_done_without(bench: Bench) -> None:

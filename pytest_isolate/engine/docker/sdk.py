@@ -31,7 +31,7 @@ from pytest_isolate.engine.docker.transport.carrier import end
 from pytest_isolate.engine.docker.transport.client import Http
 from pytest_isolate.engine.docker.transport.connections import Endpoint
 from pytest_isolate.engine.docker.wire import PullCount, build_step, default_tag, is_step
-from pytest_isolate.engine.dockerignore import IGNORE_FILE, find_ignore_file
+from pytest_isolate.engine.dockerignore import IGNORE_FILE, find_ignore_file, name_in_context
 from pytest_isolate.errors import BuildFailed, EngineError, EngineUnreachable
 from pytest_isolate.model.service import split_image
 from pytest_isolate.text import plain_text
@@ -39,6 +39,7 @@ from pytest_isolate.user_files import read_text
 
 # How long the engine may be silent in the middle of it.
 _TIMEOUT_S = 60
+_WRONG_DOCKERFILE = (400, 500)  # unknown words, and stages that are not there: engines differ in the kind
 # Streams are read below requests: what breaks them comes from urllib3, or as a piece of JSON without its end.
 _TRANSPORT_ERRORS = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, StreamParseError, OSError)
 
@@ -116,7 +117,7 @@ def build(engine: Http, request: BuildRequest, fail: Fail, tell: ProgressCallbac
         dockerfile = _write_context(request, what, archive)
         # The SDK asks every helper that is named, and fails where one of them is not there.
         client._auth_configs = usable_logins()
-        for line in client.build(
+        lines = client.build(
             fileobj=archive,
             custom_context=True,
             dockerfile=dockerfile,
@@ -132,7 +133,8 @@ def build(engine: Http, request: BuildRequest, fail: Fail, tell: ProgressCallbac
             pull=request.pull,
             platform=request.platform,
             decode=True,
-        ):
+        )
+        for line in _begun(lines, fail):
             if "error" in line:
                 raise fail(step, [*output, *filter(None, [rest.strip()]), line["error"].strip()])
             # Podman tells what is printed in pieces of lines.
@@ -145,6 +147,16 @@ def build(engine: Http, request: BuildRequest, fail: Fail, tell: ProgressCallbac
                     output.append(text)
 
 
+def _begun(lines: Iterator[dict[str, Any]], fail: Fail) -> Iterator[dict[str, Any]]:
+    """The lines of an answer. What is wrong with the Dockerfile as a whole is refused before the first of them."""
+    try:
+        yield from lines
+    except APIError as error:
+        if error.status_code not in _WRONG_DOCKERFILE:
+            raise
+        raise fail("", [_explanation(error)]) from error
+
+
 def _write_context(request: BuildRequest, what: str, archive: IO[bytes]) -> str:
     """Write what is not ignored of a folder to an archive; return the name that the Dockerfile has in it."""
     context, dockerfile = Path(request.context), Path(request.dockerfile)
@@ -152,8 +164,9 @@ def _write_context(request: BuildRequest, what: str, archive: IO[bytes]) -> str:
     try:
         ignore = context / IGNORE_FILE if request.inline is not None else find_ignore_file(context, dockerfile)
         ignored = read_text(ignore) if ignore.exists() else ""
-        if request.inline is None and dockerfile.is_relative_to(context):
-            name = dockerfile.relative_to(context).as_posix()
+        inside = name_in_context(context, dockerfile) if request.inline is None else None
+        if inside is not None:
+            name = inside
         else:
             name = f".dockerfile.{secrets.token_hex(20)}"
             text = read_text(dockerfile) if text is None else text

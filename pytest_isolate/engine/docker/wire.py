@@ -327,7 +327,7 @@ def build_failed(request: BuildRequest, step: str, output: Sequence[str], by_han
     """A build that failed, with the step and the last lines that it printed."""
     return BuildFailed(
         f"the image of {describe_dockerfile(request)} could not be built",
-        tried=[step or "reading the Dockerfile"],
+        tried=[step],
         found=list(output[-15:]),
         do=f"try it by hand: {by_hand}",
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pytest_isolate.engine.api import BuildRequest, ImageFacts
 from pytest_isolate.engine.dockerfile import read_dockerfile
-from pytest_isolate.engine.dockerignore import walk_context
+from pytest_isolate.engine.dockerignore import name_in_context, walk_context
 from pytest_isolate.user_files import file_mode, read_bytes, read_link, read_text
 
 # To read more than this takes longer than to ask the engine, which is sent only what .dockerignore leaves.
@@ -59,8 +59,10 @@ def digest_anywhere(request: BuildRequest) -> str | None:
     """Digest of files and arguments in any folder, without base images; None where they cannot be read."""
     dockerfile, context = Path(request.dockerfile), Path(request.context)
     try:
-        is_inside = dockerfile.is_relative_to(context) or request.inline is not None
-        name = dockerfile.relative_to(context) if is_inside else read_bytes(dockerfile)
+        inside = name_in_context(context, dockerfile)
+        is_outside = inside is None and request.inline is None
+        # As a path: so it stands in the digests of images that were saved.
+        name = read_bytes(dockerfile) if is_outside else Path(inside or dockerfile)
         args = sorted(request.args.items())
         options: tuple[object, ...] = (name, args, request.target, request.network, request.platform)
         # Left out where they say nothing, so that images that were saved before there were such keys are found.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_isolate.engine.dockerfile import read_dockerfile, without_syntax
+from pytest_isolate.engine.dockerfile import Version, read_dockerfile, without_syntax
 
 
 def needs(text: str) -> list[tuple[int, str]]:
@@ -38,6 +38,13 @@ def needs(text: str) -> list[tuple[int, str]]:
         ("ADD https://example.org/a.git#v1:docs /a", "ADD https://example.org/a.git#v1:docs"),
         ("ADD git@example.org:team/a.git /a", "ADD git@example.org:team/a.git"),
         ('ADD ["git://example.org/a", "/a"]', "ADD git://example.org/a"),
+        ("ADD https://example.org/a.git?ref=v1 /a", "ADD https://example.org/a.git?ref=v1"),
+        ("RUN [ -f /x ] || cat <<EOF > /x\nENV A=1\nEOF", "RUN <<EOF"),
+        ("HEALTHCHECK --interval=5s --start-interval=1s CMD true", "HEALTHCHECK --start-interval"),
+        ("ENV VERSION=${TAG#v}", "ENV ${TAG#v}"),
+        ("COPY app-${TAG%%-*}.conf /a", "COPY ${TAG%%-*}"),
+        ("ARG MINOR=${TAG-1}", "ARG ${TAG-1}"),
+        ("ARG TARGETSTAGE", "TARGETSTAGE"),
         ("ARG TARGETARCH", "TARGETARCH"),
         ("ARG A TARGETPLATFORM=linux/arm64", "TARGETPLATFORM"),
         ("FROM --platform=$BUILDPLATFORM debian", "BUILDPLATFORM"),
@@ -50,8 +57,36 @@ def test_each_word_of_buildkit_is_found_with_its_line(line: str, word: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("line", "word", "since"),
+    [
+        ("COPY --chmod=$MODE a /a", "COPY --chmod=$MODE", (1, 10)),
+        ('ADD --chmod="${MODE}" a /a', "ADD --chmod=${MODE}", (1, 10)),
+        ("COPY --link --chmod=u=rwX,go=rX a /a", "COPY --chmod=u=rwX,go=rX", (1, 14)),
+        ("COPY --chmod=+x a /a", "COPY --chmod=+x", (1, 14)),
+        ("RUN --mount=type=cache,target=/c/$USER true", "RUN --mount=type=cache,target=/c/$USER", (1, 3)),
+        ("RUN --mount=type=secret,id=a,env=A true", "RUN --mount=type=secret,id=a,env=A", (1, 10)),
+        ("ADD --chmod=755 https://example.org/a /a", "ADD --chmod of https://example.org/a", (1, 3)),
+    ],
+)
+def test_values_that_older_ones_leave_out_without_a_word_are_found(line: str, word: str, since: Version) -> None:
+    found = read_dockerfile(f"FROM debian\n{line}\n").needs
+    assert (word, since) in [(need.word, need.since) for need in found]
+
+
+@pytest.mark.parametrize(
+    "line", ["COPY --chmod=0755 a /$A", "RUN --mount=type=secret,id=env ls /$A", "ADD --chmod=7 a /"]
+)
+def test_values_that_all_know_are_not(line: str) -> None:
+    assert {need.since for need in read_dockerfile(line).needs} == {(1, 2)}
+
+
+@pytest.mark.parametrize(
     "line",
     [
+        "RUN echo ${A#v} && cat ${A%/*}",
+        "ENV A=${B:-1} C=${B:+2}",
+        "ENV A=\\${B#v}",
+        "LABEL a='${B#v}'",
         "RUN echo --mount=type=cache",
         "RUN cat <<< text",
         "RUN echo $((1<<3)) $((1 << 3))",

@@ -11,7 +11,7 @@ from docker.utils.build import exclude_paths
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_isolate.engine.dockerignore import IgnoreRules, walk_context
+from pytest_isolate.engine.dockerignore import IgnoreRules, name_in_context, walk_context
 
 PATTERNS = ["a", "A", "*", "**", "*.py", "a/*", "**/b", "a/**", "a/**/b", "/a/", "./b", "a/../b", "?", "b*", "**/c.py"]
 FILES = st.lists(st.sampled_from(["a", "b", "ab", "c.py", ".git"]), min_size=1, max_size=3).map("/".join)
@@ -66,6 +66,12 @@ def test_the_dockerfile_is_sent_whatever_the_file_says(tmp_path: Path) -> None:
     fill(tmp_path, ["docker/Dockerfile", "a"])
     (tmp_path / ".dockerignore").write_text("*\n")
     assert sent(tmp_path, "docker/Dockerfile") == [".dockerignore", "docker/Dockerfile"]
+
+
+def test_a_dockerfile_beside_the_folder_is_not_in_it(tmp_path: Path) -> None:
+    beside = tmp_path / "context" / ".." / "docker" / "Dockerfile"
+    assert name_in_context(tmp_path / "context", beside) is None
+    assert name_in_context(tmp_path, beside) == "docker/Dockerfile"
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:

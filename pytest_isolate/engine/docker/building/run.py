@@ -72,6 +72,7 @@ class ImageBuild:
         lines = (line for secret in self._secrets.values() for line in secret.decode(errors="replace").splitlines())
         secrets = tuple(line.strip() for line in lines)
         shown = [redact(line, secrets) for line in output]
+        step = step or f"reading the Dockerfile by {self._engine}"
         return build_failed(self._request, step, [*shown, *filter(None, [self._note])], self._by_hand())
 
     def _choose(self, file: Dockerfile) -> Builder:
