@@ -72,6 +72,7 @@ class Timeline:
         # For each thread what it is in, the innermost last: what, subject, since when.
         self._open: dict[int, list[tuple[str, str, float]]] = {}
         self._told: dict[int, Progress] = {}
+        self._works_for: dict[int, int] = {}
         self.notes: list[str] = []
         """Texts on things that deserve a look, though nothing has failed; shown at the end of the run."""
 
@@ -100,7 +101,18 @@ class Timeline:
 
     def on_progress(self, progress: Progress) -> None:
         """Note how far the work of this thread has come."""
-        self._told[threading.get_ident()] = progress
+        thread = threading.get_ident()
+        self._told[self._works_for.get(thread, thread)] = progress
+
+    @contextmanager
+    def working_for(self, thread: int) -> Iterator[None]:
+        """Have the progress of this thread told as that of another one, which waits for it."""
+        own = threading.get_ident()
+        self._works_for[own] = thread
+        try:
+            yield
+        finally:
+            del self._works_for[own]
 
     def under_way(self) -> tuple[UnderWay, ...]:
         """Return what goes on right now, the longest first."""

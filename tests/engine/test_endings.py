@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from fakes.programs import IMAGE
 
 from engine.conftest import Project
 
@@ -48,6 +49,23 @@ def test_interrupt_while_a_service_starts(project: Project) -> None:
     run.interrupt()
     assert run.result().ret == pytest.ExitCode.INTERRUPTED
     assert time.monotonic() - began < 50
+
+
+@pytest.mark.parametrize("flag", ["", "--mount=type=cache,target=/c "])
+def test_interrupt_while_an_image_is_built_does_not_wait_for_a_step_that_says_nothing(
+    project: Project, flag: str
+) -> None:
+    text = f"FROM {IMAGE}\nRUN {flag}sleep 301\n"
+    project.conftest(
+        f"from pytest_isolate import *\nslow = service(build={{'context': '.', 'dockerfile_inline': {text!r}}})"
+    )
+    project.tests("def test_it(slow): pass")
+    run = project.start()
+    run.wait_for_output("building first")
+    began = time.monotonic()
+    run.interrupt()
+    assert run.result().ret == pytest.ExitCode.INTERRUPTED
+    assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.1, 0.2, 0.4])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -168,16 +169,18 @@ class StartGate:
         self.require_guard = require_guard
         """Return when the guardian watches; EngineError where it does not, for then nothing may be started."""
         self._slots = threading.BoundedSemaphore(parallel_starts)
-        self._closing = threading.Event()
+        self.closed: Future[None] = Future()
+        """Done when nothing more is started."""
 
     @property
     def is_closing(self) -> bool:
         """True when nothing more is started."""
-        return self._closing.is_set()
+        return self.closed.done()
 
     def close(self) -> None:
         """Start nothing more; what is under way ends between two requests with RunClosing."""
-        self._closing.set()
+        with suppress(InvalidStateError):  # closed before
+            self.closed.set_result(None)
 
     def raise_if_closing(self) -> None:
         """RunClosing where nothing more is started."""

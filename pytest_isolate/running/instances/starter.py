@@ -11,15 +11,19 @@ A step that fails takes back what came before it, and the error is published in 
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future
+from concurrent.futures import wait as wait_for_any
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 from msgspec import Struct
 
 from pytest_isolate.engine.api import ImageFacts
 from pytest_isolate.errors import IsolateError, StartError
-from pytest_isolate.model.service import describe_variation
+from pytest_isolate.model.service import ServiceSpec, describe_variation
 from pytest_isolate.planning.placement import Instance, InstanceKey
 from pytest_isolate.running.containers.launcher import Launcher
 from pytest_isolate.running.containers.running import (
@@ -193,8 +197,31 @@ class BaseImages:
     def find(self, instance: Instance) -> BaseImage:
         """Return the image of an instance; it is fetched or built where it is not there."""
         with self._context.measure("image", instance):
-            facts = self._images.ensure(instance.spec)
+            facts = self._ensure(instance.spec)
         return BaseImage(facts, self.find_snapshot(instance, facts))
+
+    def _ensure(self, spec: ServiceSpec) -> ImageFacts:
+        """Return the image; RunClosing where the run ends first.
+
+        A build or a pull that is under way then is left alone. Its steps may be silent for long, and the engine stops
+        when the end of this process has closed the connection.
+        """
+        made: Future[ImageFacts] = Future()
+        waiting = threading.get_ident()
+
+        def make() -> None:
+            try:
+                with self._context.timeline.working_for(waiting):
+                    made.set_result(self._images.ensure(spec))
+            except BaseException as error:
+                made.set_exception(error)
+
+        threading.Thread(target=make, name="isolate-image", daemon=True).start()
+        ends: tuple[Future[Any], ...] = (made, self._gate.closed)
+        wait_for_any(ends, return_when=FIRST_COMPLETED)
+        if not made.done():
+            self._gate.raise_if_closing()
+        return made.result()
 
     def find_snapshot(self, instance: Instance, facts: ImageFacts) -> Snapshot | None:
         """Return the snapshot that an instance has or could have; None where there are to be none."""

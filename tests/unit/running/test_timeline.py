@@ -145,6 +145,20 @@ def test_what_goes_on_is_the_innermost_of_each_thread_with_what_it_has_told(cloc
     assert timeline.under_way() == ()
 
 
+def test_what_a_thread_tells_that_works_for_another_is_told_of_that(clock: FakeClock) -> None:
+    timeline, told = Timeline(clock), Progress(text="pulling")
+
+    def pull(waiting: int) -> None:
+        with timeline.working_for(waiting):
+            timeline.on_progress(told)
+
+    with timeline.measure("image", "db"):
+        thread = threading.Thread(target=pull, args=(threading.get_ident(),))
+        thread.start()
+        thread.join()
+        assert [one.progress for one in timeline.under_way()] == [told]
+
+
 def test_what_was_told_of_one_thing_is_not_told_of_the_next(clock: FakeClock) -> None:
     timeline = Timeline(clock)
     with timeline.measure("start", "db"):

@@ -36,6 +36,7 @@ _PODMAN_HEREDOC, _PODMAN_GIT = (4, 8), (5, 0)
 _BUILDKIT = "2"
 # Networks that BuildKit knows: it has none of the engine's own.
 _NETWORKS = (None, "", "default", "host", "none")
+_NETWORK_NAMES = "default, host and none"
 _INLINE = "type=inline"
 _REGISTRY = "type=registry,"
 
@@ -76,6 +77,7 @@ def choose_builder(request: BuildRequest, file: Dockerfile, ignore_file: str, en
         return Builder.CLASSIC
     if not request.builder:  # a builder with a name has a BuildKit of its own
         _refuse_words(request, file, engine)
+        _refuse_network(request, file, engine)
         newer = {"shm_size": request.shm_bytes, "contexts": request.contexts}
         if _version(engine)[0] < _FIRST_WITH_ALL_KEYS:
             reason = f"BuildKit takes it from version {_FIRST_WITH_ALL_KEYS} on"
@@ -142,6 +144,18 @@ def _refuse_words(request: BuildRequest, file: Dockerfile, engine: BuildingEngin
             f"use Docker {newer} or newer",
             "or, where the engine reaches Docker Hub, begin the Dockerfile with: # syntax=docker/dockerfile:1",
         ],
+    )
+
+
+def _refuse_network(request: BuildRequest, file: Dockerfile, engine: BuildingEngine) -> None:
+    if request.network in _NETWORKS:
+        return
+    asking = [_describe(request, need) for need in file.needs] or ["a key of build, or an ignore file"]
+    raise BuildFailed(
+        f"the image of {describe_dockerfile(request)} could not be built",
+        tried=f"{engine} with BuildKit, which is asked for by {asking[0]}",
+        found=f"BuildKit knows the networks {_NETWORK_NAMES}, and not {request.network!r}",
+        do="choose one of these as network of build, or leave out what asks for BuildKit",
     )
 
 

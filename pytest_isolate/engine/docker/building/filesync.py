@@ -71,14 +71,21 @@ def walk_folder(folder: Path, excluded: Sequence[str] = (), followed: Sequence[s
 def _walk(
     folder: Path, own: str, rules: IgnoreRules, above: Hits, wanted: list[tuple[str, ...]], pending: list[Entry]
 ) -> Iterator[Entry]:
-    """`pending` are folders that are left out, unless something below them is not."""
-    for found in sorted(os.scandir(folder), key=lambda found: os.fsencode(found.name)):
+    """`pending` are folders that are left out, unless something below them is not.
+
+    What is gone since its folder was listed is passed over: programs beside the build, such as the tests, write there.
+    """
+    for found in _list(folder, is_top=not own):
         path = f"{own}{found.name}"
         if wanted and not any(_meets(path.split("/"), parts) for parts in wanted):
             continue
         hits = rules.hits(path, above)
         is_left_out = rules.is_left_out(hits)
-        facts = found.stat(follow_symlinks=False)
+        try:
+            facts = found.stat(follow_symlinks=False)
+            target = os.readlink(found.path) if stat.S_ISLNK(facts.st_mode) else ""
+        except FileNotFoundError:
+            continue
         if stat.S_ISDIR(facts.st_mode):
             entry = Entry(path=path, mode=go_mode(facts.st_mode), changed_ns=facts.st_mtime_ns)
             if is_left_out and not rules.may_hold_more(path):
@@ -99,9 +106,18 @@ def _walk(
                 mode=go_mode(facts.st_mode),
                 size=0 if is_link else facts.st_size,
                 changed_ns=facts.st_mtime_ns,
-                target=os.readlink(found.path) if is_link else "",
+                target=target,
                 file=None if is_link else Path(found.path),
             )
+
+
+def _list(folder: Path, *, is_top: bool) -> list[os.DirEntry[str]]:
+    try:
+        return sorted(os.scandir(folder), key=lambda found: os.fsencode(found.name))
+    except FileNotFoundError:
+        if is_top:
+            raise
+        return []
 
 
 def _meets(parts: Sequence[str], pattern: Sequence[str]) -> bool:
@@ -157,6 +173,8 @@ class DiffCopy:
         try:
             for piece in self._files[number].read():
                 yield encode((1, _DATA), (3, number), (4, piece))
+        except FileNotFoundError:
+            pass  # gone since it was told of: empty, as `docker build` sends it
         except OSError as error:
             raise _unreadable(error) from error
         yield encode((1, _DATA), (3, number))

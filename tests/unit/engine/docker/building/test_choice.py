@@ -72,8 +72,20 @@ def test_keys_of_a_declaration_ask_for_a_builder(given: dict[str, Any], builder:
 
 def test_a_network_of_the_engines_own_is_left_to_the_classic_builder_where_that_is_enough() -> None:
     assert choose(PLAIN, NEW, network="shop_default") is Builder.CLASSIC
-    assert choose(MOUNT, NEW, network="shop_default") is Builder.SESSION
     assert choose(PLAIN, NEW, network="host") is Builder.SESSION
+
+
+@pytest.mark.parametrize(
+    ("given", "asking"), [({}, "dev.Dockerfile:2: RUN --mount"), ({"cache_from": ("a",)}, "RUN --mount")]
+)
+def test_a_network_that_buildkit_does_not_have_is_refused_with_what_asks_for_it(
+    given: dict[str, Any], asking: str
+) -> None:
+    with pytest.raises(BuildFailed, match="default, host and none, and not 'shop_default'") as failed:
+        choose(MOUNT, OLD, network="shop_default", **given)
+    assert asking in str(failed.value)
+    with pytest.raises(BuildFailed, match="a key of build"):
+        choose(PLAIN, OLD, network="shop_default", cache_from=("a",))
 
 
 def test_an_ignore_file_of_the_dockerfile_asks_for_buildkit() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -102,10 +103,30 @@ def test_a_file_that_cannot_be_read_any_more_is_named(folder: Path) -> None:
     call = DiffCopy(walk_folder(folder))
     told(call)
     (folder / "Z").unlink()
-    with pytest.raises(CallFailed, match=r"Z cannot be read: No such file"):
+    (folder / "Z").mkdir()
+    with pytest.raises(CallFailed, match="Z cannot be read: "):
         list(call.receive(encode((1, 1), (3, 0))))
     with pytest.raises(CallFailed, match=r"gone cannot be read: No such file"):
         list(DiffCopy(walk_folder(folder / "gone")).begin())
+
+
+def test_a_file_that_is_gone_before_it_is_asked_for_is_empty(folder: Path) -> None:
+    call = DiffCopy(walk_folder(folder))
+    told(call)
+    (folder / "Z").unlink()
+    (end,) = call.receive(encode((1, 1), (3, 0)))
+    assert bytes_in(decode(end), 4) == b""
+
+
+def test_what_goes_while_its_folder_is_walked_is_passed_over(folder: Path) -> None:
+    walk = walk_folder(folder)
+    assert next(walk).path == "Z"
+    assert next(walk).path == "a"
+    (folder / "a" / "x").unlink()
+    (folder / "a.txt").unlink()
+    (folder / "link").unlink()
+    shutil.rmtree(folder / "node")
+    assert [entry.path for entry in walk] == ["a/b", "a/b/c", "a-b", "empty"]
 
 
 def test_texts_of_equal_size_have_other_times(folder: Path) -> None:
