@@ -10,6 +10,7 @@ from pytest_isolate.errors import EngineError, EngineUnreachable, ObjectNotFound
 _NOT_FOUND = 404
 # The words of Docker, of Docker Desktop (in front of the system's, which may be in any language), and of gvproxy, which
 # forwards for Podman's machine. A bind that another port would not mend is no taken port.
+_PROGRAM_GONE = re.compile(r"/proc/\d+/\S+: no such (process|file)")
 _PORT_TAKEN = re.compile(
     r"address.*already in use|already in use.*address|port is already allocated|proxy already running"
     r"|(?:ports are not available: exposing port|listen (?:tcp|udp)\S* \S+: bind:)"
@@ -82,5 +83,9 @@ def is_ending(explanation: str) -> bool:
 
 
 def is_passing(explanation: str) -> bool:
-    """Tell that a question is refused only while another process takes a container off a network."""
-    return "network inspection mismatch" in explanation
+    """Tell that a question is refused only at this moment.
+
+    Podman 4 cannot answer while another process takes a container off a network, and while the program of a container
+    ends that it looks at.
+    """
+    return "network inspection mismatch" in explanation or bool(_PROGRAM_GONE.search(explanation))

@@ -135,12 +135,12 @@ def test_commands_for_people_are_dockers_where_the_engine_does_not_answer() -> N
     assert DockerEngine(Http("unix:///no/such.sock")).commands.logs("x") == "docker logs x"
 
 
-MISMATCH = answer(b'{"message": "network inspection mismatch: internal libpod error"}', "500 X")
-
-
+@pytest.mark.parametrize(
+    "text", ["network inspection mismatch: internal libpod error", "read /proc/1238/cgroup: no such process"]
+)
 @pytest.mark.parametrize(("method", "times"), [("GET", 5), ("POST", 1)])
-def test_question_that_is_refused_only_for_a_moment_is_asked_again(method: str, times: int) -> None:
-    with Scripted(MISMATCH) as server:
-        with pytest.raises(EngineError, match="network inspection mismatch"):
+def test_question_that_is_refused_only_for_a_moment_is_asked_again(text: str, method: str, times: int) -> None:
+    with Scripted(answer(f'{{"message": "{text}"}}'.encode(), "500 X")) as server:
+        with pytest.raises(EngineError, match=text):
             Http(server.address).ask("it failed", method, "/x")
         assert len([line for line in server.asked if "/x" in line]) == times
