@@ -73,7 +73,7 @@ def test_the_check_of_an_image_is_not_enough_either(project: Project, lasting: o
     health = tuple(program("say fine"))
     lasting.images["checked:1"] = FakeImage(image_id=image_id("checked:1"), health_command=health)  # type: ignore[attr-defined]
     project.conftest(
-        "web = service('checked:1', command=forever(), port=80, timeout='600ms')\n"
+        "web = service('checked:1', command=forever(), port=80, timeout='2s')\n"
         "quiet = service('checked:1', command=forever())",
         engine="",
     )
