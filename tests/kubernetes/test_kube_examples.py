@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from waiting import wait_for
 
 from kubernetes.calling import Api
 from kubernetes.conftest import Kubectl
 from kubernetes.projects import TESTS, Project
+from kubernetes.test_kube_engine import ARC
 from kubernetes.test_kube_runs import RUN_INSIDE, passed, start_job
 
 pytestmark = [pytest.mark.engine, pytest.mark.linux]
@@ -23,6 +25,7 @@ EXAMPLES = TESTS.parent / "examples"
 WORKERS = {"quickstart": 2, "departments": 2, "fresh_data": 2, "web_and_db": 0}
 # Pods of a namespace reach each other's addresses, which two tests of `departments` rule out.
 CHOSEN = "not other_department"
+IN_A_POD = [*(pytest.param(name, None, id=name) for name in WORKERS), pytest.param("departments", ARC, id="arc")]
 DOCKER = "/var/run/docker.sock"
 FORWARDING = "tests/kubernetes/forwarding.py"
 
@@ -44,10 +47,16 @@ def registry_socket(project: Project, registry: str) -> Iterator[Path]:
         process.kill()
 
 
-@pytest.mark.parametrize("name", WORKERS)
+@pytest.mark.parametrize(
+    ("name", "rules"), [*((name, None) for name in WORKERS), pytest.param("departments", ARC, id="arc")]
+)
 @pytest.mark.usefixtures("registry_socket")
-def test_in_a_pod(project: Project, api: Api, kubectl: Kubectl, machine: str, registry: str, name: str) -> None:
-    kubectl("apply", "-f", "-", text=project.command("kubernetes", "role").stdout)
+def test_in_a_pod(
+    project: Project, api: Api, kubectl: Kubectl, machine: str, registry: str, name: str, rules: object
+) -> None:
+    """With the Role that is printed; or with that of Actions Runner Controller alone, which gives no Services."""
+    role, binding = yaml.safe_load_all(project.command("kubernetes", "role").stdout)
+    kubectl("apply", "-f", "-", text=yaml.safe_dump_all([{**role, "rules": rules or role["rules"]}, binding]))
     # In the Pod the registry has the same address, so that its name means the same there and for Docker.
     forwarding = ["python3", f"/src/{FORWARDING}", registry.rpartition(":")[2], "/project/registry.sock"]
     start_job(project, api, machine, forwarding, {DOCKER: DOCKER})

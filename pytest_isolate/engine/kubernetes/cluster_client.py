@@ -23,7 +23,7 @@ from pytest_isolate.engine.kubernetes.api_errors import (
 )
 from pytest_isolate.engine.kubernetes.cluster_streams import ByteStream, Watch
 from pytest_isolate.engine.kubernetes.kube_config import Cluster
-from pytest_isolate.engine.kubernetes.transport.asking import (
+from pytest_isolate.engine.kubernetes.transport.api_request import (
     RESTARTS_WITHIN_S,
     Answer,
     Asking,
